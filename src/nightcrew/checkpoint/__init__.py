@@ -1,0 +1,1 @@
+"""Content-addressed snapshots of a shadow: capture, compare, compose, restore."""

@@ -1,0 +1,1 @@
+"""Durable execution on DBOS: runs, tasks, attempts, retries, cancel, recovery."""

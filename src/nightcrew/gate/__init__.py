@@ -1,0 +1,1 @@
+"""Questions to a human as values: open, decide, expire, match. Pure."""

@@ -1,0 +1,1 @@
+"""The only memory: hash-chained events and the state tables they explain."""

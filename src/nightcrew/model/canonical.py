@@ -1,0 +1,35 @@
+"""One text for one value: canonical JSON and the digests made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from enum import Enum
+from typing import Any
+
+
+def to_plain(value: Any) -> Any:
+    """Turn dataclasses, enums, tuples and sets into plain JSON values (dict, list, str, numbers, None)."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: to_plain(item) for key, item in asdict(value).items()}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(to_plain(item) for item in value)
+    return value
+
+
+def encode(value: Any) -> str:
+    """Return canonical JSON: sorted keys, no spaces, ASCII only (so undecodable file names survive as escapes)."""
+    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of the canonical JSON of ``value`` as 64 hex characters."""
+    return hashlib.sha256(encode(value).encode("ascii")).hexdigest()

@@ -1,0 +1,127 @@
+"""The plan: what a person approves. A directed acyclic graph of tasks, bound by its digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nightcrew.model import canonical
+from nightcrew.model.errors import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the ``script`` agent.
+
+    Attributes:
+        do: ``write``, ``append``, ``delete``, ``chmod``, ``symlink``, ``run``, ``say``, ``sleep`` or ``exit``.
+        path: repository-relative path for file steps.
+        text: content, command line, link target, octal mode, message, seconds or exit code, by ``do``.
+        on_denied: ``stop`` (the step fails the attempt) or ``continue``.
+    """
+
+    do: str
+    path: str = ""
+    text: str = ""
+    on_denied: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task as written in a tasks file.
+
+    Attributes:
+        id: name inside the run, ``T01`` or ``T02.1``.
+        number: as written, ``1`` or ``2.1``.
+        title: first line; ``description`` is the free text below it.
+        agent: name of the adapter, ``command`` or ``script`` or a configured name.
+        run: the ``Run:`` command line of the ``command`` agent (empty otherwise).
+        script: path of the ``script`` agent's recording as written in ``Script:`` (empty otherwise).
+        steps: its steps, read when the plan is made, so that the digest covers them.
+        prompt: text for agents that take one.
+        depends: names (``T01``) of the tasks it needs.
+        scope: gitignore-style globs of the paths it may change; empty means anywhere policy allows.
+        accept: commands that prove the task, each run by us on the resulting tree.
+        timeout_s: hard limit of one attempt in seconds, None for the configured one.
+        role, model: passed on to the agent.
+        done: the box was ticked: the task counts as finished before the run.
+        place: where it is written.
+        run_place, accept_places: where ``Run:`` and each ``Accept:`` stand.
+    """
+
+    id: str
+    number: str
+    title: str
+    place: Place
+    description: str = ""
+    agent: str = "command"
+    run: str = ""
+    script: str = ""
+    steps: tuple[Step, ...] = ()
+    prompt: str = ""
+    depends: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
+    timeout_s: float | None = None
+    role: str = ""
+    model: str = ""
+    done: bool = False
+    run_place: Place | None = None
+    accept_places: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A validated plan.
+
+    Attributes:
+        title: what the run is for.
+        source: tasks file as the user named it.
+        base_commit: full commit id the work starts from.
+        policy_digest: digest of the policy in force when it was planned.
+        tasks: in the order written.
+    """
+
+    title: str
+    source: str
+    base_commit: str
+    policy_digest: str
+    tasks: tuple[Task, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything a person approves; 64 hex characters."""
+        return canonical.digest(self)
+
+    def task(self, name: str) -> Task:
+        """Return the task called ``name`` (``T01``).
+
+        Raises:
+            KeyError: there is none.
+        """
+        for task in self.tasks:
+            if task.id == name:
+                return task
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Something about a task that a person should see before approving the plan.
+
+    Attributes:
+        task: task name ``T03``.
+        kind: ``asks`` (an approval will be needed), ``forbidden`` (a rule says no), ``opaque``,
+            ``unverified`` (no acceptance command) or ``no_scope``.
+        text: in words.
+        rule, source: the rule and its file:line, when a rule is the reason.
+        action: the command line it is about, when there is one.
+        digest: digest of that action, to bind a decision to it.
+    """
+
+    task: str
+    kind: str
+    text: str
+    rule: str = ""
+    source: str = ""
+    action: str = ""
+    digest: str = ""

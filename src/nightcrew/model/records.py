@@ -1,0 +1,191 @@
+"""Rows of the state tables, as frozen values. The journal stores them; ``dataclasses.replace`` changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run. ``id`` is ``R-7``; times are ISO 8601 UTC strings, empty when not yet."""
+
+    id: str
+    state: str
+    title: str
+    repo_path: str
+    repo_key: str
+    base_commit: str
+    base_tree: str
+    plan_version: int
+    plan_digest: str
+    policy_digest: str
+    requester: str
+    created_at: str
+    max_parallel: int = 4
+    isolation: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    approved_at: str = ""
+    approved_by: str = ""
+    started_at: str = ""
+    ended_at: str = ""
+    reason: str = ""
+    generation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRecord:
+    """One version of a run's plan. ``id`` is ``R-7/P1``; ``body`` is the plan as plain JSON, ``flags`` its flags."""
+
+    id: str
+    run: str
+    version: int
+    digest: str
+    body: Mapping[str, Any]
+    flags: tuple[Mapping[str, Any], ...] = ()
+    policies: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """One task of a run. ``id`` is ``R-7/T04``.
+
+    Attributes:
+        verified: ``verified`` (our acceptance passed on ``tree``), ``unverified`` (there was none), ``failed``, or empty.
+        verdict: ``accepted``, ``rejected`` or empty: what the reviewer said of ``verdict_tree``.
+        base_tree: tree the task started on (base plus its dependencies).
+        tree: tree of its result; ``checkpoint`` the checkpoint that holds it.
+        findings, evidence: plain JSON of Finding and Evidence.
+        waiting_for: approval id while it waits.
+        promoted: promotion id that published it.
+        generation: goes up each time the task is run anew from the start.
+    """
+
+    id: str
+    run: str
+    name: str
+    position: int
+    state: str
+    title: str
+    agent: str
+    verified: str = ""
+    verdict: str = ""
+    verdict_tree: str = ""
+    attempts: int = 0
+    isolation: str = ""
+    base_tree: str = ""
+    tree: str = ""
+    checkpoint: str = ""
+    findings: tuple[Mapping[str, Any], ...] = ()
+    evidence: tuple[Mapping[str, Any], ...] = ()
+    waiting_for: str = ""
+    promoted: str = ""
+    reason: str = ""
+    started_at: str = ""
+    ended_at: str = ""
+    generation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt of a task. ``id`` is ``R-7/T04/2``; ``nonce`` names its private directory."""
+
+    id: str
+    run: str
+    task: str
+    number: int
+    state: str
+    agent: str
+    nonce: str
+    started_at: str
+    ended_at: str = ""
+    ending: str = ""
+    exit_code: int | None = None
+    failure: str = ""
+    reason: str = ""
+    transcript: str = ""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRecord:
+    """One question to a human. ``id`` is ``A-19``.
+
+    Attributes:
+        kind: ``action`` (an agent or a plan line wants something) or ``change`` (a result exceeds a soft limit).
+        digest: digest of the action shown; the answer is bound to it.
+        action: plain JSON of the Action; ``shown`` the exact text that was shown.
+        uses: how often the grant may still be used (1 for once, -1 for the rest of the task).
+    """
+
+    id: str
+    kind: str
+    state: str
+    run: str
+    task: str
+    digest: str
+    action: Mapping[str, Any]
+    shown: str
+    rule: str
+    source: str
+    reason: str
+    risk: str
+    requester: str
+    requested_at: str
+    expires_at: str = ""
+    on_timeout: str = "deny"
+    decided_at: str = ""
+    decided_by: str = ""
+    decided_via: str = ""
+    answer: str = ""
+    scope: str = "once"
+    uses: int = 0
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord:
+    """One immutable snapshot of a shadow. ``id`` is ``C-112``; ``tree`` and ``commit`` are in our own object store."""
+
+    id: str
+    run: str
+    task: str
+    attempt: str
+    parent: str
+    base_tree: str
+    tree: str
+    commit: str
+    why: str
+    created_at: str
+    paths: int = 0
+    ignored: int = 0
+    refused: tuple[str, ...] = ()
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionRecord:
+    """One publication into the user's repository. ``id`` is ``M-31``; an undo is a promotion with ``undo_of`` set."""
+
+    id: str
+    run: str
+    state: str
+    tasks: tuple[str, ...]
+    branch: str
+    old_commit: str
+    new_commit: str
+    tree: str
+    paths: tuple[str, ...]
+    actor: str
+    created_at: str
+    transaction: str = ""
+    published_at: str = ""
+    undo_of: str = ""
+    undone_by: str = ""
+    reason: str = ""
+
+
+Record = (
+    RunRecord | PlanRecord | TaskRecord | AttemptRecord | ApprovalRecord | CheckpointRecord | PromotionRecord
+)

@@ -1,0 +1,71 @@
+"""Trees as values that stages hand to each other: what changed in a shadow, what differs between two trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+EntryKind = Literal["file", "symlink", "deleted", "opaque", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing found in the writable layer of a shadow.
+
+    Attributes:
+        path: repository-relative, surrogate escapes for bytes that are not UTF-8; ``.git`` never appears.
+        kind: ``file``, ``symlink``, ``deleted`` (absent now, of any type before), ``opaque`` (a directory that hides
+            everything the base has below it; what is in it now follows as entries of its own), ``refused`` (FIFO,
+            socket, device, a nested ``.git``: cannot be captured; ``detail`` says what it is).
+        source: absolute host path of the content (file) or of the link; empty when deleted or opaque.
+        mode: git mode 0o100644, 0o100755 or 0o120000; 0 when there is none.
+        detail: in words, for ``refused``.
+    """
+
+    path: str
+    kind: EntryKind
+    source: str = ""
+    mode: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaEntry:
+    """One path of the difference between two trees, with its new content.
+
+    Attributes:
+        path: repository-relative.
+        mode: new git mode, 0 for a deletion.
+        open: gives the new content (bytes of the link target for a symbolic link); not called for deletions.
+    """
+
+    path: str
+    mode: int
+    open: Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The user's repository as found on disk.
+
+    Attributes:
+        root: absolute path of the working tree (symlinks resolved).
+        git_dir: absolute path of its git directory (of the linked worktree, if it is one).
+        common_dir: absolute path of the common git directory (objects, refs).
+        head: full commit id of HEAD, empty when there is no commit yet.
+        branch: full ref name ``refs/heads/main``; empty when HEAD is detached.
+        key: name of its folder in our state directory: a slug and a short hash of ``common_dir``.
+        shallow, sparse: as git reports them.
+        operation: ``merge``, ``rebase``, ``cherry-pick``, ``revert``, ``bisect`` when one is in progress.
+    """
+
+    root: str
+    git_dir: str
+    common_dir: str
+    head: str
+    branch: str
+    key: str
+    shallow: bool = False
+    sparse: bool = False
+    operation: str = ""

@@ -1,0 +1,1 @@
+"""A tasks file becomes a validated plan: parse, check, waves, render. Pure."""

@@ -1,0 +1,1 @@
+"""What a person looks at in the morning: a dossier per task, flags, order. Pure."""

@@ -1,0 +1,1 @@
+"""From a spec to a confined process tree: launcher, limits, probe."""

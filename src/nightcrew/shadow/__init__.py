@@ -1,0 +1,1 @@
+"""A private copy-on-write copy of the repository for one task."""

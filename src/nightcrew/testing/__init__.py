@@ -1,0 +1,1 @@
+"""Shipped test kit: hermetic repositories and what the suites share."""
