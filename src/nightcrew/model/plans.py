@@ -46,6 +46,7 @@ class Task:
         done: the box was ticked: the task counts as finished before the run.
         place: where it is written.
         run_place, accept_places: where ``Run:`` and each ``Accept:`` stand.
+        agent_place, script_place, depends_places: where ``Agent:``, ``Script:`` and each id of ``Depends:`` stand.
     """
 
     id: str
@@ -67,6 +68,9 @@ class Task:
     done: bool = False
     run_place: Place | None = None
     accept_places: tuple[Place, ...] = ()
+    agent_place: Place | None = None
+    script_place: Place | None = None
+    depends_places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
