@@ -298,6 +298,15 @@ def check_shape(document: Document, schema: Mapping[str, Any], problems: list[Pr
 
 def _say(document: Document, error: Any) -> list[Problem]:
     path: YamlPath = tuple(error.absolute_path)
+    if "propertyNames" in error.absolute_schema_path:
+        hint = str(error.schema.get("description", ""))
+        return [
+            Problem(
+                document.key_place(*path, error.instance),
+                f"{name_path(path)}bad name {shown(error.instance)!r}",
+                hint,
+            )
+        ]
     saying = _SAYINGS.get(error.validator)
     if saying is None:
         return [Problem(document.place(*path), f"{name_path(path)}{shown(error.message)}")]

@@ -1,0 +1,173 @@
+"""config.yaml → Settings. Format and every default: docs/formats/config.md; shape: config.schema.json beside this file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from nightcrew.model.errors import Problem
+from nightcrew.model.isolation import Level, Limits
+from nightcrew.model.settings import AgentSetting, Retries, Settings
+from nightcrew.model.units import parse_duration, parse_size
+from nightcrew.model.yamltext import (
+    Document,
+    YamlPath,
+    check_shape,
+    name_path,
+    read_document,
+    refuse_problems,
+)
+
+
+@cache
+def config_schema() -> Mapping[str, Any]:
+    """Return the JSON Schema of config.yaml, as shipped in the package for editors."""
+    schema: Mapping[str, Any] = json.loads(
+        files("nightcrew.runtime").joinpath("config.schema.json").read_text("utf-8")
+    )
+    return schema
+
+
+def parse_settings(text: str, source: str, *, over: Settings | None = None) -> Settings:
+    """Read a config.yaml.
+
+    Args:
+        text: content; empty means that ``over`` holds as it is.
+        source: file name for messages.
+        over: settings that hold where this text says nothing; the built-in defaults when None. A person's own file
+            is read first, the repository's over it.
+
+    Raises:
+        InvalidInput: with all problems, each at file:line:column.
+    """
+    problems: list[Problem] = []
+    document = read_document(text, source, problems)
+    if document is not None:
+        check_shape(document, config_schema(), problems)
+    settings = over or Settings()
+    if document is not None and isinstance(document.value, dict):
+        settings = _Reading(document, problems).read(settings)
+    refuse_problems(problems, source)
+    return settings
+
+
+@dataclass
+class _Reading:
+    """Takes values out of a document whose shape may be wrong: what has the wrong type was reported and is skipped."""
+
+    document: Document
+    problems: list[Problem] = field(default_factory=list)
+
+    def read(self, old: Settings) -> Settings:
+        self.check_folders()
+        return replace(
+            old,
+            **self.take({"max_parallel": ("max_parallel", int), "commit_author": ("commit_author", str)}),
+            **self.take({"require": ("require_isolation", Level)}, "isolation"),
+            **self.take({"environment": ("environment", tuple), "pass_env": ("pass_env", tuple)}),
+            **self.take({"timeout": ("approval_timeout_s", parse_duration)}, "approvals"),
+            **self.take({"keep_days": ("transcript_days", int)}, "transcripts"),
+            limits=self.read_limits(old.limits),
+            retries=self.read_retries(old.retries),
+            agents=self.read_agents(old.agents),
+        )
+
+    def take(self, keys: Mapping[str, tuple[str, Callable[[Any], Any]]], *path: str) -> dict[str, Any]:
+        """Return field → value for the keys that are there, turned by their functions."""
+        block = self.at(path)
+        taken: dict[str, Any] = {}
+        for key, (name, turn) in keys.items():
+            if isinstance(block, dict) and key in block:
+                self.turn(taken, name, turn, (*path, key), block[key])
+        return taken
+
+    def turn(
+        self, taken: dict[str, Any], name: str, turn: Callable[[Any], Any], path: YamlPath, value: Any
+    ) -> None:
+        try:
+            taken[name] = turn(value)
+        except ValueError as error:
+            self.complain(path, str(error))
+        except TypeError:
+            # The value has the wrong type; the schema has said so at this place already.
+            return
+
+    def at(self, path: Sequence[str]) -> Any:
+        value = self.document.value
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    def complain(self, path: YamlPath, message: str, hint: str = "") -> None:
+        place = self.document.place(*path)
+        if not any(p.place == place for p in self.problems):
+            self.problems.append(Problem(place, f"{name_path(path)}{message}", hint))
+
+    def check_folders(self) -> None:
+        folders = self.at(("environment",))
+        for index, folder in enumerate(folders if isinstance(folders, list) else []):
+            parts = str(folder).split("/")
+            if str(folder).startswith("/") or ".." in parts:
+                self.complain(
+                    ("environment", index), "must be a folder inside the repository", "write it relative"
+                )
+            elif parts[0].lower() in (".git", ".nightcrew"):
+                self.complain(("environment", index), f"{parts[0]} is never visible to a task")
+
+    def read_limits(self, old: Limits) -> Limits:
+        sizes = {k: (f"{k}_bytes", parse_size) for k in ("memory", "file", "disk", "output")}
+        counts = {k: (k, int) for k in ("processes", "open_files", "inodes")}
+        times = {k: (f"{k}_s", parse_duration) for k in ("spawn", "idle", "hard", "grace")}
+        new = self.take({**sizes, **counts}, "limits") | self.take(times, "timeouts")
+        for name in ("spawn", "hard"):
+            if new.get(f"{name}_s") == 0:
+                self.complain(
+                    ("timeouts", name),
+                    "cannot be without a limit",
+                    "every process has a deadline; write a long one",
+                )
+        return replace(old, **new)
+
+    def read_retries(self, old: Retries) -> Retries:
+        return replace(
+            old,
+            **self.take(
+                {
+                    "attempts": ("attempts", int),
+                    "first_wait": ("base_s", parse_duration),
+                    "factor": ("factor", float),
+                    "longest_wait": ("cap_s", parse_duration),
+                    "jitter": ("jitter", float),
+                },
+                "retries",
+            ),
+        )
+
+    def read_agents(self, old: Mapping[str, AgentSetting]) -> Mapping[str, AgentSetting]:
+        block = self.at(("agents",))
+        agents = dict(old)
+        for name in block if isinstance(block, dict) else ():
+            agents[name] = self.read_agent(name)
+        return agents
+
+    def read_agent(self, name: str) -> AgentSetting:
+        if name in ("command", "script"):
+            self.complain(
+                ("agents", name), f"{name!r} is the name of a built-in agent", "choose another name"
+            )
+        texts = {"adapter": ("adapter", str), "prompt": ("prompt", str), "argv": ("argv", tuple)}
+        taken = self.take({**texts, "slots": ("slots", int), "env": ("env", dict)}, "agents", name)
+        agent = AgentSetting(**({"adapter": "command"} | taken))
+        self.check_prompt(name, agent)
+        return agent
+
+    def check_prompt(self, name: str, agent: AgentSetting) -> None:
+        words = " ".join(str(w) for w in agent.argv)
+        if agent.prompt == "file" and "{prompt_file}" not in words:
+            self.complain(("agents", name, "prompt"), "prompt: file needs {prompt_file} in argv")
+        if agent.prompt != "file" and "{prompt_file}" in words:
+            self.complain(("agents", name, "argv"), "{prompt_file} in argv needs prompt: file")
