@@ -1,1 +1,1 @@
-"""One adapter per coding agent: how it is launched, how its words become actions."""
+"""One adapter file per coding agent: how it is started, what it asks, when it has succeeded."""

@@ -1,0 +1,154 @@
+"""The seam between the engine and a coding agent.
+
+An adapter turns a task into a confined command line and reads what comes out of it. It never starts a process and
+never decides: it asks its desk (the engine), and the answer is journaled before it is given. Whether a task has
+succeeded is never the agent's word: an adapter says only whether the agent *ended as it should*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from nightcrew.model.actions import Action
+from nightcrew.model.isolation import Bind, Outcome, Process
+from nightcrew.model.plans import Task
+from nightcrew.model.settings import AgentSetting
+
+#: Where our own files for an agent appear inside its sandbox, read-only.
+INSIDE = "/run/nightcrew"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an adapter can and cannot do; shown by ``doctor``, and a policy may refuse what is too little.
+
+    Attributes:
+        approvals: ``all`` actions are asked for one by one, or ``none``: sandbox, diff and review only.
+        fail_closed: a dead governor means that no further action runs.
+        deny_continues: after a denial the agent can go on with something else.
+        resume: ``exact`` goes on at the first unfinished step, ``none`` starts again.
+        deterministic: the same task gives the same result, so a failed acceptance is not worth a second attempt.
+        needs_network: it cannot work without reaching a model.
+        note: in words, for a person.
+    """
+
+    approvals: Literal["all", "none"]
+    fail_closed: bool
+    deny_continues: bool
+    resume: Literal["exact", "none"]
+    deterministic: bool
+    needs_network: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One task as an adapter sees it.
+
+    Attributes:
+        task: the task of the approved plan.
+        setting: the agent's entry in config.yaml; the built-in names have a default one.
+        cwd: the repository's absolute path, inside as outside.
+        python: absolute path of an interpreter that exists inside.
+        private: folder of this attempt on the host, for files that are bound into the sandbox.
+        mounted: the sandbox can bind files (false at level S0, where host paths are used as they are).
+        progress: what an earlier, parked attempt has already done; as the adapter reported it.
+    """
+
+    task: Task
+    setting: AgentSetting
+    cwd: str
+    python: str
+    private: Path
+    mounted: bool = True
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start the agent: argv and what must be visible inside. ``files`` are written to ``Job.private`` first."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    binds: tuple[Bind, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the engine says to one action.
+
+    Attributes:
+        verdict: ``allow``, ``deny`` (tell the agent why) or ``wait`` (a human must decide: end the process now).
+        reason: in words; on a denial it names the rule and its file:line.
+    """
+
+    verdict: Literal["allow", "deny", "wait"]
+    reason: str = ""
+
+
+class Desk(Protocol):
+    """Where an agent's session turns to while its process runs."""
+
+    def ask(self, action: Action) -> Answer:
+        """Return the decision on ``action``; it is in the journal by then."""
+
+    def note(self, kind: str, text: str) -> None:
+        """Write something the agent said or did to the transcript."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEnd:
+    """How the agent's own work ended, as far as its adapter can tell.
+
+    Attributes:
+        result: ``finished`` (its terminal event, or exit code 0), ``failed``, ``denied`` (stopped by a denial) or
+            ``waiting`` (stopped because a human must decide first).
+        reason: in words.
+        progress: what a later attempt in the same shadow need not do again.
+    """
+
+    result: Literal["finished", "failed", "denied", "waiting"]
+    reason: str = ""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+
+class AgentSession(Protocol):
+    """Drives one agent process; see ``model.isolation.Session`` for the first two."""
+
+    def started(self, process: Process) -> None:
+        """The process exists; its stdin can be written."""
+
+    def feed(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
+        """Bytes arrived; any length, any content."""
+
+    def conclude(self, outcome: Outcome) -> AgentEnd:
+        """Say how it ended; called once, when no process of the tree is left and it was not killed by a limit."""
+
+
+class Adapter(Protocol):
+    """One kind of coding agent."""
+
+    @property
+    def name(self) -> str:
+        """The name used in ``Agent:`` and in config.yaml."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    def questions(self, job: Job) -> tuple[Action, ...]:
+        """Return what must be decided before it is started at all."""
+
+    def prepare(self, job: Job) -> Launch:
+        """Return how to start it.
+
+        Raises:
+            UsageError: the task or its setting cannot be used with this adapter.
+        """
+
+    def open(self, job: Job, desk: Desk) -> AgentSession:
+        """Return the session that drives its process."""
