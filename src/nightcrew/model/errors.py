@@ -2,7 +2,8 @@
 
 NightcrewError                 something a person must read; carries code, exit, where, hint
 ├── UsageError            2    bad input: unknown option value, bad tasks file, bad settings
-│   └── InvalidInput      2    a file with problems, each at file:line:column
+│   ├── InvalidInput      2    a file with problems, each at file:line:column
+│   └── ShellSyntaxError  2    a command line that bash would not accept
 ├── NotFound              3    no such id, file or repository
 ├── NotAuthenticated      4    a factor is missing or wrong
 ├── WaitingForHuman       5    nothing was done; a person must decide first
@@ -108,6 +109,17 @@ class InvalidInput(UsageError):
     def __init__(self, message: str, problems: Sequence[Problem], *, hint: str = "") -> None:
         super().__init__(message, where=[str(p) for p in problems], hint=hint)
         self.problems = tuple(problems)
+
+
+class ShellSyntaxError(UsageError):
+    """A command line that bash would not accept; ``line`` and ``column`` are counted from 1."""
+
+    default_code = "shell.syntax"
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
 
 
 class NotFound(NightcrewError):
