@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nightcrew.model import canonical
 from nightcrew.model.errors import Place
@@ -106,6 +108,26 @@ class Plan:
             if task.id == name:
                 return task
         raise KeyError(name)
+
+    @classmethod
+    def from_plain(cls, body: Mapping[str, Any]) -> Plan:
+        """Return the plan whose ``canonical.to_plain`` is ``body``."""
+        return cls(**{**body, "tasks": tuple(_restore_task(task) for task in body["tasks"])})
+
+
+_PLACE = ("run_place", "agent_place", "script_place")
+_PLACES = ("accept_places", "depends_places")
+_TEXTS = ("depends", "scope", "accept")
+
+
+def _restore_task(body: Mapping[str, Any]) -> Task:
+    fields = dict(body)
+    fields["place"] = Place(**body["place"])
+    fields["steps"] = tuple(Step(**step) for step in body.get("steps", ()))
+    fields |= {name: Place(**body[name]) for name in _PLACE if body.get(name)}
+    fields |= {name: tuple(Place(**place) for place in body.get(name, ())) for name in _PLACES}
+    fields |= {name: tuple(body.get(name, ())) for name in _TEXTS}
+    return Task(**fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,50 @@
+"""What an attempt works with: the parts of one repository under the settings and policy its run was planned with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightcrew.model.isolation import Bind
+from nightcrew.model.settings import Settings
+
+if TYPE_CHECKING:
+    from nightcrew.checkpoint.store import Store
+    from nightcrew.policy.policy import Policy
+    from nightcrew.shadow.shadows import Shadows
+
+
+def keep(text: str) -> str:
+    """Return the text as it is: the redaction of a caller that has none."""
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Everything one run needs, opened from its record by the runtime.
+
+    Attributes:
+        root: absolute path of the user's working tree; inside the sandbox the shadow is mounted right there.
+        shadows, store: of that repository.
+        policy, settings: as stored with the plan, never read again from disk.
+        parse_shell: the shell parser that policy uses.
+        agent_binds: read-only host paths that every agent sees beside the curated system (an interpreter's prefix).
+        transcripts: folder of raw output; ``<run>/<task>/<attempt>.jsonl`` below it.
+        python: interpreter that exists inside through ``agent_binds``.
+        env: variables every agent gets: those of ``settings.pass_env`` that are set, as the runtime read them.
+        redact: applied to every transcript and every piece of evidence before it is written.
+    """
+
+    root: str
+    shadows: Shadows
+    store: Store
+    policy: Policy
+    settings: Settings
+    parse_shell: Callable[[str], Mapping[str, Any]]
+    agent_binds: tuple[Bind, ...]
+    transcripts: Path
+    python: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    redact: Callable[[str], str] = keep
