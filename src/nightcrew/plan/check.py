@@ -31,7 +31,7 @@ def check_tasks(tasks: Sequence[Task], *, agents: Collection[str]) -> list[Probl
         problems += _check_needs(task, by_name)
         if not task.done:
             problems += _check_agent(task, agents)
-    problems += _check_loops(tasks, by_name)
+    problems += _check_loops(by_name)
     return sorted(problems, key=lambda problem: problem.place)
 
 
@@ -115,8 +115,8 @@ def _check_prompt(task: Task) -> list[Problem]:
     return []
 
 
-def _check_loops(tasks: Sequence[Task], by_name: Mapping[str, Task]) -> list[Problem]:
-    needs = {task.id: [name for name in task.depends if name in by_name] for task in tasks}
+def _check_loops(by_name: Mapping[str, Task]) -> list[Problem]:
+    needs = {name: [need for need in task.depends if need in by_name] for name, task in by_name.items()}
     problems = []
     for loop in find_loops(needs):
         numbers = [by_name[name].number for name in loop]
