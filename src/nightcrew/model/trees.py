@@ -69,3 +69,44 @@ class Repository:
     shallow: bool = False
     sparse: bool = False
     operation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A shadow written into the checkpoint store.
+
+    Attributes:
+        tree: git tree id of the base tree plus the entries.
+        refused: what could not be captured, as ``path: what it is``, sorted.
+    """
+
+    tree: str
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One part that cannot be put on top of the others.
+
+    Attributes:
+        part: its name (a task).
+        paths: where it collides, sorted.
+        others: names of the parts before it that changed one of those paths; empty when only the base did.
+    """
+
+    part: str
+    paths: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """Several changes put together.
+
+    Attributes:
+        tree: git tree id of the result; empty when there are conflicts.
+        conflicts: every part that collides, in the order of the parts.
+    """
+
+    tree: str
+    conflicts: tuple[Conflict, ...] = ()

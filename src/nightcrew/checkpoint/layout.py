@@ -1,0 +1,79 @@
+"""The store on disk (docs/formats/store.md): a bare git repository that leans on the user's objects."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from nightcrew.host import files
+from nightcrew.model.errors import UsageError
+from nightcrew.model.trees import Repository
+
+VERSION: Final = 1
+
+_HEAD: Final = b"ref: refs/heads/none\n"
+
+
+def prepare(path: Path, repository: Repository) -> None:
+    """Make the store if it is not there, and point it at the repository's objects wherever those are now.
+
+    Every step may be repeated and may run in two processes at once.
+
+    Raises:
+        UsageError: the store was written by a newer nightcrew.
+    """
+    files.ensure_private_directory(path)
+    for name in ("objects/info", "objects/pack", "refs", "scratch"):
+        (path / name).mkdir(parents=True, exist_ok=True)
+    _check_version(path / "version")
+    _keep(path / "config", _config(len(repository.head) == 64))
+    _keep(path / "objects/info/alternates", alternate_line(f"{repository.common_dir}/objects"))
+    _keep(path / "shallow", _read(Path(repository.common_dir) / "shallow"))
+    # Git takes a directory for a repository once it has HEAD, so that comes last.
+    _keep(path / "HEAD", _HEAD)
+
+
+def alternate_line(path: str) -> bytes:
+    """Return one line of an alternates file; a path that git would misread is quoted the way C does."""
+    raw = os.fsencode(path)
+    if raw[:1] in (b'"', b"#") or any(byte < 32 for byte in raw):
+        escaped = (b"\\%03o" % byte if byte < 32 or byte in b'"\\' else bytes([byte]) for byte in raw)
+        raw = b'"' + b"".join(escaped) + b'"'
+    return raw + b"\n"
+
+
+def _config(sha256: bool) -> bytes:
+    lines = ["[core]", f"repositoryformatversion = {int(sha256)}", "bare = true", "logAllRefUpdates = false"]
+    # What a checkpoint names must survive a power loss, merged blobs written by git itself included.
+    lines += ["fsync = committed,reference", "[gc]", "auto = 0"]
+    lines += ["[extensions]", "objectFormat = sha256"] if sha256 else []
+    return "\n".join(lines).encode() + b"\n"
+
+
+def _check_version(file: Path) -> None:
+    found = _read(file).strip() or str(VERSION).encode()
+    if found != str(VERSION).encode():
+        raise UsageError(
+            f"the checkpoint store {file.parent} has format {found.decode(errors='replace')}; this is {VERSION}",
+            code="store.version",
+            hint="use the nightcrew that wrote it, or a newer one",
+        )
+    _keep(file, b"%d\n" % VERSION)
+
+
+def _keep(file: Path, content: bytes) -> None:
+    """Give a file this content unless it has it; empty content means no file."""
+    if _read(file) == content:
+        return
+    if content:
+        files.write_atomic(file, content)
+    else:
+        file.unlink(missing_ok=True)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""

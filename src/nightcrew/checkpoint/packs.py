@@ -1,0 +1,198 @@
+"""Packs of our own: one file per capture, visible complete or not at all, and a look into those that are there.
+
+A pack is written aside, flushed, and named; its index comes last, and git sees a pack only through its index, so a
+capture that is killed leaves nothing but a ``tmp_`` file. Formats: git's ``gitformat-pack``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import struct
+import zlib
+from bisect import bisect_left
+from itertools import accumulate
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from nightcrew.checkpoint.objects import COMPRESSION, identify, loose_path, read_pieces, start_hash
+from nightcrew.host import files, tokens
+
+_KINDS: Final = {"commit": 1, "tree": 2, "blob": 3}
+_INDEX_HEAD: Final = b"\xfftOc\x00\x00\x00\x02"
+_FANOUT_AT: Final = 8
+_NAMES_AT: Final = 8 + 256 * 4
+# Offsets from here on do not fit into the 31 bits of the short table.
+_FAR: Final = 1 << 31
+
+
+class PackWriter:
+    """Collects objects; ``publish`` makes them visible in one act, ``abandon`` forgets them."""
+
+    def __init__(self, objects: Path, id_length: int) -> None:
+        self._directory = objects / "pack"
+        self._id_length = id_length
+        self._aside = self._directory / f"tmp_pack_{tokens.nonce()}"
+        self._file: BinaryIO | None = None
+        self._rows: dict[str, tuple[int, int]] = {}
+        self._end = 0
+
+    def __contains__(self, object_id: str) -> bool:
+        return object_id in self._rows
+
+    def add(self, kind: str, data: bytes, object_id: str = "") -> str:
+        """Write one object and return its id; an object that is in this pack already costs nothing."""
+        object_id = object_id or identify(kind, data, self._id_length)
+        if object_id in self._rows:
+            return object_id
+        row = _object_head(_KINDS[kind], len(data)) + zlib.compress(data, COMPRESSION)
+        self._write(row)
+        self._rows[object_id] = (self._end - len(row), zlib.crc32(row))
+        return object_id
+
+    def publish(self) -> None:
+        """Make everything visible at once; of an empty pack nothing is written."""
+        if self._file is None:
+            return
+        checksum = self._seal(self._file)
+        name = f"pack-{checksum.hex()}"
+        index = self._directory / f"tmp_idx_{tokens.nonce()}"
+        _write_durable(index, self._encode_index(checksum))
+        self._aside.rename(self._directory / f"{name}.pack")
+        index.rename(self._directory / f"{name}.idx")
+        files.sync_directory(self._directory)
+        self._file = None
+
+    def abandon(self) -> None:
+        """Forget what was collected; after ``publish`` this does nothing."""
+        if self._file is not None:
+            self._file.close()
+            self._aside.unlink(missing_ok=True)
+            self._file = None
+
+    def _write(self, row: bytes) -> None:
+        if self._file is None:
+            self._file = self._aside.open("x+b")
+            self._file.write(b"PACK" + struct.pack(">II", 2, 0))
+            self._end = 12
+        self._file.write(row)
+        self._end += len(row)
+
+    def _seal(self, file: BinaryIO) -> bytes:
+        """Fill in the count, append the checksum, bring it to disk."""
+        file.seek(8)
+        file.write(struct.pack(">I", len(self._rows)))
+        file.seek(0)
+        digest = start_hash(self._id_length)
+        for piece in read_pieces(file):
+            digest.update(piece)
+        file.write(digest.digest())
+        file.flush()
+        os.fchmod(file.fileno(), 0o444)
+        os.fsync(file.fileno())
+        file.close()
+        return digest.digest()
+
+    def _encode_index(self, checksum: bytes) -> bytes:
+        ordered = sorted(self._rows)
+        counts = [0] * 256
+        for object_id in ordered:
+            counts[int(object_id[:2], 16)] += 1
+        fanout = accumulate(counts)
+        far = [self._rows[i][0] for i in ordered if self._rows[i][0] >= _FAR]
+        places = {offset: _FAR | row for row, offset in enumerate(far)}
+        body = b"".join(
+            (
+                _INDEX_HEAD,
+                struct.pack(">256I", *fanout),
+                b"".join(bytes.fromhex(i) for i in ordered),
+                struct.pack(f">{len(ordered)}I", *(self._rows[i][1] for i in ordered)),
+                struct.pack(
+                    f">{len(ordered)}I", *(places.get(o, o) for o in (self._rows[i][0] for i in ordered))
+                ),
+                struct.pack(f">{len(far)}Q", *far),
+                checksum,
+            )
+        )
+        return body + hashlib.new(start_hash(self._id_length).name, body, usedforsecurity=False).digest()
+
+
+class LocalObjects:
+    """Tells which objects this store holds itself, as opposed to the user's repository behind it.
+
+    What only the user's repository holds may be collected there one day, so a capture leaves out an object only when
+    the store has it, or the base tree names it.
+    """
+
+    def __init__(self, objects: Path, id_length: int) -> None:
+        self._objects = objects
+        self._width = id_length // 2
+        self._indexes: dict[str, mmap.mmap] = {}
+        self._seen_ns = -1
+
+    def __contains__(self, object_id: str) -> bool:
+        self._refresh()
+        wanted = bytes.fromhex(object_id)
+        if any(_find(index, wanted, self._width) for index in self._indexes.values()):
+            return True
+        return loose_path(self._objects, object_id).exists()
+
+    def _refresh(self) -> None:
+        """Read the list of packs again when the directory changed since."""
+        directory = self._objects / "pack"
+        changed_ns = directory.stat().st_mtime_ns
+        if changed_ns == self._seen_ns:
+            return
+        names = {entry.name for entry in os.scandir(directory) if entry.name.endswith(".idx")}
+        for gone in self._indexes.keys() - names:
+            del self._indexes[gone]
+        for name in names - self._indexes.keys():
+            with (directory / name).open("rb") as file:
+                self._indexes[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._seen_ns = changed_ns
+
+
+def _find(index: mmap.mmap, wanted: bytes, width: int) -> bool:
+    """Look an id up in a version 2 index."""
+    first = wanted[0]
+    start = struct.unpack_from(">I", index, _FANOUT_AT + 4 * (first - 1))[0] if first else 0
+    end = struct.unpack_from(">I", index, _FANOUT_AT + 4 * first)[0]
+    names = _Names(index, width)
+    at = bisect_left(names, wanted, start, end)
+    return at < end and names[at] == wanted
+
+
+class _Names:
+    """The sorted ids of an index, as something ``bisect`` can walk."""
+
+    def __init__(self, index: mmap.mmap, width: int) -> None:
+        self._index = index
+        self._width = width
+
+    def __len__(self) -> int:
+        return int(struct.unpack_from(">I", self._index, _NAMES_AT - 4)[0])
+
+    def __getitem__(self, row: int) -> bytes:
+        at = _NAMES_AT + row * self._width
+        return self._index[at : at + self._width]
+
+
+def _object_head(kind: int, size: int) -> bytes:
+    """Encode kind and size: four bits of size with the kind, then seven bits a byte, lowest first."""
+    byte = kind << 4 | size & 15
+    size >>= 4
+    head = bytearray()
+    while size:
+        head.append(byte | 0x80)
+        byte, size = size & 0x7F, size >> 7
+    head.append(byte)
+    return bytes(head)
+
+
+def _write_durable(path: Path, data: bytes) -> None:
+    with path.open("xb") as out:
+        out.write(data)
+        out.flush()
+        os.fchmod(out.fileno(), 0o444)
+        os.fsync(out.fileno())

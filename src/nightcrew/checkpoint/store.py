@@ -1,0 +1,285 @@
+"""The checkpoint store: trees of shadows in a bare git repository of our own, and every question about them.
+
+Objects of the user's repository are read through ``objects/info/alternates``; nothing is ever written there. Any git
+can read the store: ``git --git-dir <store> log refs/nightcrew/checkpoints/C-1``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from nightcrew.checkpoint import layout, packs
+from nightcrew.checkpoint.capture import Capture
+from nightcrew.checkpoint.compare import count_lines, describe_changes, list_differences
+from nightcrew.checkpoint.compose import Composer, Part
+from nightcrew.checkpoint.ignored import IgnoreRules
+from nightcrew.checkpoint.objects import LARGE_BYTES, MODE_GITLINK, TreeEntry, loose_path, open_loose_blob
+from nightcrew.checkpoint.trees import TreeEdit, TreeReader
+from nightcrew.host.git import BlobReader, Git
+from nightcrew.model.actions import Change
+from nightcrew.model.errors import NotFound
+from nightcrew.model.trees import Captured, Composition, DeltaEntry, Entry, Repository
+
+REFS: Final = "refs/nightcrew/checkpoints/"
+
+_WRITER: Final = {
+    "GIT_AUTHOR_NAME": "nightcrew",
+    "GIT_AUTHOR_EMAIL": "nightcrew@localhost",
+    "GIT_COMMITTER_NAME": "nightcrew",
+    "GIT_COMMITTER_EMAIL": "nightcrew@localhost",
+}
+
+
+class Store:
+    """The checkpoints of one repository.
+
+    Safe to use from several threads and processes: objects are only added, each capture becomes visible in one act.
+
+    Args:
+        path: the store's directory; made on first use.
+        repository: the user's repository; only its objects are read.
+        env: environment for git.
+    """
+
+    def __init__(self, path: Path, repository: Repository, *, env: Mapping[str, str]) -> None:
+        self.path = path
+        self._repository = repository
+        self._env = env
+        self._opening = threading.Lock()
+        self._reader: BlobReader | None = None
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def capture(self, base_tree: str, entries: Iterable[Entry]) -> Captured:
+        """Write what a shadow changed; the cost is that of the changes.
+
+        Args:
+            base_tree: tree that the shadow was opened on (its base commit's tree with its delta).
+            entries: from ``Shadows.scan``.
+
+        Raises:
+            StaleError: something still writes to the shadow.
+            NotFound: the base tree is not there any more.
+            OSError: disk full; nothing became visible.
+        """
+        return Capture(base_tree, TreeReader(self._read_tree), self._objects(), self._local_objects()).take(
+            entries
+        )
+
+    def commit(
+        self, tree: str, *, parents: Sequence[str] = (), message: str, at: datetime | str, ref: str = ""
+    ) -> str:
+        """Make a commit of a tree and, with ``ref``, keep it under that name.
+
+        Args:
+            tree: a tree of this store.
+            parents: commits of this store or of the user's repository.
+            at: its date, which is also part of its id.
+            ref: full ref name, or a checkpoint id (then it is ``refs/nightcrew/checkpoints/<id>``).
+        """
+        moment = at if isinstance(at, datetime) else datetime.fromisoformat(at)
+        date = f"@{int(moment.timestamp())} +0000"
+        words = [word for parent in parents for word in ("-p", parent)]
+        commit = self._git().run(
+            "commit-tree",
+            tree,
+            *words,
+            input=message.encode("utf-8", "surrogateescape"),
+            extra={**_WRITER, "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
+        )
+        name = commit.stdout.decode().strip()
+        if ref:
+            self._git().run("update-ref", ref if ref.startswith("refs/") else REFS + ref, name)
+        return name
+
+    def promotable(self, base_tree: str, tree: str) -> str:
+        """Return the tree without the *added* paths that the base tree's rules ignore.
+
+        A tracked file that matches an ignore rule and was changed stays: git itself would commit it.
+        """
+        added = [d.path for d in list_differences(self._git(), base_tree, tree) if d.kind == "added"]
+        dropped = self._ignored(base_tree, tree, added)
+        return self._edit(tree, dict.fromkeys(dropped))
+
+    def overlay_paths(self, tree: str, source_tree: str, globs: Sequence[str]) -> str:
+        """Return ``tree`` with the paths that match a glob as they are in ``source_tree`` (absent there: deleted).
+
+        Args:
+            globs: gitignore-style; a path or directory as it is written matches too, whatever characters it has.
+        """
+        chosen = _Matcher(globs)
+        edits = {
+            d.path: TreeEntry(d.new_mode, d.new_id) if d.new_id else None
+            for d in list_differences(self._git(), tree, source_tree)
+            if chosen(os.fsdecode(d.path))
+        }
+        return self._edit(tree, edits)
+
+    def compose(self, base_tree: str, parts: Sequence[Part]) -> Composition:
+        """Put the changes of several parts together.
+
+        Args:
+            base_tree: what they are put on.
+            parts: (name, its base tree, its tree), merged in this order.
+        """
+        return Composer(self._git()).compose(base_tree, parts)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def compare(self, base_tree: str, tree: str, *, refused: Sequence[str] = ()) -> Change:
+        """Return what ``tree`` changes against ``base_tree``; ``refused`` is handed through from the capture."""
+        differences = list_differences(self._git(), base_tree, tree)
+        counts = count_lines(self._git(), base_tree, tree)
+        ignored = self._ignored(base_tree, tree, [d.path for d in differences if d.kind == "added"])
+        paths = describe_changes(differences, counts, ignored, self._size, self._read_object)
+        return Change(base_tree, tree, tuple(sorted(paths, key=lambda p: p.path)), tuple(refused))
+
+    def delta(self, old_tree: str, new_tree: str) -> Iterator[DeltaEntry]:
+        """Yield what must be done to files of the old tree to make them those of the new one.
+
+        Deletions come first, so that a file can take the place of a directory and the other way round. Submodules
+        are left out: a shadow has no working tree for them.
+        """
+        differences = list_differences(self._git(), old_tree, new_tree)
+        for d in sorted(differences, key=lambda d: d.kind != "deleted"):
+            if MODE_GITLINK not in (d.old_mode, d.new_mode):
+                yield DeltaEntry(os.fsdecode(d.path), d.new_mode, partial(self._open_blob, d.new_id))
+
+    def patch(self, old_tree: str, new_tree: str, *, paths: Sequence[str] = (), stat: bool = False) -> bytes:
+        """Return the difference as text for a person (``stat``: a table of files and counts).
+
+        Args:
+            paths: only these paths and what is below them, taken literally.
+        """
+        form = ["--stat=100"] if stat else ["-p", "--full-index"]
+        limit = ["--", *paths] if paths else []
+        done = self._git().run(
+            "diff-tree",
+            "-r",
+            "--find-renames",
+            *form,
+            old_tree,
+            new_tree,
+            *limit,
+            extra={"GIT_LITERAL_PATHSPECS": "1"},
+        )
+        return done.stdout
+
+    def tree_of(self, commit: str) -> str:
+        """Return the tree id of a commit, checkpoint ref or tree.
+
+        Raises:
+            NotFound: neither the store nor the user's repository has it.
+        """
+        done = self._git().run("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}", check=False)
+        if done.code != 0:
+            raise self._missing(commit)
+        return done.stdout.decode().strip()
+
+    def read(self, tree: str, path: str) -> bytes | None:
+        """Return the content of a path (for a symbolic link its target), None when there is no file."""
+        entry = TreeReader(self._read_tree).find(tree, os.fsencode(path))
+        if entry is None or entry.is_tree or entry.mode == MODE_GITLINK:
+            return None
+        return self._read_object(entry.id)
+
+    def close(self) -> None:
+        """End the git process that reads objects; the store may be used again."""
+        with self._opening:
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = None
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _objects(self) -> Path:
+        self._open()
+        return self.path / "objects"
+
+    def _local_objects(self) -> packs.LocalObjects:
+        return packs.LocalObjects(self._objects(), len(self._repository.head) or 40)
+
+    def _git(self, work_tree: str = "") -> Git:
+        self._open()
+        return Git(str(self.path), env=self._env, work_tree=work_tree, trusted=False)
+
+    def _open(self) -> BlobReader:
+        with self._opening:
+            if self._reader is None:
+                layout.prepare(self.path, self._repository)
+                self._reader = BlobReader(Git(str(self.path), env=self._env, trusted=False))
+            return self._reader
+
+    def _read_object(self, object_id: str) -> bytes:
+        try:
+            return self._open().read(object_id)
+        except KeyError:
+            raise self._missing(object_id) from None
+
+    def _read_tree(self, tree: str) -> bytes:
+        return self._read_object(tree)
+
+    def _size(self, blob: str) -> int:
+        try:
+            return self._open().info(blob)[1]
+        except KeyError:
+            raise self._missing(blob) from None
+
+    def _open_blob(self, blob: str) -> BinaryIO:
+        path = loose_path(self.path / "objects", blob)
+        if self._size(blob) >= LARGE_BYTES and path.exists():
+            return open_loose_blob(path)
+        return io.BytesIO(self._read_object(blob))
+
+    def _ignored(self, base_tree: str, tree: str, added: Sequence[bytes]) -> set[bytes]:
+        reader = TreeReader(self._read_tree)
+        rules = IgnoreRules(reader, self._read_object, base_tree, self.path / "scratch", self._git)
+        return rules.select(added, lambda path: self.read(tree, os.fsdecode(path)) or b"")
+
+    def _edit(self, tree: str, edits: Mapping[bytes, TreeEntry | None]) -> str:
+        if not edits:
+            return tree
+        edit = TreeEdit(TreeReader(self._read_tree), tree)
+        for path, entry in sorted(edits.items(), key=lambda item: item[1] is not None):
+            if entry is None:
+                edit.clear(path)
+            else:
+                edit.put(path, entry)
+        pack = packs.PackWriter(self._objects(), len(tree))
+        try:
+            made = edit.write(partial(pack.add, "tree"))
+            pack.publish()
+        finally:
+            pack.abandon()
+        return made
+
+    def _missing(self, what: str) -> NotFound:
+        return NotFound(
+            f"object {what} is neither in the checkpoint store nor in the repository",
+            code="store.missing_object",
+            where=[f"store: {self.path}", f"repository: {self._repository.root}"],
+            hint="a history rewrite followed by `git gc` may have removed the base commit; bring it back "
+            "(git fetch, git reflog) or start a new run from the present HEAD",
+        )
+
+
+class _Matcher:
+    """Tells whether a path is meant by one of the globs."""
+
+    def __init__(self, globs: Sequence[str]) -> None:
+        from pathspec import GitIgnoreSpec
+
+        self._plain = tuple(glob.strip("/") for glob in globs)
+        self._spec = GitIgnoreSpec.from_lines(globs)
+
+    def __call__(self, path: str) -> bool:
+        if any(path == plain or path.startswith(plain + "/") for plain in self._plain):
+            return True
+        return bool(self._spec.match_file(path))
