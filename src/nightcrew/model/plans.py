@@ -137,7 +137,7 @@ class Flag:
     Attributes:
         task: task name ``T03``.
         kind: ``asks`` (an approval will be needed), ``forbidden`` (a rule says no), ``opaque``,
-            ``unverified`` (no acceptance command) or ``no_scope``.
+            ``hidden`` (invisible characters in a command), ``unverified`` (no acceptance command) or ``no_scope``.
         text: in words.
         rule, source: the rule and its file:line, when a rule is the reason.
         action: the command line it is about, when there is one.
