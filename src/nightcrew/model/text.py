@@ -123,6 +123,21 @@ def _find_cut(text: str, columns: int) -> int:
     return len(text)
 
 
+def hang(prefix: str, text: str, columns: int) -> list[str]:
+    """Return ``text`` behind ``prefix`` in lines of at most ``columns`` (at least 20 for the text), losing nothing.
+
+    What goes on in the next line is indented and begins with ``…``, so that it is never taken for a line of its own.
+    """
+    first, *rest = fold(text, max(columns - measure(prefix), 20))
+    indent = " " * max(measure(prefix) - 2, 0)
+    return [prefix + first, *(f"{indent}… {piece}" for piece in rest)]
+
+
+def count(number: int, what: str) -> str:
+    """Return ``1 task`` or ``3 tasks``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def shorten_id(text: str, head: int = 4, tail: int = 2) -> str:
     """Return ``77ab..9e`` for a long hex id; a short text comes back as it is."""
     return text if len(text) <= head + tail + 2 else f"{text[:head]}..{text[-tail:]}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from nightcrew.model.plans import Flag, Plan, Step, Task
-from nightcrew.model.text import fit, fold, measure, pad, shorten_id, shown
+from nightcrew.model.text import count, fit, hang, measure, pad, shorten_id, shown
 from nightcrew.plan.check import waves
 
 MIN_WIDTH: Final = 60
@@ -62,27 +62,27 @@ class _Page:
 
     def head(self, run_id: str, isolation: str) -> Iterator[str]:
         digest = self.plan.digest
-        count = sum(map(len, self.order))
+        total = sum(map(len, self.order))
         facts = [
-            _count(count, "task"),
-            _count(len(self.order), "wave"),
+            count(total, "task"),
+            count(len(self.order), "wave"),
             f"base {shorten_id(self.plan.base_commit) or 'none'}",
             f"digest {shorten_id(digest, 6)} (type {digest[:4]})",
         ]
-        yield from _hang(f"{run_id} " if run_id else "", f'"{shown(self.plan.title)}"', self.width)
-        yield from _hang(" ", _GAP.join(facts), self.width)
-        yield from _hang(" ", f"from {shown(self.plan.source)}", self.width)
-        yield from _hang(" ", f"isolation {shown(isolation)}", self.width)
+        yield from hang(f"{run_id} " if run_id else "", f'"{shown(self.plan.title)}"', self.width)
+        yield from hang(" ", _GAP.join(facts), self.width)
+        yield from hang(" ", f"from {shown(self.plan.source)}", self.width)
+        yield from hang(" ", f"isolation {shown(isolation)}", self.width)
         done = [task.id for task in self.plan.tasks if task.done]
         if done:
-            yield from _hang(" done already: ", " ".join(done), self.width)
+            yield from hang(" done already: ", " ".join(done), self.width)
 
     def waves(self) -> Iterator[str]:
         rows = {name: self._row(self.tasks[name]) for wave in self.order for name in wave}
         widths = _fit_columns([_HEADER, *rows.values()], self.width - 1)
         for index, wave in enumerate(self.order, 1):
             yield ""
-            yield f"wave {index}: {_count(len(wave), 'task')}{' side by side' if len(wave) > 1 else ''}"
+            yield f"wave {index}: {count(len(wave), 'task')}{' side by side' if len(wave) > 1 else ''}"
             yield " " + _join(_HEADER, widths)
             yield from (" " + _join(rows[name], widths) for name in wave)
 
@@ -118,7 +118,7 @@ class _Page:
             if not chosen:
                 continue
             if kind in ("unverified", "no_scope"):
-                yield from _hang(f" {heading}: ", " ".join(flag.task for flag in chosen), self.width)
+                yield from hang(f" {heading}: ", " ".join(flag.task for flag in chosen), self.width)
                 continue
             yield f" {heading}"
             for flag in chosen:
@@ -129,23 +129,23 @@ class _Page:
         why = ": ".join(part for part in (rule, flag.text) if part)
         if flag.action:
             yield from _block(f"  {flag.task}", flag.action, self.width)
-            yield from _hang("      ", shown(why), self.width)
+            yield from hang("      ", shown(why), self.width)
         else:
-            yield from _hang(f"  {flag.task} ", shown(why), self.width)
+            yield from hang(f"  {flag.task} ", shown(why), self.width)
 
     def foot(self, run_id: str) -> Iterator[str]:
         if not run_id:
             return
         yield ""
         if any(flag.kind == "forbidden" for flag in self.flag_list):
-            yield from _hang(
+            yield from hang(
                 " ",
                 "a forbidden command stops the whole plan: change the tasks file and run it anew",
                 self.width,
             )
         else:
             approve = f"nightcrew approve {run_id}"
-            yield from _hang(" ", f"{approve} | nightcrew deny {run_id} -m why", self.width)
+            yield from hang(" ", f"{approve} | nightcrew deny {run_id} -m why", self.width)
 
 
 def _describe(task: Task) -> Iterator[tuple[str, str]]:
@@ -172,7 +172,7 @@ def _describe_step(step: Step) -> str:
     tail = " (goes on when denied)" if step.on_denied == "continue" else ""
     if step.do in ("write", "append"):
         size = len(step.text.encode("utf-8", "surrogateescape"))
-        return f"- {step.do} {step.path} ({_count(size, 'byte')}){tail}"
+        return f"- {step.do} {step.path} ({count(size, 'byte')}){tail}"
     return f"- {' '.join(part for part in (step.do, step.path, step.text) if part)}{tail}"
 
 
@@ -180,17 +180,7 @@ def _block(label: str, content: str, width: int) -> Iterator[str]:
     """A command with its label. A line too long goes on behind ``…``; a line without it is a line of its own."""
     blank = " " * measure(label)
     for index, line in enumerate(content.split("\n")):
-        yield from _hang(f"{label if index == 0 else blank}  ", shown(line, keep="\t").expandtabs(4), width)
-
-
-def _hang(prefix: str, text: str, width: int) -> Iterator[str]:
-    """``text`` behind ``prefix`` within ``width``; what goes on in the next line begins with ``…``."""
-    room = max(width - measure(prefix), 20)
-    first, *rest = fold(text, room)
-    yield prefix + first
-    indent = " " * max(measure(prefix) - 2, 0)
-    for piece in rest:
-        yield f"{indent}… {piece}"
+        yield from hang(f"{label if index == 0 else blank}  ", shown(line, keep="\t").expandtabs(4), width)
 
 
 def _fit_columns(rows: Iterable[Sequence[str]], width: int) -> list[int]:
@@ -213,7 +203,3 @@ def _fit_columns(rows: Iterable[Sequence[str]], width: int) -> list[int]:
 def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
     *front, last = zip(cells, widths, strict=True)
     return _GAP.join([*(pad(cell, size) for cell, size in front), fit(*last)])
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
