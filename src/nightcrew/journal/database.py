@@ -1,0 +1,213 @@
+"""The door to SQL: the engine that DBOS shares, transactions of the right kind, and foreign errors in our words.
+
+SQLite: write-ahead log, 30 s of patience with other writers, ``synchronous=NORMAL``: after a power loss the database
+is whole, but the last transactions may be missing, all of them or a tail. A durable transaction (``FULL``) is on the
+disk when it returns, and so is everything before it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from nightcrew.host.files import ensure_private_directory
+from nightcrew.host.locks import FileLock
+from nightcrew.journal.tables import COUNTED, COUNTERS, METADATA, SCHEMA, SCHEMA_TABLE
+from nightcrew.model.errors import EngineUnavailable, JournalDamaged, NightcrewError
+
+_BUSY_S: Final = 30.0
+"""How long a writer waits for others; the same as DBOS uses for its own engine."""
+
+
+class Database:
+    """One database, given by its SQLAlchemy URL; ``path`` is its file, None when it is a server."""
+
+    def __init__(self, url: str, path: Path | None) -> None:
+        self.path = path
+        self.engine = _make_engine(url, path)
+        self._ready = False
+        self._making = threading.Lock()
+
+    def has_tables(self) -> bool:
+        """Tell whether our tables are there; nothing is created.
+
+        Raises:
+            EngineUnavailable: they are of a newer nightcrew, or the database does not answer.
+        """
+        if not self._ready and (self.path is None or self.path.exists()):
+            with translated(self.path), self.engine.connect() as connection:
+                self._ready = self._find_tables(connection)
+        return self._ready
+
+    def make_tables(self, now: str) -> None:
+        """Create what is missing: directory (0700), file (0600), tables.
+
+        Raises:
+            EngineUnavailable: it cannot be created.
+        """
+        with self._making:
+            if self._ready:
+                return
+            with translated(self.path):
+                if self.path is None:
+                    self._create(now)
+                else:
+                    self._create_file(self.path, now)
+            self._ready = True
+
+    @contextmanager
+    def transaction(self, *, write: bool, durable: bool = False) -> Iterator[sa.Connection]:
+        """Give a connection inside a transaction; committed at the end of the block, rolled back on an exception.
+
+        A reading transaction sees one moment of the database; a writing one holds the only write lock from its
+        first moment, so what it reads cannot change before it commits.
+        """
+        with translated(self.path), self.engine.connect() as connection:
+            _begin(connection, write=write, durable=durable)
+            try:
+                yield connection
+                connection.commit()
+            finally:
+                connection.rollback()
+                if durable and connection.dialect.name == "sqlite":
+                    connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
+
+    def dispose(self) -> None:
+        """Close all connections that are not in use."""
+        self.engine.dispose()
+
+    def _create_file(self, path: Path, now: str) -> None:
+        try:
+            if not path.parent.exists():
+                ensure_private_directory(path.parent)
+            # SQLite gives its -wal and -shm files the mode of the database itself.
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+        except OSError as error:
+            raise EngineUnavailable(
+                f"cannot create the database {path}: {error.strerror}",
+                code="database.unusable",
+                hint="the state directory must be writable; XDG_STATE_HOME moves it",
+            ) from error
+        # Changing to the write-ahead log does not wait for other connections: one process at a time.
+        lock = FileLock(path.with_name(f"{path.name}.lock"))
+        if not lock.acquire(_BUSY_S):
+            raise EngineUnavailable(
+                f"{lock.holder() or 'another process'} is creating {path}", code="database.busy"
+            )
+        try:
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            self._create(now)
+        finally:
+            lock.release()
+
+    def _create(self, now: str) -> None:
+        with self.engine.connect() as connection:
+            _begin(connection, write=True, durable=True)
+            if not self._find_tables(connection):
+                METADATA.create_all(connection)
+                connection.execute(sa.insert(SCHEMA_TABLE).values(version=SCHEMA, created_at=now))
+                connection.execute(sa.insert(COUNTERS), [{"name": name, "value": 0} for name in COUNTED])
+            connection.commit()
+
+    @staticmethod
+    def _find_tables(connection: sa.Connection) -> bool:
+        if not sa.inspect(connection).has_table(SCHEMA_TABLE.name):
+            return False
+        version = connection.execute(sa.select(sa.func.max(SCHEMA_TABLE.c.version))).scalar_one_or_none()
+        if version is not None and version > SCHEMA:
+            raise EngineUnavailable(
+                f"the database was written by a newer nightcrew (layout {version}, this one knows {SCHEMA})",
+                code="database.newer",
+                hint="use that newer version; nothing was changed",
+            )
+        return version is not None
+
+
+def _make_engine(url: str, path: Path | None) -> sa.Engine:
+    if path is None:
+        return sa.create_engine(url, pool_size=16, max_overflow=32, pool_pre_ping=True)
+    # Not from the text of the URL: a path may hold characters that mean something there.
+    place = sa.URL.create("sqlite", database=str(path))
+    engine = sa.create_engine(
+        place, pool_size=16, max_overflow=48, connect_args={"timeout": _BUSY_S, "check_same_thread": False}
+    )
+    sa.event.listen(engine, "connect", _prepare_connection)
+    return engine
+
+
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    """Set up one SQLite connection as DBOS and we need it.
+
+    DBOS counts on the driver's old transaction mode with IMMEDIATE (it sends ``BEGIN IMMEDIATE`` itself when it
+    migrates), and on Python 3.12 and later on ``unixepoch('subsec')``, which SQLite has from 3.42 on.
+    """
+    connection.isolation_level = "IMMEDIATE"
+    for pragma in (
+        f"busy_timeout={int(_BUSY_S * 1000)}",
+        "foreign_keys=ON",
+        "synchronous=NORMAL",
+        # A column default of DBOS calls our function; SQLite only allows that in a schema it trusts.
+        "trusted_schema=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    version = connection.execute("SELECT sqlite_version()").fetchone()[0]
+    if tuple(int(part) for part in version.split(".")) < (3, 42):
+        connection.create_function("unixepoch", 1, _unix_epoch)
+
+
+def _unix_epoch(what: object) -> float | int | None:
+    """Stand in for SQLite's ``unixepoch(time)`` where it does not know ``subsec`` yet; other times give NULL."""
+    # The database clock is the clock of this machine by definition; no Clock can be handed to SQLite.
+    milliseconds = time.time_ns() // 1_000_000
+    if what in ("subsec", "subsecond"):
+        return milliseconds / 1000
+    return milliseconds // 1000 if what == "now" else None
+
+
+def _begin(connection: sa.Connection, *, write: bool, durable: bool) -> None:
+    if connection.dialect.name == "sqlite":
+        if durable:
+            connection.exec_driver_sql("PRAGMA synchronous=FULL")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    elif not write:
+        connection.execution_options(isolation_level="REPEATABLE READ")
+
+
+@contextmanager
+def translated(path: Path | None) -> Iterator[None]:
+    """Say the errors of SQLAlchemy in our words; the one seam where they pass."""
+    try:
+        yield
+    except exc.IntegrityError:
+        raise
+    except (exc.DatabaseError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise _translate(error, path) from error
+
+
+def _translate(error: Exception, path: Path | None) -> NightcrewError:
+    said = str(getattr(error, "orig", None) or error)
+    where = [f"database {path}"] if path else []
+    if "malformed" in said or "not a database" in said:
+        return JournalDamaged(
+            f"the database cannot be read: {said}",
+            code="database.damaged",
+            where=where,
+            hint="stop nightcrew, keep a copy of the file, and restore a backup",
+        )
+    if "locked" in said or "busy" in said:
+        return EngineUnavailable(
+            f"another process kept the database for more than {_BUSY_S:.0f} s",
+            code="database.busy",
+            where=where,
+            hint="see who runs: nightcrew ps",
+        )
+    return EngineUnavailable(f"the database does not answer: {said}", code="database.unusable", where=where)

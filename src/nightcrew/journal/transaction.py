@@ -1,0 +1,316 @@
+"""What can be done inside one transaction: read records and events, add them, change them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from nightcrew.host.clock import Clock, stamp
+from nightcrew.journal.chain import Head, Verification, read_event, verify_chain
+from nightcrew.journal.reader import Reader
+from nightcrew.journal.resolve import CLASSES, not_found
+from nightcrew.journal.rows import (
+    NAMES,
+    R,
+    Redact,
+    check_fields,
+    clean,
+    columns_of,
+    decode_body,
+    encode_body,
+)
+from nightcrew.journal.tables import COUNTERS, EVENTS, HEADS, RECORDS
+from nightcrew.model import canonical, lifecycle
+from nightcrew.model.errors import NotFound, StaleError
+from nightcrew.model.events import Event, compute_hash
+from nightcrew.model.records import Record
+
+_ROWS_AT_ONCE: Final = 1000
+
+
+class StoredReader(Reader):
+    """A reader of a database, inside one transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+
+    def get(self, cls: type[R], record_id: str) -> R | None:
+        """Return the record with exactly this id, or None."""
+        table = RECORDS[cls]
+        body = self.connection.execute(
+            sa.select(table.c.body).where(table.c.id == record_id)
+        ).scalar_one_or_none()
+        return None if body is None else decode_body(cls, body)
+
+    def find(self, cls: type[R], *, limit: int = 0, newest: bool = False, **equals: Any) -> list[R]:
+        """Return records in counting order of their ids; see Reader."""
+        check_fields(cls, equals)
+        table = RECORDS[cls]
+        wanted = {name: _as_choices(value) for name, value in equals.items()}
+        rest = {name: choices for name, choices in wanted.items() if name not in table.c}
+        query = sa.select(table.c.body).where(*(table.c[n].in_(wanted[n]) for n in wanted if n not in rest))
+        query = query.order_by(table.c.sort.desc() if newest else table.c.sort)
+        if limit and not rest:
+            query = query.limit(limit)
+        records = (decode_body(cls, row.body) for row in self.connection.execute(query))
+        matching = (r for r in records if all(getattr(r, name) in choices for name, choices in rest.items()))
+        return list(islice(matching, limit or None))
+
+    def events(
+        self,
+        after: int = 0,
+        run: str = "",
+        task: str = "",
+        kinds: Sequence[str] = (),
+        limit: int = 0,
+        newest: bool = False,
+    ) -> list[Event]:
+        """Return events in the order they happened; see Reader."""
+        columns = EVENTS.c
+        query = sa.select(EVENTS).where(columns.seq > after)
+        if run:
+            query = query.where(columns.run == run)
+        if task:
+            query = query.where(columns.task == task)
+        if kinds:
+            query = query.where(sa.or_(*(_of_kind(kind) for kind in kinds)))
+        query = query.order_by(columns.seq.desc() if newest else columns.seq)
+        return [read_event(row) for row in self.connection.execute(query.limit(limit) if limit else query)]
+
+    def last_seq(self) -> int:
+        """Return the number of the last event, 0 when there is none."""
+        return int(
+            self.connection.execute(sa.select(COUNTERS.c.value).where(COUNTERS.c.name == "E")).scalar_one()
+        )
+
+    def verify(self) -> Verification:
+        """Check the chains as they are at this moment."""
+        heads = {row.chain: _head(row) for row in self.connection.execute(sa.select(HEADS))}
+        query = sa.select(EVENTS).order_by(EVENTS.c.seq).execution_options(yield_per=_ROWS_AT_ONCE)
+        return verify_chain(self.connection.execute(query), heads, self.last_seq())
+
+    def _ids(self, kind: str, field: str, text: str, *, prefix: bool) -> list[str]:
+        """Return up to 20 ids of one kind whose ``field`` is ``text``, or starts with it."""
+        if kind == "E":
+            number = text.removeprefix("E-")
+            known = number.isdigit() and 0 < int(number) <= self.last_seq()
+            return [f"E-{number}"] if known and not prefix and text.startswith("E-") else []
+        table = RECORDS[CLASSES[kind]]
+        column = table.c[field]
+        matches = column.startswith(text, autoescape=True) if prefix else column == text
+        query = sa.select(table.c.id).where(matches).order_by(table.c.sort).limit(20)
+        return list(self.connection.execute(query).scalars())
+
+
+class Writer(StoredReader):
+    """A reader that also writes. Events are kept aside and written together when the transaction ends."""
+
+    def __init__(self, connection: sa.Connection, clock: Clock, redact: Redact) -> None:
+        super().__init__(connection)
+        self._clock = clock
+        self._redact = redact
+        # Portable lock: where a transaction does not lock the database, this row lets one writer in at a time.
+        query = sa.select(COUNTERS.c.value).where(COUNTERS.c.name == "E").with_for_update()
+        self._seq: int = connection.execute(query).scalar_one()
+        self._ends: dict[str, Head] = {}
+        self._new_chains: set[str] = set()
+        self._pending: list[dict[str, Any]] = []
+
+    def next_id(self, kind: str) -> str:
+        """Return the next unused id of a kind: ``R`` → ``R-1``, ``R-2`` and so on, per database.
+
+        Raises:
+            KeyError: ``kind`` is not one of R, C, A, M.
+        """
+        if kind not in ("R", "C", "A", "M"):
+            raise KeyError(kind)
+        counter = sa.update(COUNTERS).where(COUNTERS.c.name == kind).values(value=COUNTERS.c.value + 1)
+        value = self.connection.execute(counter.returning(COUNTERS.c.value)).scalar_one()
+        return f"{kind}-{value}"
+
+    def append(
+        self,
+        kind: str,
+        *,
+        run: str = "",
+        task: str = "",
+        attempt: str = "",
+        actor: str = "engine",
+        data: Mapping[str, Any] | None = None,
+    ) -> Event:
+        """Record that something happened; strings in ``data`` are redacted first.
+
+        Raises:
+            TypeError: ``data`` holds what JSON cannot.
+        """
+        if not kind:
+            raise ValueError("an event needs a kind")
+        end = self._end(run)
+        self._seq += 1
+        event = Event(
+            seq=self._seq,
+            at=stamp(self._clock.now()),
+            kind=kind,
+            run=run,
+            task=task,
+            attempt=attempt,
+            # A login name can hold bytes that are no text.
+            actor=actor.encode("utf-8", "backslashreplace").decode("utf-8"),
+            data=clean(data or {}, self._redact),
+            prev=end.hash,
+        )
+        event = replace(event, hash=compute_hash(event))
+        self._ends[run] = Head(end.count + 1, event.seq, event.hash)
+        self._pending.append(_event_row(event))
+        return event
+
+    def add(
+        self, record: R, kind: str, /, *, actor: str = "engine", data: Mapping[str, Any] | None = None
+    ) -> R:
+        """Store a new record and the event that tells of it; return it as stored (redacted).
+
+        Raises:
+            StaleError: there is a record with this id already.
+            ValueError: no event kind was given.
+        """
+        body = encode_body(record, self._redact)
+        try:
+            self.connection.execute(sa.insert(RECORDS[type(record)]), columns_of(record, body))
+        except IntegrityError as error:
+            raise StaleError(f"{record.id} exists already", code="record.exists") from error
+        self._tell(record, kind, actor, {"id": record.id, **_state(record), **(data or {})})
+        return decode_body(type(record), body)
+
+    def change(
+        self,
+        record: R,
+        kind: str,
+        /,
+        *,
+        actor: str = "engine",
+        data: Mapping[str, Any] | None = None,
+        **changes: Any,
+    ) -> R:
+        """Change fields of a record, if it still is what ``record`` says, and tell of it; return it as stored.
+
+        Args:
+            record: as it was read.
+            kind: event kind; empty for none, allowed only when the state stays.
+            changes: field = new value.
+
+        Raises:
+            StaleError: somebody changed it since it was read; nothing was changed.
+            lifecycle.IllegalMove: its state machine has no such move.
+            NotFound: there is no such record.
+        """
+        new = replace(record, **changes)
+        moved = _check_move(record, new)
+        if moved and not kind:
+            raise ValueError(f"{record.id}: a change of state needs an event")
+        table = RECORDS[type(record)]
+        body = encode_body(new, self._redact)
+        # As it was read it is redacted already; as its caller made it, it may not be.
+        before = {canonical.encode(record), encode_body(record, self._redact)}
+        swap = sa.update(table).where(table.c.id == record.id, table.c.body.in_(sorted(before)))
+        if self.connection.execute(swap.values(columns_of(new, body))).rowcount != 1:
+            raise self._why_not(record)
+        if kind:
+            self._tell(new, kind, actor, {"id": record.id, **moved, **(data or {})})
+        return decode_body(type(record), body)
+
+    def last_seq(self) -> int:
+        """Return the number of the last event, those of this transaction included."""
+        return self._seq
+
+    def events(self, *args: Any, **kwargs: Any) -> list[Event]:
+        """Return events, those of this transaction included; see Reader."""
+        self.flush()
+        return super().events(*args, **kwargs)
+
+    def verify(self) -> Verification:
+        """Check the chains, with the events of this transaction."""
+        self.flush()
+        return super().verify()
+
+    def flush(self) -> None:
+        """Write the events kept aside, with the ends of their chains, into the transaction."""
+        if not self._pending:
+            return
+        self.connection.execute(sa.insert(EVENTS), self._pending)
+        for chain in {row["run"] for row in self._pending}:
+            end = self._ends[chain]
+            values = {"length": end.count, "seq": end.seq, "hash": end.hash}
+            if chain in self._new_chains:
+                self.connection.execute(sa.insert(HEADS), {"chain": chain, **values})
+            else:
+                self.connection.execute(sa.update(HEADS).where(HEADS.c.chain == chain).values(values))
+        self.connection.execute(sa.update(COUNTERS).where(COUNTERS.c.name == "E").values(value=self._seq))
+        self._new_chains.clear()
+        self._pending.clear()
+
+    def _end(self, chain: str) -> Head:
+        if chain not in self._ends:
+            row = self.connection.execute(sa.select(HEADS).where(HEADS.c.chain == chain)).one_or_none()
+            if row is None:
+                self._new_chains.add(chain)
+            self._ends[chain] = Head() if row is None else _head(row)
+        return self._ends[chain]
+
+    def _tell(self, record: Record, kind: str, actor: str, data: Mapping[str, Any]) -> None:
+        own = NAMES[type(record)]
+        place = {
+            name: record.id if name == own else str(getattr(record, name, ""))
+            for name in ("run", "task", "attempt")
+        }
+        self.append(kind, actor=actor, data=data, **place)
+
+    def _why_not(self, record: Record) -> StaleError | NotFound:
+        now = self.get(type(record), record.id)
+        if now is None:
+            return not_found(NAMES[type(record)], record.id)
+        before, after = canonical.to_plain(record), canonical.to_plain(now)
+        where = [f"{key}: {before[key]!r} → {after[key]!r}" for key in before if before[key] != after[key]]
+        return StaleError(
+            f"{record.id} has changed since it was read",
+            code="record.changed",
+            where=where,
+            hint="look at it again",
+        )
+
+
+def _head(row: Any) -> Head:
+    return Head(row.length, row.seq, row.hash)
+
+
+def _as_choices(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, tuple | list | set | frozenset) else [value]
+
+
+def _of_kind(kind: str) -> sa.ColumnElement[bool]:
+    if kind.endswith(".*"):
+        return EVENTS.c.kind.startswith(kind[:-1], autoescape=True)
+    return EVENTS.c.kind == kind
+
+
+def _event_row(event: Event) -> dict[str, Any]:
+    names = ("seq", "at", "kind", "run", "task", "attempt", "actor", "prev", "hash")
+    return {**{name: getattr(event, name) for name in names}, "data": canonical.encode(event.data)}
+
+
+def _state(record: Record) -> dict[str, str]:
+    state = getattr(record, "state", None)
+    return {} if state is None else {"state": state}
+
+
+def _check_move(old: Record, new: Record) -> dict[str, str]:
+    """Return what to say of a move from one state to another; nothing when the state stays."""
+    before, after = _state(old).get("state", ""), _state(new).get("state", "")
+    if before == after:
+        return {}
+    lifecycle.check_move(NAMES[type(old)], old.id, before, after)
+    return {"from": before, "to": after}
