@@ -30,6 +30,8 @@ from nightcrew.model.errors import NotFound, StaleError
 from nightcrew.model.events import Event, compute_hash
 from nightcrew.model.records import Record
 
+__all__ = ["Reader", "StoredReader", "Writer"]
+
 _ROWS_AT_ONCE: Final = 1000
 
 
