@@ -1,0 +1,39 @@
+"""``nightcrew deny``."""
+
+from __future__ import annotations
+
+import click
+
+from nightcrew.cli.approve import say_engine
+from nightcrew.cli.options import command as make
+from nightcrew.cli.screen import Screen
+from nightcrew.runtime.api import Runtime
+
+
+@make(
+    "deny",
+    example='nightcrew deny A-1 -m "open a pull request instead"\nnightcrew deny R-1 -m "too much at once"',
+    exits=(3, 7),
+)
+@click.argument("name", metavar="R-1|A-1")
+@click.option("-m", "reason", required=True, help="Why; the agent is told.")
+@click.option(
+    "--digest", default="", help="Refuse unless what is decided has this digest (a prefix will do)."
+)
+@click.option("--no-start", is_flag=True, help="Only record it; start no background host.")
+def command(runtime: Runtime, screen: Screen, *, name: str, reason: str, digest: str, no_start: bool) -> None:
+    """Deny the plan of a run (R-1) or an action that waits (A-1); the reason is recorded and told to the agent."""
+    found = runtime.resolve(name, kinds="RA")
+    if found.startswith("R-"):
+        runtime.deny_plan(found, reason=reason, digest=digest)
+        if not screen.json:
+            screen.verb("Denied", f"plan of {found}: it will not run", "yellow")
+    else:
+        done = runtime.decide(found, answer="denied", reason=reason, digest=digest)
+        if not screen.json:
+            screen.verb("Denied", f"{found}  {done['task']}  {done['action']}", "yellow")
+    woken = "recorded" if found.startswith("R-") else runtime.nudge(found, start=not no_start)
+    if screen.json:
+        screen.emit({**runtime.show(found), "engine": woken})
+    elif not found.startswith("R-"):
+        say_engine(screen, woken)

@@ -1,0 +1,35 @@
+"""``nightcrew diff``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from nightcrew.cli.options import command as make
+from nightcrew.cli.screen import Screen
+from nightcrew.runtime.api import Runtime
+
+_LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
+
+
+@make("diff", example="nightcrew diff R-1/T01\nnightcrew diff R-1/T01 --stat", exits=(3,))
+@click.argument("name", metavar="R-1/T01")
+@click.option("--stat", is_flag=True, help="Only paths and counts.")
+def command(runtime: Runtime, screen: Screen, *, name: str, stat: bool) -> None:
+    """Show what a task changed: tree against tree, from what it started on to its result."""
+    show_patch(screen, runtime.task_diff(runtime.resolve(name, kinds="T"), stat=stat))
+
+
+def show_patch(screen: Screen, patch: dict[str, Any]) -> None:
+    """Print a patch: raw bytes into a pipe, control characters shown as chips on a terminal."""
+    if screen.json:
+        screen.emit(patch["json"])
+    elif sys.stdout.isatty():
+        for line in patch["shown"].splitlines():
+            screen.data(screen.paint(line, _LINE_STYLE.get(line[:1], ""), sys.stdout))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(patch["raw"])
+        sys.stdout.buffer.flush()

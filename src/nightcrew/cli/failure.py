@@ -1,0 +1,106 @@
+"""The one place where errors become words and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from nightcrew.cli.screen import Screen
+from nightcrew.model.errors import Exit, NightcrewError
+
+
+def describe_failure(error: BaseException, arguments: list[str], screen: Screen) -> int:
+    """Print an error for a person or as JSON and return the exit code of the process."""
+    if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
+        return _interrupted(screen)
+    if isinstance(error, click.exceptions.Exit):
+        return int(error.exit_code)
+    if isinstance(error, BrokenPipeError):
+        return _broken_pipe()
+    known = error if isinstance(error, NightcrewError) else _translate(error, arguments)
+    show_error(known, screen)
+    return int(known.exit)
+
+
+def show_error(error: NightcrewError, screen: Screen) -> None:
+    """Print ``error`` in the style of every command: what, where, what next, code."""
+    if screen.json:
+        screen.emit({"ok": False, "error": as_json(error)})
+        return
+    screen.say(f"{screen.paint('error:', 'bold red')} {error.message}")
+    for line in error.where:
+        screen.say(f"{screen.paint('  -->', 'blue')} {line}")
+    if error.hint:
+        screen.hint(error.hint)
+    screen.say(screen.paint(f" code: {error.code}   exit {int(error.exit)}", "dim"))
+
+
+def as_json(error: NightcrewError) -> dict[str, object]:
+    """Return the JSON form of an error."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "where": list(error.where),
+        "hint": error.hint,
+        "exit": int(error.exit),
+    }
+
+
+class InternalError(NightcrewError):
+    """A defect of ours; a report was written."""
+
+    exit = Exit.INTERNAL
+    default_code = "internal"
+
+
+class BadUsage(NightcrewError):
+    """The command line itself is wrong."""
+
+    exit = Exit.USAGE
+    default_code = "usage"
+
+
+def _translate(error: BaseException, arguments: list[str]) -> NightcrewError:
+    if isinstance(error, click.UsageError):
+        return _bad_usage(error)
+    if isinstance(error, click.ClickException):
+        return BadUsage(error.format_message())
+    return _report(error, arguments)
+
+
+def _bad_usage(error: click.UsageError) -> BadUsage:
+    context = error.ctx
+    hint = f"{context.command_path} --help" if context is not None else "nightcrew --help"
+    return BadUsage(error.format_message(), hint=hint)
+
+
+def _report(error: BaseException, arguments: list[str]) -> NightcrewError:
+    from nightcrew.runtime.environment import read_environment
+    from nightcrew.runtime.reporting import is_disk_full, write_report
+
+    if is_disk_full(error):
+        return NightcrewError(
+            "the disk is full; nothing was half done, what was recorded is safe",
+            code="disk.full",
+            hint="free some space, then: nightcrew resume",
+        )
+    summary = f"internal error: {type(error).__name__}: {error}"
+    try:
+        path = write_report(error, arguments, read_environment())
+    except (OSError, NightcrewError) as again:  # the state directory may be what is broken
+        return InternalError(summary, where=[f"no report could be written: {again}"])
+    return InternalError(summary, where=[f"report: {path}"], hint="please attach the report to a bug")
+
+
+def _interrupted(screen: Screen) -> int:
+    screen.say("interrupted")
+    return int(Exit.INTERRUPTED)
+
+
+def _broken_pipe() -> int:
+    # The reader of our output went away (`| head`): not an error worth words; stop the flush at exit from failing.
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(Exit.FAILED)

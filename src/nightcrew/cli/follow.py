@@ -1,0 +1,69 @@
+"""Follow a run to its end: a live view on a terminal, one line per change in a pipe, and the exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nightcrew.cli.failure import as_json
+from nightcrew.cli.inbox import describe_item
+from nightcrew.cli.progress import make_progress
+from nightcrew.cli.screen import Screen
+from nightcrew.cli.show import show_run
+from nightcrew.model.errors import Exit, WaitingForHuman
+from nightcrew.runtime.api import Runtime
+
+
+def follow_run(runtime: Runtime, screen: Screen, run: str, *, wait: bool) -> int:
+    """Drive or follow ``run`` until it is over (or only a human can go on) and return the exit code."""
+    progress = make_progress(runtime, screen, run)
+    try:
+        with progress:
+            ending = runtime.drive(run, on_change=progress.update, wait=wait or screen.interactive)
+    except KeyboardInterrupt:
+        return _interrupted(runtime, screen, run)
+    view = runtime.show(run)
+    return _waiting(runtime, screen, view) if ending == "waiting" else _finished(screen, view)
+
+
+def _finished(screen: Screen, view: dict[str, Any]) -> int:
+    good = all(task["state"] in ("succeeded", "skipped") for task in view["tasks"])
+    code = Exit.OK if good and view["state"] not in ("failed", "cancelled") else Exit.TASKS_FAILED
+    if screen.json:
+        screen.emit(view)
+        return int(code)
+    show_run(screen, view)
+    run = view["id"]
+    if not good:
+        bad = next((t["id"] for t in view["tasks"] if t["state"] in ("failed", "blocked", "cancelled")), run)
+        screen.hint(f"why: nightcrew why {bad}   again: nightcrew retry {bad}")
+    if any(task["state"] == "succeeded" for task in view["tasks"]):
+        screen.hint(
+            f"look at the results: nightcrew review {run}   then: nightcrew accept {run}, nightcrew promote {run}"
+        )
+    return int(code)
+
+
+def _waiting(runtime: Runtime, screen: Screen, view: dict[str, Any]) -> int:
+    run = view["id"]
+    items = [item for item in runtime.inbox() if item["run"] == run]
+    error = WaitingForHuman(
+        f"all that is left of {run} waits for you",
+        code="run.waiting",
+        where=[f"{item['id']}: {item['action']}" for item in items],
+        hint=f"answer, and it goes on by itself; stay until the end with: nightcrew resume {run} --wait",
+    )
+    if screen.json:
+        screen.emit({**view, "ok": False, "error": as_json(error)})
+        return int(Exit.WAITING)
+    for item in items:
+        for line in describe_item(item):
+            screen.say(line)
+    raise error
+
+
+def _interrupted(runtime: Runtime, screen: Screen, run: str) -> int:
+    if screen.json:
+        screen.emit(runtime.show(run))
+    screen.verb("Interrupted", f"{run}: agents are stopped, finished tasks are kept", "yellow")
+    screen.hint(f"nightcrew resume {run}")
+    return int(Exit.INTERRUPTED)

@@ -1,0 +1,35 @@
+"""``nightcrew ps``."""
+
+from __future__ import annotations
+
+import click
+
+from nightcrew.cli.options import command as make
+from nightcrew.cli.screen import Screen, table
+from nightcrew.runtime.api import Runtime
+
+
+@make("ps", example="nightcrew ps\nnightcrew ps --all --json")
+@click.option("-a", "--all", "everything", is_flag=True, help="Also runs that are over.")
+def command(runtime: Runtime, screen: Screen, *, everything: bool) -> None:
+    """List runs, newest first: state, tasks done, what waits for you."""
+    runs = runtime.runs(everything=everything)
+    if screen.json:
+        screen.emit(runs)
+        return
+    if not runs:
+        screen.say("no runs" if everything else "no open runs (all of them: nightcrew ps --all)")
+        return
+    rows = [
+        [
+            run["id"],
+            screen.state(run["state"]),
+            f"{run['done']}/{run['total']}",
+            f"{run['waiting']} waiting" if run["waiting"] else "",
+            f"{run['failed']} failed" if run["failed"] else "",
+            run["title"],
+        ]
+        for run in runs
+    ]
+    for line in table(rows, header=["RUN", "STATE", "DONE", "YOU", "FAILED", "TITLE"]):
+        screen.data(line)

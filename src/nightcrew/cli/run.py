@@ -1,0 +1,97 @@
+"""``nightcrew run``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nightcrew.cli.asking import ask_plan_digest
+from nightcrew.cli.failure import as_json
+from nightcrew.cli.follow import follow_run
+from nightcrew.cli.options import command as make
+from nightcrew.cli.screen import Screen
+from nightcrew.model.errors import DeniedByPolicy, NightcrewError, WaitingForHuman
+from nightcrew.runtime.api import Runtime
+
+
+@make(
+    "run",
+    example="nightcrew run -f tasks.md\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --yes --detach",
+    exits=(5, 6, 9, 10, 11, 130),
+)
+@click.option("-f", "--file", "file", metavar="TASKS.md", required=True, help="The tasks file.")
+@click.option("--title", default="", help="What the run is for; the first heading of the file otherwise.")
+@click.option("--yes", is_flag=True, help="Approve the plan, and nothing else: questions of tasks stay open.")
+@click.option("--max-parallel", type=click.IntRange(1, 64), default=None, help="Tasks at once.")
+@click.option("--detach", is_flag=True, help="Let a background host do it; print the id and return.")
+@click.option(
+    "--wait", is_flag=True, help="Stay until the end, also while all that is left waits for a human."
+)
+@click.option(
+    "--allow-unsandboxed", is_flag=True, help="Run even where this machine cannot confine agents (S0)."
+)
+def command(runtime: Runtime, screen: Screen, **options: Any) -> int:
+    """Plan, approve and run the tasks of a file, each in its own sandboxed copy of the repository.
+
+    The plan is shown and nothing runs before it is approved. Results wait for review; your repository is not touched.
+    """
+    draft = runtime.plan(
+        options["file"],
+        title=options["title"],
+        max_parallel=options["max_parallel"],
+        unsandboxed=options["allow_unsandboxed"],
+    )
+    run = draft["id"]
+    for note in draft["notes"]:
+        screen.warn(note)
+    screen.say(runtime.plan_text(run, width=screen.width))
+    try:
+        _approve(runtime, screen, draft, yes=options["yes"])
+    except NightcrewError as error:
+        return _not_started(runtime, screen, run, error)
+    if options["detach"]:
+        return _detach(runtime, screen, run)
+    return follow_run(runtime, screen, run, wait=options["wait"])
+
+
+def _approve(runtime: Runtime, screen: Screen, draft: dict[str, Any], *, yes: bool) -> None:
+    run = draft["id"]
+    if draft["forbidden"]:
+        raise DeniedByPolicy(
+            f"{run} was planned and refused: a rule forbids part of it; nothing runs",
+            code="plan.forbidden",
+            where=draft["forbidden"],
+            hint="change the tasks file, or the policy: nightcrew policy explain -- COMMAND",
+        )
+    if yes:
+        runtime.approve_plan(run, digest=draft["digest"], via="--yes")
+    elif screen.interactive:
+        ask_plan_digest(runtime, screen, run, draft["digest"])
+    else:
+        raise WaitingForHuman(
+            f"{run} waits for you to approve its plan; nothing runs before",
+            code="plan.waiting",
+            where=[f"digest {draft['digest'][:12]}"],
+            hint=f"nightcrew approve {run}",
+        )
+    screen.verb("Approved", f"plan of {run}")
+
+
+def _not_started(runtime: Runtime, screen: Screen, run: str, error: NightcrewError) -> int:
+    if not screen.json:
+        raise error
+    screen.emit({"ok": False, "error": as_json(error), **runtime.show(run)})
+    return int(error.exit)
+
+
+def _detach(runtime: Runtime, screen: Screen, run: str) -> int:
+    runtime.nudge(run, start=True)
+    if screen.json:
+        screen.emit(runtime.show(run))
+    else:
+        screen.data(run)
+        screen.hint(
+            f"follow it: nightcrew resume {run}   see it: nightcrew show {run}   stop it: nightcrew cancel {run}"
+        )
+    return 0

@@ -1,0 +1,143 @@
+"""How things look: data goes to stdout, talk to stderr, colour only where a person looks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+_CODES: Final = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "cyan": "36",
+}
+_VERB_WIDTH: Final = 12
+
+STATE_STYLE: Final = {
+    "succeeded": "green",
+    "verified": "green",
+    "promoted": "green",
+    "published": "green",
+    "approved": "green",
+    "accepted": "green",
+    "in_review": "green",
+    "ok": "green",
+    "running": "cyan",
+    "failed": "red",
+    "denied": "red",
+    "rejected": "red",
+    "blocked": "yellow",
+    "unverified": "yellow",
+    "awaiting_approval": "yellow",
+    "awaiting_answer": "yellow",
+    "interrupted": "yellow",
+    "warn": "yellow",
+    "cancelled": "yellow",
+    "expired": "yellow",
+    "skipped": "dim",
+    "pending": "dim",
+}
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Where and how one command prints.
+
+    Attributes:
+        json: machine-readable output is wanted on stdout.
+        color: colours are allowed at all.
+        columns: forced width, 0 to ask the terminal.
+    """
+
+    json: bool = False
+    color: bool = True
+    columns: int = 0
+
+    @property
+    def width(self) -> int:
+        """Width of the text in characters; 100 where there is no terminal."""
+        return self.columns or min(shutil.get_terminal_size((100, 24)).columns, 160)
+
+    @property
+    def interactive(self) -> bool:
+        """A person can be asked: stdin and stderr are terminals, and no machine reads us."""
+        return sys.stdin.isatty() and sys.stderr.isatty() and not self.json
+
+    def paint(self, text: str, style: str, stream: IO[str] | None = None) -> str:
+        """Return ``text`` in a style when its stream (stderr by default) is a terminal."""
+        target = sys.stderr if stream is None else stream
+        if not style or not self.color or not target.isatty():
+            return text
+        codes = ";".join(_CODES[name] for name in style.split())
+        return f"\x1b[{codes}m{text}\x1b[0m"
+
+    def state(self, text: str, width: int = 0) -> str:
+        """Return a state in its colour for stdout, padded to ``width``."""
+        return self.paint(text.ljust(width), STATE_STYLE.get(text, ""), sys.stdout)
+
+    def verb(self, word: str, text: str, style: str = "green") -> None:
+        """Say on stderr what happened: a right-aligned verb and the rest."""
+        self.say(f"{self.paint(word.rjust(_VERB_WIDTH), f'bold {style}')}  {text}")
+
+    def warn(self, text: str) -> None:
+        """Say on stderr what a person should notice."""
+        self.say(f"{self.paint('warning:', 'bold yellow')} {text}")
+
+    def hint(self, text: str) -> None:
+        """Say on stderr what to do next."""
+        self.say(f"{self.paint('hint:'.rjust(6), 'cyan')} {text}")
+
+    def say(self, text: str) -> None:
+        """Print a line on stderr."""
+        sys.stdout.flush()
+        print(printable(text, sys.stderr), file=sys.stderr, flush=True)
+
+    def data(self, text: str) -> None:
+        """Print text on stdout."""
+        print(printable(text, sys.stdout), flush=True)
+
+    def emit(self, value: Any) -> None:
+        """Print a value as JSON on stdout: indented for a person, always ASCII so that every byte survives."""
+        print(json.dumps(value, indent=2, ensure_ascii=True), flush=True)
+
+    def emit_line(self, value: Any) -> None:
+        """Print a value as one line of JSON."""
+        print(json.dumps(value, ensure_ascii=True, separators=(",", ":")), flush=True)
+
+
+def printable(text: str, stream: IO[str]) -> str:
+    """Return text that the stream can encode; what it cannot is shown as an escape."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def table(rows: list[list[str]], *, header: list[str] | None = None, indent: str = "") -> list[str]:
+    """Return rows as aligned lines; the last column is not padded. Widths ignore colour codes."""
+    everything = ([header] if header else []) + rows
+    if not everything:
+        return []
+    widths = [max(_visible(row[i]) for row in everything if i < len(row)) for i in range(len(everything[0]))]
+    return [indent + _line(row, widths) for row in everything]
+
+
+def _line(row: list[str], widths: list[int]) -> str:
+    cells = [cell + " " * (widths[i] - _visible(cell)) for i, cell in enumerate(row)]
+    return "  ".join(cells).rstrip()
+
+
+def _visible(text: str) -> int:
+    length, inside = 0, False
+    for character in text:
+        if character == "\x1b":
+            inside = True
+        elif inside:
+            inside = character != "m"
+        else:
+            length += 1
+    return length

@@ -1,0 +1,81 @@
+"""``nightcrew show``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nightcrew.cli.inbox import describe_item
+from nightcrew.cli.options import command as make
+from nightcrew.cli.screen import Screen, table
+from nightcrew.runtime.api import Runtime
+
+
+@make("show", example="nightcrew show R-1\nnightcrew show R-1/T01 --json", exits=(3,))
+@click.argument("name", metavar="ID")
+def command(runtime: Runtime, screen: Screen, *, name: str) -> None:
+    """Show a run, task, approval, checkpoint, promotion or event."""
+    found = runtime.resolve(name, kinds="RTCAME")
+    view = runtime.show(found)
+    if screen.json:
+        screen.emit(view)
+    elif found.startswith("R-") and "/" not in found:
+        show_run(screen, view)
+    elif found.startswith("A-"):
+        for line in describe_item(view):
+            screen.data(line)
+    else:
+        _show_fields(screen, view)
+
+
+def show_run(screen: Screen, view: dict[str, Any]) -> None:
+    """Print a run with its tasks on stdout."""
+    plan = view["plan"]
+    screen.data(f"{view['id']}  {screen.state(view['state'])}  {view['title']}")
+    if view["reason"]:
+        screen.data(f"     {view['reason']}")
+    screen.data(
+        f"     base {view['base_commit'][:12]}  plan {plan['digest'][:12]}  isolation {view['isolation'] or '-'}"
+    )
+    for line in table([task_row(screen, task) for task in view["tasks"]], indent="  "):
+        screen.data(line)
+    for approval in view["approvals"]:
+        screen.data(f"  waits for you: {approval}   nightcrew inbox")
+
+
+def task_row(screen: Screen, task: dict[str, Any]) -> list[str]:
+    """Return the cells of one task: name, state, proof, verdict, attempts, agent, what to know."""
+    verdict = f"promoted {task['promoted']}" if task["promoted"] else task["verdict"]
+    note = task["waiting_for"] or (task["reason"] if task["state"] != "succeeded" else "")
+    return [
+        task["name"],
+        screen.state(task["state"]),
+        screen.state(task["verified"]) if task["verified"] else "-",
+        verdict or "-",
+        f"{task['attempts']}x",
+        task["agent"],
+        task["title"] + (f"   ({note})" if note else ""),
+    ]
+
+
+def _show_fields(screen: Screen, view: dict[str, Any]) -> None:
+    for key, value in view.items():
+        if value in ("", None, [], {}):
+            continue
+        for line in _field(key, value):
+            screen.data(line)
+
+
+def _field(key: str, value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [f"{key}:"] + [f"  {_inline(item)}" for item in value]
+    return [f"{key}: {_inline(value)}"]
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(
+            f"{key}={_inline(item)}" for key, item in value.items() if item not in ("", None, [], {})
+        )
+    return " ".join(_inline(item) for item in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,365 @@
+"""The library API: one method per thing that can be done; the command line is a thin skin over it.
+
+Operations live in the modules beside this one and are imported when used, so that looking at runs does not load the
+engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nightcrew.host import crash
+from nightcrew.runtime.environment import Environment
+from nightcrew.runtime.parts import Parts
+
+if TYPE_CHECKING:
+    from nightcrew.host.clock import Clock
+    from nightcrew.runtime.hosting import OnChange, Rest
+    from nightcrew.runtime.promoting import Publication
+    from nightcrew.runtime.rules import Rules
+
+View = dict[str, Any]
+
+
+class Runtime:
+    """Everything nightcrew can do, for one working directory.
+
+    Args:
+        env: from ``read_environment``.
+        cwd: directory the repository and relative paths are looked up from.
+        clock: the only clock; the system's by default.
+        say: told about anything that was repaired on the way.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        *,
+        cwd: Path,
+        clock: Clock | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self._parts = Parts(env, cwd, clock=clock, say=say)
+        if env.crash_at:
+            name, _, hits = env.crash_at.partition(":")
+            crash.arm(name, int(hits) if hits.isdigit() else 1)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._parts.close()
+
+    # -- set up -----------------------------------------------------------------------------------------------
+
+    def init(self, *, force: bool = False) -> View:
+        """Write the commented templates into ``.nightcrew/``."""
+        from nightcrew.runtime.initializing import initialize
+
+        return initialize(self._parts, force=force)
+
+    def doctor(self) -> View:
+        """Return what this machine can enforce, with the exit code doctor ends with."""
+        from nightcrew.runtime.doctor import examine
+
+        return examine(self._parts)
+
+    def agents(self) -> list[View]:
+        """Return the agents that tasks can name, and the coding agents found on PATH."""
+        from nightcrew.runtime.finding import list_agents
+
+        return list_agents(self._parts, self._rules())
+
+    def demo(self, *, say: Callable[[str], None], keep: bool, unsandboxed: bool) -> View:
+        """Do the whole job in a throw-away repository, checking every step."""
+        from nightcrew.runtime.demo import run_demo
+
+        return run_demo(self._parts.env, say=say, keep=keep, unsandboxed=unsandboxed)
+
+    # -- hand over --------------------------------------------------------------------------------------------
+
+    def preview(self, file: str, *, width: int) -> View:
+        """Return what a tasks file would become; nothing is recorded."""
+        from nightcrew.plan.render import render_plan
+        from nightcrew.runtime.planning import read_draft, view_draft
+
+        draft = read_draft(self._parts, file)
+        text = render_plan(draft.plan, draft.flags, run_id="", isolation="", width=width)
+        return {**view_draft(draft), "text": text}
+
+    def plan(
+        self, file: str, *, title: str = "", max_parallel: int | None = None, unsandboxed: bool = False
+    ) -> View:
+        """Record a tasks file as a run that waits for approval: ``{id, digest, notes, forbidden}``.
+
+        Raises:
+            InvalidInput: with all problems; nothing was recorded.
+            SandboxUnavailable: this machine cannot confine as required; nothing was recorded.
+        """
+        from nightcrew.runtime.hosting import choose_level
+        from nightcrew.runtime.planning import read_draft, record
+
+        draft = read_draft(self._parts, file, title=title)
+        level = choose_level(self._parts, draft.rules, unsandboxed=unsandboxed)
+        run = record(self._parts, draft, level=level, max_parallel=max_parallel, unsandboxed=unsandboxed)
+        return {
+            "id": run,
+            "digest": draft.plan.digest,
+            "notes": list(draft.notes),
+            "forbidden": draft.forbidden,
+        }
+
+    def plan_view(self, run: str) -> View:
+        """Return the plan of a run: digest, flags, and all tasks as approved."""
+        from nightcrew.runtime.views import view_plan
+
+        return view_plan(self._parts, self.resolve(run, kinds="R"))
+
+    def plan_text(self, run: str, *, width: int) -> str:
+        """Return the plan of a run as text for a person."""
+        from nightcrew.runtime.views import plan_text
+
+        return plan_text(self._parts, self.resolve(run, kinds="R"), width=width)
+
+    # -- decide -----------------------------------------------------------------------------------------------
+
+    def inbox(self) -> list[View]:
+        """Return everything that waits for a human."""
+        from nightcrew.runtime.views import view_inbox
+
+        return view_inbox(self._parts)
+
+    def check_plan_open(self, run: str) -> None:
+        """Raise StaleError unless the plan of a run still waits for its answer."""
+        from nightcrew.runtime.deciding import check_plan_open
+        from nightcrew.runtime.reviewing import need_run
+
+        check_plan_open(need_run(self._parts, run))
+
+    def approve_plan(self, run: str, *, digest: str, via: str, with_asks: bool = False) -> None:
+        """Approve the plan of a run; see ``deciding.approve_plan``."""
+        from nightcrew.runtime.deciding import approve_plan
+
+        approve_plan(self._parts, run, digest=digest, via=via, with_asks=with_asks)
+
+    def deny_plan(self, run: str, *, reason: str, digest: str = "") -> None:
+        """Deny the plan of a run."""
+        from nightcrew.runtime.deciding import deny_plan
+
+        deny_plan(self._parts, run, reason=reason, digest=digest)
+
+    def decide(
+        self,
+        approval: str,
+        *,
+        answer: Literal["approved", "denied"],
+        reason: str = "",
+        scope: Literal["once", "task"] = "once",
+        digest: str = "",
+    ) -> View:
+        """Answer an approval; see ``deciding.decide``."""
+        from nightcrew.runtime.deciding import decide
+
+        return decide(self._parts, approval, answer=answer, reason=reason, scope=scope, digest=digest)
+
+    def nudge(self, name: str, *, start: bool) -> str:
+        """Make work go on after a decision: ``woken``, ``started`` or ``recorded``."""
+        from nightcrew.runtime.hosting import nudge
+
+        return nudge(self._parts, name, start=start)
+
+    # -- watch ------------------------------------------------------------------------------------------------
+
+    def resolve(self, text: str, *, kinds: str = "RTCAME") -> str:
+        """Return the full id of what a person typed.
+
+        Raises:
+            NotFound: nothing has that id.
+            UsageError: several have, or it is not an id.
+        """
+        with self._parts.journal.read() as tx:
+            return tx.resolve(text, kinds)
+
+    def runs(self, *, everything: bool = False) -> list[View]:
+        """Return runs, newest first; only open ones unless ``everything``."""
+        from nightcrew.runtime.views import list_runs
+
+        return list_runs(self._parts, everything=everything)
+
+    def show(self, name: str) -> View:
+        """Return what is known of a thing by its full id."""
+        from nightcrew.runtime.views import show
+
+        return show(self._parts, name)
+
+    def log(self, name: str, *, follow: bool = False) -> Iterator[View]:
+        """Yield the events of a run or task; with ``follow`` until the run is over."""
+        from nightcrew.runtime.watching import log
+
+        return log(self._parts, name, follow=follow)
+
+    def events(self, *, after: int = 0, kinds: Sequence[str] = (), follow: bool = False) -> Iterator[View]:
+        """Yield all events after a number; with ``follow`` without end."""
+        from nightcrew.runtime.watching import events
+
+        return events(self._parts, after=after, kinds=kinds, follow=follow)
+
+    # -- control ----------------------------------------------------------------------------------------------
+
+    def find_resumable(self, run: str | None) -> str:
+        """Return the run to go on with: the one named, or the newest that can go on or waits.
+
+        Raises:
+            StaleError: it is over, or its plan is not approved.
+            NotFound: none is open.
+        """
+        from nightcrew.runtime.watching import find_resumable
+
+        return find_resumable(self._parts, self.resolve(run, kinds="R") if run else "")
+
+    def drive(self, run: str, *, on_change: OnChange, wait: bool) -> Rest:
+        """Bring a run to rest, hosting the engine where nobody does; see ``hosting.drive``."""
+        from nightcrew.runtime.hosting import drive
+
+        return drive(self._parts, run, on_change=on_change, wait=wait)
+
+    def host_in_background(self, runs: Sequence[str]) -> None:
+        """Host the engine until nothing can go on without a human."""
+        from nightcrew.runtime.hosting import host_in_background
+
+        host_in_background(self._parts, runs)
+
+    def cancel(self, name: str, *, reason: str = "") -> tuple[str, ...]:
+        """Cancel a run or task; return the tasks that were cancelled, when their agents are dead."""
+        from nightcrew.runtime.controlling import cancel
+
+        return cancel(self._parts, name, reason=reason)
+
+    def retry(self, task: str) -> tuple[str, ...]:
+        """Have a task run again from the start; return it and what was blocked by it."""
+        from nightcrew.runtime.controlling import retry
+
+        return retry(self._parts, task)
+
+    def checkpoints(self, name: str) -> list[View]:
+        """Return the checkpoints of a run or task, oldest first."""
+        from nightcrew.runtime.controlling import list_checkpoints
+
+        return list_checkpoints(self._parts, name)
+
+    def checkpoint_diff(self, old: str, new: str = "", *, stat: bool = False) -> View:
+        """Return a checkpoint against its base, or against another: ``{raw, shown, json}``."""
+        from nightcrew.runtime.controlling import diff_checkpoints
+
+        second = self.resolve(new, kinds="C") if new else ""
+        return diff_checkpoints(self._parts, self.resolve(old, kinds="C"), second, stat=stat)
+
+    def plan_restore(self, checkpoint: str, files: Sequence[str] = ()) -> View:
+        """Return what a restore would do: ``{task, checkpoint, paths}``; nothing is changed."""
+        from nightcrew.runtime.controlling import plan_restore
+
+        planned = plan_restore(self._parts, self.resolve(checkpoint, kinds="C"), files)
+        return {"task": planned.task.id, "checkpoint": planned.source.id, "paths": planned.paths}
+
+    def restore(self, checkpoint: str, files: Sequence[str] = ()) -> View:
+        """Make the result of a task what a checkpoint holds; its acceptance must run again."""
+        from nightcrew.runtime.controlling import restore
+
+        return restore(self._parts, self.resolve(checkpoint, kinds="C"), files)
+
+    # -- review and release -----------------------------------------------------------------------------------
+
+    def review(self, run: str) -> View:
+        """Return the review of a run."""
+        from nightcrew.runtime.reviewing import view_review
+
+        return view_review(self._parts, run)
+
+    def review_text(self, run: str, *, width: int) -> str:
+        """Return the review of a run as text for a person."""
+        from nightcrew.runtime.reviewing import review_text
+
+        return review_text(self._parts, run, width=width)
+
+    def task_diff(self, task: str, *, stat: bool = False) -> View:
+        """Return what a task changed: ``{raw, shown, json}``."""
+        from nightcrew.runtime.controlling import diff_task
+
+        return diff_task(self._parts, task, stat=stat)
+
+    def accept(self, names: Sequence[str]) -> View:
+        """Accept tasks, or the green ones of whole runs: ``{accepted, left_out, runs}``."""
+        from nightcrew.runtime.reviewing import accept
+
+        return accept(self._parts, names)
+
+    def reject(self, task: str, *, reason: str) -> View:
+        """Reject the result of a task."""
+        from nightcrew.runtime.reviewing import reject
+
+        return reject(self._parts, task, reason=reason)
+
+    def promotion(
+        self, run: str, tasks: Sequence[str] = (), *, dry_run: bool = False
+    ) -> AbstractContextManager[Publication]:
+        """Prepare a promotion; look at its ``view``, then ``publish`` it."""
+        from nightcrew.runtime.promoting import open_promotion
+
+        return open_promotion(self._parts, run, tasks, dry_run=dry_run)
+
+    def undoing(self, promotion: str, *, dry_run: bool = False) -> AbstractContextManager[Publication]:
+        """Prepare the undo of a promotion; look at its ``view``, then ``publish`` it."""
+        from nightcrew.runtime.promoting import open_undo
+
+        return open_undo(self._parts, promotion, dry_run=dry_run)
+
+    # -- explain ----------------------------------------------------------------------------------------------
+
+    def why(self, text: str) -> View:
+        """Explain a thing: ``{id, state, what, because, history, next}``."""
+        from nightcrew.runtime.explaining import why
+
+        return why(self._parts, self.resolve(text))
+
+    def explain_command(self, words: Sequence[str]) -> View:
+        """Return what the policy says about a command line."""
+        from nightcrew.runtime.explaining import explain_command
+
+        return explain_command(self._rules(), words)
+
+    def check_policy(self) -> View:
+        """Return the layers of rules in force.
+
+        Raises:
+            InvalidInput: with all problems.
+        """
+        rules = self._rules()
+        layers = [{"kind": t.kind, "layer": t.layer, "source": t.source} for t in rules.texts]
+        return {"ok": True, "digest": rules.policy.digest, "rules": len(rules.policy.rules), "layers": layers}
+
+    def show_policy(self) -> View:
+        """Return the rules in force."""
+        from nightcrew.runtime.explaining import show_rules
+
+        return show_rules(self._rules())
+
+    def verify(self) -> View:
+        """Verify the journal.
+
+        Raises:
+            JournalDamaged: names the first bad record.
+        """
+        from nightcrew.runtime.watching import verify
+
+        return verify(self._parts)
+
+    def _rules(self) -> Rules:
+        from nightcrew.model.errors import NotFound
+        from nightcrew.runtime.rules import read_rules
+
+        try:
+            root = Path(self._parts.repository.root)
+        except NotFound:  # outside of a repository the user's and the shipped rules hold
+            return read_rules(self._parts.env, None)
+        return read_rules(self._parts.env, root)

@@ -1,0 +1,185 @@
+"""``doctor``: what this machine can enforce, found out by trying it, and how to mend each gap."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nightcrew import __version__
+from nightcrew.model import canonical
+from nightcrew.model.errors import Exit, NightcrewError, UsageError
+from nightcrew.model.isolation import IsolationReport
+from nightcrew.model.settings import Settings
+
+if TYPE_CHECKING:
+    from nightcrew.runtime.parts import Parts
+    from nightcrew.runtime.rules import Rules
+
+#: git merge-tree --write-tree, which promotion after drift needs, came with 2.38.
+GIT_NEEDED: Final = (2, 38)
+_LOW_DISK_BYTES: Final = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. ``status`` is ``ok``, ``warn`` (weaker) or ``fail`` (required and broken)."""
+
+    name: str
+    status: str
+    text: str
+    more: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
+
+
+def examine(parts: Parts) -> dict[str, Any]:
+    """Look at everything and return the checks, the isolation report and the exit code doctor ends with."""
+    from nightcrew.runtime.hosting import probe
+
+    rules, settings_check = _check_settings(parts)
+    settings = rules.settings if rules else Settings()
+    report, isolation = _guard("isolation", lambda: probe(parts))
+    checks = [
+        _check_version(),
+        isolation if report is None else _check_isolation(report, settings),
+        *([] if report is None else [_check_overlay(report)]),
+        _check_engine(parts),
+        _check_git(parts),
+        _check_repository(parts),
+        settings_check,
+        _check_database(parts),
+        _check_disk(parts),
+        *_check_agents(parts, rules),
+    ]
+    return {
+        "ok": all(check.status != "fail" for check in checks),
+        "exit": int(_pick_exit(checks)),
+        "checks": [canonical.to_plain(check) for check in checks],
+        "isolation": canonical.to_plain(report) if report else None,
+    }
+
+
+def _pick_exit(checks: Sequence[Check]) -> Exit:
+    failed = [check.name for check in checks if check.status == "fail"]
+    if not failed:
+        return Exit.OK
+    return Exit.ISOLATION if failed == ["isolation"] else Exit.FAILED
+
+
+def _guard(name: str, probe: Callable[[], IsolationReport]) -> tuple[IsolationReport | None, Check]:
+    try:
+        return probe(), Check(name, "ok", "")
+    except NightcrewError as error:
+        return None, Check(name, "fail", error.message, error.where, (error.hint,) if error.hint else ())
+
+
+def _check_version() -> Check:
+    text = f"nightcrew {__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
+    return Check("version", "ok", text)
+
+
+def _check_isolation(report: IsolationReport, settings: Settings) -> Check:
+    enough = report.level.satisfies(settings.require_isolation)
+    text = f"{report.level} (required: {settings.require_isolation} or stronger)"
+    more = (*(f"holds: {each}" for each in report.holds), *(f"missing: {each}" for each in report.missing))
+    status = "fail" if not enough else "warn" if report.missing else "ok"
+    return Check("isolation", status, text, more, report.fixes)
+
+
+def _check_overlay(report: IsolationReport) -> Check:
+    if report.overlay:
+        return Check("shadow", "ok", "kernel overlay: cost grows with the change")
+    return Check(
+        "shadow", "warn", "plain copy: every task copies the whole tree", report.missing, report.fixes
+    )
+
+
+def _check_engine(parts: Parts) -> Check:
+    holder = parts.engine_holder
+    text = f"DBOS {version('dbos')}, " + (f"hosted by {holder}" if holder else "hosted by nobody now")
+    return Check("engine", "ok", text)
+
+
+def _check_git(parts: Parts) -> Check:
+    from nightcrew.runtime.finding import probe_version
+
+    said = probe_version(parts, "git")
+    numbers = tuple(int(part) for part in said.removeprefix("git version ").split(".")[:2] if part.isdigit())
+    if not numbers:
+        return Check("git", "fail", said, fixes=("install git 2.38 or newer",))
+    if numbers < GIT_NEEDED:
+        return Check("git", "fail", f"{said}, 2.38 is needed", fixes=("install git 2.38 or newer",))
+    return Check("git", "ok", said)
+
+
+def _check_repository(parts: Parts) -> Check:
+    try:
+        found = parts.repository
+    except NightcrewError as error:
+        return Check("repository", "warn", error.message, fixes=(error.hint,) if error.hint else ())
+    where = found.branch.removeprefix("refs/heads/") or "detached HEAD"
+    kinds = [name for name, is_so in (("shallow", found.shallow), ("sparse", found.sparse)) if is_so]
+    text = f"{found.root} at {found.head[:12]} on {where}" + (f" ({', '.join(kinds)})" if kinds else "")
+    if found.operation:
+        return Check("repository", "warn", text, (f"a {found.operation} is in progress",))
+    return Check("repository", "ok", text)
+
+
+def _check_settings(parts: Parts) -> tuple[Rules | None, Check]:
+    from nightcrew.runtime.rules import read_rules
+
+    try:
+        rules = read_rules(parts.env, _find_root(parts))
+    except UsageError as error:
+        return None, Check(
+            "settings", "fail", error.message, error.where, (error.hint,) if error.hint else ()
+        )
+    files = ", ".join(text.source for text in rules.texts)
+    if not any(text.layer == "repository" for text in rules.texts):
+        return rules, Check("settings", "ok", f"{files} (none in this repository: nightcrew init)")
+    return rules, Check("settings", "ok", f"valid: {files}")
+
+
+def _find_root(parts: Parts) -> Path | None:
+    try:
+        return Path(parts.repository.root)
+    except NightcrewError:  # no usable repository here; its own check says so
+        return None
+
+
+def _check_database(parts: Parts) -> Check:
+    shown = parts.env.database.partition("@")[2] or parts.env.database.removeprefix("sqlite:///")
+    try:
+        with parts.journal.read() as tx:
+            return Check("database", "ok", f"{shown}, {tx.last_seq()} events")
+    except NightcrewError as error:
+        return Check(
+            "database", "fail", f"{shown}: {error.message}", error.where, (error.hint,) if error.hint else ()
+        )
+
+
+def _check_disk(parts: Parts) -> Check:
+    from nightcrew.host.files import free_bytes
+
+    place = parts.env.state
+    while not place.exists():
+        place = place.parent
+    free = free_bytes(place)
+    text = f"{free / (1 << 30):.1f} GiB free at {place}"
+    if free < _LOW_DISK_BYTES:
+        return Check("disk", "warn", text, fixes=("free some space; shadows and checkpoints live there",))
+    return Check("disk", "ok", text)
+
+
+def _check_agents(parts: Parts, rules: Rules | None) -> list[Check]:
+    from nightcrew.runtime.finding import list_agents
+
+    if rules is None:
+        return []
+    found = list_agents(parts, rules)
+    checks = [Check("agents", "ok", ", ".join(each["name"] for each in found if each["usable"]))]
+    checks.extend(Check(each["name"], "ok", each["text"]) for each in found if not each["usable"])
+    return checks

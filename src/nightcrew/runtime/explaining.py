@@ -1,0 +1,261 @@
+"""``why``: the state of anything, what led to it, what to do next. ``policy explain``: what a command line would meet."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from nightcrew.model import canonical
+from nightcrew.model.actions import Action
+from nightcrew.model.events import Event
+from nightcrew.model.records import (
+    ApprovalRecord,
+    AttemptRecord,
+    CheckpointRecord,
+    PromotionRecord,
+    RunRecord,
+    TaskRecord,
+)
+from nightcrew.runtime.views import shown_state, tasks_of, view_event
+
+if TYPE_CHECKING:
+    from nightcrew.journal.transaction import Reader
+    from nightcrew.runtime.parts import Parts
+    from nightcrew.runtime.rules import Rules
+
+_HISTORY = 30
+
+
+def explain_command(rules: Rules, words: Sequence[str]) -> dict[str, Any]:
+    """Return what the policy says about a command line. One word is a whole line, several are its arguments."""
+    from nightcrew.runtime.planning import judge_action
+
+    line = words[0] if len(words) == 1 else shlex.join(words)
+    decision = judge_action(Action(kind="exec", command=line, purpose="step"), rules)
+    plain: dict[str, Any] = canonical.to_plain(decision)
+    return {
+        "command": line,
+        "decision": plain["verdict"],
+        **{key: value for key, value in plain.items() if key != "verdict"},
+        "policy_digest": rules.policy.digest,
+    }
+
+
+def show_rules(rules: Rules) -> dict[str, Any]:
+    """Return the rules in force, strictest decision first."""
+    order = {"deny": 0, "ask": 1, "allow": 2}
+    found = [
+        {
+            "id": rule.id,
+            "subject": rule.subject,
+            "decision": str(rule.decision),
+            "risk": rule.risk,
+            "reason": rule.reason,
+            "source": rule.source,
+        }
+        for rule in rules.policy.rules
+    ]
+    found.sort(key=lambda rule: order[rule["decision"]])
+    return {
+        "digest": rules.policy.digest,
+        "sources": list(rules.policy.sources),
+        "rules": found,
+        "protected": list(rules.policy.protected),
+        "limits": dict(rules.policy.limits),
+    }
+
+
+def why(parts: Parts, name: str) -> dict[str, Any]:
+    """Explain a thing by its full id: ``{id, state, what, because[], history[], next[]}``."""
+    kind = "T" if "/" in name else name[0]
+    makers = {
+        "R": _why_run,
+        "T": _why_task,
+        "A": _why_approval,
+        "C": _why_checkpoint,
+        "M": _why_promotion,
+        "E": _why_event,
+    }
+    with parts.journal.read() as tx:
+        return makers[kind](parts, tx, name)
+
+
+def _why_run(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
+    run = tx.need(RunRecord, name)
+    state = shown_state(parts, run)
+    because = [run.reason] if run.reason else []
+    because += [
+        f"{task.id} is {task.state}" + (f": {task.reason}" if task.reason else "")
+        for task in tasks_of(tx, name)
+        if task.state not in ("succeeded", "skipped", "pending")
+    ]
+    return _answer(
+        name,
+        state,
+        run.title,
+        because,
+        tx.events(run=name, kinds=("run.*", "plan.*")),
+        _next_for_run(run, state),
+    )
+
+
+def _next_for_run(run: RunRecord, state: str) -> list[str]:
+    return {
+        "awaiting_approval": [f"nightcrew plan {run.id}", f"nightcrew approve {run.id}"],
+        "approved": [f"nightcrew resume {run.id}"],
+        "interrupted": [f"nightcrew resume {run.id}"],
+        "running": [f"nightcrew resume {run.id}   (follows it)", "nightcrew inbox"],
+        "in_review": [
+            f"nightcrew review {run.id}",
+            f"nightcrew accept {run.id}",
+            f"nightcrew promote {run.id}",
+        ],
+        "partially_promoted": [f"nightcrew review {run.id}", f"nightcrew promote {run.id}"],
+        "failed": ["change the tasks file or the policy, then run it again"],
+    }.get(state, [])
+
+
+def _why_task(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
+    task = tx.need(TaskRecord, name)
+    because = [task.reason] if task.reason else []
+    because += [_tell_finding(each) for each in task.findings]
+    because += [_tell_evidence(each) for each in task.evidence]
+    for attempt in tx.find(AttemptRecord, task=name):
+        failed = f" ({attempt.failure}: {attempt.reason})" if attempt.failure else ""
+        because.append(f"attempt {attempt.number} {attempt.state}{failed}")
+    events = tx.events(task=name)
+    return _answer(name, task.state, task.title, because, events, _next_for_task(task))
+
+
+def _tell_finding(finding: Any) -> str:
+    where = f"{finding['path']}: " if finding["path"] else ""
+    return f"{finding['check']} {finding['verdict']}: {where}{finding['message']} (rule {finding['rule']}, {finding['source']})"
+
+
+def _tell_evidence(evidence: Any) -> str:
+    ended = evidence["reason"] or f"exit code {evidence['exit_code']}"
+    result = "passed" if evidence["passed"] else f"failed ({ended})"
+    last = evidence["tail"].strip().splitlines()[-1:] if not evidence["passed"] else []
+    return f"acceptance `{evidence['command']}` {result}" + (f": {last[0]}" if last else "")
+
+
+def _next_for_task(task: TaskRecord) -> list[str]:
+    if task.waiting_for:
+        return [f"nightcrew approve {task.waiting_for}", f"nightcrew deny {task.waiting_for} -m WHY"]
+    if task.promoted:
+        return [f"nightcrew undo {task.promoted}"]
+    return {
+        "succeeded": [f"nightcrew diff {task.id}", f"nightcrew accept {task.id}"],
+        "failed": [f"nightcrew log {task.id}", f"nightcrew diff {task.id}", f"nightcrew retry {task.id}"],
+        "cancelled": [f"nightcrew retry {task.id}"],
+        "blocked": [
+            f"nightcrew show {task.run}   (which task it waits for)",
+            f"nightcrew retry {task.run}/T..",
+        ],
+    }.get(task.state, [])
+
+
+def _why_approval(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
+    record = tx.need(ApprovalRecord, name)
+    because = [
+        f"{record.requester} asked for: {record.shown}",
+        f"rule {record.rule} ({record.source}): {record.reason}",
+    ]
+    if record.decided_at:
+        said = f": {record.answer}" if record.answer else ""
+        because.append(
+            f"{record.state} by {record.decided_by} via {record.decided_via} at {record.decided_at}{said}"
+        )
+    events = [
+        event
+        for event in tx.events(run=record.run, task=record.task)
+        if event.data.get("id") == name or event.data.get("digest") == record.digest
+    ]
+    following = (
+        [f"nightcrew approve {name}", f"nightcrew deny {name} -m WHY"]
+        if record.state == "pending"
+        else [f"nightcrew why {record.task}"]
+    )
+    return _answer(name, record.state, f"{record.kind} of {record.task}", because, events, following)
+
+
+def _why_checkpoint(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
+    record = tx.need(CheckpointRecord, name)
+    because = [
+        f"taken because {record.why}",
+        f"{record.paths} paths differ from the base, tree {record.tree}",
+    ]
+    because += [f"could not be captured: {each}" for each in record.refused]
+    events = [event for event in tx.events(run=record.run, task=record.task) if event.data.get("id") == name]
+    following = [f"nightcrew checkpoint diff {name}", f"nightcrew checkpoint restore {name}"]
+    return _answer(name, "kept", f"checkpoint of {record.task}", because, events, following)
+
+
+def _why_promotion(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
+    record = tx.need(PromotionRecord, name)
+    tasks = ", ".join(record.tasks)
+    what = f"undo of {record.undo_of}" if record.undo_of else f"promotion of {tasks}"
+    because = [
+        f"{record.actor} put {len(record.paths)} paths on {record.branch}: {record.old_commit[:12]} -> {record.new_commit[:12]}"
+    ]
+    because += [record.reason] if record.reason else []
+    because += [f"undone by {record.undone_by}"] if record.undone_by else []
+    events = [
+        event
+        for event in tx.events(run=record.run, kinds=("promotion.*",))
+        if name in (event.data.get("id"), event.data.get("promotion"), event.data.get("by"))
+    ]
+    return _answer(
+        name,
+        record.state,
+        what,
+        because,
+        events,
+        [f"nightcrew undo {name}"] if record.state == "published" else [],
+    )
+
+
+def _why_event(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
+    from nightcrew.runtime.views import need_event
+
+    event = need_event(tx, name)
+    plain = view_event(event)
+    because = [
+        f"{key}: {_tell_value(value)}"
+        for key, value in plain["data"].items()
+        if value not in ("", [], {}, None)
+    ]
+    before = [each for each in tx.events(run=event.run, task=event.task) if each.seq < event.seq]
+    subject = event.task or event.run
+    return _answer(
+        name,
+        event.kind,
+        f"by {event.actor} on {subject or 'this installation'}",
+        because,
+        before[-5:],
+        [f"nightcrew why {subject}"] if subject else [],
+    )
+
+
+def _tell_value(value: Any) -> str:
+    return ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
+
+
+def _answer(
+    name: str,
+    state: str,
+    what: str,
+    because: Sequence[str],
+    events: Sequence[Event],
+    following: Sequence[str],
+) -> dict[str, Any]:
+    history = [view_event(event) for event in events[-_HISTORY:]]
+    return {
+        "id": name,
+        "state": state,
+        "what": what,
+        "because": list(because),
+        "history": history,
+        "next": list(following),
+    }

@@ -1,0 +1,307 @@
+"""Hosting the engine: in the foreground of a command, in the background, or not at all when somebody else does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from nightcrew.host.signals import endings_interrupt, uninterrupted
+from nightcrew.model.errors import EngineUnavailable, SandboxUnavailable
+from nightcrew.model.isolation import IsolationReport, Level
+from nightcrew.model.lifecycle import RUN_FINAL, TASK_WAITING
+from nightcrew.model.plans import Plan
+from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
+from nightcrew.runtime.rules import Rules, rules_from_plain
+from nightcrew.runtime.views import tasks_of, view_event
+
+if TYPE_CHECKING:
+    from nightcrew.engine.engine import Engine
+    from nightcrew.engine.workspace import Workspace
+    from nightcrew.journal.transaction import Reader
+    from nightcrew.runtime.parts import Parts
+
+#: How long a follower sleeps at most before it looks whether the host is still alive.
+_LOOK_S: Final = 0.25
+#: How long a background host stays when nothing can go on; saves starting again between two answers of a person.
+_LINGER_S: Final = 3.0
+
+Rest = Literal["going", "waiting", "final"]
+OnChange = Callable[[Sequence[dict[str, Any]]], None]
+
+
+def probe(parts: Parts) -> IsolationReport:
+    """Return what this host can enforce, by trying it."""
+    from nightcrew.host.files import ensure_private_directory
+
+    ensure_private_directory(parts.env.state)
+    return parts.launcher.probe(parts.env.state)
+
+
+def choose_level(parts: Parts, rules: Rules, *, unsandboxed: bool) -> Level:
+    """Return the isolation level a run will have.
+
+    Raises:
+        SandboxUnavailable: it is weaker than required; nothing was started.
+    """
+    report = probe(parts)
+    if unsandboxed and not report.level.satisfies(Level.S2):
+        return Level.S0
+    if report.level is not Level.S0 and report.level.satisfies(rules.settings.require_isolation):
+        return report.level
+    raise SandboxUnavailable(
+        f"this machine gives isolation {report.level}, {rules.settings.require_isolation} is required; nothing was started",
+        code="isolation.too_weak",
+        where=[*(f"missing: {each}" for each in report.missing), *(f"fix: {each}" for each in report.fixes)],
+        hint="nightcrew doctor",
+    )
+
+
+def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
+    """Return what the attempts of a run work with: its repository under the rules stored with its plan."""
+    from pathlib import Path
+
+    from nightcrew.engine.workspace import Workspace
+    from nightcrew.host.shell import parse
+    from nightcrew.policy.secrets import redact
+    from nightcrew.runtime.inside import find_binds, find_python, find_variables
+
+    with parts.journal.read() as tx:
+        plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
+    rules = rules_from_plain(plan.policies)
+    repository = parts.repository_at(Path(run.repo_path))
+    overlay = run.isolation != Level.S0 and probe(parts).overlay
+    binds = find_binds(repository.root)
+    return Workspace(
+        root=repository.root,
+        shadows=parts.shadows(repository, overlay=overlay, environment=rules.settings.environment),
+        store=parts.store(repository),
+        policy=rules.policy,
+        settings=rules.settings,
+        parse_shell=parse,
+        agent_binds=binds,
+        transcripts=parts.state_of(repository) / "runs",
+        python=find_python(),
+        env=find_variables(parts.env, rules.settings, repository.root, binds),
+        redact=redact,
+    )
+
+
+class Host:
+    """The engine while this process hosts it; does nothing while another one does.
+
+    Use it in the main thread: the helper that builds sandboxes is started from there, before any other thread.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._engine: Engine | None = None
+        self._submitted: set[str] = set()
+
+    @property
+    def hosting(self) -> bool:
+        """True while this process hosts the engine."""
+        return self._engine is not None
+
+    def take(self) -> bool:
+        """Host the engine if nobody does; return whether this process does now."""
+        from nightcrew.engine.engine import Engine
+
+        if self._engine is not None:
+            return True
+        parts = self._parts
+        launcher = parts.launcher
+        engine = Engine(
+            parts.journal,
+            state_dir=parts.env.state,
+            launcher=launcher,
+            clock=parts.clock,
+            open_workspace=lambda run: open_workspace(parts, run),
+        )
+        try:
+            engine.launch()
+        except EngineUnavailable:
+            if parts.engine_holder:
+                return False
+            raise
+        self._engine = engine
+        self._submitted.clear()
+        return True
+
+    def submit(self, run: str) -> None:
+        """Have a run executed: here, or by whoever hosts the engine."""
+        from nightcrew.engine.client import wake
+
+        if self._engine is None:
+            wake(self._parts.journal, run, clock=self._parts.clock)
+        elif run not in self._submitted:
+            self._engine.submit(run)
+            self._submitted.add(run)
+
+    def close(self) -> None:
+        """Stop hosting: agents are ended, what is unfinished is interrupted and will go on."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+
+def drive(parts: Parts, run: str, *, on_change: OnChange, wait: bool) -> Rest:
+    """Bring a run to its end, hosting the engine where nobody does, and return how it came to rest.
+
+    Args:
+        run: run id, approved.
+        on_change: called with new events of the run, and without any a few times a second.
+        wait: go on while all that is left waits for a human.
+
+    Raises:
+        KeyboardInterrupt: INT, TERM or HUP; agents are ended, the run can be resumed.
+    """
+    host = Host(parts)
+    with endings_interrupt():
+        try:
+            rest = _follow(parts, host, run, on_change, wait=wait)
+        except BaseException:
+            _leave(parts, host, abandoned=run)
+            raise
+        _leave(parts, host, abandoned="")
+    return rest
+
+
+def _follow(parts: Parts, host: Host, run: str, on_change: OnChange, *, wait: bool) -> Rest:
+    with parts.journal.read() as tx:
+        seq = tx.last_seq()
+    host.take()
+    host.submit(run)
+    while True:
+        with parts.journal.read() as tx:
+            events = tx.events(after=seq, run=run)
+            rest = find_rest(tx, tx.need(RunRecord, run))
+            last = tx.last_seq()
+        on_change([view_event(event) for event in events])
+        seq = last
+        if rest == "final" or (rest == "waiting" and not wait):
+            return rest
+        if not host.hosting and not parts.engine_holder and host.take():
+            host.submit(run)
+        if host.hosting:
+            _submit_all(parts, host)
+        parts.journal.wait(seq, _LOOK_S)
+
+
+def _submit_all(parts: Parts, host: Host) -> None:
+    """Take in the runs that other processes handed over."""
+    for each in going_runs(parts):
+        host.submit(each)
+
+
+def _leave(parts: Parts, host: Host, *, abandoned: str) -> None:
+    """Stop hosting, and have a background host go on with what others handed to us meanwhile."""
+    if not host.hosting:
+        return
+    with uninterrupted():
+        host.close()
+        left = [each for each in going_runs(parts) if each != abandoned]
+        if left and not parts.engine_holder:
+            start_background(parts, left)
+
+
+def find_rest(tx: Reader, run: RunRecord) -> Rest:
+    """Tell whether a run is over, waits for a human, or can go on."""
+    from nightcrew.engine.schedule import ready
+
+    if run.state in RUN_FINAL:
+        return "final"
+    if run.state in ("draft", "awaiting_approval", "paused"):
+        return "waiting"
+    plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
+    tasks = tasks_of(tx, run.id)
+    moves = ready({task.name: task.state for task in tasks}, plan, run.max_parallel)
+    if moves.final or not moves.quiet:
+        return "going"
+    pending = {each.task for each in tx.find(ApprovalRecord, run=run.id, state="pending")}
+    waiting = [task for task in tasks if task.state in TASK_WAITING]
+    return "waiting" if waiting and all(task.id in pending for task in waiting) else "going"
+
+
+def going_runs(parts: Parts) -> list[str]:
+    """Return the runs that an engine could go on with now."""
+    with parts.journal.read() as tx:
+        runs = tx.find(RunRecord, state=("approved", "running"))
+        return [run.id for run in runs if find_rest(tx, run) == "going"]
+
+
+def nudge(parts: Parts, name: str, *, start: bool) -> str:
+    """Make work go on after a decision.
+
+    Args:
+        name: id of a run, task or approval that changed.
+        start: start a background host when nobody hosts the engine and something can go on.
+
+    Returns:
+        ``woken`` (a living engine was told), ``started`` (a background host), or ``recorded``.
+    """
+    from nightcrew.engine.client import wake
+
+    run = _run_of(parts, name)
+    wake(parts.journal, run, clock=parts.clock)
+    if parts.engine_holder:
+        return "woken"
+    if start and run in going_runs(parts):
+        start_background(parts, [])
+        return "started"
+    return "recorded"
+
+
+def _run_of(parts: Parts, name: str) -> str:
+    with parts.journal.read() as tx:
+        if "/" in name:
+            return tx.need(TaskRecord, name).run
+        return tx.need(ApprovalRecord, name).run if name.startswith("A-") else name
+
+
+def start_background(parts: Parts, runs: Sequence[str]) -> int:
+    """Start a host in the background, for these runs or for all; return its process id."""
+    from nightcrew.host.files import ensure_private_directory
+    from nightcrew.host.procs import start_detached
+
+    ensure_private_directory(parts.env.state)
+    argv = [sys.executable, "-m", "nightcrew", "engine", *runs]
+    return start_detached(argv, env=parts.env.variables, cwd="/", log=parts.env.state / "engine.log")
+
+
+def host_in_background(parts: Parts, runs: Sequence[str]) -> None:
+    """Host the engine until nothing can go on without a human, then a moment longer.
+
+    Args:
+        runs: only these; all of them when empty.
+
+    Raises:
+        EngineUnavailable: the database cannot be used.
+    """
+    host = Host(parts)
+    with endings_interrupt():
+        try:
+            # Once more after letting go: a decision may have come while we still held the lock and did not look.
+            while _going(parts, runs) and host.take():
+                _serve(parts, host, runs)
+                host.close()
+        finally:
+            with uninterrupted():
+                host.close()
+
+
+def _serve(parts: Parts, host: Host, runs: Sequence[str]) -> None:
+    idle_since = parts.clock.monotonic()
+    while parts.clock.monotonic() - idle_since < _LINGER_S:
+        going = _going(parts, runs)
+        for each in going:
+            host.submit(each)
+        if going:
+            idle_since = parts.clock.monotonic()
+        with parts.journal.read() as tx:
+            seq = tx.last_seq()
+        parts.journal.wait(seq, _LOOK_S)
+
+
+def _going(parts: Parts, runs: Sequence[str]) -> list[str]:
+    return [each for each in going_runs(parts) if not runs or each in runs]

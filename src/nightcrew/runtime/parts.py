@@ -1,0 +1,166 @@
+"""The composition: which part is made of what, each made when it is first needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nightcrew.host.clock import Clock, SystemClock
+from nightcrew.model.records import RunRecord
+from nightcrew.model.trees import Repository
+from nightcrew.runtime.environment import Environment
+
+if TYPE_CHECKING:
+    from nightcrew.checkpoint.store import Store
+    from nightcrew.host.git import Git
+    from nightcrew.host.locks import FileLock
+    from nightcrew.journal.journal import Journal
+    from nightcrew.promote.promoter import Promoter
+    from nightcrew.sandbox.launcher import Launcher
+    from nightcrew.shadow.shadows import Shadows
+
+
+class Parts:
+    """Everything the operations of the runtime are made of.
+
+    Args:
+        env: what the process was told.
+        cwd: directory that relative paths and the repository are looked up from.
+        clock: the only clock.
+        say: where to tell a person about something that was repaired on the way.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        cwd: Path,
+        *,
+        clock: Clock | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.env = env
+        self.cwd = cwd
+        self.clock = clock or SystemClock()
+        self.say = say or _say_nothing
+        self._repositories: dict[str, Repository] = {}
+        self._stores: dict[str, Store] = {}
+        self._recovered: set[str] = set()
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The memory; opened (and created, private) on first use."""
+        from nightcrew.journal.journal import Journal
+        from nightcrew.policy.secrets import redact
+
+        return Journal.open(self.env.database, clock=self.clock, redact=redact)
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The repository around ``cwd``."""
+        return self.repository_at(self.cwd)
+
+    @cached_property
+    def launcher(self) -> Launcher:
+        """The helper that builds sandboxes; first use must be in the main thread, before other threads exist."""
+        from nightcrew.sandbox.launcher import Launcher
+
+        return Launcher.start(python=sys.executable)
+
+    @property
+    def engine_lock(self) -> FileLock:
+        """The lock whose holder hosts the engine."""
+        from nightcrew.host.locks import FileLock
+
+        return FileLock(self.env.state / "engine.lock")
+
+    @property
+    def engine_holder(self) -> str:
+        """Who hosts the engine, as ``process 4711``; empty when nobody does."""
+        return self.engine_lock.holder()
+
+    def repository_at(self, path: Path) -> Repository:
+        """Discover the repository around ``path``; an unfinished promotion in it is finished or taken back first."""
+        from nightcrew.host.git import discover
+
+        known = self._repositories.get(str(path))
+        if known is None:
+            known = discover(path, env=self.env.variables)
+            self._repositories[str(path)] = known
+            self._recover(known)
+        return known
+
+    def repository_of(self, run: RunRecord) -> Repository:
+        """Return the repository a run belongs to."""
+        return self.repository_at(Path(run.repo_path))
+
+    def state_of(self, repository: Repository) -> Path:
+        """Return our directory for a repository."""
+        return self.env.state / repository.key
+
+    def git(self, repository: Repository) -> Git:
+        """Return git on the user's own repository."""
+        from nightcrew.host.git import Git
+
+        return Git(repository.git_dir, env=self.env.variables, work_tree=repository.root, trusted=True)
+
+    def store(self, repository: Repository) -> Store:
+        """Return the checkpoint store of a repository."""
+        from nightcrew.checkpoint.store import Store
+
+        if repository.key not in self._stores:
+            place = self.state_of(repository) / "objects"
+            self._stores[repository.key] = Store(place, repository, env=self.env.variables)
+        return self._stores[repository.key]
+
+    def shadows(self, repository: Repository, *, overlay: bool, environment: tuple[str, ...]) -> Shadows:
+        """Return the shadows of a repository."""
+        from nightcrew.shadow.shadows import Shadows
+
+        return Shadows(
+            self.state_of(repository),
+            repository,
+            env=self.env.variables,
+            mode="overlay" if overlay else "copy",
+            environment=environment,
+        )
+
+    def promoter(self, repository: Repository) -> Promoter:
+        """Return the only thing that may write into the repository."""
+        from nightcrew.promote.promoter import Promoter
+
+        return Promoter(
+            repository,
+            store_git_dir=str(self.state_of(repository) / "objects"),
+            state_dir=self.state_of(repository),
+            env=self.env.variables,
+            clock=self.clock,
+        )
+
+    def _recover(self, repository: Repository) -> None:
+        # Invariant: whoever touches the repository first finds it exactly old or exactly new.
+        if repository.key in self._recovered or not self.state_of(repository).exists():
+            return
+        self._recovered.add(repository.key)
+        for line in self.promoter(repository).recover():
+            self.say(line)
+        from nightcrew.runtime.settling import reconcile
+
+        for line in reconcile(self.journal, self.clock, self.git(repository), repository):
+            self.say(line)
+
+    def close(self) -> None:
+        """Close what was opened; may be called twice."""
+        for store in self._stores.values():
+            store.close()
+        if "launcher" in self.__dict__:
+            self.launcher.close()
+            del self.__dict__["launcher"]
+        if "journal" in self.__dict__:
+            self.journal.close()
+
+
+def _say_nothing(text: str) -> None:
+    """Nobody listens."""

@@ -1,0 +1,289 @@
+"""From a tasks file to a plan that a person can approve: read, checked, judged, recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightcrew.model import canonical
+from nightcrew.model.actions import Action, Decision, Verdict
+from nightcrew.model.errors import NotFound, Place, Problem, UsageError
+from nightcrew.model.ids import RUN, join_task
+from nightcrew.model.plans import Flag, Plan, Task
+from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
+from nightcrew.model.trees import Repository
+from nightcrew.runtime.rules import Rules, describe_difference, read_rules
+
+if TYPE_CHECKING:
+    from nightcrew.journal.transaction import Writer
+    from nightcrew.runtime.parts import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A plan as read and judged; nothing is recorded yet.
+
+    Attributes:
+        plan: the plan.
+        flags: what a person should see before approving it.
+        rules: the rules it was judged under.
+        repository: where it would run.
+        notes: one line each about what a person might expect otherwise.
+    """
+
+    plan: Plan
+    flags: tuple[Flag, ...]
+    rules: Rules
+    repository: Repository
+    notes: tuple[str, ...]
+
+    @property
+    def forbidden(self) -> list[str]:
+        """One line per part that a rule forbids: ``file:line rule reason``."""
+        return [
+            f"{f.task}: {f.action}   rule {f.rule} ({f.source}): {f.text}"
+            for f in self.flags
+            if f.kind == "forbidden"
+        ]
+
+
+def read_draft(parts: Parts, file: str, *, title: str = "") -> Draft:
+    """Read, check and judge a tasks file against the repository and rules around the working directory.
+
+    Raises:
+        InvalidInput: all problems of the tasks file, its scripts or the rules; nothing was created.
+        NotFound: no such file, or no repository.
+    """
+    from nightcrew.plan.check import check_tasks
+    from nightcrew.plan.tasksfile import decode, read_tasks, refuse
+
+    repository = parts.repository
+    rules = read_rules(parts.env, Path(repository.root))
+    path = parts.cwd / file
+    found = read_tasks(decode(_read(path, file), file), file)
+    problems = list(found.problems)
+    tasks = tuple(_with_steps(task, path.parent, problems) for task in found.tasks)
+    problems += check_tasks(tasks, agents=known_agents(rules))
+    if problems:
+        raise refuse(file, sorted(set(problems), key=lambda problem: problem.place))
+    plan = Plan(
+        title=title or found.title,
+        source=file,
+        base_commit=repository.head,
+        policy_digest=rules.policy.digest,
+        tasks=tasks,
+    )
+    flags = tuple(flag for task in tasks if not task.done for flag in _flag_task(task, rules))
+    return Draft(plan, flags, rules, repository, tuple(_notes(parts, repository, rules, path)))
+
+
+def record(
+    parts: Parts, draft: Draft, *, level: str, max_parallel: int | None, unsandboxed: bool = False
+) -> str:
+    """Record a draft as a run that waits for approval (or that failed, when a rule forbids part of it); return its id."""
+    tree = parts.git(draft.repository).text("rev-parse", f"{draft.plan.base_commit}^{{tree}}")
+    with parts.journal.write() as tx:
+        run = _make_run(parts, tx.next_id(RUN), draft, tree)
+        run = replace(
+            run,
+            max_parallel=max_parallel or draft.rules.settings.max_parallel,
+            isolation=level,
+            settings={"unsandboxed": unsandboxed},
+        )
+        actor = f"user:{parts.env.user}"
+        tx.add(run, "run.created", actor=actor, data={"title": run.title, "source": draft.plan.source})
+        _add_plan(tx, run, draft, actor)
+        if draft.forbidden:
+            reason = "a rule forbids part of the plan"
+            tx.change(
+                run,
+                "run.failed",
+                actor="policy",
+                data={"forbidden": draft.forbidden},
+                state="failed",
+                reason=reason,
+            )
+        else:
+            tx.change(
+                run, "plan.proposed", actor=actor, data={"digest": run.plan_digest}, state="awaiting_approval"
+            )
+    return run.id
+
+
+def actions_of(task: Task, rules: Rules) -> Iterator[tuple[Action, Place]]:
+    """Yield what a task is known to want before it runs: its command line, its recorded steps, its acceptance."""
+    from nightcrew.agents.adapter import Job
+    from nightcrew.agents.adapters import find_adapter, find_setting
+    from nightcrew.agents.script import HARMLESS, describe_step
+
+    setting = find_setting(task.agent, rules.settings.agents)
+    # Questions depend on the task and the setting alone; the places of the attempt are not known yet.
+    job = Job(task=task, setting=setting, cwd="", python="", private=Path("/nonexistent"))
+    for action in find_adapter(setting).questions(job):
+        yield action, task.run_place or task.agent_place or task.place
+    for step in task.steps:
+        if step.do not in HARMLESS:
+            yield describe_step(step), task.script_place or task.place
+    for number, line in enumerate(task.accept):
+        places = task.accept_places
+        yield (
+            Action(kind="exec", command=line, purpose="accept"),
+            places[number] if number < len(places) else task.place,
+        )
+
+
+def known_agents(rules: Rules) -> tuple[str, ...]:
+    """Return every name that ``Agent:`` may have."""
+    from nightcrew.agents.adapters import ADAPTERS
+
+    return tuple(sorted({*ADAPTERS, *rules.settings.agents}))
+
+
+def judge_action(action: Action, rules: Rules) -> Decision:
+    """Return what the policy says about one action."""
+    from nightcrew.host.shell import parse
+    from nightcrew.policy.judge import judge
+
+    return judge(rules.policy, action, parse=parse)
+
+
+def _flag_task(task: Task, rules: Rules) -> Iterator[Flag]:
+    for action, place in actions_of(task, rules):
+        decision = judge_action(action, rules)
+        if decision.verdict is Verdict.ALLOW:
+            continue
+        kind = "forbidden" if decision.verdict is Verdict.DENY else "opaque" if decision.opaque else "asks"
+        where = f"{place.file}:{place.line}"
+        yield Flag(
+            task=task.id,
+            kind=kind,
+            text=f"{where}: {decision.reason}",
+            rule=decision.rule,
+            source=decision.source,
+            action=action.describe(),
+            digest=action.digest,
+        )
+    if not task.accept:
+        yield Flag(task.id, "unverified", "no acceptance command: its result can never be called verified")
+    if not task.scope:
+        yield Flag(task.id, "no_scope", "no scope: it may change anything that the policy allows")
+
+
+def _with_steps(task: Task, folder: Path, problems: list[Problem]) -> Task:
+    if not task.script:
+        return task
+    from nightcrew.model.errors import InvalidInput
+    from nightcrew.plan.script import parse_script
+    from nightcrew.plan.tasksfile import decode
+
+    place = task.script_place or task.place
+    try:
+        data = _read(folder / task.script, task.script)
+        return replace(task, steps=parse_script(decode(data, task.script), task.script))
+    except InvalidInput as error:
+        problems.extend(error.problems)
+    except (NotFound, UsageError) as error:
+        problems.append(Problem(place, error.message, "a path relative to the tasks file"))
+    return task
+
+
+def _read(path: Path, named: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(
+            f"there is no file {named}", code="file.missing", hint="nightcrew run --help"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"cannot read {named}: {error.strerror}", code="file.unreadable") from error
+
+
+def _notes(parts: Parts, repository: Repository, rules: Rules, tasks: Path) -> Iterator[str]:
+    if difference := describe_difference(parts, repository, rules):
+        yield difference
+    if dirty := _count_uncommitted(parts, repository, tasks):
+        yield f"{dirty} uncommitted {'change is' if dirty == 1 else 'changes are'} not part of the base {repository.head[:12]}"
+    if repository.operation:
+        yield f"a {repository.operation} is in progress; tasks start from {repository.head[:12]}"
+
+
+def _count_uncommitted(parts: Parts, repository: Repository, tasks: Path) -> int:
+    status = parts.git(repository).run(
+        "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=normal"
+    )
+    entries = [entry[3:].decode("utf-8", "surrogateescape") for entry in status.stdout.split(b"\0") if entry]
+    own = {".nightcrew/", str(tasks.resolve())}
+    return sum(
+        not entry.startswith(".nightcrew") and str(Path(repository.root) / entry) not in own
+        for entry in entries
+    )
+
+
+def _make_run(parts: Parts, name: str, draft: Draft, tree: str) -> RunRecord:
+    from nightcrew.host.clock import stamp
+
+    return RunRecord(
+        id=name,
+        state="draft",
+        title=draft.plan.title,
+        repo_path=draft.repository.root,
+        repo_key=draft.repository.key,
+        base_commit=draft.plan.base_commit,
+        base_tree=tree,
+        plan_version=1,
+        plan_digest=draft.plan.digest,
+        policy_digest=draft.plan.policy_digest,
+        requester=parts.env.user,
+        created_at=stamp(parts.clock.now()),
+    )
+
+
+def _add_plan(tx: Writer, run: RunRecord, draft: Draft, actor: str) -> None:
+    plan = PlanRecord(
+        id=f"{run.id}/P1",
+        run=run.id,
+        version=1,
+        digest=draft.plan.digest,
+        body=canonical.to_plain(draft.plan),
+        flags=tuple(canonical.to_plain(flag) for flag in draft.flags),
+        policies=draft.rules.to_plain(),
+    )
+    tx.add(plan, "plan.recorded", actor=actor, data={"digest": plan.digest, "tasks": len(draft.plan.tasks)})
+    for position, task in enumerate(draft.plan.tasks):
+        made = _make_task(run.id, position, task)
+        tx.add(
+            made,
+            "task.created",
+            actor=actor,
+            data={"title": task.title, "agent": task.agent, "state": made.state},
+        )
+
+
+def _make_task(run: str, position: int, task: Task) -> TaskRecord:
+    return TaskRecord(
+        id=join_task(run, task.id),
+        run=run,
+        name=task.id,
+        position=position,
+        state="skipped" if task.done else "pending",
+        title=task.title,
+        agent=task.agent,
+        reason="done already: its box is ticked" if task.done else "",
+    )
+
+
+def view_draft(draft: Draft) -> dict[str, Any]:
+    """Return a draft for ``plan -f --json``."""
+    return {
+        "digest": draft.plan.digest,
+        "notes": list(draft.notes),
+        "forbidden": draft.forbidden,
+        "plan": canonical.to_plain(draft.plan),
+        "flags": _plain_flags(draft.flags),
+    }
+
+
+def _plain_flags(flags: Sequence[Flag]) -> list[dict[str, Any]]:
+    return [canonical.to_plain(flag) for flag in flags]

@@ -1,0 +1,165 @@
+"""The rules in force: policy and settings of every layer, read once, kept as text with the run they govern."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nightcrew.model.errors import InvalidInput, Place, Problem, UsageError
+from nightcrew.model.isolation import Level
+from nightcrew.model.settings import Settings
+from nightcrew.model.trees import Repository
+from nightcrew.policy.load import DEFAULTS, Policy, layer, parse_policy
+from nightcrew.runtime.config import parse_settings
+
+if TYPE_CHECKING:
+    from nightcrew.runtime.environment import Environment
+    from nightcrew.runtime.parts import Parts
+
+POLICY_FILE: Final = ".nightcrew/policy.yaml"
+CONFIG_FILE: Final = ".nightcrew/config.yaml"
+_MAX_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One file of rules as it was read.
+
+    Attributes:
+        kind: ``policy`` or ``config``.
+        layer: ``system``, ``shipped``, ``user`` or ``repository``.
+        source: its name in messages.
+        text: its content.
+    """
+
+    kind: str
+    layer: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Policy and settings in force, and the texts they come from."""
+
+    policy: Policy
+    settings: Settings
+    texts: tuple[Text, ...]
+
+    def to_plain(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the texts for the plan record; ``from_plain`` makes the same rules of them."""
+        return tuple(
+            {"kind": t.kind, "layer": t.layer, "source": t.source, "text": t.text} for t in self.texts
+        )
+
+
+def read_rules(env: Environment, root: Path | None) -> Rules:
+    """Read every layer for the working tree at ``root`` (None: no repository).
+
+    Raises:
+        InvalidInput: with the problems of all files, each at file:line:column; nothing may start then.
+    """
+    return _build(tuple(_read_texts(env, root)))
+
+
+def rules_from_plain(texts: Sequence[Mapping[str, Any]]) -> Rules:
+    """Return the rules that were in force when a plan was made.
+
+    Raises:
+        InvalidInput: this version of nightcrew cannot read them any more.
+    """
+    return _build(tuple(Text(t["kind"], t["layer"], t["source"], t["text"]) for t in texts))
+
+
+def describe_difference(parts: Parts, repository: Repository, rules: Rules) -> str:
+    """Return one line when the repository's rules are not what the base commit holds, else the empty string."""
+    if not repository.head:
+        return ""
+    git = parts.git(repository)
+    differing = []
+    for text in rules.texts:
+        if text.layer != "repository":
+            continue
+        shown = git.run("show", f"{repository.head}:{text.source}", check=False)
+        if shown.code != 0:
+            differing.append(f"{text.source} is not committed")
+        elif shown.stdout != text.text.encode("utf-8", "surrogateescape"):
+            differing.append(f"{text.source} differs from the base commit")
+    return "; ".join(differing) + " (the file in your working tree counts)" if differing else ""
+
+
+def _read_texts(env: Environment, root: Path | None) -> list[Text]:
+    shipped = files("nightcrew.policy").joinpath(DEFAULTS).read_text("utf-8")
+    found = [Text("policy", "shipped", DEFAULTS, shipped)]
+    candidates = [
+        ("policy", "system", env.system_policy, str(env.system_policy)),
+        ("policy", "user", env.config / "policy.yaml", str(env.config / "policy.yaml")),
+        ("config", "user", env.config / "config.yaml", str(env.config / "config.yaml")),
+    ]
+    if root is not None:
+        candidates += [
+            ("policy", "repository", root / POLICY_FILE, POLICY_FILE),
+            ("config", "repository", root / CONFIG_FILE, CONFIG_FILE),
+        ]
+    for kind, name, path, source in candidates:
+        text = _read_text(path, source)
+        if text is not None:
+            found.append(Text(kind, name, source, text))
+    return found
+
+
+def _read_text(path: Path, source: str) -> str | None:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        # A policy that is there and cannot be read stops everything: it might have said no.
+        raise UsageError(f"cannot read {source}: {error.strerror}", code="policy.unreadable") from error
+    if len(data) > _MAX_BYTES:
+        raise InvalidInput(f"{source} is too large", [Problem(Place(source), "more than 1 MiB")])
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InvalidInput(
+            f"{source} is not UTF-8", [Problem(Place(source, line), "this line has bytes that are not UTF-8")]
+        ) from error
+
+
+def _build(texts: tuple[Text, ...]) -> Rules:
+    from nightcrew.host.shell import parse
+
+    problems: list[Problem] = []
+    policies: list[Policy] = []
+    settings = Settings()
+    for text in texts:
+        try:
+            if text.kind == "policy":
+                policies.append(
+                    parse_policy(text.text, text.source, parse=parse, ceiling=text.layer == "system")
+                )
+            else:
+                settings = _tighten(settings, parse_settings(text.text, text.source, over=settings))
+        except InvalidInput as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InvalidInput(
+            "the rules cannot be read; nothing was started",
+            problems,
+            hint="mend the file, then: nightcrew policy check",
+        )
+    return Rules(layer(policies), settings, texts)
+
+
+def _tighten(outer: Settings, inner: Settings) -> Settings:
+    """Keep the stricter isolation: a repository may ask for more than its user, never for less."""
+    from dataclasses import replace
+
+    if inner.require_isolation.satisfies(outer.require_isolation) or outer == Settings():
+        return inner
+    return replace(inner, require_isolation=Level(outer.require_isolation))

@@ -1,0 +1,279 @@
+"""What is shown of a record: one plain value per thing, the same for ``--json`` and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nightcrew.model import canonical
+from nightcrew.model.actions import Action
+from nightcrew.model.errors import NotFound
+from nightcrew.model.events import Event
+from nightcrew.model.ids import sort_key, split_task
+from nightcrew.model.lifecycle import TASK_FINAL, TASK_WAITING
+from nightcrew.model.plans import Flag, Plan
+from nightcrew.model.records import (
+    ApprovalRecord,
+    AttemptRecord,
+    CheckpointRecord,
+    PlanRecord,
+    PromotionRecord,
+    RunRecord,
+    TaskRecord,
+)
+
+if TYPE_CHECKING:
+    from nightcrew.journal.transaction import Reader
+    from nightcrew.runtime.parts import Parts
+
+OPEN_RUNS = ("draft", "awaiting_approval", "approved", "running", "paused", "in_review", "partially_promoted")
+
+
+def show(parts: Parts, name: str) -> dict[str, Any]:
+    """Return what is known of the thing called ``name`` (a full id)."""
+    kind = "T" if "/" in name else name[0]
+    with parts.journal.read() as tx:
+        match kind:
+            case "R":
+                return view_run(parts, tx, tx.need(RunRecord, name))
+            case "T":
+                return _view_task_fully(tx, tx.need(TaskRecord, name))
+            case "A":
+                return view_approval(tx.need(ApprovalRecord, name))
+            case "C":
+                return view_checkpoint(tx.need(CheckpointRecord, name))
+            case "M":
+                return view_promotion(tx.need(PromotionRecord, name))
+            case _:
+                return view_event(need_event(tx, name))
+
+
+def list_runs(parts: Parts, *, everything: bool) -> list[dict[str, Any]]:
+    """Return short views of runs, newest first."""
+    with parts.journal.read() as tx:
+        runs = tx.find(RunRecord, **({} if everything else {"state": OPEN_RUNS}))
+        runs.sort(key=lambda run: sort_key(run.id), reverse=True)
+        return [_view_run_shortly(parts, tx, run) for run in runs]
+
+
+def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
+    """Return a run with its plan and tasks; scripts rely on ``id, state, tasks[]``."""
+    plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
+    waiting = tx.find(ApprovalRecord, run=run.id, state="pending")
+    return {
+        "id": run.id,
+        "state": shown_state(parts, run),
+        "title": run.title,
+        "reason": run.reason,
+        "repository": run.repo_path,
+        "base_commit": run.base_commit,
+        "isolation": run.isolation,
+        "max_parallel": run.max_parallel,
+        "requester": run.requester,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "plan": view_plan_shortly(run, plan),
+        "tasks": [view_task(task, plan.body) for task in tasks_of(tx, run.id)],
+        "approvals": [each.id for each in sorted(waiting, key=lambda each: sort_key(each.id))],
+        "promotions": [each.id for each in tx.find(PromotionRecord, run=run.id)],
+    }
+
+
+def view_plan_shortly(run: RunRecord, plan: PlanRecord) -> dict[str, Any]:
+    """Return what binds a run to its plan."""
+    return {
+        "id": plan.id,
+        "version": plan.version,
+        "digest": plan.digest,
+        "policy_digest": run.policy_digest,
+        "approved_at": run.approved_at,
+        "approved_by": run.approved_by,
+        "flags": [dict(flag) for flag in plan.flags],
+    }
+
+
+def view_task(task: TaskRecord, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one task of a run."""
+    spec = next((each for each in body.get("tasks", ()) if each["id"] == task.name), {})
+    return {
+        "id": task.id,
+        "name": task.name,
+        "title": task.title,
+        "state": task.state,
+        "verified": task.verified,
+        "verdict": task.verdict if task.verdict_tree == task.tree else "",
+        "attempts": task.attempts,
+        "agent": task.agent,
+        "isolation": task.isolation,
+        "depends": list(spec.get("depends", ())),
+        "scope": list(spec.get("scope", ())),
+        "waiting_for": task.waiting_for,
+        "checkpoint": task.checkpoint,
+        "tree": task.tree,
+        "promoted": task.promoted,
+        "reason": task.reason,
+        "generation": task.generation,
+        "started_at": task.started_at,
+        "ended_at": task.ended_at,
+        "evidence": [dict(each) for each in task.evidence],
+        "findings": [dict(each) for each in task.findings],
+    }
+
+
+def view_approval(record: ApprovalRecord) -> dict[str, Any]:
+    """Return one question to a human, open or answered."""
+    return {
+        "id": record.id,
+        "kind": record.kind,
+        "state": record.state,
+        "run": record.run,
+        "task": record.task,
+        "action": record.shown or Action(**_known(record.action)).describe(),
+        "rule": record.rule,
+        "source": record.source,
+        "reason": record.reason,
+        "risk": record.risk,
+        "digest": record.digest,
+        "requested_at": record.requested_at,
+        "expires_at": record.expires_at,
+        "decided_at": record.decided_at,
+        "decided_by": record.decided_by,
+        "decided_via": record.decided_via,
+        "answer": record.answer,
+        "scope": record.scope,
+        "uses": record.uses,
+        "checkpoint": record.checkpoint,
+    }
+
+
+def view_pending_plan(run: RunRecord) -> dict[str, Any]:
+    """Return a plan that waits for its approval in the shape of an inbox item."""
+    return {
+        "id": run.id,
+        "kind": "plan",
+        "state": "pending",
+        "run": run.id,
+        "task": "",
+        "action": f"run the plan: {run.title}",
+        "rule": "",
+        "source": "",
+        "reason": "nothing runs before the plan is approved",
+        "risk": "medium",
+        "digest": run.plan_digest,
+        "requested_at": run.created_at,
+        "expires_at": "",
+    }
+
+
+def view_inbox(parts: Parts) -> list[dict[str, Any]]:
+    """Return everything that waits for a human, oldest first."""
+    with parts.journal.read() as tx:
+        plans = [view_pending_plan(run) for run in tx.find(RunRecord, state="awaiting_approval")]
+        asked = [view_approval(each) for each in tx.find(ApprovalRecord, state="pending")]
+    return sorted([*plans, *asked], key=lambda item: (item["requested_at"], sort_key(item["id"])))
+
+
+def view_checkpoint(record: CheckpointRecord, *, current: bool = False) -> dict[str, Any]:
+    """Return one checkpoint; ``current`` marks the one that holds the task's result."""
+    return {**canonical.to_plain(record), "current": current}
+
+
+def view_promotion(record: PromotionRecord) -> dict[str, Any]:
+    """Return one promotion."""
+    plain: dict[str, Any] = canonical.to_plain(record)
+    return plain
+
+
+def view_event(event: Event) -> dict[str, Any]:
+    """Return one event as recorded, with its pasteable id."""
+    return {"id": event.id, **canonical.to_plain(event)}
+
+
+def shown_state(parts: Parts, run: RunRecord) -> str:
+    """Return the state a person sees: a running run without a living engine is ``interrupted``."""
+    return "interrupted" if run.state == "running" and not parts.engine_holder else run.state
+
+
+def tasks_of(tx: Reader, run: str) -> list[TaskRecord]:
+    """Return the tasks of a run in the order written."""
+    return sorted(tx.find(TaskRecord, run=run), key=lambda task: task.position)
+
+
+def _view_task_fully(tx: Reader, task: TaskRecord) -> dict[str, Any]:
+    run = tx.need(RunRecord, task.run)
+    plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
+    attempts = sorted(tx.find(AttemptRecord, task=task.id), key=lambda each: sort_key(each.id))
+    return {
+        **view_task(task, plan.body),
+        "run": task.run,
+        "base_tree": task.base_tree,
+        "verdict_tree": task.verdict_tree,
+        "tries": [canonical.to_plain(each) for each in attempts],
+        "checkpoints": [each.id for each in tx.find(CheckpointRecord, task=task.id)],
+    }
+
+
+def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
+    tasks = tasks_of(tx, run.id)
+    return {
+        "id": run.id,
+        "state": shown_state(parts, run),
+        "title": run.title,
+        "repository": run.repo_path,
+        "created_at": run.created_at,
+        "total": len(tasks),
+        "done": _count(tasks, TASK_FINAL),
+        "failed": _count(tasks, ("failed", "blocked")),
+        "running": _count(tasks, ("running",)),
+        "waiting": 1 if run.state == "awaiting_approval" else _count(tasks, TASK_WAITING),
+    }
+
+
+def _count(tasks: Sequence[TaskRecord], states: Sequence[str] | frozenset[str]) -> int:
+    return sum(task.state in states for task in tasks)
+
+
+def need_event(tx: Reader, name: str) -> Event:
+    """Return the event called ``E-<seq>``.
+
+    Raises:
+        NotFound: there is none.
+    """
+    seq = int(name.partition("-")[2])
+    found = tx.events(after=seq - 1, limit=1)
+    if not found or found[0].seq != seq:
+        raise NotFound(f"there is no event {name}", hint="nightcrew events")
+    return found[0]
+
+
+def _known(action: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("kind", "command", "paths", "content_sha256", "purpose", "detail")
+    given = {name: action[name] for name in names if name in action}
+    return {**given, "paths": tuple(given.get("paths", ()))} if given.get("kind") else {"kind": "other"}
+
+
+def run_of(name: str) -> str:
+    """Return the run id of a run or task id."""
+    return split_task(name)[0] if "/" in name else name
+
+
+def view_plan(parts: Parts, name: str) -> dict[str, Any]:
+    """Return the plan of a run: digest, flags, and all tasks as approved."""
+    with parts.journal.read() as tx:
+        run = tx.need(RunRecord, name)
+        plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
+    return {**view_plan_shortly(run, plan), "run": run.id, "state": run.state, "plan": dict(plan.body)}
+
+
+def plan_text(parts: Parts, name: str, *, width: int) -> str:
+    """Return the plan of a run as text for a person."""
+    from nightcrew.plan.render import render_plan
+
+    with parts.journal.read() as tx:
+        run = tx.need(RunRecord, name)
+        record = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
+    flags = tuple(Flag(**flag) for flag in record.flags)
+    return render_plan(
+        Plan.from_plain(record.body), flags, run_id=run.id, isolation=run.isolation, width=width
+    )
