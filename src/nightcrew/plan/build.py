@@ -109,7 +109,7 @@ class _Builder:
         if not text:
             return None
         try:
-            return values.parse_duration(text)
+            return values.parse_timeout(text)
         except ValueError as error:
             self._report(self.draft.values["timeout"][0].place, str(error), "write `- Timeout: 10m`")
             return None

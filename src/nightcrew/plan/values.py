@@ -6,13 +6,11 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from nightcrew.model import ids, text
+from nightcrew.model import ids, text, units
 
 MAX_TIMEOUT_S: Final = 7 * 24 * 3600.0
 """Longest ``Timeout:``; a task that needs more than a week is two tasks."""
 
-_UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)[ \t]*([smhSMH]?)$")
 _TICKED = re.compile(r"(`+)(.*?)\1(?!`)", re.DOTALL)
 _WORD = re.compile(r"[^\s,]+")
 _TASK_NAME = re.compile(r"[Tt]?([0-9]{1,6}(?:\.[0-9]{1,6}){0,2})$")
@@ -43,18 +41,17 @@ def _split_words(value: str, start: int, stop: int) -> list[tuple[str, int]]:
     return [(found.group(), found.start()) for found in _WORD.finditer(value, start, stop)]
 
 
-def parse_duration(value: str) -> float:
-    """Return seconds of ``90``, ``90s``, ``10m``, ``1.5h``.
+def parse_timeout(value: str) -> float:
+    """Return seconds of ``90``, ``90s``, ``10m``, ``1h30m``: times as in config.yaml, but never without an end.
 
     Raises:
-        ValueError: not a duration, zero, or longer than MAX_TIMEOUT_S.
+        ValueError: not a time, zero, or longer than MAX_TIMEOUT_S.
     """
-    found = _DURATION.match(value)
-    if found is None:
-        raise ValueError(f"`{text.shown(value)}` is not a time; write `90`, `90s`, `10m` or `1h`")
-    seconds = float(found.group(1)) * _UNITS[found.group(2).lower()]
+    if len(value) > 16:  # longer than any time that fits into a week
+        raise ValueError(f"`{text.shown(value[:16])}…` is not a time")
+    seconds = units.parse_duration(text.shown(value))
     if not 0 < seconds <= MAX_TIMEOUT_S:
-        raise ValueError(f"`{value}` is not between 1 ms and 7 days")
+        raise ValueError(f"`{text.shown(value)}` is not a time between 0 and 7 days")
     return seconds
 
 
