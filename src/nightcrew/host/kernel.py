@@ -1,0 +1,268 @@
+"""Linux system calls the standard library has no name for: mounts, namespaces, capabilities, seccomp.
+
+Only the standard library is imported, because the sandbox's zygote loads this file with ``-I -S``. Numbers come
+from the kernel's own headers (include/uapi, stable ABI). Every function raises OSError with the path it was
+working on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import Final
+
+MACHINE: Final = os.uname().machine
+
+# Calls whose number differs between the two machines we know; everything from 424 on is the same everywhere.
+_NUMBERS: Final = {
+    "x86_64": {"clone": 56, "pivot_root": 155, "capset": 126, "seccomp": 317},
+    "aarch64": {"clone": 220, "pivot_root": 41, "capset": 91, "seccomp": 277},
+}
+_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
+_CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 436, 437, 442
+
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWCGROUP: Final = 0x02000000
+CLONE_NEWUTS: Final = 0x04000000
+CLONE_NEWIPC: Final = 0x08000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+CLONE_ALL: Final = 0x7E020000
+
+MS_RDONLY: Final = 1
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+MS_REC: Final = 0x4000
+MS_PRIVATE: Final = 1 << 18
+MNT_DETACH: Final = 2
+
+ATTR_RDONLY: Final = 1
+ATTR_NOSUID: Final = 2
+ATTR_NODEV: Final = 4
+ATTR_NOEXEC: Final = 8
+
+AT_FDCWD: Final = -100
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_OPEN_TREE_CLONE = 1
+_MOVE_FROM_FD = 0x04
+_MOVE_TO_FD = 0x40
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+
+RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
+RESOLVE_BENEATH: Final = 0x08
+RESOLVE_IN_ROOT: Final = 0x10
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
+_PR_SET_SECUREBITS, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 28, 36, 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_SECUREBITS = 0xEF  # NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, not KEEP_CAPS, each locked
+_CAPABILITY_VERSION_3 = 0x20080522
+_CLOSE_RANGE_CLOEXEC = 4
+_SECCOMP_SET_MODE_FILTER = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+# The same function without releasing the interpreter lock: between fork and its aftermath no Python may run.
+_raw = ctypes.PyDLL(None, use_errno=True)
+_raw.syscall.restype = ctypes.c_long
+
+
+def knows_this_machine() -> bool:
+    """Tell whether the tables here cover the processor architecture."""
+    return MACHINE in _NUMBERS
+
+
+def version() -> tuple[int, int]:
+    """Return the running kernel's major and minor version; ``(0, 0)`` when it cannot be read."""
+    parts = os.uname().release.split(".")
+    digits = ["".join(c for c in part if c.isdigit()) for part in parts[:2]]
+    return (int(digits[0]), int(digits[1])) if len(digits) == 2 and all(digits) else (0, 0)
+
+
+def _fail(path: str | bytes | None = None) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), path)
+
+
+def _call(number: int, *args: object, path: str | bytes | None = None) -> int:
+    result = int(_libc.syscall(ctypes.c_long(number), *args))
+    if result < 0:
+        raise _fail(path)
+    return result
+
+
+def _number(name: str) -> int:
+    return _NUMBERS[MACHINE][name]
+
+
+def clone(flags: int) -> int:
+    """Fork this process into new namespaces; returns 0 in the child, its pid in the parent.
+
+    One call instead of fork + unshare + fork. The caller must have a single thread.
+    """
+    python = ctypes.pythonapi
+    python.PyOS_BeforeFork()
+    zero = ctypes.c_long(0)
+    pid = int(
+        _raw.syscall(ctypes.c_long(_number("clone")), ctypes.c_ulong(flags | 17), zero, zero, zero, zero)
+    )
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+        return 0
+    failure = _fail() if pid < 0 else None
+    python.PyOS_AfterFork_Parent()
+    if failure is not None:
+        raise failure
+    return pid
+
+
+# -- mounts
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: bytes = b"") -> None:
+    """mount(2), the classic call."""
+    result = _libc.mount(
+        os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data or None
+    )
+    if result != 0:
+        raise _fail(target)
+
+
+def unmount_lazily(target: str) -> None:
+    """Detach a mount now; it goes away when its last user does."""
+    if _libc.umount2(os.fsencode(target), MNT_DETACH) != 0:
+        raise _fail(target)
+
+
+def open_tree(path: str) -> int:
+    """Return a descriptor of a detached copy of the mount at ``path`` and all below it."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
+    return _call(_OPEN_TREE, AT_FDCWD, os.fsencode(path), ctypes.c_uint(flags), path=path)
+
+
+def open_tree_of(place: int) -> int:
+    """Return a descriptor of a detached copy of the mount at the directory ``place``, without what is below it."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
+    return _call(_OPEN_TREE, place, b"", ctypes.c_uint(flags))
+
+
+def set_mount_flags(fd: int, flags: int, *, recursive: bool = True, path: str = "") -> None:
+    """Add ``ATTR_*`` flags to a mount given by a descriptor of its root. Linux 5.12."""
+    attributes = struct.pack("=QQQQ", flags, 0, 0, 0)  # struct mount_attr: set, clear, propagation, userns
+    how = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+    size = ctypes.c_size_t(len(attributes))
+    _call(_MOUNT_SETATTR, fd, b"", ctypes.c_uint(how), attributes, size, path=path)
+
+
+def attach(fd: int, target: int, *, path: str = "") -> None:
+    """Attach the detached mount ``fd`` on the directory or file that the descriptor ``target`` names."""
+    _call(_MOVE_MOUNT, fd, b"", target, b"", ctypes.c_uint(_MOVE_FROM_FD | _MOVE_TO_FD), path=path)
+
+
+def attach_at(fd: int, target: str) -> None:
+    """Attach the detached mount ``fd`` on the path ``target``."""
+    _call(_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target), ctypes.c_uint(_MOVE_FROM_FD), path=target)
+
+
+def pivot_root_here() -> None:
+    """Make the current directory the root; the old root lies on top of it and must be detached next."""
+    _call(_number("pivot_root"), b".", b".", path=".")
+
+
+class FilesystemContext:
+    """A file system being configured (fsopen, fsconfig, fsmount). Linux 5.2."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._fd = _call(_FSOPEN, kind.encode(), 1, path=kind)
+
+    def set_string(self, key: str, value: str) -> None:
+        """Set ``key=value``."""
+        self._configure(_FSCONFIG_SET_STRING, key.encode(), os.fsencode(value))
+
+    def set_flag(self, key: str) -> None:
+        """Set an option without a value."""
+        self._configure(_FSCONFIG_SET_FLAG, key.encode(), None)
+
+    def mount(self, flags: int) -> int:
+        """Create the file system and return a descriptor of a detached mount of it."""
+        self._configure(_FSCONFIG_CMD_CREATE, None, None)
+        return _call(_FSMOUNT, self._fd, 1, flags, path=self._kind)
+
+    def close(self) -> None:
+        """Let go of the context."""
+        os.close(self._fd)
+
+    def _configure(self, command: int, key: bytes | None, value: bytes | None) -> None:
+        what = f"{self._kind} {(key or b'create').decode()}"
+        _call(_FSCONFIG, self._fd, command, key, value, 0, path=what)
+
+
+def open_beneath(directory: int, path: str, flags: int, resolve: int) -> int:
+    """openat2(2): open ``path`` below ``directory`` under ``RESOLVE_*`` rules. Linux 5.6."""
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)  # struct open_how: flags, mode, resolve
+    return _call(_OPENAT2, directory, os.fsencode(path), how, ctypes.c_size_t(len(how)), path=path)
+
+
+# -- privileges
+
+
+def _prctl(option: int, *args: int) -> None:
+    padded = [ctypes.c_ulong(arg) for arg in (*args, 0, 0, 0, 0)[:4]]
+    if _libc.prctl(option, *padded) != 0:
+        raise _fail(f"prctl {option}")
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Ask for ``signal_number`` when the parent *thread* ends; the caller checks that it has not ended before."""
+    _prctl(_PR_SET_PDEATHSIG, signal_number)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every orphan below this process."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def hide_from_tracers() -> None:
+    """Close /proc/self/{mem,fd,environ,...} to processes of the same user."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def forbid_new_privileges() -> None:
+    """no_new_privs: no program started from here on gains anything by set-user-id or file capabilities."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def drop_all_capabilities() -> None:
+    """Empty the bounding, ambient, inheritable, permitted and effective sets; being uid 0 gives none back."""
+    for number in range(64):
+        try:
+            _prctl(_PR_CAPBSET_DROP, number)
+        except OSError:
+            break  # EINVAL: the first number this kernel does not know
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    _prctl(_PR_SET_SECUREBITS, _SECUREBITS)
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    _call(_number("capset"), header, bytes(24), path="capset")  # two times effective, permitted, inheritable
+
+
+def install_filter(program: bytes) -> None:
+    """Install a seccomp filter, 8 bytes per instruction; needs no_new_privs. It holds for all descendants."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    pointer = struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions))  # struct sock_fprog
+    _call(_number("seccomp"), _SECCOMP_SET_MODE_FILTER, 0, pointer, path="seccomp")
+
+
+def close_on_exec_from(first: int) -> None:
+    """Mark every descriptor from ``first`` on close-on-exec. Linux 5.11."""
+    _call(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), _CLOSE_RANGE_CLOEXEC, path="fds")
+
+
+def close_range(first: int, last: int) -> None:
+    """Close every descriptor from ``first`` to ``last``."""
+    _call(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0, path="fds")

@@ -1,0 +1,208 @@
+"""The first process of a tree: sets the sandbox up, starts the program, adopts and reaps, tells how it ended.
+
+It stays in Python after the fork (no exec), in its own session. In a pid namespace it is pid 1: when it ends, the
+kernel kills all the rest. At level S0 there is no such namespace and it does the killing itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final, NamedTuple, NoReturn
+
+from nightcrew.host import kernel
+from nightcrew.sandbox import attempts, build, confine, tree
+from nightcrew.sandbox.order import Order, decode
+
+NOT_FOUND: Final = 127
+NOT_STARTED: Final = 126
+_DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+_DISPOSABLE: Final = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
+
+class Prepared(NamedTuple):
+    """What the zygote has worked out once for all sandboxes."""
+
+    host: build.Host
+    seccomp_filter: bytes
+
+
+class Report:
+    """Tells the launcher what happens, one JSON message each."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+
+    def send(self, descriptors: tuple[int, ...] = (), **message: Any) -> None:
+        """Send a message; a launcher that is gone needs none."""
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._channel, [json.dumps(message).encode("ascii")], descriptors)
+
+
+def run_confined(
+    order_fd: int, streams: tuple[int, int, int], report: Report, prepared: Prepared
+) -> NoReturn:
+    """Become pid 1 of a sandbox; returns never."""
+    code = 1
+    try:
+        os.setsid()
+        order = _read_order(order_fd)
+        confine.volunteer_for_oom()
+        proc = build.build(order, prepared.host)
+        _take_streams(streams)
+        confine.set_limits(order, own_namespace=True)
+        confine.give_up_privileges(prepared.seccomp_filter)
+        # Dropping capabilities may have cleared it.
+        kernel.die_with_parent(signal.SIGKILL)
+        _on_signal(signal.SIGTERM, lambda: _signal_all(signal.SIGTERM))
+        code = _run(order, report, (proc,) if proc >= 0 else ())
+    except build.BuildError as problem:
+        _tell_failure(report, problem.step, problem.cause)
+    except OSError as problem:
+        _tell_failure(report, "the start", problem)
+    finally:
+        os._exit(code)
+
+
+def run_plain(order_fd: int, streams: tuple[int, int, int], report: Report) -> NoReturn:
+    """Level S0: no sandbox, only a tree that is kept together; returns never."""
+    code = 1
+    try:
+        os.setsid()
+        kernel.adopt_orphans()
+        kernel.die_with_parent(signal.SIGQUIT)
+        _on_signal(signal.SIGTERM, lambda: _signal_tree(signal.SIGTERM))
+        _on_signal(signal.SIGQUIT, _end_tree_and_exit)
+        order = _read_order(order_fd)
+        _take_streams(streams)
+        confine.set_limits(order, own_namespace=False)
+        kernel.close_on_exec_from(3)
+        code = _run(order, report, ())
+    except OSError as problem:
+        _tell_failure(report, "the start", problem)
+    finally:
+        _end_tree()
+        os._exit(code)
+
+
+def _read_order(fd: int) -> Order:
+    with open(fd, "rb") as file:
+        return decode(file.read())
+
+
+def _tell_failure(report: Report, step: str, cause: OSError) -> None:
+    path = os.fsdecode(cause.filename) if cause.filename else ""
+    report.send(error=step, errno=cause.errno or 0, text=cause.strerror or str(cause), path=path)
+
+
+def _take_streams(streams: tuple[int, int, int]) -> None:
+    for number, fd in enumerate(streams):
+        os.dup2(fd, number)
+        os.close(fd)
+
+
+def _run(order: Order, report: Report, descriptors: tuple[int, ...]) -> int:
+    """Start the program, reap until it ends, report; returns the exit code for ourselves."""
+    child, problem = (_fork_attempts(order), "") if order["attempts"] else _spawn(order)
+    report.send(descriptors, ready=True)
+    for fd in descriptors:
+        os.close(fd)
+    if child < 0:
+        report.send(exit=-child, detail=problem)
+        return -child
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    _take_streams((os.dup(null), os.dup(null), null))
+    code = _reap_until(child)
+    report.send(exit=code, detail="")
+    return code
+
+
+def _spawn(order: Order) -> tuple[int, str]:
+    """Start ``argv``; returns its pid, or minus the exit code that a shell would give and why."""
+    name = order["argv"][0]
+    try:
+        os.chdir(order["cwd"])
+        program = find_program(name, order["env"].get("PATH", _DEFAULT_PATH))
+        child = os.posix_spawn(
+            program, order["argv"], order["env"], setsid=True, setsigmask=(), setsigdef=_DISPOSABLE
+        )
+    except (OSError, ValueError) as cause:
+        reason = cause.strerror if isinstance(cause, OSError) else str(cause)
+        problem = f"cannot start {name!r} in {order['cwd']!r}: {reason}"
+        with contextlib.suppress(OSError):
+            os.write(2, os.fsencode(f"nightcrew: {problem}\n"))
+        missing = isinstance(cause, FileNotFoundError | NotADirectoryError)
+        return (-NOT_FOUND if missing else -NOT_STARTED), problem
+    return child, ""
+
+
+def find_program(name: str, search: str) -> str:
+    """Return the path of a program the way a shell does: as it is when it has a slash, else from ``search``.
+
+    Raises:
+        FileNotFoundError: nothing executable has that name.
+    """
+    if "/" in name:
+        return name
+    for folder in search.split(":"):
+        path = f"{folder}/{name}"
+        if folder and os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    raise FileNotFoundError(2, f"not found in {search}", name)
+
+
+def _fork_attempts(order: Order) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(1, json.dumps(attempts.try_all(order["attempts"])).encode())
+        finally:
+            os._exit(0)
+    return child
+
+
+def _reap_until(child: int) -> int:
+    """Reap whatever ends, until ``child`` has; returns its exit code, 128 + n for signal n."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def _on_signal(number: signal.Signals, action: Callable[[], None]) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        action()
+
+    signal.signal(number, handle)
+
+
+def _signal_all(number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, number)  # in a pid namespace: everything in it but ourselves
+
+
+def _signal_tree(number: signal.Signals) -> None:
+    for pid in tree.descendants_of(os.getpid()):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _end_tree() -> None:
+    """Kill descendants until there is none; orphans come to us, so no generation is missed."""
+    while True:
+        _signal_tree(signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _end_tree_and_exit() -> None:
+    _end_tree()
+    os._exit(1)

@@ -1,0 +1,210 @@
+"""The launcher: from a SandboxSpec to an Outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import nightcrew
+from nightcrew.model.errors import UsageError
+from nightcrew.model.isolation import IsolationReport, Outcome, SandboxSpec, Session
+from nightcrew.sandbox import probe
+from nightcrew.sandbox.order import Order, encode
+from nightcrew.sandbox.supervise import Channels, LaunchFailed, Supervisor
+from nightcrew.sandbox.translate import make_order, no_zygote, unavailable
+
+_SOURCE: Final = str(Path(nightcrew.__file__).parent.parent)
+_START: Final = (
+    "import sys; sys.path.append(sys.argv[1]);"
+    "from nightcrew.sandbox import zygote; zygote.main(int(sys.argv[2]), int(sys.argv[3]))"
+)
+_SEND_PATIENCE_S: Final = 15.0
+_CLOSE_PATIENCE_S: Final = 5.0
+_GONE: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
+
+
+class _Zygote:
+    """A running zygote process and our end of its socket."""
+
+    def __init__(self, python: str) -> None:
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.settimeout(_SEND_PATIENCE_S)
+        self.log = os.memfd_create("nightcrew-zygote", os.MFD_CLOEXEC)
+        fd = theirs.fileno()
+        command = [python, "-I", "-S", "-X", "utf8", "-c", _START, _SOURCE, str(fd), str(os.getpid())]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self.log,
+            pass_fds=(fd,),
+            env={},
+            start_new_session=True,  # Ctrl-C on a terminal is for us to handle, not for it to die of
+        )
+        theirs.close()
+
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def last_words(self) -> str:
+        return os.pread(self.log, 4096, 0).decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """End it, and with it every sandbox it has started."""
+        self.control.close()
+        try:
+            self.process.wait(_CLOSE_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.log)
+
+
+class _Keeper(threading.Thread):
+    """Starts zygotes, and lives as long as the launcher.
+
+    The kernel sends the parent-death signal when the *thread* that started a process ends, so a zygote must not
+    be started by a worker thread that comes and goes.
+    """
+
+    def __init__(self, python: str) -> None:
+        super().__init__(name="nightcrew-zygote-keeper", daemon=True)
+        self._python = python
+        self._wanted: queue.SimpleQueue[queue.SimpleQueue[_Zygote | OSError] | None] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        while (answer := self._wanted.get()) is not None:
+            try:
+                answer.put(_Zygote(self._python))
+            except OSError as problem:
+                answer.put(problem)
+
+    def new_zygote(self) -> _Zygote:
+        answer: queue.SimpleQueue[_Zygote | OSError] = queue.SimpleQueue()
+        self._wanted.put(answer)
+        result = answer.get()
+        if isinstance(result, OSError):
+            raise result
+        return result
+
+    def finish(self) -> None:
+        self._wanted.put(None)
+        self.join()
+
+
+class Launcher:
+    """Runs confined processes; safe to use from many threads."""
+
+    def __init__(self, python: str) -> None:
+        self._keeper = _Keeper(python)
+        self._keeper.start()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._zygote: _Zygote | None = self._keeper.new_zygote()
+
+    @classmethod
+    def start(cls, *, python: str = sys.executable) -> Launcher:
+        """Start the zygote with the interpreter ``python``; it and all sandboxes die with this process."""
+        return cls(python)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(self, spec: SandboxSpec, session: Session, *, cancel: threading.Event) -> Outcome:
+        """Run one confined process to its end and return when nothing of its tree is left.
+
+        Raises:
+            SandboxUnavailable: this host cannot build ``spec.level``, or one of its mounts; nothing ran.
+            UsageError: the spec itself cannot be used (a relative path, a NUL byte, a bind of a socket directory).
+        """
+        order = make_order(spec)
+        return self.run_order(order, spec, session, cancel)
+
+    def run_order(
+        self, order: Order, spec: SandboxSpec, session: Session, cancel: threading.Event
+    ) -> Outcome:
+        """As ``run``, with the zygote's order already made (the self-test asks for more than a spec can say)."""
+        began = time.monotonic()
+        channels = Channels()
+        supervisor = Supervisor(channels, spec, session, cancel, began)
+        try:
+            self._request(order, channels)
+        except BaseException:
+            supervisor.abandon()
+            raise
+        try:
+            return supervisor.run()
+        except LaunchFailed as failure:
+            raise unavailable(failure.message, spec.level) from failure
+
+    def probe(self, state_dir: Path) -> IsolationReport:
+        """Build a throw-away sandbox with an overlay in ``state_dir``, try to escape, and report. Under 100 ms."""
+        return probe.probe(self.run_order, state_dir)
+
+    def close(self) -> None:
+        """End the zygote and every sandbox that still runs (their outcome is ``lost``)."""
+        with self._lock:
+            self._closed = True
+            zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            zygote.close()
+            self._keeper.finish()
+
+    def _request(self, order: Order, channels: Channels) -> None:
+        payload = _memory_file(encode(order))
+        try:
+            message = [b"c" if order["confined"] else b"p"]
+            self._send(message, [payload, *channels.theirs])
+        finally:
+            os.close(payload)
+            channels.close_theirs()
+
+    def _send(self, message: list[bytes], descriptors: list[int]) -> None:
+        for attempt in (1, 2):
+            zygote = self._living_zygote()
+            try:
+                socket.send_fds(zygote.control, message, descriptors)
+            except OSError as problem:
+                if attempt == 2 or problem.errno not in _GONE:
+                    raise no_zygote(zygote.last_words() or str(problem)) from problem
+                zygote.process.wait(_CLOSE_PATIENCE_S)
+            else:
+                return
+
+    def _living_zygote(self) -> _Zygote:
+        """Return the zygote; when it has died unexpectedly, start another one."""
+        with self._lock:
+            if self._closed or self._zygote is None:
+                raise UsageError("the launcher is closed", code="sandbox.closed")
+            if not self._zygote.is_alive():
+                with contextlib.suppress(OSError):
+                    self._zygote.close()
+                try:
+                    self._zygote = self._keeper.new_zygote()
+                except OSError as problem:
+                    raise no_zygote(str(problem)) from problem
+            return self._zygote
+
+
+def _memory_file(data: bytes) -> int:
+    """Return a descriptor of an anonymous file with ``data``, to be read from its start; any length fits."""
+    fd = os.memfd_create("nightcrew-order", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd

@@ -1,0 +1,67 @@
+"""What the launcher tells the zygote, as plain JSON values.
+
+Paths and words are text in which bytes that are not UTF-8 are surrogate escapes, whatever the locale is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Literal, TypedDict
+
+
+class OverlayOrder(TypedDict):
+    """One copy-on-write mount; see model.isolation.Overlay."""
+
+    target: str
+    lowers: list[str]
+    upper: str
+    work: str
+
+
+class BindOrder(TypedDict):
+    """One bind mount; see model.isolation.Bind."""
+
+    source: str
+    target: str
+    writable: bool
+
+
+class Order(TypedDict):
+    """One sandbox.
+
+    ``proc`` says what /proc may be: ``fresh`` or it fails, ``bound`` (the host's, the weaker way), or ``any``:
+    fresh if the kernel lets us. ``attempts`` replaces ``argv`` in the self-test: escapes to try, with their arguments.
+    """
+
+    confined: bool
+    proc: Literal["fresh", "bound", "any"]
+    argv: list[str]
+    cwd: str
+    env: dict[str, str]
+    home: str
+    hostname: str
+    overlays: list[OverlayOrder]
+    binds: list[BindOrder]
+    processes: int
+    open_files: int
+    file_bytes: int
+    scratch_bytes: int
+    scratch_inodes: int
+    attempts: dict[str, str]
+
+
+def portable(text: str) -> str:
+    """Return ``text`` so that the zygote's UTF-8 gives the same bytes as this process's file system encoding."""
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
+
+
+def encode(order: Order) -> bytes:
+    """Return the order as bytes for the zygote."""
+    return json.dumps(order).encode("ascii")
+
+
+def decode(data: bytes) -> Order:
+    """Read an order; the sender is our own process, so its shape is not checked again."""
+    order: Order = json.loads(data)
+    return order

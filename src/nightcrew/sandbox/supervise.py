@@ -1,0 +1,359 @@
+"""Watches one process tree from start to end: streams, deadlines, limits, cancellation.
+
+One thread, one poll loop. Nothing it does can block: streams are read in pieces, input is written as far as it
+goes, and no more than a tenth of a second passes between two looks at clocks and limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from nightcrew.model.isolation import Ending, Level, Outcome, SandboxSpec, Session
+from nightcrew.sandbox import tree
+from nightcrew.sandbox.gauges import DiskGauge, listed_in
+from nightcrew.sandbox.live import LiveProcess
+from nightcrew.sandbox.watchdog import MemoryWatch
+
+_TICK_S: Final = 0.1  # longest time between two looks
+_CHUNK_BYTES: Final = 1 << 16
+_PATIENCE_S: Final = 30.0  # a killed process may sit in the kernel (a dead network file system)
+
+Stream = Literal["stdout", "stderr"]
+
+
+class LaunchFailed(Exception):
+    """The sandbox could not be built; ``message`` is the report of its first process."""
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Channels:
+    """Our ends of what connects us with a sandbox: three pipes and the report socket."""
+
+    def __init__(self) -> None:
+        stdin_theirs, self.stdin = os.pipe()
+        self.stdout, stdout_theirs = os.pipe()
+        self.stderr, stderr_theirs = os.pipe()
+        self.report, report_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.theirs = [stdin_theirs, stdout_theirs, stderr_theirs, report_theirs.detach()]
+
+    def close_theirs(self) -> None:
+        """Close the other ends, once they have been sent."""
+        for fd in self.theirs:
+            os.close(fd)
+        self.theirs = []
+
+    def close(self) -> None:
+        """Close our ends but stdin, which belongs to the LiveProcess."""
+        self.close_theirs()
+        self.report.close()
+        os.close(self.stdout)
+        os.close(self.stderr)
+
+
+class Supervisor:
+    """One run of one tree.
+
+    Args:
+        channels: connected to a sandbox that the zygote has been asked for.
+        spec, session, cancel: as given to Launcher.run.
+    """
+
+    def __init__(
+        self, channels: Channels, spec: SandboxSpec, session: Session, cancel: threading.Event, began: float
+    ) -> None:
+        self._channels = channels
+        self._spec = spec
+        self._limits = spec.limits
+        self._session = session
+        self._cancel = cancel
+        self._process = LiveProcess(channels.stdin)
+        self._poller = select.poll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._streams: dict[Stream, int] = {"stdout": channels.stdout, "stderr": channels.stderr}
+        self._stdin_polled = -1
+        self._pidfd = -1
+        self._pid = 0
+        self._proc = -1
+        self._ready = False
+        self._dead = False
+        self._began = began
+        self._active_at = began
+        self._killed_at = 0.0
+        self._kill_at = 0.0
+        self._ending: Ending | None = None
+        self._detail = ""
+        self._exit: dict[str, Any] | None = None
+        self._failure: dict[str, Any] | None = None
+        self._output_bytes = 0
+        self._dropped_bytes = 0
+        self._memory: MemoryWatch | None = None
+        self._disk = DiskGauge(
+            tuple(overlay.upper for overlay in spec.overlays) if spec.level is not Level.S0 else (),
+            self._limits.disk_bytes,
+            self._limits.inodes,
+        )
+
+    def run(self) -> Outcome:
+        """Watch until nothing of the tree is left.
+
+        Raises:
+            LaunchFailed: the sandbox could not be built.
+        """
+        try:
+            self._watch_streams()
+            while not self._dead:
+                self._look_once()
+            self._drain()
+        finally:
+            self._leave_nothing()
+        if self._failure is not None and self._ending is None:
+            raise LaunchFailed(self._failure)
+        return self._outcome()
+
+    # -- the loop
+
+    def _watch_streams(self) -> None:
+        for name, fd in self._streams.items():
+            os.set_blocking(fd, False)
+            self._watch(fd, lambda name=name: self._read_stream(name))  # type: ignore[misc]
+        self._channels.report.setblocking(False)
+        self._watch(self._channels.report.fileno(), self._read_report)
+        self._watch(self._process.wake_fd, self._process.woken)
+
+    def _watch(self, fd: int, handler: Callable[[], None], events: int = select.POLLIN) -> None:
+        self._handlers[fd] = handler
+        self._poller.register(fd, events)
+
+    def _unwatch(self, fd: int) -> None:
+        if self._handlers.pop(fd, None) is not None:
+            self._poller.unregister(fd)
+
+    def _look_once(self) -> None:
+        self._watch_stdin()
+        for fd, _events in self._poller.poll(self._pause_s() * 1000):
+            handler = self._handlers.get(fd)
+            if handler is not None:
+                handler()
+        self._check(time.monotonic())
+
+    def _pause_s(self) -> float:
+        return self._memory.pause_s if self._memory is not None and self._ending is None else _TICK_S
+
+    def _watch_stdin(self) -> None:
+        """Poll stdin only while there is something for it, or the loop would spin."""
+        wanted = self._process.stdin_wanted if self._ready else -1
+        if wanted == self._stdin_polled:
+            return
+        if self._stdin_polled >= 0:
+            self._unwatch(self._stdin_polled)
+        if wanted >= 0:
+            self._watch(wanted, self._write_stdin, select.POLLOUT)
+        self._stdin_polled = wanted
+
+    def _write_stdin(self) -> None:
+        # Unwatched before it may be closed: a closed number can be another thread's by the next poll.
+        self._unwatch(self._stdin_polled)
+        self._stdin_polled = -1
+        if self._process.flush():
+            self._active_at = time.monotonic()
+
+    # -- what comes in
+
+    def _read_stream(self, name: Stream) -> None:
+        fd = self._streams[name]
+        try:
+            data = os.read(fd, _CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._unwatch(fd)
+            del self._streams[name]
+            return
+        self._active_at = time.monotonic()
+        self._take(name, data)
+
+    def _take(self, name: Stream, data: bytes) -> None:
+        limit = self._limits.output_bytes
+        room = max(0, limit - self._output_bytes) if limit else len(data)
+        self._output_bytes += len(data)
+        self._dropped_bytes += max(0, len(data) - room)
+        # Once its session has said stop, it is told nothing more: its decision was about what came before.
+        if room and self._process.stop_reason is None:
+            self._session.feed(name, data[:room])
+
+    def _read_report(self) -> None:
+        report = self._channels.report
+        while True:
+            try:
+                data, descriptors, _flags, _sender = socket.recv_fds(
+                    report, 65536, 1, socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data, descriptors = b"", []
+            if not data:
+                self._unwatch(report.fileno())
+                if self._pidfd < 0:
+                    self._dead = True  # nobody is left who could have started it
+                return
+            self._hear(json.loads(data), descriptors)
+
+    def _hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        if "pid" in message:
+            self._pid, self._pidfd = message["pid"], descriptors[0]
+            self._watch(self._pidfd, self._note_death)
+        elif "ready" in message:
+            self._start_watching(descriptors)
+        elif "exit" in message:
+            self._exit = message
+        else:
+            self._failure = message
+            self._dead = self._pidfd < 0
+
+    def _start_watching(self, descriptors: list[int]) -> None:
+        self._ready = True
+        if descriptors:
+            # Its own /proc: every process of its pid namespace and no other.
+            self._proc = proc = descriptors[0]
+            self._memory = MemoryWatch(lambda: listed_in(proc), proc, self._limits)
+        else:
+            self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._memory = MemoryWatch(lambda: tree.descendants_of(self._pid), self._proc, self._limits)
+        if self._ending is None:
+            self._active_at = time.monotonic()
+            self._session.started(self._process)
+
+    def _note_death(self) -> None:
+        self._unwatch(self._pidfd)
+        if self._channels.report.fileno() in self._handlers:
+            self._read_report()  # its last words
+        self._dead = True
+
+    # -- clocks and limits
+
+    def _check(self, now: float) -> None:
+        if self._dead:
+            return
+        if self._ending is None:
+            self._check_wishes()
+        if self._ending is None:
+            self._check_clocks(now)
+        if self._ending is None and self._ready:
+            self._check_limits(now)
+        if self._ending is not None:
+            self._press_on(now)
+
+    def _check_wishes(self) -> None:
+        reason = self._process.stop_reason
+        if reason is not None:
+            self._end("stopped", reason)
+        elif self._cancel.is_set():
+            self._end("cancelled", "cancelled", gently=self._ready)
+
+    def _check_clocks(self, now: float) -> None:
+        limits = self._limits
+        if not self._ready and limits.spawn_s and now - self._began > limits.spawn_s:
+            self._end("spawn_timeout", f"not started after {limits.spawn_s:g} s")
+        elif limits.hard_s and now - self._began > limits.hard_s:
+            self._end("hard_timeout", f"still running after {limits.hard_s:g} s", gently=True)
+        elif self._ready and limits.idle_s and now - self._active_at > limits.idle_s:
+            self._end("idle_timeout", f"no output for {limits.idle_s:g} s", gently=True)
+
+    def _check_limits(self, now: float) -> None:
+        excess = self._memory.check(now) if self._memory is not None else ""
+        if excess:
+            self._end("memory", excess)
+            return
+        excess = self._disk.step()
+        if excess:
+            self._end("disk", excess)
+
+    def _end(self, ending: Ending, detail: str, *, gently: bool = False) -> None:
+        """Begin to end the tree; the first reason is the one that is told."""
+        self._ending, self._detail = ending, detail
+        now = time.monotonic()
+        if gently and self._limits.grace_s > 0:
+            self._signal(signal.SIGTERM)
+            self._kill_at = now + self._limits.grace_s
+        else:
+            self._kill_at = now
+        self._press_on(now)
+
+    def _press_on(self, now: float) -> None:
+        if self._killed_at:
+            if now - self._killed_at > _PATIENCE_S:
+                raise TimeoutError(f"process {self._pid} does not end after SIGKILL: {self._detail}")
+            return
+        if now >= self._kill_at:
+            self._killed_at = now
+            self._kill()
+
+    # -- ending it
+
+    def _kill(self) -> None:
+        if self._pidfd < 0:
+            # The zygote has not started it yet. It cannot any more once the report socket is closed.
+            self._dead = True
+        elif self._spec.level is Level.S0:
+            self._kill_plain()
+        else:
+            self._signal(signal.SIGKILL)  # of pid 1 of the namespace: the kernel kills the rest
+
+    def _kill_plain(self) -> None:
+        """Level S0: its first process kills the tree; should that one have been killed itself, we do."""
+        for pid in tree.descendants_of(self._pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        self._signal(signal.SIGQUIT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def _drain(self) -> None:
+        """Read what is left in the pipes; every writer is dead, so this ends."""
+        for name in tuple(self._streams):
+            while name in self._streams and select.select([self._streams[name]], [], [], 0)[0]:
+                self._read_stream(name)
+
+    def _leave_nothing(self) -> None:
+        """Also on an exception of the session or an interrupt: first the tree, then our descriptors."""
+        try:
+            if not self._dead:
+                self._kill()
+                if self._pidfd >= 0:
+                    select.select([self._pidfd], [], [], _PATIENCE_S)
+        finally:
+            self._channels.close()
+            self._process.close()
+            for fd in (self._pidfd, self._proc):
+                if fd >= 0:
+                    os.close(fd)
+
+    def abandon(self) -> None:
+        """Close everything of a run that could not even be asked for."""
+        self._dead = True
+        self._leave_nothing()
+
+    def _outcome(self) -> Outcome:
+        ending, detail, code = self._ending, self._detail, None
+        if ending is None and self._exit is not None:
+            ending, detail, code = "exited", self._exit["detail"], self._exit["exit"]
+        if ending is None:
+            ending, detail = "lost", "its first process was killed from outside (or the launcher died)"
+        duration_s = time.monotonic() - self._began
+        return Outcome(ending, code, duration_s, self._output_bytes, self._dropped_bytes, detail)

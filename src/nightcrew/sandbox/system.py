@@ -1,0 +1,93 @@
+"""Which parts of the host are visible inside every sandbox, as data.
+
+Left out on purpose: /home, /root, /run, /var, /srv, /mnt, /media, /boot, /sys (other people's files, sockets of
+daemons) and everything of /etc that may hold a secret or name the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import Final, NamedTuple
+
+DIRECTORIES: Final = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store",
+)  # fmt: skip
+
+# Compared with bubblewrap users' usual lists: enough for compilers, interpreters, TLS, locales, man and Java.
+ETC: Final = (
+    "alternatives", "bash.bashrc", "bash_completion.d", "ca-certificates", "ca-certificates.conf",
+    "crypto-policies", "debian_version", "fonts", "gai.conf", "host.conf", "inputrc", "java", "ld.so.cache",
+    "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.conf", "localtime", "lsb-release", "magic",
+    "magic.mime", "mime.types", "os-release", "perl", "pki/ca-trust/extracted", "pki/tls/certs", "profile",
+    "protocols", "services", "shells", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
+)  # fmt: skip
+_ETC_PREFIXES: Final = ("java-", "python", "php", "ruby", "lua")
+
+DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
+
+# Absolute paths that no bind may give, contain or lie in: sockets of daemons, devices, kernel interfaces.
+NEVER_BOUND: Final = ("/run", "/var/run", "/dev", "/proc", "/sys", "/tmp/.X11-unix")  # noqa: S108 - named to be refused
+
+# Below /proc: what only root of the host can read or write, and root is who may be running us.
+PROC_HIDDEN: Final = (
+    "acpi", "asound", "dynamic_debug", "fs", "iomem", "ioports", "kallsyms", "kcore", "keys",
+    "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "sched_debug", "scsi", "slabinfo",
+    "sysrq-trigger", "timer_list", "timer_stats", "vmallocinfo",
+)  # fmt: skip
+
+
+class SystemPath(NamedTuple):
+    """A path to show inside: bound when it is a directory or file, made anew when it is a link."""
+
+    path: str
+    is_directory: bool
+    link: str
+
+
+def look_up(path: str, *, secret: bool = False) -> SystemPath | None:
+    """Describe a host path; None when it is absent or special, or (unless ``secret``) not for everyone to read."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        return SystemPath(path, False, os.readlink(path))
+    is_directory = stat.S_ISDIR(found.st_mode)
+    everyone = stat.S_IROTH | (stat.S_IXOTH if is_directory else 0)
+    hidden = not secret and found.st_mode & everyone != everyone
+    if hidden or not (is_directory or stat.S_ISREG(found.st_mode)):
+        return None
+    return SystemPath(path, is_directory, "")
+
+
+def visible_paths() -> tuple[SystemPath, ...]:
+    """Return what of this host is shown; looked up once per zygote."""
+    names = list(ETC)
+    with contextlib.suppress(OSError):  # a host whose /etc cannot be listed has no extra ones to offer
+        names += sorted(name for name in os.listdir("/etc") if name.startswith(_ETC_PREFIXES))
+    wanted = [*DIRECTORIES, *(f"/etc/{name}" for name in names)]
+    return tuple(found for path in wanted if (found := look_up(path)) is not None)
+
+
+def account_files(uid: int, gid: int, home: str, hostname: str) -> dict[str, str]:
+    """Return the files of /etc that are written anew: one user, one group, no name server."""
+    users = {0: "root", 65534: "nobody"}
+    groups = {0: "root", 65534: "nogroup"}
+    homes = {0: "/root", 65534: "/nonexistent"}
+    users.setdefault(uid, "agent")
+    groups.setdefault(gid, "agent")
+    homes[uid] = home or "/"
+    passwd = "".join(
+        f"{name}:x:{n}:{gid if n == uid else n}::{homes[n]}:/bin/sh\n" for n, name in users.items()
+    )
+    group = "".join(f"{name}:x:{n}:\n" for n, name in groups.items())
+    return {
+        "passwd": passwd,
+        "group": group,
+        "hostname": f"{hostname}\n",
+        "hosts": f"127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+        "resolv.conf": "# no network\n",
+    }

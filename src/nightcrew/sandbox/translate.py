@@ -1,0 +1,170 @@
+"""From a spec to the zygote's order, and from its refusals to errors for a person."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+from nightcrew.host import kernel
+from nightcrew.model.errors import SandboxUnavailable, UsageError
+from nightcrew.model.isolation import Bind, Level, Overlay, SandboxSpec
+from nightcrew.sandbox import system
+from nightcrew.sandbox.order import BindOrder, Order, OverlayOrder, portable
+from nightcrew.sandbox.places import lies_in
+
+_DEFAULT_SCRATCH_BYTES: Final = 2 << 30  # when memory has no limit
+_VISIBLE: Final = tuple(system.DIRECTORIES)
+_CONTAINER_MARKS: Final = ("/.dockerenv", "/run/.containerenv")
+_REFUSED: Final = (errno.EPERM, errno.EACCES, errno.ENOSPC, errno.EUSERS, errno.ENOSYS)
+
+
+def make_order(spec: SandboxSpec) -> Order:
+    """Turn a spec into the order for the zygote.
+
+    Raises:
+        SandboxUnavailable: the level is one this launcher does not build, or the machine one it does not know.
+        UsageError: a relative path, a NUL byte, an empty command, a bind that would show sockets or devices.
+    """
+    confined = spec.level is not Level.S0
+    if spec.level is Level.S1:
+        raise SandboxUnavailable(
+            "isolation level S1 (Landlock) cannot be built by this version",
+            code="isolation.level",
+            hint="require S2 or stronger in config.yaml: require_isolation: S2",
+        )
+    if confined and not kernel.knows_this_machine():
+        raise SandboxUnavailable(f"no system call filter for {kernel.MACHINE}", code="isolation.machine")
+    _check(spec)
+    limits = spec.limits
+    return Order(
+        confined=confined,
+        proc="fresh" if spec.level is Level.S3 else "any",
+        argv=[portable(word) for word in spec.argv],
+        cwd=portable(spec.cwd),
+        env={portable(name): portable(value) for name, value in spec.env.items()},
+        home=_home(spec),
+        hostname=spec.hostname,
+        overlays=[_overlay(overlay) for overlay in spec.overlays] if confined else [],
+        binds=[_bind(bind) for bind in spec.binds if not _is_visible_anyway(bind)] if confined else [],
+        processes=limits.processes,
+        open_files=limits.open_files,
+        file_bytes=limits.file_bytes,
+        scratch_bytes=limits.memory_bytes // 2 or _DEFAULT_SCRATCH_BYTES,
+        scratch_inodes=limits.inodes,
+        attempts={},
+    )
+
+
+def _check(spec: SandboxSpec) -> None:
+    words = [*spec.argv, spec.cwd, *spec.env, *spec.env.values()]
+    if not spec.argv or not spec.argv[0]:
+        raise UsageError("there is no command to run", code="sandbox.command")
+    if any("\0" in word for word in words):
+        raise UsageError("a command, path or variable has a NUL byte in it", code="sandbox.nul")
+    places = [spec.cwd, *(o.target for o in spec.overlays), *(b.target for b in spec.binds)]
+    for place in places:
+        if not place.startswith("/") or ".." in place.split("/"):
+            raise UsageError(f"not an absolute path: {place!r}", code="sandbox.path")
+    for bind in spec.binds:
+        _check_source(bind.source)
+
+
+def _check_source(source: str) -> None:
+    """A read-only mount does not keep anyone from connecting to a socket in it, so such places are never shown."""
+    real = os.path.realpath(source)
+    for place in system.NEVER_BOUND:
+        if lies_in(real, place) or lies_in(place, real):
+            raise UsageError(
+                f"{source} cannot be shown inside a sandbox: {place} has sockets or devices of the host"
+            )
+    try:
+        kind = os.lstat(real).st_mode
+        sockets = (
+            [entry.name for entry in os.scandir(real) if _is_socket(entry)] if stat.S_ISDIR(kind) else []
+        )
+    except OSError as problem:
+        raise UsageError(f"{source} cannot be shown inside a sandbox: {problem.strerror}") from problem
+    if sockets or not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):
+        raise UsageError(f"{source} cannot be shown inside a sandbox: it is or has a socket", where=sockets)
+
+
+def _is_socket(entry: os.DirEntry[str]) -> bool:
+    return not entry.is_symlink() and stat.S_ISSOCK(entry.stat().st_mode)
+
+
+def _is_visible_anyway(bind: Bind) -> bool:
+    same = not bind.writable and os.path.normpath(bind.source) == os.path.normpath(bind.target)
+    return same and any(lies_in(bind.source, directory) for directory in _VISIBLE)
+
+
+def _home(spec: SandboxSpec) -> str:
+    home = os.path.normpath(spec.env.get("HOME", ""))
+    usable = (
+        home.startswith("/") and home != "/" and not any(lies_in(home, directory) for directory in _VISIBLE)
+    )
+    return portable(home) if usable else ""
+
+
+def _overlay(overlay: Overlay) -> OverlayOrder:
+    return OverlayOrder(
+        target=portable(overlay.target),
+        lowers=[portable(lower) for lower in overlay.lowers],
+        upper=portable(overlay.upper),
+        work=portable(overlay.work),
+    )
+
+
+def _bind(bind: Bind) -> BindOrder:
+    return BindOrder(source=portable(bind.source), target=portable(bind.target), writable=bind.writable)
+
+
+def unavailable(message: dict[str, Any], level: Level) -> SandboxUnavailable:
+    """Turn the report of a sandbox that could not be built into an error."""
+    step, number, path = message["error"], message["errno"], message["path"]
+    reason = f"{message['text']}: {path}" if path else message["text"]
+    name = errno.errorcode.get(number, str(number))
+    hints = fixes(step, number)
+    return SandboxUnavailable(
+        f"no sandbox of level {level}: {step} failed ({reason})",
+        code=f"isolation.{name.lower()}",
+        where=["nothing was started", *hints[1:]],
+        hint=hints[0] if hints else "nightcrew doctor",
+    )
+
+
+def no_zygote(words: str) -> SandboxUnavailable:
+    """The process that builds sandboxes cannot be started or does not answer."""
+    return SandboxUnavailable("the sandbox launcher does not start", code="isolation.launcher", where=[words])
+
+
+def fixes(step: str, number: int) -> list[str]:
+    """Return what would help after ``step`` failed with ``number``: commands first; empty when we do not know."""
+    if number == errno.EINVAL and step.startswith("the repository"):
+        return ["put the state directory on ext4, xfs, btrfs or tmpfs: export XDG_STATE_HOME=/a/volume"]
+    if number not in _REFUSED:
+        return []
+    found = []
+    if _reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"):
+        found.append("sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0")
+        found.append("or an AppArmor profile with 'userns,' for the Python that runs nightcrew")
+    if _reads("/proc/sys/kernel/unprivileged_userns_clone", "0"):
+        found.append("sudo sysctl kernel.unprivileged_userns_clone=1")
+    if _reads("/proc/sys/user/max_user_namespaces", "0"):
+        found.append("sudo sysctl user.max_user_namespaces=15000")
+    if any(Path(mark).exists() for mark in _CONTAINER_MARKS):
+        found.append(
+            "start the container with --security-opt seccomp=unconfined (and a volume for the state directory)"
+        )
+        if step == "/proc":
+            found.append("add --security-opt systempaths=unconfined for a private process list")
+    return found
+
+
+def _reads(path: str, wanted: str) -> bool:
+    try:
+        return Path(path).read_text(encoding="ascii").strip() == wanted
+    except OSError:
+        return False  # this kernel has no such switch
