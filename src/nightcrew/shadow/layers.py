@@ -1,0 +1,172 @@
+"""Directories stacked the way overlayfs stacks them: writing a difference as a layer, looking through a stack."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from nightcrew.host import files
+from nightcrew.model.trees import DeltaEntry
+from nightcrew.shadow.names import is_plain_path
+
+OPAQUE: Final = "user.overlay.opaque"
+_LINK: Final = 0o120000
+_EXECUTABLE: Final = 0o100755
+
+
+def is_whiteout(found: os.stat_result) -> bool:
+    """Tell whether it is overlayfs' mark for a deleted path: a character device 0:0."""
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
+
+
+def is_opaque(directory: str) -> bool:
+    """Tell whether a directory of a layer hides everything that the layers under it have there."""
+    try:
+        return os.getxattr(directory, OPAQUE, follow_symlinks=False) == b"y"
+    except OSError:
+        # ENODATA: it does not; ENOTSUP: a file system without user attributes, where overlayfs marks nothing.
+        return False
+
+
+class Stack:
+    """Read-only layers seen as one directory tree, topmost first. Never follows a link of a layer."""
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        self._layers = tuple(layers)
+
+    def find(self, path: str) -> tuple[str, os.stat_result] | None:
+        """Return where the visible file of a path lies and its status, None when there is none."""
+        for layer in self._layers:
+            place, found = _descend(layer, path)
+            if found is None:
+                continue
+            return None if place != f"{layer}/{path}" or is_whiteout(found) else (place, found)
+        return None
+
+    def list(self, directory: str) -> dict[str, tuple[str, os.stat_result]]:
+        """Return what is visible in a directory, by name; empty when it is not a directory."""
+        shown: dict[str, tuple[str, os.stat_result] | None] = {}
+        for layer in self._layers:
+            place, found = _descend(layer, directory) if directory else (layer, os.lstat(layer))
+            if found is None:
+                continue
+            if not stat.S_ISDIR(found.st_mode):
+                break
+            with os.scandir(place) as items:
+                for item in items:
+                    status = item.stat(follow_symlinks=False)
+                    shown.setdefault(item.name, None if is_whiteout(status) else (item.path, status))
+        return {name: seen for name, seen in shown.items() if seen is not None}
+
+
+def _descend(layer: str, path: str) -> tuple[str, os.stat_result | None]:
+    """Return the deepest part of ``path`` that decides: the path itself, something in its way, or nothing."""
+    place = layer
+    found: os.stat_result | None = None
+    for name in path.split("/"):
+        place = f"{place}/{name}"
+        try:
+            found = os.lstat(place)
+        except FileNotFoundError:
+            return place, None
+        if not stat.S_ISDIR(found.st_mode):
+            break
+    return place, found
+
+
+def write_layer(layer: Path, delta: Sequence[DeltaEntry], under: Stack, modified_s: int) -> None:
+    """Write a difference as an overlay layer over ``under``.
+
+    Args:
+        layer: empty directory.
+        delta: deletions become whiteouts; a directory that loses everything is whited out itself.
+        under: what the layer will lie on.
+        modified_s: modification time of all files, so that the same difference gives the same layer.
+
+    Raises:
+        ValueError: a path leaves the tree or enters a git directory.
+    """
+    for entry in _deletions_first(delta):
+        target = _make_way(layer, entry.path)
+        if entry.mode == 0:
+            os.mknod(target, stat.S_IFCHR, os.makedev(0, 0))
+        else:
+            write_entry(target, entry, modified_s)
+    for directory in sorted(
+        {p for e in delta if e.mode == 0 for p in _parents(e.path)}, key=len, reverse=True
+    ):
+        _close_if_empty(layer, directory, under)
+
+
+def apply_delta(tree: Path, delta: Sequence[DeltaEntry], modified_s: int) -> None:
+    """Write a difference into a plain directory tree; directories that become empty go too.
+
+    Raises:
+        ValueError: a path leaves the tree or enters a git directory.
+    """
+    for entry in _deletions_first(delta):
+        target = _make_way(tree, entry.path)
+        if entry.mode:
+            write_entry(target, entry, modified_s)
+        else:
+            _remove_empty_parents(target.parent, tree)
+
+
+def write_entry(target: Path, entry: DeltaEntry, modified_s: int) -> None:
+    """Write the new content of one path; nothing may be there."""
+    with entry.open() as content:
+        if entry.mode == _LINK:
+            target.symlink_to(os.fsdecode(content.read()))
+        else:
+            with target.open("xb") as out:
+                shutil.copyfileobj(content, out, 1 << 20)
+            target.chmod(0o755 if entry.mode == _EXECUTABLE else 0o644)
+    os.utime(target, (modified_s, modified_s), follow_symlinks=False)
+
+
+def _deletions_first(delta: Iterable[DeltaEntry]) -> list[DeltaEntry]:
+    """Order a difference so that a file can take the place of a directory and the other way round."""
+    return sorted(delta, key=lambda entry: entry.mode != 0)
+
+
+def _make_way(root: Path, path: str) -> Path:
+    """Make the directories above a path and remove what is at it; what stands in the way is one of our own marks."""
+    if not is_plain_path(path):
+        raise ValueError(f"not a path of a working tree: {path!r}")
+    *parents, name = path.split("/")
+    place = root
+    for part in parents:
+        place = place / part
+        if place.is_symlink() or not place.is_dir():
+            place.unlink(missing_ok=True)
+            place.mkdir()
+            place.chmod(0o755)
+    files.remove_tree(place / name, inside=root)
+    return place / name
+
+
+def _parents(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _close_if_empty(layer: Path, directory: str, under: Stack) -> None:
+    """Replace a directory of whiteouts by one whiteout when nothing under it stays visible."""
+    place = layer / directory
+    if place.is_symlink() or not place.is_dir():
+        return
+    mine = {item.name: is_whiteout(item.lstat()) for item in place.iterdir()}
+    if all(mine.values()) and under.list(directory).keys() <= mine.keys():
+        files.remove_tree(place, inside=layer)
+        os.mknod(place, stat.S_IFCHR, os.makedev(0, 0))
+
+
+def _remove_empty_parents(directory: Path, root: Path) -> None:
+    while directory != root and not any(directory.iterdir()):
+        directory.rmdir()
+        directory = directory.parent
