@@ -12,7 +12,7 @@ from nightcrew.model.settings import Settings
 
 if TYPE_CHECKING:
     from nightcrew.checkpoint.store import Store
-    from nightcrew.policy.policy import Policy
+    from nightcrew.policy.rules import Policy
     from nightcrew.shadow.shadows import Shadows
 
 

@@ -1,0 +1,471 @@
+"""One attempt of one task, read top to bottom: ask, open a place, let the agent work, capture, inspect, accept.
+
+Every way out has a name: ``AttemptFailed`` with its class, ``Parked`` for a human, ``Interrupted`` when this host is
+being stopped, or the end of ``work`` for success. What has happened is in the tables before the next thing begins, so a
+host killed at any line is followed by one that knows where to go on.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from nightcrew.agents.adapter import Adapter, AgentEnd, Answer, Job
+from nightcrew.agents.adapters import find_adapter, find_setting
+from nightcrew.agents.transcript import Transcript
+from nightcrew.engine import attempts
+from nightcrew.engine.acceptance import Acceptance, describe_failure
+from nightcrew.engine.attempts import Failure, Start
+from nightcrew.engine.confined import Watched, limit_attempt, make_spec
+from nightcrew.engine.live import Interrupted, Live
+from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, open_place
+from nightcrew.engine.questions import Questions
+from nightcrew.engine.retry import ENDINGS
+from nightcrew.engine.workspace import Workspace
+from nightcrew.host import crash
+from nightcrew.host.clock import Clock, stamp
+from nightcrew.host.files import ensure_private_directory, write_atomic
+from nightcrew.host.tokens import nonce
+from nightcrew.model import canonical
+from nightcrew.model.actions import Action, Evidence, Finding, Verdict
+from nightcrew.model.errors import LimitReached, NightcrewError, SandboxUnavailable, UsageError
+from nightcrew.model.ids import CHECKPOINT, split_task
+from nightcrew.model.isolation import Level, Outcome
+from nightcrew.model.plans import Plan, Task
+from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, TaskRecord
+from nightcrew.policy.inspect import inspect
+from nightcrew.policy.judge import judge
+
+if TYPE_CHECKING:
+    from nightcrew.journal.journal import Journal
+    from nightcrew.sandbox.launcher import Launcher
+
+LOG: Final = logging.getLogger("nightcrew.engine")
+
+
+class Parked(Exception):
+    """The attempt has ended and its task waits for a human; everything is recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every attempt of this host uses."""
+
+    journal: Journal
+    clock: Clock
+    launcher: Launcher
+    live: Live
+
+
+def run_attempt(
+    tools: Tools, workspace: Workspace, run: RunRecord, plan: Plan, task_id: str, number: int
+) -> None:
+    """Do attempt ``number`` of a task, or what is left of it; afterwards the tables say how it ended.
+
+    Raises:
+        Interrupted: this host is being stopped.
+    """
+    task = plan.task(split_task(task_id)[1])
+    name = nonce()
+    with tools.journal.write() as tx:
+        record = attempts.begin(
+            tx, task_id, number, agent=task.agent, nonce=name, now=stamp(tools.clock.now())
+        )
+    crash.point("engine.attempt.started")
+    if record is None or attempts.is_over(record):
+        return
+    one = Attempt(tools, workspace, run, plan, task, record)
+    if record.nonce != name and record.progress["phase"] != "captured":
+        one.fail(Failure("lost", "the host that ran it died"))
+        return
+    one.go()
+    crash.point("engine.task.finished")
+
+
+class Attempt:
+    """The state of one attempt while it runs here."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        workspace: Workspace,
+        run: RunRecord,
+        plan: Plan,
+        task: Task,
+        record: AttemptRecord,
+    ) -> None:
+        self.tools = tools
+        self.workspace = workspace
+        self.run = run
+        self.plan = plan
+        self.task = task
+        self.start = Start.read(record.progress["start"])
+        self.level = Level(run.isolation or Level.S3)
+        self.began_s = tools.clock.monotonic()
+        self.folder = workspace.transcripts / run.id / task.id
+        self.transcript = Transcript(
+            self.folder / f"{record.number}.jsonl",
+            redact=workspace.redact,
+            elapsed_s=lambda: tools.clock.monotonic() - self.began_s,
+        )
+        decide = partial(judge, workspace.policy, parse=workspace.parse_shell)
+        self.questions = Questions(tools.journal, tools.clock, record, decide, self.transcript.note)
+        self.stopped = threading.Event()
+        self.place: Place | None = None
+
+    @property
+    def record(self) -> AttemptRecord:
+        """The attempt's record as last written by this thread."""
+        return self.questions.attempt
+
+    def go(self) -> None:
+        """Work, and record whatever way it ends."""
+        try:
+            with self.tools.live.running(self.record.task) as self.stopped:
+                self.work()
+        except AttemptFailed as failed:
+            self.fail(failed.failure)
+        except Parked:
+            crash.point("engine.approval.opened")
+        except Interrupted:
+            self.fail(Failure("lost", "interrupted: the host was stopped"))
+            raise
+        except Exception as problem:  # noqa: BLE001 - the one seam where a defect becomes a task's state
+            self.fail(classify_problem(problem))
+        finally:
+            self.leave_place()
+            self.transcript.close()
+
+    def work(self) -> None:
+        """The attempt itself; coming back means success."""
+        if self.record.progress["phase"] != "captured":
+            self.ask_beforehand()
+            self.let_agent_work()
+        self.judge_result()
+
+    # -- before ---------------------------------------------------------------------------------------------------
+
+    def ask_beforehand(self) -> None:
+        """Have the command line and the acceptance lines decided before anything starts."""
+        if self.start.asked:
+            return
+        actions = [*self.adapter.questions(self.job), *(accept_action(line) for line in self.task.accept)]
+        self.obey(self.questions.ask_all(actions), self.start, "")
+
+    def obey(self, answer: Answer, resume: Start, checkpoint: str) -> None:
+        """Go on after an answer, or not.
+
+        Raises:
+            AttemptFailed: it was a denial.
+            Parked: a human must decide first; a later attempt begins from ``resume``.
+        """
+        if answer.verdict == "deny":
+            raise AttemptFailed(Failure("denied", self.questions.denied))
+        if answer.verdict == "wait":
+            self.park(resume, checkpoint)
+
+    # -- the agent ------------------------------------------------------------------------------------------------
+
+    def let_agent_work(self) -> None:
+        """Open the shadow, run the agent in it, and capture what it left, however it ended."""
+        place = self.place = self.open_place()
+        outcome, end = self.run_agent(place)
+        crash.point("engine.agent.finished")
+        if self.tools.live.interrupted:
+            raise Interrupted
+        checkpoint = self.capture(place, "an action waits" if end.result == "waiting" else "the agent ended")
+        if outcome.ending in ENDINGS:
+            kind = ENDINGS[outcome.ending]
+            state = "cancelled" if kind == "cancelled" else "failed"
+            raise AttemptFailed(Failure(kind, describe_ending(outcome), outcome.ending, task_state=state))
+        if end.result == "waiting":
+            resume = Start(place.name, place.lower, checkpoint, asked=True, agent=end.progress)
+            self.park(resume, checkpoint)
+        if end.result == "denied":
+            raise AttemptFailed(
+                Failure("denied", self.questions.denied or end.reason, exit_code=outcome.exit_code)
+            )
+        if end.result == "failed":
+            raise AttemptFailed(Failure("agent", end.reason, outcome.ending, outcome.exit_code))
+        self.note_progress(phase="captured", agent=end.progress)
+
+    def open_place(self) -> Place:
+        """Find the base tree, open the shadow and write down where it is."""
+        with self.tools.journal.read() as tx:
+            task = tx.need(TaskRecord, self.record.task)
+        base_tree = find_base_tree(self.tools.journal, self.workspace, self.run, self.plan, task)
+        place = open_place(
+            self.tools.journal, self.workspace, self.run, base_tree, self.start, self.record.nonce
+        )
+        with self.tools.journal.write() as tx:
+            task = tx.need(TaskRecord, self.record.task)
+            if task.base_tree != base_tree:
+                tx.change(task, "", base_tree=base_tree)
+            self.questions.attempt = attempts.update(tx, self.record, shadow=place.name, lower=place.lower)
+        return place
+
+    def run_agent(self, place: Place) -> tuple[Outcome, AgentEnd]:
+        """Run the agent's process to its end and let its adapter say what that end means."""
+        launch = self.adapter.prepare(self.job)
+        self.write_private(launch.files)
+        session = self.adapter.open(self.job, self.questions)
+        watched = Watched(session, self.transcript, on_start=self.note_running)
+        limits = limit_attempt(self.workspace.settings.limits, self.task.timeout_s)
+        spec = make_spec(
+            self.workspace, place.shadow, launch, level=self.level, limits=limits, env=self.describe_task()
+        )
+        outcome = self.tools.launcher.run(spec, watched, cancel=self.stopped)
+        watched.raise_problem()
+        self.transcript.note("engine", describe_ending(outcome))
+        return outcome, session.conclude(outcome)
+
+    def describe_task(self) -> Mapping[str, str]:
+        """Return the variables that tell a process where it is."""
+        return {
+            "NIGHTCREW_RUN": self.run.id,
+            "NIGHTCREW_TASK": self.record.task,
+            "NIGHTCREW_ATTEMPT": self.record.id,
+        }
+
+    def write_private(self, files: Mapping[str, bytes]) -> None:
+        """Write the files an adapter wants beside its agent."""
+        if files:
+            ensure_private_directory(self.job.private)
+        for name, data in files.items():
+            write_atomic(self.job.private / name, data)
+
+    # -- the result -----------------------------------------------------------------------------------------------
+
+    def capture(self, place: Place, why: str) -> str:
+        """Write what the shadow holds as a checkpoint and return its id."""
+        store = self.workspace.store
+        captured = store.capture(place.lower, self.workspace.shadows.scan(place.shadow))
+        change = store.compare(place.base_tree, captured.tree, refused=captured.refused)
+        with self.tools.journal.write() as tx:
+            name = tx.next_id(CHECKPOINT)
+            before = tx.need(TaskRecord, self.record.task).checkpoint
+            parent = tx.need(CheckpointRecord, before).commit if before else self.run.base_commit
+        now = stamp(self.tools.clock.now())
+        message = f"{name}: {self.record.id}: {why}\n"
+        commit = store.commit(captured.tree, parents=[parent], message=message, at=now, ref=name)
+        checkpoint = CheckpointRecord(
+            id=name,
+            run=self.run.id,
+            task=self.record.task,
+            attempt=self.record.id,
+            parent=before,
+            base_tree=place.base_tree,
+            tree=captured.tree,
+            commit=commit,
+            why=why,
+            created_at=now,
+            paths=len(change.paths),
+            ignored=sum(path.ignored for path in change.paths),
+            refused=change.refused,
+        )
+        with self.tools.journal.write() as tx:
+            tx.add(
+                checkpoint,
+                "checkpoint.taken",
+                data={"why": why, "tree": captured.tree, "paths": checkpoint.paths},
+            )
+            tx.change(tx.need(TaskRecord, self.record.task), "", checkpoint=name)
+            self.questions.attempt = attempts.update(tx, self.record, checkpoint=name)
+        crash.point("engine.checkpoint.taken")
+        return name
+
+    def judge_result(self) -> None:
+        """Inspect the real change, prove it, and record success."""
+        self.note_running()
+        checkpoint = self.find_checkpoint()
+        findings = self.inspect(checkpoint)
+        tree = self.workspace.store.promotable(checkpoint.base_tree, checkpoint.tree)
+        shown = tuple(canonical.to_plain(finding) for finding in findings)
+        evidence = self.prove(tree, shown)
+        crash.point("engine.accepted")
+        with self.tools.journal.write() as tx:
+            attempts.succeed(
+                tx,
+                self.record,
+                stamp(self.tools.clock.now()),
+                verified="verified" if evidence else "unverified",
+                tree=tree,
+                findings=shown,
+                evidence=tuple(canonical.to_plain(each) for each in evidence),
+            )
+
+    def find_checkpoint(self) -> CheckpointRecord:
+        """Return the checkpoint that holds the agent's result."""
+        name = self.record.progress.get("checkpoint") or self.start.checkpoint
+        with self.tools.journal.read() as tx:
+            return tx.need(CheckpointRecord, name)
+
+    def inspect(self, checkpoint: CheckpointRecord) -> tuple[Finding, ...]:
+        """Return what policy finds in the change, once nothing of it stands in the way.
+
+        Raises:
+            AttemptFailed: a finding denies the change; names rules and paths.
+            Parked: a human must decide on the change.
+        """
+        store = self.workspace.store
+        change = store.compare(checkpoint.base_tree, checkpoint.tree, refused=checkpoint.refused)
+        findings = inspect(self.workspace.policy, change, scope=self.task.scope)
+        shown = tuple(canonical.to_plain(finding) for finding in findings)
+        denied = [finding for finding in findings if finding.verdict is Verdict.DENY]
+        if denied:
+            said = "; ".join(f"{f.message} (rule {f.rule}, {f.source})" for f in denied)
+            raise AttemptFailed(
+                Failure("denied", f"denied by policy: {said}", task_changes={"findings": shown})
+            )
+        asked = [finding for finding in findings if finding.verdict is Verdict.ASK]
+        if asked:
+            resume = self.resume_judging(checkpoint.id)
+            self.obey(self.questions.ask_change(checkpoint.tree, asked), resume, checkpoint.id)
+        return findings
+
+    def resume_judging(self, checkpoint: str) -> Start:
+        """Return the start of an attempt that only has to judge what this one's agent made."""
+        shadow = self.record.progress.get("shadow") or self.start.shadow
+        return Start(shadow, self.record.progress.get("lower", ""), checkpoint, asked=True, captured=True)
+
+    def prove(self, tree: str, findings: tuple[Any, ...]) -> tuple[Evidence, ...]:
+        """Run the acceptance commands on the tree that would be promoted.
+
+        Raises:
+            AttemptFailed: one did not pass.
+        """
+        acceptance = Acceptance(self.tools.launcher, self.workspace, self.run, self.transcript, self.level)
+        evidence = acceptance.run(
+            self.record.nonce, tree, self.task.accept, self.stopped, self.describe_task()
+        )
+        if self.tools.live.interrupted:
+            raise Interrupted
+        if self.stopped.is_set():
+            raise AttemptFailed(Failure("cancelled", "cancelled", task_state="cancelled"))
+        if not all(each.passed for each in evidence):
+            changes = {
+                "verified": "failed",
+                "findings": findings,
+                "evidence": tuple(canonical.to_plain(each) for each in evidence),
+            }
+            raise AttemptFailed(Failure("acceptance", describe_failure(evidence), task_changes=changes))
+        return evidence
+
+    # -- ways out -------------------------------------------------------------------------------------------------
+
+    def park(self, resume: Start, checkpoint: str) -> None:
+        """Open the approvals and let the task wait.
+
+        Raises:
+            Parked: always.
+        """
+        timeout_s = self.workspace.settings.approval_timeout_s
+        now = self.tools.clock.now()
+        expires_at = stamp(now + timedelta(seconds=timeout_s)) if timeout_s else ""
+        with self.tools.journal.write() as tx:
+            opened = self.questions.open(tx, checkpoint, expires_at)
+            attempts.park(tx, self.record, opened, resume, stamp(now))
+        raise Parked
+
+    def fail(self, failure: Failure) -> None:
+        """Record a failure; what follows from it is decided in the same transaction."""
+        with self.tools.journal.write() as tx:
+            record = tx.need(AttemptRecord, self.record.id)
+            if attempts.is_over(record):
+                return
+            attempts.fail(
+                tx,
+                record,
+                failure,
+                self.workspace.settings.retries,
+                deterministic=self.is_deterministic(),
+                now=stamp(self.tools.clock.now()),
+            )
+
+    def leave_place(self) -> None:
+        """Keep the working copy for an attempt that goes on in it; else remove it: its checkpoint has everything."""
+        shadows = self.workspace.shadows
+        with self.tools.journal.read() as tx:
+            record = tx.need(AttemptRecord, self.record.id)
+        if self.place is None and record.state != "parked":
+            name = self.start.shadow or record.progress.get("shadow", "")
+            left = shadows.reopen(name) if name else None
+            if left is not None:
+                shadows.discard(left)
+        elif self.place is not None and record.state == "parked":
+            shadows.close(self.place.shadow)
+        elif self.place is not None:
+            shadows.discard(self.place.shadow)
+
+    # -- small things ---------------------------------------------------------------------------------------------
+
+    @property
+    def adapter(self) -> Adapter:
+        """The adapter of the task's agent."""
+        return find_adapter(self.job.setting)
+
+    @property
+    def job(self) -> Job:
+        """The task as its adapter sees it."""
+        return Job(
+            task=self.task,
+            setting=find_setting(self.task.agent, self.workspace.settings.agents),
+            cwd=self.workspace.root,
+            python=self.workspace.python,
+            private=self.folder / f"{self.record.number}.d",
+            mounted=self.level is not Level.S0,
+            progress=self.start.agent,
+        )
+
+    def is_deterministic(self) -> bool:
+        """Tell whether another attempt would give the same result; of an unusable agent, yes."""
+        try:
+            return self.adapter.capabilities.deterministic
+        except UsageError:
+            return True
+
+    def note_running(self) -> None:
+        """Write down that the process exists, or that judging began."""
+        self.note_progress()
+
+    def note_progress(self, **progress: Any) -> None:
+        """Write down how far it is."""
+        with self.tools.journal.write() as tx:
+            self.questions.attempt = attempts.run_now(tx, self.record, **progress)
+
+
+def accept_action(line: str) -> Action:
+    """Return the action an ``Accept:`` line stands for."""
+    return Action(kind="exec", command=line, purpose="accept")
+
+
+def describe_ending(outcome: Outcome) -> str:
+    """Return how a process ended, in words."""
+    if outcome.ending == "exited":
+        return f"exit code {outcome.exit_code} after {outcome.duration_s:.1f} s"
+    return outcome.detail or f"{outcome.ending.replace('_', ' ')} after {outcome.duration_s:.1f} s"
+
+
+def classify_problem(problem: Exception) -> Failure:
+    """Return the failure that an exception amounts to; a defect of ours goes to the log with its traceback."""
+    match problem:
+        case SandboxUnavailable():
+            return Failure("isolation", problem.message)
+        case UsageError():
+            return Failure("unusable", problem.message)
+        case LimitReached():
+            return Failure("disk", problem.message)
+        case NightcrewError():
+            LOG.warning("attempt failed: %s", problem.message, exc_info=problem)
+            return Failure("internal", "; ".join([problem.message, *problem.where]))
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return Failure("disk", f"the disk of the state directory is full: {problem}")
+        case _:
+            LOG.error("defect in an attempt", exc_info=problem)
+            return Failure("internal", f"a defect in nightcrew: {type(problem).__name__}: {problem}")

@@ -1,0 +1,277 @@
+"""The rows of attempts: begun, running, captured, parked, ended, lost. Every function is one transaction's worth.
+
+An attempt's ``progress`` holds, as plain JSON:
+
+- ``generation``: of its task; ``start``: what it began from (see Start);
+- ``phase``: ``agent`` while the agent may run, ``captured`` once its result is a checkpoint: from there on a killed host
+  costs nothing, because judging a tree can simply be done again;
+- ``shadow``, ``lower``: name of its shadow and the tree its read-only layers hold;
+- ``checkpoint``: the last one taken; ``agent``: what its adapter reported as done;
+- ``grants``: approvals it used up, given back if it is lost (its work is thrown away with it);
+- ``approvals``: what it is parked for; ``resume``: the Start of the attempt after it;
+- ``retry_s``: seconds until the next attempt; absent when there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from nightcrew.engine.retry import decide_retry
+from nightcrew.model import canonical
+from nightcrew.model.lifecycle import ATTEMPT_FINAL, TASK_FINAL
+from nightcrew.model.records import ApprovalRecord, AttemptRecord, RunRecord, TaskRecord
+from nightcrew.model.settings import Retries
+
+if TYPE_CHECKING:
+    from nightcrew.journal.transaction import Writer
+
+#: Failure class → state of the attempt that it ends in; anything else is ``failed``.
+ENDS: Final[Mapping[str, str]] = {
+    "idle": "timed_out",
+    "hard": "timed_out",
+    "memory": "killed",
+    "disk": "killed",
+    "cancelled": "killed",
+    "lost": "lost",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What an attempt begins from.
+
+    Attributes:
+        shadow: name of the shadow to go on in; empty for a new one.
+        lower: tree that its read-only layers hold.
+        checkpoint: id of the checkpoint to begin from, when the shadow is gone or must not be trusted.
+        asked: what must be decided before the agent starts was decided; the answers are used up.
+        captured: the agent's work is done and stands in ``checkpoint``; only judging is left.
+        agent: progress as the adapter reported it.
+    """
+
+    shadow: str = ""
+    lower: str = ""
+    checkpoint: str = ""
+    asked: bool = False
+    captured: bool = False
+    agent: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, plain: Mapping[str, Any]) -> Start:
+        """Return the start that was stored as ``plain``."""
+        return cls(**plain)
+
+
+def name_attempt(task: str, number: int) -> str:
+    """Return the id of an attempt: ``R-7/T04/2``."""
+    return f"{task}/{number}"
+
+
+def begin(tx: Writer, task_id: str, number: int, *, agent: str, nonce: str, now: str) -> AttemptRecord | None:
+    """Return attempt ``number`` of a task, begun now if it was not; None when the task must not go on.
+
+    A host that died may have begun it already: then it is returned as it stands, and its state says the rest.
+    """
+    found = tx.get(AttemptRecord, name_attempt(task_id, number))
+    if found is not None:
+        return found
+    task = tx.need(TaskRecord, task_id)
+    run = tx.need(RunRecord, task.run)
+    if task.state not in ("pending", "running") or run.state != "running":
+        return None
+    start = _next_start(tx, task, number)
+    record = AttemptRecord(
+        id=name_attempt(task_id, number),
+        run=task.run,
+        task=task_id,
+        number=number,
+        state="starting",
+        agent=agent,
+        nonce=nonce,
+        started_at=now,
+        progress={
+            "generation": task.generation,
+            "start": canonical.to_plain(start),
+            "phase": "captured" if start.captured else "agent",
+        },
+    )
+    tx.add(record, "attempt.started", data={"agent": agent, "resumed": start != Start()})
+    moved = {"state": "running"} if task.state != "running" else {}
+    tx.change(
+        task,
+        "task.started" if moved else "task.retried",
+        data={"attempt": number, "isolation": run.isolation},
+        attempts=number,
+        started_at=task.started_at or now,
+        isolation=run.isolation,
+        waiting_for="",
+        reason="",
+        **moved,
+    )
+    return record
+
+
+def _next_start(tx: Writer, task: TaskRecord, number: int) -> Start:
+    """A parked attempt is gone on with; a lost one begins where it had begun, but never in its own shadow."""
+    before = tx.get(AttemptRecord, name_attempt(task.id, number - 1))
+    if before is None or before.progress["generation"] != task.generation:
+        return Start()
+    if before.state == "parked":
+        return Start.read(before.progress["resume"])
+    if before.state == "lost":
+        return replace(Start.read(before.progress["start"]), shadow="")
+    return Start()
+
+
+def update(tx: Writer, attempt: AttemptRecord, **progress: Any) -> AttemptRecord:
+    """Store more progress; no event, because each fact in it has one of its own."""
+    return tx.change(attempt, "", progress={**attempt.progress, **progress})
+
+
+def run_now(tx: Writer, attempt: AttemptRecord, **progress: Any) -> AttemptRecord:
+    """Note that its process exists (or that its judging began)."""
+    if attempt.state != "starting":
+        return update(tx, attempt, **progress)
+    return tx.change(attempt, "attempt.running", state="running", progress={**attempt.progress, **progress})
+
+
+def park(
+    tx: Writer, attempt: AttemptRecord, approvals: list[ApprovalRecord], resume: Start, now: str
+) -> None:
+    """End the attempt as parked and let its task wait; the approvals are open already, in this transaction."""
+    names = [approval.id for approval in approvals]
+    tx.change(
+        attempt,
+        "attempt.parked",
+        data={"approvals": names},
+        state="parked",
+        ended_at=now,
+        reason=f"waiting for {', '.join(names)}",
+        progress={**attempt.progress, "approvals": names, "resume": canonical.to_plain(resume)},
+    )
+    task = tx.need(TaskRecord, attempt.task)
+    tx.change(
+        task,
+        "task.awaiting_approval",
+        data={"approvals": names},
+        state="awaiting_approval",
+        waiting_for=names[0],
+        reason=f"waiting for {names[0]}: {approvals[0].shown}",
+    )
+
+
+def succeed(tx: Writer, attempt: AttemptRecord, now: str, **task_changes: Any) -> None:
+    """End the attempt and its task as succeeded, with the proof of it in the same transaction."""
+    tx.change(attempt, "attempt.succeeded", state="succeeded", ended_at=now)
+    task = tx.need(TaskRecord, attempt.task)
+    data = {"verified": task_changes["verified"], "tree": task_changes["tree"], "checkpoint": task.checkpoint}
+    tx.change(
+        task,
+        "task.succeeded",
+        data=data,
+        state="succeeded",
+        ended_at=now,
+        reason="",
+        waiting_for="",
+        **task_changes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt did not succeed.
+
+    Attributes:
+        kind: failure class, see ``retry``.
+        reason: in words, with the rule, the path or the exit code.
+        ending, exit_code: how its process ended, when there was one.
+        task_state: state of the task when there is no further attempt.
+        task_changes: what is shown with it (findings, evidence, verified).
+    """
+
+    kind: str
+    reason: str
+    ending: str = ""
+    exit_code: int | None = None
+    task_state: str = "failed"
+    task_changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fail(
+    tx: Writer, attempt: AttemptRecord, failure: Failure, retries: Retries, *, deterministic: bool, now: str
+) -> None:
+    """End the attempt, and the task too unless the failure may be tried again."""
+    retry = decide_retry(
+        [*_failures_before(tx, attempt), failure.kind],
+        retries,
+        deterministic=deterministic,
+        spread=int(attempt.nonce, 16) / 16 ** len(attempt.nonce),
+    )
+    state = ENDS.get(failure.kind, "failed")
+    if attempt.state == "starting" and state == "timed_out":
+        state = "failed"
+    again = {"retry_s": round(retry.delay_s, 3)} if retry.again else {}
+    ended = tx.change(
+        attempt,
+        f"attempt.{state}",
+        data={"failure": failure.kind, "reason": failure.reason, "exit_code": failure.exit_code, **again},
+        state=state,
+        ended_at=now,
+        ending=failure.ending,
+        exit_code=failure.exit_code,
+        failure=failure.kind,
+        reason=failure.reason,
+        progress={**attempt.progress, **again},
+    )
+    if failure.kind == "lost":
+        _give_back(tx, ended)
+    task = tx.need(TaskRecord, attempt.task)
+    if retry.again:
+        tx.change(task, "", reason=f"attempt {attempt.number} failed ({failure.reason}); trying again")
+    else:
+        end_task(tx, task, failure.task_state, failure.reason, now=now, **failure.task_changes)
+
+
+def end_task(tx: Writer, task: TaskRecord, state: str, reason: str, *, now: str, **changes: Any) -> None:
+    """Bring a task to a final state that is not success; an already final one is left alone."""
+    if task.state in TASK_FINAL:
+        return
+    if state == "blocked" and task.state != "pending":
+        # Only a pending task can be blocked; one that had to start to find it out takes the way over pending.
+        task = tx.change(task, "task.returned", data={"reason": reason}, state="pending")
+    tx.change(
+        task,
+        f"task.{state}",
+        data={"reason": reason},
+        state=state,
+        reason=reason,
+        ended_at=now,
+        waiting_for="",
+        **changes,
+    )
+
+
+def is_over(attempt: AttemptRecord) -> bool:
+    """Tell whether the attempt has ended."""
+    return attempt.state in ATTEMPT_FINAL
+
+
+def _failures_before(tx: Writer, attempt: AttemptRecord) -> list[str]:
+    """Return the failure classes of the earlier attempts since the task was last (re)started from nothing."""
+    generation = attempt.progress["generation"]
+    earlier = [
+        each
+        for each in tx.find(AttemptRecord, task=attempt.task)
+        if each.number < attempt.number and each.failure and each.progress["generation"] == generation
+    ]
+    return [each.failure for each in sorted(earlier, key=lambda each: each.number)]
+
+
+def _give_back(tx: Writer, attempt: AttemptRecord) -> None:
+    """Return the grants a lost attempt used: nothing it did with them has reached anything."""
+    for name in attempt.progress.get("grants", ()):
+        approval = tx.need(ApprovalRecord, name)
+        if approval.state == "approved" and approval.uses >= 0:
+            tx.change(approval, "approval.returned", data={"attempt": attempt.id}, uses=approval.uses + 1)

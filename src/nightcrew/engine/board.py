@@ -1,0 +1,300 @@
+"""One run as its host sees it: kept in memory, brought up to date by what changed, never read anew as a whole.
+
+The board draws moves; it starts nothing. All it knows is in the tables, so a host that dies loses nothing with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from nightcrew.engine import settle
+from nightcrew.engine.live import Live
+from nightcrew.engine.schedule import Frontier, Moves
+from nightcrew.host import crash
+from nightcrew.host.clock import Clock, parse_stamp, stamp
+from nightcrew.model.ids import join_task
+from nightcrew.model.lifecycle import RUN_FINAL, TASK_FINAL, TASK_WAITING
+from nightcrew.model.plans import Plan
+from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
+
+if TYPE_CHECKING:
+    from nightcrew.journal.journal import Journal
+    from nightcrew.journal.transaction import Writer
+
+#: Longest that a run sleeps without looking; only a safety net, because every change rings its bell.
+SAFETY_S: Final = 30.0
+
+Rest = Literal["going", "waiting", "final"]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A task to start: its full id, its generation, and the number of its next attempt."""
+
+    task: str
+    generation: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a run does next: start these, or end, or wait for at most so many seconds."""
+
+    start: tuple[Launch, ...] = ()
+    done: bool = False
+    wait_s: float = SAFETY_S
+
+
+class Bell:
+    """Rung from any thread, waited for in the loop it belongs to."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake the one who waits, or the next one who will."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when rung since the last return, or after ``timeout_s``."""
+        try:
+            await asyncio.wait_for(self._event.wait(), timeout_s)
+        except TimeoutError:
+            # Nothing rang: the caller looks all the same.
+            return
+        self._event.clear()
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of the tasks beside their states."""
+
+    next_number: dict[str, int] = field(default_factory=dict)
+    generation: dict[str, int] = field(default_factory=dict)
+    launched: dict[str, tuple[int, int]] = field(default_factory=dict)
+    expires_at: dict[str, str] = field(default_factory=dict)
+
+
+class Board:
+    """The moves of one run. ``advance`` is called by one thread at a time, everything else by any."""
+
+    def __init__(self, journal: Journal, clock: Clock, live: Live, bell: Bell, run_id: str) -> None:
+        self.run_id = run_id
+        self.bell = bell
+        self._journal = journal
+        self._clock = clock
+        self._live = live
+        self._dirty: set[str] = set()
+        self._lock = threading.Lock()
+        self._advancing = threading.Lock()
+        self._rest: Rest = "going"
+        self._frontier: Frontier | None = None
+        self._generation = 0
+        self._known = _Known()
+        self._cancel_run = ""
+        self._cancel_tasks: dict[str, str] = {}
+
+    @property
+    def rest(self) -> Rest:
+        """Whether anything can go on without a human; ``going`` while changes have not been looked at."""
+        with self._lock:
+            return "going" if self._dirty and self._rest != "final" else self._rest
+
+    def touch(self, task: str = "") -> None:
+        """Note that a task (or the run itself) has changed in the tables, and look soon."""
+        with self._lock:
+            self._dirty.add(task)
+        self.bell.ring()
+
+    def ask_cancel(self, task: str, reason: str) -> None:
+        """Cancel a task, or with an empty name the whole run, as soon as its agents are dead."""
+        with self._lock:
+            if task:
+                self._cancel_tasks[task] = reason
+            else:
+                self._cancel_run = reason
+        self.touch(task)
+
+    def advance(self) -> Step:
+        """Bring the tables to where they follow from each other, and return what to start."""
+        with self._advancing:
+            changed = self._read_changes()
+            run = self._read_run()
+            if run.state in RUN_FINAL:
+                return self._end()
+            if self._frontier is None or run.generation != self._generation:
+                self._load(run)
+                changed = None
+            if run.state == "approved":
+                run = self._begin(run)
+            self._apply(run, changed)
+            return self._choose(run)
+
+    def _read_changes(self) -> set[str] | None:
+        with self._lock:
+            changed, self._dirty = self._dirty, set()
+        return changed
+
+    def _read_run(self) -> RunRecord:
+        with self._journal.read() as tx:
+            return tx.need(RunRecord, self.run_id)
+
+    def _load(self, run: RunRecord) -> None:
+        """Read the whole run, once per generation."""
+        with self._journal.read() as tx:
+            plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
+            tasks = tx.find(TaskRecord, run=run.id)
+            requests = tx.events(run=run.id, kinds=(settle.CANCEL_RUN, settle.CANCEL_TASK))
+            begun = tx.events(run=run.id, kinds=("task.reset",))
+        self._known = _Known()
+        self._generation = run.generation
+        self._frontier = Frontier(plan, {}, run.max_parallel)
+        for task in tasks:
+            self._note(task)
+        reset_at = {event.task: event.seq for event in begun}
+        for request in requests:
+            if request.seq > reset_at.get(request.task, 0):
+                self.ask_cancel(request.task, str(request.data.get("reason", "cancelled")))
+
+    def _begin(self, run: RunRecord) -> RunRecord:
+        now = stamp(self._clock.now())
+        with self._journal.write() as tx:
+            run = tx.change(tx.need(RunRecord, run.id), "run.started", state="running", started_at=now)
+        crash.point("engine.run.started")
+        return run
+
+    def _note(self, task: TaskRecord) -> None:
+        if self._frontier is None:
+            return
+        self._frontier.note(task.name, task.state)
+        self._known.generation[task.name] = task.generation
+        self._known.next_number[task.name] = task.attempts + 1
+        if task.state in TASK_FINAL:
+            self._live.pardon(task.id)
+
+    # -- drawing consequences -----------------------------------------------------------------------------------
+
+    def _apply(self, run: RunRecord, changed: set[str] | None) -> None:
+        """Read what changed, then settle, cancel, block and end until nothing follows any more."""
+        names = {name for name in changed or () if name} | self._expired()
+        with self._journal.read() as tx:
+            wanted = {"run": run.id} if changed is None else {"id": tuple(sorted(names))}
+            records = tx.find(TaskRecord, **wanted) if names or changed is None else []
+        for record in records:
+            self._note(record)
+        waiting = [record.id for record in records if record.state in TASK_WAITING]
+        if waiting or self._wants_cancel() or self._moves().block or self._moves().final:
+            with self._journal.write() as tx:
+                self._write(tx, waiting)
+            crash.point("engine.run.settled")
+
+    def _write(self, tx: Writer, waiting: list[str]) -> None:
+        now = stamp(self._clock.now())
+        for name in waiting:
+            self._known.expires_at.pop(name, None)
+            expires_at = settle.settle_task(tx, tx.need(TaskRecord, name), now)
+            if expires_at:
+                self._known.expires_at[name] = expires_at
+            self._note(tx.need(TaskRecord, name))
+        self._cancel(tx, now)
+        while block := self._moves().block:
+            for name, cause in block:
+                self._block(tx, name, cause, now)
+        if self._moves().final:
+            self._finish(tx, now)
+
+    def _block(self, tx: Writer, name: str, cause: str, now: str) -> None:
+        task = tx.need(TaskRecord, join_task(self.run_id, name))
+        if task.state == "pending":
+            state = tx.need(TaskRecord, join_task(self.run_id, cause)).state
+            reason = f"{cause}, which it depends on, is {state}"
+            task = tx.change(
+                task, "task.blocked", data={"by": cause}, state="blocked", reason=reason, ended_at=now
+            )
+        self._note(task)
+
+    def _cancel(self, tx: Writer, now: str) -> None:
+        """Tell living attempts to end; what does not live is cancelled here and now."""
+        with self._lock:
+            wanted = dict(self._cancel_tasks)
+            if self._cancel_run:
+                wanted = {task.id: self._cancel_run for task in tx.find(TaskRecord, run=self.run_id)}
+        alive = {attempt.task for attempt in settle.find_alive(tx, run=self.run_id)} if wanted else set()
+        self._live.stop([name for name in wanted if name in alive])
+        for name, reason in wanted.items():
+            task = tx.need(TaskRecord, name)
+            if name not in alive:
+                settle.cancel_task(tx, task, reason, now)
+                self._note(tx.need(TaskRecord, name))
+            if name not in alive or task.state in TASK_FINAL:
+                with self._lock:
+                    self._cancel_tasks.pop(name, None)
+
+    def _finish(self, tx: Writer, now: str) -> None:
+        run = tx.need(RunRecord, self.run_id)
+        if run.state != "running":
+            return
+        states = {task.state for task in tx.find(TaskRecord, run=run.id)}
+        if self._cancel_run:
+            reason = self._cancel_run
+            tx.change(
+                run, "run.cancelled", data={"reason": reason}, state="cancelled", reason=reason, ended_at=now
+            )
+        elif states <= {"skipped"}:
+            reason = "there was nothing to do: every task was done already"
+            tx.change(run, "run.finished", state="completed_empty", reason=reason, ended_at=now)
+        else:
+            tx.change(run, "run.finished", state="in_review", ended_at=now)
+
+    # -- choosing ------------------------------------------------------------------------------------------------
+
+    def _choose(self, run: RunRecord) -> Step:
+        moves = self._moves()
+        if moves.final:
+            crash.point("engine.run.finished")
+            return self._end()
+        paused = run.state == "paused" or bool(self._cancel_run)
+        start = () if paused else tuple(self._launch(name) for name in moves.start if self._is_new(name))
+        started = bool(moves.start) and not paused
+        with self._lock:
+            self._rest = (
+                "waiting" if moves.quiet or (paused and not self._live.tasks() and not started) else "going"
+            )
+        return Step(start, wait_s=self._sleep_s())
+
+    def _launch(self, name: str) -> Launch:
+        known = self._known
+        known.launched[name] = (known.generation[name], known.next_number[name])
+        return Launch(join_task(self.run_id, name), *known.launched[name])
+
+    def _is_new(self, name: str) -> bool:
+        known = self._known
+        return known.launched.get(name) != (known.generation[name], known.next_number[name])
+
+    def _moves(self) -> Moves:
+        return self._frontier.moves() if self._frontier is not None else Moves()
+
+    def _wants_cancel(self) -> bool:
+        with self._lock:
+            return bool(self._cancel_run or self._cancel_tasks)
+
+    def _expired(self) -> set[str]:
+        now = stamp(self._clock.now())
+        return {name for name, at in self._known.expires_at.items() if at <= now}
+
+    def _sleep_s(self) -> float:
+        next_at = min(self._known.expires_at.values(), default="")
+        if not next_at:
+            return SAFETY_S
+        left = (parse_stamp(next_at) - self._clock.now()).total_seconds()
+        return min(SAFETY_S, max(0.05, left))
+
+    def _end(self) -> Step:
+        with self._lock:
+            self._rest = "final"
+        return Step(done=True)

@@ -1,0 +1,191 @@
+"""What a process that hosts no engine can do to a run: it writes to the tables, and a host anywhere follows them.
+
+A decision *is* its row and its event, written in one transaction by whoever takes it. There is no other message that
+could be lost: a living host follows the journal, and a later one begins with the tables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nightcrew.engine import settle
+from nightcrew.host.clock import Clock, SystemClock, stamp
+from nightcrew.host.locks import FileLock
+from nightcrew.model.errors import EngineUnavailable, StaleError
+from nightcrew.model.ids import join_task
+from nightcrew.model.lifecycle import RUN_FINAL, TASK_FINAL, TASK_WAITING
+from nightcrew.model.plans import Plan
+from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
+
+if TYPE_CHECKING:
+    from nightcrew.journal.journal import Journal
+    from nightcrew.journal.transaction import Reader, Writer
+
+LOCK_NAME: Final = "engine.lock"
+_LOOK_S: Final = 0.1
+#: States of a run that no host has ever taken up.
+NOT_STARTED: Final = frozenset({"draft", "awaiting_approval"})
+#: States of a task that ``retry`` may run again.
+AGAIN: Final = frozenset({"failed", "cancelled", "succeeded"})
+
+
+def wake(journal: Journal, run_id: str, *, clock: Clock | None = None) -> None:
+    """Draw the consequences of the decisions taken so far: waiting tasks that are answered may go on, or fail.
+
+    A host is not needed for it and not started by it; a living one notices by itself within a fraction of a second.
+    """
+    now = stamp((clock or SystemClock()).now())
+    with journal.write() as tx:
+        for task in tx.find(TaskRecord, run=run_id, state=tuple(TASK_WAITING)):
+            settle.settle_task(tx, task, now)
+
+
+def cancel(
+    journal: Journal,
+    target: str,
+    *,
+    actor: str,
+    reason: str = "",
+    state_dir: Path,
+    clock: Clock | None = None,
+    wait_s: float = 30.0,
+) -> tuple[str, ...]:
+    """Cancel a run or a task and return when its agents are dead, with the ids of the tasks that were cancelled.
+
+    Args:
+        target: full id of a run or of a task.
+        actor: ``user:<name>``.
+        state_dir: where the engine's lock is; a dead or absent host is stood in for.
+        wait_s: how long to wait for a living host.
+
+    Raises:
+        StaleError: it is over already.
+        EngineUnavailable: the host did not answer in time; the request is recorded and will be carried out.
+    """
+    clock = clock or SystemClock()
+    said = f"cancelled by {actor.removeprefix('user:')}" + (f": {reason}" if reason else "")
+    with journal.write() as tx:
+        run_id, tasks = _find_targets(tx, target)
+        kind = settle.CANCEL_TASK if "/" in target else settle.CANCEL_RUN
+        tx.append(kind, run=run_id, task=target if "/" in target else "", actor=actor, data={"reason": said})
+        if tx.need(RunRecord, run_id).state in NOT_STARTED:
+            _cancel_rows(tx, run_id, target, said, stamp(clock.now()))
+    deadline = clock.monotonic() + wait_s
+    lock = FileLock(state_dir / LOCK_NAME)
+    while not _is_over(journal, run_id, target):
+        if lock.acquire():
+            try:
+                _cancel_unhosted(journal, run_id, target, said, stamp(clock.now()))
+            finally:
+                lock.release()
+        elif clock.monotonic() > deadline:
+            raise EngineUnavailable(
+                f"{lock.holder() or 'the host'} has not ended {target} yet; the request is recorded",
+                code="engine.slow",
+                hint=f"nightcrew show {target}",
+            )
+        else:
+            clock.sleep(_LOOK_S)
+    with journal.read() as tx:
+        return tuple(name for name in tasks if tx.need(TaskRecord, name).state == "cancelled")
+
+
+def retry(journal: Journal, task_id: str, *, actor: str, clock: Clock | None = None) -> tuple[str, ...]:
+    """Let a task be run again from the start, with everything that was blocked by it; return their ids.
+
+    A task that has succeeded is run again too (its result was rejected); its verdict is forgotten.
+
+    Raises:
+        StaleError: the task is not over, or the run cannot go on any more.
+    """
+    with journal.write() as tx:
+        task = tx.need(TaskRecord, task_id)
+        run = tx.need(RunRecord, task.run)
+        if task.state not in AGAIN or task.promoted:
+            shown = "promoted" if task.promoted else task.state
+            raise StaleError(f"{task_id} is {shown}; nothing to run again", hint=f"nightcrew show {task_id}")
+        if run.state in ("cancelled", "completed_empty", "rejected", "promoted"):
+            raise StaleError(
+                f"{run.id} is {run.state} and cannot go on", hint="start a new run: nightcrew run -f FILE"
+            )
+        again = [task_id, *_find_blocked(tx, run, task)]
+        for name in again:
+            _reset(tx, tx.need(TaskRecord, name), actor)
+        if run.state != "running":
+            tx.change(
+                run, "run.resumed", actor=actor, state="running", ended_at="", generation=run.generation + 1
+            )
+    return tuple(again)
+
+
+def _reset(tx: Writer, task: TaskRecord, actor: str) -> None:
+    tx.change(
+        task,
+        "task.reset",
+        actor=actor,
+        state="pending",
+        generation=task.generation + 1,
+        verified="",
+        verdict="",
+        verdict_tree="",
+        base_tree="",
+        tree="",
+        checkpoint="",
+        findings=(),
+        evidence=(),
+        waiting_for="",
+        reason="",
+        started_at="",
+        ended_at="",
+    )
+
+
+def _find_blocked(tx: Reader, run: RunRecord, task: TaskRecord) -> list[str]:
+    """Return the blocked tasks that depend on ``task``, directly or not, in the order written."""
+    plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
+    reached = {task.name}
+    states = {each.name: each.state for each in tx.find(TaskRecord, run=run.id)}
+    grown = True
+    while grown:
+        grown = False
+        for each in plan.tasks:
+            if each.id not in reached and states[each.id] == "blocked" and reached & set(each.depends):
+                reached.add(each.id)
+                grown = True
+    return [join_task(run.id, each.id) for each in plan.tasks if each.id in reached and each.id != task.name]
+
+
+def _find_targets(tx: Reader, target: str) -> tuple[str, list[str]]:
+    if "/" in target:
+        task = tx.need(TaskRecord, target)
+        if task.state in TASK_FINAL:
+            raise StaleError(f"{target} is {task.state} already", hint=f"nightcrew show {target}")
+        return task.run, [target]
+    run = tx.need(RunRecord, target)
+    if run.state in RUN_FINAL:
+        raise StaleError(f"{target} is {run.state} already", hint=f"nightcrew show {target}")
+    return run.id, [task.id for task in tx.find(TaskRecord, run=run.id) if task.state not in TASK_FINAL]
+
+
+def _is_over(journal: Journal, run_id: str, target: str) -> bool:
+    with journal.read() as tx:
+        if "/" in target:
+            return tx.need(TaskRecord, target).state in TASK_FINAL
+        return tx.need(RunRecord, run_id).state in RUN_FINAL
+
+
+def _cancel_unhosted(journal: Journal, run_id: str, target: str, said: str, now: str) -> None:
+    """Do what a host would do; only while holding its lock, so that no agent of this state directory is alive."""
+    with journal.write() as tx:
+        settle.lose_attempts(tx, settle.find_alive(tx, run=run_id), now)
+        _cancel_rows(tx, run_id, target, said, now)
+
+
+def _cancel_rows(tx: Writer, run_id: str, target: str, said: str, now: str) -> None:
+    wanted = [target] if "/" in target else [task.id for task in tx.find(TaskRecord, run=run_id)]
+    for name in wanted:
+        settle.cancel_task(tx, tx.need(TaskRecord, name), said, now)
+    run = tx.need(RunRecord, run_id)
+    if "/" not in target and run.state not in RUN_FINAL:
+        tx.change(run, "run.cancelled", data={"reason": said}, state="cancelled", reason=said, ended_at=now)

@@ -1,0 +1,456 @@
+"""The engine: hosts runs in this process. One per state directory, held by a lock file.
+
+engine = Engine(journal, state_dir=..., launcher=..., clock=..., open_workspace=...)
+engine.launch()                    # takes the lock, takes over what a dead host left, goes on with open runs
+engine.submit("R-7")
+engine.wait("R-7", until="quiet")  # final, or all that is left waits for a human
+engine.close()                     # agents ended, unfinished work stays for the next host
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from nightcrew.agents.adapters import find_setting
+from nightcrew.engine import attempts, settle
+from nightcrew.engine.attempt import Tools, run_attempt
+from nightcrew.engine.board import Bell, Board, Step
+from nightcrew.engine.client import LOCK_NAME
+from nightcrew.engine.live import Live
+from nightcrew.engine.place import sweep_shadows
+from nightcrew.engine.workspace import Workspace, keep
+from nightcrew.host.clock import Clock, stamp
+from nightcrew.host.files import ensure_private_directory
+from nightcrew.host.locks import FileLock
+from nightcrew.model.errors import EngineUnavailable, NightcrewError, StaleError, UsageError
+from nightcrew.model.events import Event
+from nightcrew.model.ids import split_task
+from nightcrew.model.lifecycle import RUN_FINAL
+from nightcrew.model.plans import Plan
+from nightcrew.model.records import AttemptRecord, PlanRecord, RunRecord, TaskRecord
+from nightcrew.model.settings import Retries
+
+if TYPE_CHECKING:
+    from nightcrew.journal.journal import Journal
+    from nightcrew.sandbox.launcher import Launcher
+
+LOG: Final = logging.getLogger("nightcrew.engine")
+#: How often the journal is looked at for what other processes wrote.
+LOOK_S: Final = 0.1
+#: How often it is checked that every running task is really being performed.
+AUDIT_S: Final = 5.0
+#: Longest that agents may take to die when the host stops; their sandbox is killed, so this is generous.
+STOP_S: Final = 20.0
+OPEN: Final = ("approved", "running")
+TELLING: Final = ("task.", "approval.", "run.")
+
+
+class Engine:
+    """Hosts the runs of one state directory while it is launched.
+
+    Args:
+        journal: our tables; DBOS keeps its own in the same database.
+        state_dir: where the lock file and the log are.
+        launcher: builds sandboxes; started by the caller in its main thread.
+        clock: the only clock.
+        open_workspace: opens what a run works with, from its record.
+        redact: applied to the log.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        state_dir: Path,
+        launcher: Launcher,
+        clock: Clock,
+        open_workspace: Callable[[RunRecord], Workspace],
+        redact: Callable[[str], str] = keep,
+    ) -> None:
+        self._journal = journal
+        self._state_dir = state_dir
+        self._clock = clock
+        self._open_workspace = open_workspace
+        self._redact = redact
+        self._live = Live()
+        self._tools = Tools(journal, clock, launcher, self._live)
+        self._lock = FileLock(state_dir / LOCK_NAME)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self._seen = 0
+        self._state = threading.RLock()
+        self._moved = threading.Condition(self._state)
+        self._boards: dict[str, Board] = {}
+        self._workspaces: dict[str, Workspace] = {}
+        self._plans: dict[str, Plan] = {}
+        self._performing: Counter[str] = Counter()
+        self._suspects: set[str] = set()
+        self._queues: dict[str, int] = {}
+        self._handler: logging.Handler | None = None
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def launch(self) -> None:
+        """Take the lock, take over what a dead host left, and go on with every open run.
+
+        Raises:
+            EngineUnavailable: another process hosts the engine (it is named), or the database cannot be used.
+        """
+        from nightcrew.engine import durable, workflows
+
+        ensure_private_directory(self._state_dir)
+        if not self._lock.acquire():
+            holder = self._lock.holder() or "another process"
+            raise EngineUnavailable(
+                f"{holder} hosts the engine already",
+                code="engine.locked",
+                where=[str(self._lock.path)],
+                hint="it goes on with every open run; follow one with: nightcrew resume R-1",
+            )
+        try:
+            self._reap()
+            workflows.host(self)
+            workflows.bodies()
+            self._handler = durable.open_log(self._state_dir / "engine.log", self._redact)
+            LOG.addHandler(self._handler)
+            LOG.propagate = False
+            self._loop = durable.start(self._journal.engine, self._handler)
+            self._watcher = threading.Thread(target=self._watch, name="nightcrew-watch", daemon=True)
+            self._watcher.start()
+            for run in self._open_runs():
+                self.submit(run)
+        except BaseException:
+            self.close()
+            raise
+
+    def submit(self, run_id: str) -> None:
+        """Have an approved run executed; one that is hosted already is only looked at.
+
+        Raises:
+            StaleError: the run is not approved, or over.
+            NotFound: there is none.
+        """
+        with self._journal.read() as tx:
+            run = tx.need(RunRecord, run_id)
+        if run.state in RUN_FINAL:
+            return
+        if run.state not in (*OPEN, "paused"):
+            raise StaleError(
+                f"{run_id} is {run.state}; only an approved plan is executed",
+                hint=f"nightcrew approve {run_id}",
+            )
+        with self._state:
+            known = self._boards.get(run_id)
+            if known is not None and known.rest != "final":
+                known.touch()
+                return
+            self._boards.pop(run_id, None)
+            self._find_board(run_id)
+        self._start_chapter(run)
+
+    def wait(
+        self, run_id: str, *, until: Literal["final", "quiet"] = "final", stop: threading.Event | None = None
+    ) -> RunRecord:
+        """Wait until a hosted run is over, or (``quiet``) until all that is left of it waits for a human.
+
+        Args:
+            run_id: a submitted run.
+            until: what to wait for.
+            stop: ends the waiting early.
+        """
+        board = self._find_board(run_id)
+        enough = ("final",) if until == "final" else ("final", "waiting")
+        with self._moved:
+            while board.rest not in enough and not self._stop.is_set() and not (stop and stop.is_set()):
+                self._moved.wait(LOOK_S)
+        with self._journal.read() as tx:
+            return tx.need(RunRecord, run_id)
+
+    def is_idle(self) -> bool:
+        """Tell whether nothing can go on without a human: what a background host ends by."""
+        with self._state:
+            resting = all(board.rest != "going" for board in self._boards.values())
+        return resting and not self._live.tasks() and not set(self._open_runs()) - set(self._boards)
+
+    def interrupt(self) -> None:
+        """Stop hosting at once: agents are killed, their attempts lost, workflows stay pending for the next host."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop hosting. What was not at rest is recorded as interrupted and goes on with the next host.
+
+        Safe to call twice, and after a launch that failed half way.
+        """
+        from nightcrew.engine import durable, workflows
+
+        if not self._lock.held:
+            return
+        going = [run for run, board in self._boards.items() if board.rest == "going"]
+        self._stop.set()
+        if not self._live.interrupt(STOP_S):
+            LOG.error("agents did not end in %s s: %s", STOP_S, ", ".join(sorted(self._live.tasks())))
+        if self._watcher is not None:
+            self._watcher.join(STOP_S)
+        self._note_interrupted(going)
+        if self._loop is not None:
+            durable.stop()
+            self._loop = None
+        workflows.unhost()
+        if self._handler is not None:
+            LOG.removeHandler(self._handler)
+            self._handler.close()
+        with self._moved:
+            self._moved.notify_all()
+        self._lock.release()
+
+    # -- called by the workflows ------------------------------------------------------------------------------------
+
+    async def next_move(self, run_id: str) -> dict[str, Any]:
+        """Return what a run does next; comes back when there is something to do, or when the run is over."""
+        board = await asyncio.to_thread(self._find_board, run_id)
+        while True:
+            step, start = await asyncio.to_thread(self._advance, board)
+            if start or step.done:
+                return {"start": start, "done": step.done}
+            await board.bell.wait(step.wait_s)
+
+    async def attempt(self, task_id: str, number: int) -> None:
+        """Make one attempt, in a thread of its own while it lasts."""
+        await asyncio.to_thread(self._attempt, task_id, number)
+
+    async def settle(self, task_id: str, number: int) -> dict[str, Any]:
+        """Return whether there is another attempt after this one, and after how many seconds."""
+        return await asyncio.to_thread(self._settle, task_id, number)
+
+    @contextmanager
+    def performing(self, task_id: str) -> Iterator[None]:
+        """Note that a workflow takes care of this task, as long as it does."""
+        with self._state:
+            self._performing[task_id] += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._performing[task_id] -= 1
+                self._performing += Counter()
+
+    # -- moves ------------------------------------------------------------------------------------------------------
+
+    def _advance(self, board: Board) -> tuple[Step, list[list[Any]]]:
+        """Let a board draw its move; a run whose workspace cannot be opened fails here, in one place."""
+        try:
+            step = board.advance()
+            start = [
+                [each.task, each.generation, each.number, self._find_queue(each.task)] for each in step.start
+            ]
+        except (UsageError, NightcrewError) as error:
+            if isinstance(error, EngineUnavailable):
+                raise
+            self._fail_run(board.run_id, error)
+            step, start = board.advance(), []
+        with self._moved:
+            self._moved.notify_all()
+        return step, start
+
+    def _attempt(self, task_id: str, number: int) -> None:
+        run_id = split_task(task_id)[0]
+        run = self._read_run(run_id)
+        try:
+            run_attempt(self._tools, self._find_workspace(run), run, self._find_plan(run), task_id, number)
+        finally:
+            self._find_board(run_id).touch(task_id)
+
+    def _settle(self, task_id: str, number: int) -> dict[str, Any]:
+        with self._journal.write() as tx:
+            attempt = tx.get(AttemptRecord, attempts.name_attempt(task_id, number))
+            if attempt is not None and not attempts.is_over(attempt):
+                failure = attempts.Failure("internal", "its workflow failed; see engine.log")
+                now = stamp(self._clock.now())
+                attempts.fail(tx, attempt, failure, Retries(), deterministic=True, now=now)
+                attempt = tx.get(AttemptRecord, attempt.id)
+        self._find_board(split_task(task_id)[0]).touch(task_id)
+        if attempt is None or "retry_s" not in attempt.progress:
+            return {"again": False, "delay_s": 0.0}
+        return {"again": True, "delay_s": attempt.progress["retry_s"]}
+
+    def _find_queue(self, task_id: str) -> str:
+        """Return the queue of the task's agent, empty when it has no slots of its own."""
+        from nightcrew.engine import durable
+
+        run_id, name = split_task(task_id)
+        run = self._read_run(run_id)
+        agent = self._find_plan(run).task(name).agent
+        slots = find_setting(agent, self._find_workspace(run).settings.agents).slots
+        if not slots:
+            return ""
+        queue = f"agent.{agent}"
+        if self._queues.get(queue) != slots:
+            if len(self._queues) >= durable.MAX_QUEUES:
+                raise UsageError(f"more than {durable.MAX_QUEUES} agents have slots of their own")
+            durable.offer_slots(queue, slots)
+            self._queues[queue] = slots
+        return queue
+
+    def _fail_run(self, run_id: str, error: NightcrewError) -> None:
+        LOG.error("%s cannot go on: %s", run_id, error.message, exc_info=error)
+        reason = "; ".join([error.message, *error.where])
+        now = stamp(self._clock.now())
+        with self._journal.write() as tx:
+            for task in tx.find(TaskRecord, run=run_id):
+                settle.cancel_task(tx, task, f"the run failed: {error.message}", now)
+            run = tx.need(RunRecord, run_id)
+            if run.state not in RUN_FINAL:
+                tx.change(
+                    run, "run.failed", data={"reason": reason}, state="failed", reason=reason, ended_at=now
+                )
+
+    # -- what is open -----------------------------------------------------------------------------------------------
+
+    def _find_board(self, run_id: str) -> Board:
+        with self._state:
+            if run_id not in self._boards:
+                if self._loop is None:
+                    raise EngineUnavailable("the engine is not hosted by this process", code="engine.closed")
+                self._boards[run_id] = Board(self._journal, self._clock, self._live, Bell(self._loop), run_id)
+            return self._boards[run_id]
+
+    def _find_workspace(self, run: RunRecord) -> Workspace:
+        with self._state:
+            if run.id not in self._workspaces:
+                self._workspaces[run.id] = self._open_workspace(run)
+                sweep_shadows(self._journal, self._workspaces[run.id])
+            return self._workspaces[run.id]
+
+    def _find_plan(self, run: RunRecord) -> Plan:
+        name = f"{run.id}/P{run.plan_version}"
+        with self._state:
+            if name not in self._plans:
+                with self._journal.read() as tx:
+                    self._plans[name] = Plan.from_plain(tx.need(PlanRecord, name).body)
+            return self._plans[name]
+
+    def _read_run(self, run_id: str) -> RunRecord:
+        with self._journal.read() as tx:
+            return tx.need(RunRecord, run_id)
+
+    def _open_runs(self) -> list[str]:
+        with self._journal.read() as tx:
+            return [run.id for run in tx.find(RunRecord, state=OPEN)]
+
+    # -- taking over --------------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        """Record what ran in a dead host as lost, before anything of it can be taken up again."""
+        self._stop.clear()
+        with self._journal.read() as tx:
+            self._seen = tx.last_seq()
+            alive = settle.find_alive(tx)
+        if not alive:
+            return
+        with self._journal.write() as tx:
+            lost = settle.lose_attempts(tx, settle.find_alive(tx), stamp(self._clock.now()))
+            for run in sorted({name.partition("/")[0] for name in lost}):
+                tx.append(
+                    "run.recovered",
+                    run=run,
+                    data={"lost": [name for name in lost if name.startswith(f"{run}/")]},
+                )
+
+    def _start_chapter(self, run: RunRecord) -> None:
+        """Start the run's workflow, unless one is pending; then the recovery of DBOS has it."""
+        from nightcrew.engine import durable, workflows
+
+        chapter = 1
+        status = durable.find_status(workflows.name_run(run.id, run.generation, chapter))
+        while status:
+            following = durable.find_status(workflows.name_run(run.id, run.generation, chapter + 1))
+            if not following and status in ("PENDING", "ENQUEUED", "DELAYED"):
+                return
+            chapter, status = chapter + 1, following
+        name = workflows.name_run(run.id, run.generation, chapter)
+        if self._loop is None:
+            return
+        started = durable.start_workflow(name, workflows.bodies().drive, run.id, run.generation, chapter)
+        asyncio.run_coroutine_threadsafe(started, self._loop).result(STOP_S)
+
+    def _note_interrupted(self, runs: Sequence[str]) -> None:
+        for run_id in runs:
+            with self._journal.write() as tx:
+                if tx.need(RunRecord, run_id).state == "running":
+                    tx.append("run.interrupted", run=run_id)
+
+    # -- following the journal ------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Follow what other processes write; the journal is the only message there is."""
+        from nightcrew.engine import durable
+
+        audit_at = self._clock.monotonic() + AUDIT_S
+        while not self._stop.wait(LOOK_S):
+            try:
+                self._follow()
+                if self._clock.monotonic() >= audit_at:
+                    durable.rest_recovery()
+                    self._audit()
+                    audit_at = self._clock.monotonic() + AUDIT_S
+            except NightcrewError as error:
+                # The database may be gone for a minute; what is in it will still be there to be read.
+                LOG.warning("cannot follow the journal: %s", error.message)
+
+    def _follow(self) -> None:
+        with self._journal.read() as tx:
+            if tx.last_seq() == self._seen:
+                return
+            events = tx.events(after=self._seen)
+        unknown = {event.run for event in events if event.run and not self._tell(event)}
+        for run_id in sorted(unknown):
+            if self._read_run(run_id).state in OPEN:
+                self.submit(run_id)
+        self._seen = max([self._seen, *(event.seq for event in events)])
+
+    def _tell(self, event: Event) -> bool:
+        """Tell the run's board of an event; False when the run is not hosted."""
+        with self._state:
+            board = self._boards.get(event.run)
+        if board is None or board.rest == "final":
+            return False
+        if event.kind == settle.CANCEL_RUN:
+            board.ask_cancel("", str(event.data.get("reason", "cancelled")))
+        elif event.kind == settle.CANCEL_TASK:
+            board.ask_cancel(event.task, str(event.data.get("reason", "cancelled")))
+        elif event.kind.startswith(TELLING):
+            board.touch(event.task)
+        return True
+
+    def _audit(self) -> None:
+        """Put tasks back that are recorded as running but that no workflow takes care of, two looks in a row."""
+        with self._journal.read() as tx:
+            running = [task for run in self._boards for task in tx.find(TaskRecord, run=run, state="running")]
+        with self._state:
+            stray = {task.id for task in running if not self._performing[task.id]}
+        for name in sorted(stray & self._suspects):
+            self._put_back(name)
+        self._suspects = stray
+
+    def _put_back(self, task_id: str) -> None:
+        LOG.error("%s is running, but nothing takes care of it; it starts again", task_id)
+        with self._journal.write() as tx:
+            settle.lose_attempts(tx, settle.find_alive(tx, task=task_id), stamp(self._clock.now()))
+            task = tx.need(TaskRecord, task_id)
+            if task.state == "running":
+                tx.change(
+                    task,
+                    "task.returned",
+                    data={"reason": "its workflow was lost"},
+                    state="pending",
+                    generation=task.generation + 1,
+                )
+        self._find_board(split_task(task_id)[0]).touch(task_id)

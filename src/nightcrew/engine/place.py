@@ -1,0 +1,119 @@
+"""Where an attempt works: a shadow of the base commit with the results of its dependencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nightcrew.engine.attempts import Failure, Start, name_attempt
+from nightcrew.engine.schedule import order_dependencies
+from nightcrew.engine.workspace import Workspace
+from nightcrew.model.errors import StaleError
+from nightcrew.model.ids import join_task
+from nightcrew.model.plans import Plan
+from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, TaskRecord
+
+if TYPE_CHECKING:
+    from nightcrew.journal.journal import Journal
+    from nightcrew.journal.transaction import Reader
+    from nightcrew.shadow.shadows import Shadow
+
+
+class AttemptFailed(Exception):
+    """The attempt cannot succeed any more; says as which class of failure."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A shadow, ready to be worked in.
+
+    Attributes:
+        shadow: the shadow.
+        name: its name.
+        base_tree: base commit plus dependencies: what the task's change is measured against.
+        lower: tree that the shadow's read-only layers hold; its writable layer is the difference to it.
+    """
+
+    shadow: Shadow
+    name: str
+    base_tree: str
+    lower: str
+
+
+def find_shadows_in_use(tx: Reader) -> set[str]:
+    """Return the names that shadows of unfinished tasks may have; acceptance copies are called after theirs."""
+    open_states = ("pending", "running", "awaiting_approval", "awaiting_answer")
+    names: set[str] = set()
+    for task in tx.find(TaskRecord, state=open_states):
+        attempt = tx.get(AttemptRecord, name_attempt(task.id, task.attempts)) if task.attempts else None
+        if attempt is not None and attempt.state != "lost":
+            names |= {attempt.nonce, str(attempt.progress.get("shadow", ""))}
+            names.add(str(attempt.progress["start"]["shadow"]))
+    return names
+
+
+def sweep_shadows(journal: Journal, workspace: Workspace) -> None:
+    """Remove the working copies that nothing will go on in; only while holding the engine's lock."""
+    workspace.shadows.sweep()
+    # Listed first: what is opened after the list was made is not in it, whoever opens it.
+    listed = workspace.shadows.names()
+    with journal.read() as tx:
+        used = find_shadows_in_use(tx)
+    for name in listed:
+        if name.partition("-")[0] in used:
+            continue
+        try:
+            shadow = workspace.shadows.reopen(name)
+        except StaleError:
+            # Being discarded by its own attempt at this moment.
+            continue
+        if shadow is not None:
+            workspace.shadows.discard(shadow)
+
+
+def find_base_tree(
+    journal: Journal, workspace: Workspace, run: RunRecord, plan: Plan, task: TaskRecord
+) -> str:
+    """Return the tree a task starts from.
+
+    Raises:
+        AttemptFailed: results it builds on do not fit together; names the tasks and the paths.
+    """
+    if task.base_tree:
+        return task.base_tree
+    names = order_dependencies(plan, task.name)
+    with journal.read() as tx:
+        needs = [tx.need(TaskRecord, join_task(run.id, name)) for name in names]
+    parts = [(need.id, need.base_tree, need.tree) for need in needs if need.tree]
+    if not parts:
+        return run.base_tree
+    composed = workspace.store.compose(run.base_tree, parts)
+    if not composed.conflicts:
+        return composed.tree
+    lines = [
+        f"{conflict.part} does not fit {', '.join(conflict.others) or 'the base'} in {', '.join(conflict.paths)}"
+        for conflict in composed.conflicts
+    ]
+    reason = f"the results it depends on conflict: {'; '.join(lines)}"
+    raise AttemptFailed(Failure("conflict", reason, task_state="blocked"))
+
+
+def open_place(
+    journal: Journal, workspace: Workspace, run: RunRecord, base_tree: str, start: Start, nonce: str
+) -> Place:
+    """Open a new shadow, or the one that a parked attempt left; called ``nonce`` when new."""
+    if start.shadow:
+        shadow = workspace.shadows.reopen(start.shadow)
+        if shadow is not None:
+            return Place(shadow, start.shadow, base_tree, start.lower)
+    lower = base_tree
+    if start.checkpoint:
+        with journal.read() as tx:
+            lower = tx.need(CheckpointRecord, start.checkpoint).tree
+    base = workspace.shadows.export(run.base_commit)
+    shadow = workspace.shadows.open(nonce, base, workspace.store.delta(base.tree, lower))
+    return Place(shadow, nonce, base_tree, lower)

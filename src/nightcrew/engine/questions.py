@@ -1,0 +1,180 @@
+"""Deciding on actions: policy first, then what a human has granted, and the journal before either takes effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from nightcrew.agents.adapter import Answer
+from nightcrew.engine import attempts
+from nightcrew.gate.approvals import matches, open_approval, use
+from nightcrew.host.clock import Clock, stamp
+from nightcrew.model import canonical
+from nightcrew.model.actions import Action, Decision, Finding, Verdict
+from nightcrew.model.ids import APPROVAL
+from nightcrew.model.records import ApprovalRecord, AttemptRecord
+
+if TYPE_CHECKING:
+    from nightcrew.journal.journal import Journal
+    from nightcrew.journal.transaction import Writer
+
+#: Given an action, what policy says.
+Judge = Callable[[Action], Decision]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """An action that a human must decide before the attempt can go on."""
+
+    kind: str
+    action: Action
+    decision: Decision
+
+
+class Questions:
+    """What is asked during one attempt; it is the Desk of its agent.
+
+    Attributes:
+        attempt: the attempt's record as last written.
+        waiting: what a human must decide; once it is not empty, the attempt must be parked.
+        denied: the last denial, in words.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        attempt: AttemptRecord,
+        judge: Judge,
+        note: Callable[[str, str], None],
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._judge = judge
+        self._note = note
+        self.attempt = attempt
+        self.waiting: list[OpenQuestion] = []
+        self.denied = ""
+
+    def ask(self, action: Action) -> Answer:
+        """Return the answer to one action; the decision is journaled by then."""
+        return self._settle(OpenQuestion("action", action, self._judge(action)))
+
+    def note(self, kind: str, text: str) -> None:
+        """Write to the transcript."""
+        self._note(kind, text)
+
+    def ask_change(self, tree: str, findings: Sequence[Finding]) -> Answer:
+        """Ask for a whole change: one question, bound to the tree, that names everything found."""
+        return self._settle(OpenQuestion("change", describe_change(tree, findings), weigh_findings(findings)))
+
+    def ask_all(self, actions: Sequence[Action]) -> Answer:
+        """Ask for several at once, so that a human is asked once and not in a row; the strictest answer comes back."""
+        answers = [self.ask(action) for action in actions]
+        for verdict in ("deny", "wait"):
+            for answer in answers:
+                if answer.verdict == verdict:
+                    return answer
+        return Answer("allow")
+
+    def open(self, tx: Writer, checkpoint: str, expires_at: str) -> list[ApprovalRecord]:
+        """Open an approval for everything that waits; one that is open already for the same digest is joined."""
+        return [self._open_one(tx, question, checkpoint, expires_at) for question in self.waiting]
+
+    def _settle(self, question: OpenQuestion) -> Answer:
+        decision = question.decision
+        with self._journal.write() as tx:
+            grant = self._use_grant(tx, question) if decision.verdict is Verdict.ASK else None
+            tx.append(
+                "policy.decided",
+                run=self.attempt.run,
+                task=self.attempt.task,
+                attempt=self.attempt.id,
+                actor="policy",
+                data=_describe_decision(question, grant.id if grant else ""),
+            )
+        if decision.verdict is Verdict.ALLOW or grant is not None:
+            return Answer("allow")
+        said = f"{decision.reason} (rule {decision.rule}, {decision.source})"
+        if decision.verdict is Verdict.DENY:
+            self.denied = f"denied by policy: {question.action.describe()}: {said}"
+            return Answer(
+                "deny", f"denied by policy: {said}" + (f"; {decision.hint}" if decision.hint else "")
+            )
+        self.waiting.append(question)
+        return Answer("wait", f"a human must decide: {said}")
+
+    def _use_grant(self, tx: Writer, question: OpenQuestion) -> ApprovalRecord | None:
+        digest = question.action.digest
+        for approval in tx.find(ApprovalRecord, task=self.attempt.task, state="approved"):
+            if not matches(approval, digest):
+                continue
+            data = {"attempt": self.attempt.id, "digest": digest}
+            tx.change(approval, "approval.used", data=data, uses=use(approval).uses)
+            grants = [*self.attempt.progress.get("grants", ()), approval.id]
+            self.attempt = attempts.update(tx, self.attempt, grants=grants)
+            return approval
+        return None
+
+    def _open_one(
+        self, tx: Writer, question: OpenQuestion, checkpoint: str, expires_at: str
+    ) -> ApprovalRecord:
+        digest = question.action.digest
+        for approval in tx.find(ApprovalRecord, task=self.attempt.task, state="pending"):
+            if approval.digest == digest:
+                return approval
+        record = open_approval(
+            id=tx.next_id(APPROVAL),
+            kind=question.kind,
+            run=self.attempt.run,
+            task=self.attempt.task,
+            action=question.action,
+            decision=question.decision,
+            requester=f"agent:{self.attempt.agent}",
+            now=stamp(self._clock.now()),
+            expires_at=expires_at,
+            checkpoint=checkpoint,
+        )
+        return tx.add(
+            record,
+            "approval.opened",
+            data={
+                "action": record.shown,
+                "digest": record.digest,
+                "rule": record.rule,
+                "source": record.source,
+            },
+        )
+
+
+def describe_change(tree: str, findings: Sequence[Finding]) -> Action:
+    """Return the action that stands for taking a whole change; bound to the tree and to what was found in it."""
+    paths = tuple(sorted({finding.path for finding in findings if finding.path}))
+    return Action(kind="change", paths=paths, purpose="change", detail=f"tree {tree}")
+
+
+def weigh_findings(findings: Sequence[Finding]) -> Decision:
+    """Return the decision that several findings amount to: named after the first, telling all of them."""
+    first = findings[0]
+    return Decision(
+        verdict=Verdict.ASK,
+        rule=first.rule,
+        source=first.source,
+        reason="; ".join(dict.fromkeys(finding.message for finding in findings)),
+        risk="medium",
+        also_matched=tuple(dict.fromkeys(f.rule for f in findings if f.rule != first.rule)),
+    )
+
+
+def _describe_decision(question: OpenQuestion, grant: str) -> Mapping[str, Any]:
+    decision = canonical.to_plain(replace(question.decision, hint=""))
+    action = question.action
+    return {
+        **{name: value for name, value in decision.items() if value},
+        "action": action.describe(),
+        "kind": action.kind,
+        "purpose": action.purpose,
+        "digest": action.digest,
+        **({"approval": grant} if grant else {}),
+    }

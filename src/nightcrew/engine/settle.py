@@ -1,0 +1,117 @@
+"""What follows from what humans decided: approvals answered or expired, tasks and runs cancelled, tasks tried again.
+
+Only tables, no host needed: the process that takes a decision can draw its consequences at once, and a host that finds
+them undrawn does the same. Everything is compare-and-swap, so both at the same time is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from nightcrew.engine import attempts
+from nightcrew.gate.approvals import cancel, expire
+from nightcrew.model.lifecycle import TASK_FINAL, TASK_WAITING
+from nightcrew.model.records import ApprovalRecord, AttemptRecord, TaskRecord
+
+if TYPE_CHECKING:
+    from nightcrew.journal.transaction import Reader, Writer
+
+REFUSED: Final = frozenset({"denied", "expired", "cancelled"})
+
+#: Kinds of the events that carry a person's wish to a host in another process; the rows follow when it is done.
+CANCEL_RUN: Final = "run.cancel_requested"
+CANCEL_TASK: Final = "task.cancel_requested"
+
+
+def settle_task(tx: Writer, task: TaskRecord, now: str) -> str:
+    """Move a waiting task on if all its questions are answered.
+
+    Returns:
+        When the next of its questions expires, empty when none does or it waits no more.
+    """
+    if task.state not in TASK_WAITING:
+        return ""
+    approvals = [_expire(tx, approval, now) for approval in read_approvals(tx, task)]
+    pending = [approval for approval in approvals if approval.state == "pending"]
+    if pending:
+        _point_at(tx, task, pending[0])
+        return min((approval.expires_at for approval in pending if approval.expires_at), default="")
+    refused = next((approval for approval in approvals if approval.state in REFUSED), None)
+    if refused is not None:
+        attempts.end_task(tx, task, "failed", describe_refusal(refused), now=now)
+    else:
+        data = {"approvals": [approval.id for approval in approvals]}
+        tx.change(task, "task.resumed", data=data, state="pending", waiting_for="", reason="")
+    return ""
+
+
+def read_approvals(tx: Reader, task: TaskRecord) -> list[ApprovalRecord]:
+    """Return the approvals a waiting task is parked for."""
+    attempt = tx.need(AttemptRecord, attempts.name_attempt(task.id, task.attempts))
+    return [tx.need(ApprovalRecord, name) for name in attempt.progress["approvals"]]
+
+
+def describe_refusal(approval: ApprovalRecord) -> str:
+    """Return why a task cannot go on, naming who said no and why."""
+    if approval.state == "expired":
+        return f"{approval.id} expired without an answer: {approval.shown}"
+    by = f" by {approval.decided_by}" if approval.decided_by else ""
+    why = f": {approval.answer}" if approval.answer else ""
+    return f"{approval.id} was {approval.state}{by}{why}"
+
+
+def cancel_task(tx: Writer, task: TaskRecord, reason: str, now: str) -> None:
+    """Cancel a task of which no attempt is alive, with its open questions; a final one stays as it is."""
+    if task.state in TASK_FINAL:
+        return
+    for approval in tx.find(ApprovalRecord, task=task.id, state="pending"):
+        ended = cancel(approval, now, by="engine")
+        tx.change(
+            approval,
+            "approval.cancelled",
+            state=ended.state,
+            decided_at=ended.decided_at,
+            decided_by=ended.decided_by,
+            answer=reason,
+        )
+    attempts.end_task(tx, task, "cancelled", reason, now=now)
+
+
+def lose_attempts(tx: Writer, found: Iterable[AttemptRecord], now: str) -> list[str]:
+    """Record attempts of a dead host as lost; those whose result is captured already are left to be judged."""
+    from nightcrew.model.settings import Retries
+
+    lost = []
+    for attempt in found:
+        if attempt.progress["phase"] == "captured":
+            continue
+        failure = attempts.Failure("lost", "the host that ran it died")
+        # Being lost depends neither on the configured retries nor on the agent.
+        attempts.fail(tx, attempt, failure, Retries(), deterministic=True, now=now)
+        lost.append(attempt.id)
+    return lost
+
+
+def find_alive(tx: Reader, *, run: str = "", task: str = "") -> list[AttemptRecord]:
+    """Return the attempts that are recorded as alive: few, whatever the number of tasks."""
+    found = tx.find(AttemptRecord, state=("starting", "running"))
+    return [each for each in found if run in ("", each.run) and task in ("", each.task)]
+
+
+def _expire(tx: Writer, approval: ApprovalRecord, now: str) -> ApprovalRecord:
+    expired = expire(approval, now)
+    if expired.state == approval.state:
+        return approval
+    return tx.change(
+        approval,
+        "approval.expired",
+        state=expired.state,
+        decided_at=expired.decided_at,
+        answer=expired.answer,
+    )
+
+
+def _point_at(tx: Writer, task: TaskRecord, approval: ApprovalRecord) -> None:
+    if task.waiting_for != approval.id:
+        tx.change(task, "", waiting_for=approval.id, reason=f"waiting for {approval.id}: {approval.shown}")
