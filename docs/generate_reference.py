@@ -47,7 +47,12 @@ def commands(group: click.Group, prefix: str) -> Iterator[tuple[str, click.Comma
 
 def render_commands() -> str:
     """Return the page of all commands: the help text of each, as the program prints it."""
-    lines = ["# Commands", "", "Generated from the code. Every command has `--help`, `--json` and `-C DIR`.", ""]
+    lines = [
+        "# Commands",
+        "",
+        "Generated from the code. Every command has `--help`, `--json` and `-C DIR`.",
+        "",
+    ]
     for name, command in commands(root, "nightcrew"):
         context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
         lines += [f"## {name}", "", "```text", command.get_help(context).rstrip(), "```", ""]
@@ -81,7 +86,9 @@ def render_index() -> str:
 def render_decisions() -> str:
     """Return the list of decisions, one line each, from their first headings."""
     pages = sorted(path for path in (DOCS / "decisions").glob("[0-9]*.md"))
-    titles = [(path.name, path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")) for path in pages]
+    titles = [
+        (path.name, path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")) for path in pages
+    ]
     return "\n".join(["# Decisions", "", *(f"- [{title}]({name})" for name, title in titles), ""])
 
 
@@ -93,10 +100,14 @@ def main() -> int:
         DOCS / "decisions" / "index.md": render_decisions(),
         DOCS / "index.md": render_index(),
     }
-    stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    stale = [
+        path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
     if "--check" in sys.argv[1:]:
         for path in stale:
-            print(f"{path.relative_to(DOCS.parent)} is not what the code says: uv run python docs/generate_reference.py")
+            print(
+                f"{path.relative_to(DOCS.parent)} is not what the code says: uv run python docs/generate_reference.py"
+            )
         return 1 if stale else 0
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
