@@ -7,14 +7,13 @@ host killed at any line is followed by one that knows where to go on.
 
 from __future__ import annotations
 
-import errno
-import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nightcrew.agents.adapter import Adapter, AgentEnd, Answer, Job
 from nightcrew.agents.adapters import find_adapter, find_setting
@@ -23,6 +22,7 @@ from nightcrew.engine import attempts
 from nightcrew.engine.acceptance import Acceptance, describe_failure
 from nightcrew.engine.attempts import Failure, Start
 from nightcrew.engine.confined import Watched, limit_attempt, make_spec
+from nightcrew.engine.endings import classify_problem, describe_ending
 from nightcrew.engine.live import Interrupted, Live
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, open_place
 from nightcrew.engine.questions import Questions
@@ -34,7 +34,7 @@ from nightcrew.host.files import ensure_private_directory, write_atomic
 from nightcrew.host.tokens import nonce
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Evidence, Finding, Verdict
-from nightcrew.model.errors import LimitReached, NightcrewError, SandboxUnavailable, UsageError
+from nightcrew.model.errors import UsageError
 from nightcrew.model.ids import CHECKPOINT, split_task
 from nightcrew.model.isolation import Level, Outcome
 from nightcrew.model.plans import Plan, Task
@@ -45,8 +45,6 @@ from nightcrew.policy.judge import judge
 if TYPE_CHECKING:
     from nightcrew.journal.journal import Journal
     from nightcrew.sandbox.launcher import Launcher
-
-LOG: Final = logging.getLogger("nightcrew.engine")
 
 
 class Parked(Exception):
@@ -75,7 +73,13 @@ def run_attempt(
     name = nonce()
     with tools.journal.write() as tx:
         record = attempts.begin(
-            tx, task_id, number, agent=task.agent, nonce=name, now=stamp(tools.clock.now())
+            tx,
+            task_id,
+            number,
+            agent=task.agent,
+            nonce=name,
+            transcript=str(find_folder(workspace, run, task) / f"{number}.jsonl"),
+            now=stamp(tools.clock.now()),
         )
     crash.point("engine.attempt.started")
     if record is None or attempts.is_over(record):
@@ -108,9 +112,8 @@ class Attempt:
         self.start = Start.read(record.progress["start"])
         self.level = Level(run.isolation or Level.S3)
         self.began_s = tools.clock.monotonic()
-        self.folder = workspace.transcripts / run.id / task.id
         self.transcript = Transcript(
-            self.folder / f"{record.number}.jsonl",
+            Path(record.transcript),
             redact=workspace.redact,
             elapsed_s=lambda: tools.clock.monotonic() - self.began_s,
         )
@@ -179,7 +182,7 @@ class Attempt:
         crash.point("engine.agent.finished")
         if self.tools.live.interrupted:
             raise Interrupted
-        checkpoint = self.capture(place, "an action waits" if end.result == "waiting" else "the agent ended")
+        checkpoint = self.capture(place, end)
         if outcome.ending in ENDINGS:
             kind = ENDINGS[outcome.ending]
             state = "cancelled" if kind == "cancelled" else "failed"
@@ -193,7 +196,7 @@ class Attempt:
             )
         if end.result == "failed":
             raise AttemptFailed(Failure("agent", end.reason, outcome.ending, outcome.exit_code))
-        self.note_progress(phase="captured", agent=end.progress)
+        self.note_progress(phase="captured", agent=end.progress, exit_code=outcome.exit_code)
 
     def open_place(self) -> Place:
         """Find the base tree, open the shadow and write down where it is."""
@@ -242,8 +245,9 @@ class Attempt:
 
     # -- the result -----------------------------------------------------------------------------------------------
 
-    def capture(self, place: Place, why: str) -> str:
+    def capture(self, place: Place, end: AgentEnd) -> str:
         """Write what the shadow holds as a checkpoint and return its id."""
+        why = "an action waits" if end.result == "waiting" else "the agent ended"
         store = self.workspace.store
         captured = store.capture(place.lower, self.workspace.shadows.scan(place.shadow))
         change = store.compare(place.base_tree, captured.tree, refused=captured.refused)
@@ -268,6 +272,7 @@ class Attempt:
             paths=len(change.paths),
             ignored=sum(path.ignored for path in change.paths),
             refused=change.refused,
+            progress=end.progress,
         )
         with self.tools.journal.write() as tx:
             tx.add(
@@ -418,7 +423,7 @@ class Attempt:
             setting=find_setting(self.task.agent, self.workspace.settings.agents),
             cwd=self.workspace.root,
             python=self.workspace.python,
-            private=self.folder / f"{self.record.number}.d",
+            private=Path(self.record.transcript).with_suffix(".d"),
             mounted=self.level is not Level.S0,
             progress=self.start.agent,
         )
@@ -440,32 +445,11 @@ class Attempt:
             self.questions.attempt = attempts.run_now(tx, self.record, **progress)
 
 
+def find_folder(workspace: Workspace, run: RunRecord, task: Task) -> Path:
+    """Return the folder of a task's transcripts."""
+    return workspace.transcripts / run.id / task.id
+
+
 def accept_action(line: str) -> Action:
     """Return the action an ``Accept:`` line stands for."""
     return Action(kind="exec", command=line, purpose="accept")
-
-
-def describe_ending(outcome: Outcome) -> str:
-    """Return how a process ended, in words."""
-    if outcome.ending == "exited":
-        return f"exit code {outcome.exit_code} after {outcome.duration_s:.1f} s"
-    return outcome.detail or f"{outcome.ending.replace('_', ' ')} after {outcome.duration_s:.1f} s"
-
-
-def classify_problem(problem: Exception) -> Failure:
-    """Return the failure that an exception amounts to; a defect of ours goes to the log with its traceback."""
-    match problem:
-        case SandboxUnavailable():
-            return Failure("isolation", problem.message)
-        case UsageError():
-            return Failure("unusable", problem.message)
-        case LimitReached():
-            return Failure("disk", problem.message)
-        case NightcrewError():
-            LOG.warning("attempt failed: %s", problem.message, exc_info=problem)
-            return Failure("internal", "; ".join([problem.message, *problem.where]))
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            return Failure("disk", f"the disk of the state directory is full: {problem}")
-        case _:
-            LOG.error("defect in an attempt", exc_info=problem)
-            return Failure("internal", f"a defect in nightcrew: {type(problem).__name__}: {problem}")

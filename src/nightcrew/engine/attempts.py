@@ -69,7 +69,9 @@ def name_attempt(task: str, number: int) -> str:
     return f"{task}/{number}"
 
 
-def begin(tx: Writer, task_id: str, number: int, *, agent: str, nonce: str, now: str) -> AttemptRecord | None:
+def begin(
+    tx: Writer, task_id: str, number: int, *, agent: str, nonce: str, transcript: str, now: str
+) -> AttemptRecord | None:
     """Return attempt ``number`` of a task, begun now if it was not; None when the task must not go on.
 
     A host that died may have begun it already: then it is returned as it stands, and its state says the rest.
@@ -91,6 +93,7 @@ def begin(tx: Writer, task_id: str, number: int, *, agent: str, nonce: str, now:
         agent=agent,
         nonce=nonce,
         started_at=now,
+        transcript=transcript,
         progress={
             "generation": task.generation,
             "start": canonical.to_plain(start),
@@ -164,7 +167,15 @@ def park(
 
 def succeed(tx: Writer, attempt: AttemptRecord, now: str, **task_changes: Any) -> None:
     """End the attempt and its task as succeeded, with the proof of it in the same transaction."""
-    tx.change(attempt, "attempt.succeeded", state="succeeded", ended_at=now)
+    exit_code = attempt.progress.get("exit_code")
+    tx.change(
+        attempt,
+        "attempt.succeeded",
+        state="succeeded",
+        ended_at=now,
+        ending="" if exit_code is None else "exited",
+        exit_code=exit_code,
+    )
     task = tx.need(TaskRecord, attempt.task)
     data = {"verified": task_changes["verified"], "tree": task_changes["tree"], "checkpoint": task.checkpoint}
     tx.change(

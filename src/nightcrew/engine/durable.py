@@ -100,11 +100,12 @@ def start(engine: sa.Engine, log: logging.Handler) -> asyncio.AbstractEventLoop:
         "executor_id": EXECUTOR,
         "serializer": JsonSerializer(),
         "max_executor_threads": MAX_THREADS,
-        "log_level": "WARNING",
-        "console_log_level": "WARNING",
+        "log_level": "ERROR",
+        "console_log_level": "ERROR",
         "enable_otlp": False,
         "use_listen_notify": False,
-        "notification_listener_polling_interval_sec": 60.0,
+        # Nothing of ours listens; this is only how soon its thread notices that we stop.
+        "notification_listener_polling_interval_sec": 0.1,
         "scheduler_polling_interval_sec": 3600.0,
     }
     dbos.DBOS(config=config)

@@ -48,6 +48,8 @@ LOOK_S: Final = 0.1
 AUDIT_S: Final = 5.0
 #: Longest that agents may take to die when the host stops; their sandbox is killed, so this is generous.
 STOP_S: Final = 20.0
+#: Longest that workflows with nothing left to do are waited for.
+END_S: Final = 1.0
 OPEN: Final = ("approved", "running")
 TELLING: Final = ("task.", "approval.", "run.")
 
@@ -193,6 +195,7 @@ class Engine:
 
         if not self._lock.held:
             return
+        self._let_finished_end()
         going = [run for run, board in self._boards.items() if board.rest == "going"]
         self._stop.set()
         if not self._live.interrupt(STOP_S):
@@ -231,16 +234,17 @@ class Engine:
         return await asyncio.to_thread(self._settle, task_id, number)
 
     @contextmanager
-    def performing(self, task_id: str) -> Iterator[None]:
-        """Note that a workflow takes care of this task, as long as it does."""
+    def performing(self, name: str) -> Iterator[None]:
+        """Note that a workflow takes care of this task (or run), as long as it does."""
         with self._state:
-            self._performing[task_id] += 1
+            self._performing[name] += 1
         try:
             yield
         finally:
-            with self._state:
-                self._performing[task_id] -= 1
+            with self._moved:
+                self._performing[name] -= 1
                 self._performing += Counter()
+                self._moved.notify_all()
 
     # -- moves ------------------------------------------------------------------------------------------------------
 
@@ -380,6 +384,12 @@ class Engine:
             return
         started = durable.start_workflow(name, workflows.bodies().drive, run.id, run.generation, chapter)
         asyncio.run_coroutine_threadsafe(started, self._loop).result(STOP_S)
+
+    def _let_finished_end(self) -> None:
+        """Give the workflows of runs that are over the moment they need to be recorded as over."""
+        with self._moved:
+            over = [run for run, board in self._boards.items() if board.rest == "final"]
+            self._moved.wait_for(lambda: not any(self._performing[run] for run in over), timeout=END_S)
 
     def _note_interrupted(self, runs: Sequence[str]) -> None:
         for run_id in runs:

@@ -51,13 +51,14 @@ def name_run(run: str, generation: int, chapter: int) -> str:
 async def drive(run: str, generation: int, chapter: int) -> None:
     """Make the moves of one run until it is over."""
     engine = _hosted[0]
-    for _ in range(MOVES_PER_CHAPTER):
-        move = await durable.run_step("next_move", engine.next_move, run)
-        for task, task_generation, number, queue in move["start"]:
-            name = f"{task}/g{task_generation}/{number}"
-            await durable.start_workflow(name, bodies().perform, task, task_generation, number, queue)
-        if move["done"]:
-            return
+    with engine.performing(run):
+        for _ in range(MOVES_PER_CHAPTER):
+            move = await durable.run_step("next_move", engine.next_move, run)
+            for task, task_generation, number, queue in move["start"]:
+                name = f"{task}/g{task_generation}/{number}"
+                await durable.start_workflow(name, bodies().perform, task, task_generation, number, queue)
+            if move["done"]:
+                return
     following = name_run(run, generation, chapter + 1)
     await durable.start_workflow(following, bodies().drive, run, generation, chapter + 1)
 
