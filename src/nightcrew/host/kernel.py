@@ -121,6 +121,12 @@ def clone(flags: int) -> int:
     return pid
 
 
+def unshare(flags: int) -> None:
+    """Move this process into new namespaces."""
+    if _libc.unshare(flags) != 0:
+        raise _fail("unshare")
+
+
 # -- mounts
 
 
@@ -233,13 +239,11 @@ def hide_from_tracers() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
-def forbid_new_privileges() -> None:
-    """no_new_privs: no program started from here on gains anything by set-user-id or file capabilities."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+def give_up_future_privileges() -> None:
+    """Make sure no program started from here on gets a capability, whoever it belongs to, uid 0 included.
 
-
-def drop_all_capabilities() -> None:
-    """Empty the bounding, ambient, inheritable, permitted and effective sets; being uid 0 gives none back."""
+    What this process holds itself it keeps until ``drop_capabilities``.
+    """
     for number in range(64):
         try:
             _prctl(_PR_CAPBSET_DROP, number)
@@ -247,6 +251,11 @@ def drop_all_capabilities() -> None:
             break  # EINVAL: the first number this kernel does not know
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     _prctl(_PR_SET_SECUREBITS, _SECUREBITS)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def drop_capabilities() -> None:
+    """Empty the inheritable, permitted and effective sets."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     _call(_number("capset"), header, bytes(24), path="capset")  # two times effective, permitted, inheritable
 

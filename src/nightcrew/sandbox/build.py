@@ -1,7 +1,7 @@
 """How a sandbox is set up: one list of operations, read top to bottom.
 
-Runs in a process that is alone in new user, mount, pid, network, IPC, UTS and cgroup namespaces, still sees the
-whole host, and holds all capabilities inside its own namespaces and none outside.
+Runs in a process that is alone in new user, pid, network, IPC, UTS and cgroup namespaces, still sees the whole
+host, and holds all capabilities inside its own namespaces and none outside.
 
 The new root is put together at ``/sys``: a directory every host has, that no one needs inside and in which no
 source of a mount lies, so nothing has to be created on the host's disk and no source is hidden while we work.
@@ -48,8 +48,7 @@ class Host(NamedTuple):
 
 def look_at_host() -> Host:
     """Look up what every sandbox will show of this host."""
-    found = (system.look_up(f"/proc/{name}", secret=True) for name in system.PROC_HIDDEN)
-    return Host(system.visible_paths(), tuple(path for path in found if path is not None))
+    return Host(system.visible_paths(), system.hidden_paths())
 
 
 def build(order: Order, host: Host) -> int:
@@ -68,6 +67,12 @@ def build(order: Order, host: Host) -> int:
     return proc
 
 
+def raise_loopback() -> None:
+    """Bring up ``lo``, the only interface of the new network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING))
+
+
 @contextlib.contextmanager
 def _named(step: str) -> Iterator[None]:
     try:
@@ -77,6 +82,7 @@ def _named(step: str) -> Iterator[None]:
 
 
 def _part_from_host(_order: Order, _host: Host) -> None:
+    kernel.unshare(kernel.CLONE_NEWNS)
     # Private, not slave: what the host mounts later below /usr must not appear inside, writable.
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     if os.getuid() == 0:
@@ -107,22 +113,24 @@ def _show_system(_order: Order, host: Host) -> None:
             os.makedirs(os.path.dirname(place), exist_ok=True)
         if path.link:
             os.symlink(path.link, place)
-            continue
-        content.make_place(place, path.is_directory)
-        content.bind(path.path, place, _READ_ONLY)
+        elif path.is_directory:
+            os.mkdir(place)
+            content.bind(path.path, place, _READ_ONLY)
+        else:
+            _write(place, path.content)
 
 
 def _write_accounts(order: Order, _host: Host) -> None:
     files = system.account_files(os.getuid(), os.getgid(), order["home"], order["hostname"])
     for name, text in files.items():
-        _write(f"{ROOT}/etc/{name}", text)
+        _write(f"{ROOT}/etc/{name}", os.fsencode(text))
     os.symlink("/proc/mounts", f"{ROOT}/etc/mtab")
     socket.sethostname(order["hostname"])
 
 
 def _make_devices(_order: Order, _host: Host) -> None:
     for name in system.DEVICES:
-        content.make_place(f"{ROOT}/dev/{name}", is_directory=False)
+        _write(f"{ROOT}/dev/{name}", b"")
         # Read-only forbids chmod and chown of the host's node, not reading and writing through it.
         content.bind(f"/dev/{name}", f"{ROOT}/dev/{name}", _DEVICE)
     os.mkdir(f"{ROOT}/dev/pts")
@@ -151,11 +159,6 @@ def _mount_content(order: Order, _host: Host) -> None:
     root = os.open(ROOT, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     content.mount_all(root, order)
     os.close(root)
-
-
-def _raise_loopback(_order: Order, _host: Host) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
-        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING))
 
 
 def _mount_proc(order: Order, host: Host) -> int:
@@ -192,7 +195,7 @@ def _mount_fresh_proc(place: str, *, may_fail: bool) -> bool:
 def _bound_processes(limit: int) -> None:
     """Bound the pids of this namespace; on older kernels the file is the whole machine's and is left alone."""
     if limit and kernel.version() >= _PID_MAX_IS_OURS:
-        _write(f"{ROOT}/proc/sys/kernel/pid_max", str(limit + _RESERVED_PIDS))
+        _write(f"{ROOT}/proc/sys/kernel/pid_max", b"%d" % (limit + _RESERVED_PIDS))
 
 
 def _enter_root() -> None:
@@ -205,9 +208,9 @@ def _enter_root() -> None:
     os.close(root)
 
 
-def _write(path: str, text: str) -> None:
+def _write(path: str, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    os.write(fd, os.fsencode(text))
+    os.write(fd, data)
     os.close(fd)
 
 
@@ -219,5 +222,4 @@ OPERATIONS: Final = (
     ("/dev", _make_devices),
     ("temporary directories", _make_scratch),
     ("the repository and what else was asked for", _mount_content),
-    ("the loopback interface", _raise_loopback),
 )

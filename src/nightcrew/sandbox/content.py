@@ -72,14 +72,6 @@ def keep_writable(place: int) -> None:
     os.close(tree)
 
 
-def make_place(path: str, is_directory: bool) -> None:
-    """Create what a mount can go on, in a part of the root that only we have touched."""
-    if is_directory:
-        os.mkdir(path)
-    else:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
-
-
 def open_place(root: int, target: str, *, is_directory: bool) -> int:
     """Return a descriptor of ``target`` below ``root`` to mount on, creating what is missing, following no link.
 

@@ -35,13 +35,36 @@ class Prepared(NamedTuple):
 class Report:
     """Tells the launcher what happens, one JSON message each."""
 
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
+    def __init__(self, channel: int) -> None:
+        self._channel = socket.socket(fileno=channel)
 
     def send(self, descriptors: tuple[int, ...] = (), **message: Any) -> None:
         """Send a message; a launcher that is gone needs none."""
         with contextlib.suppress(OSError):
             socket.send_fds(self._channel, [json.dumps(message).encode("ascii")], descriptors)
+
+    def close(self) -> None:
+        """Let go of the channel."""
+        self._channel.close()
+
+
+def wait_for_order(channel: socket.socket) -> list[int]:
+    """In fresh namespaces: do all that does not depend on the order, then wait for it.
+
+    The mounts are not among it: they would show the host as it was then, and keep what the user unmounts busy.
+    Returns the descriptors of the request; exits when the zygote goes away instead.
+    """
+    if not channel.recv(1):  # our ids are not mapped yet
+        os._exit(1)
+    os.setsid()
+    confine.volunteer_for_oom()
+    kernel.give_up_future_privileges()
+    build.raise_loopback()
+    message, descriptors, _flags, _sender = socket.recv_fds(channel, 16, 5, socket.MSG_CMSG_CLOEXEC)
+    channel.close()
+    if not message:
+        os._exit(0)
+    return descriptors
 
 
 def run_confined(
@@ -50,9 +73,7 @@ def run_confined(
     """Become pid 1 of a sandbox; returns never."""
     code = 1
     try:
-        os.setsid()
         order = _read_order(order_fd)
-        confine.volunteer_for_oom()
         proc = build.build(order, prepared.host)
         _take_streams(streams)
         confine.set_limits(order, own_namespace=True)

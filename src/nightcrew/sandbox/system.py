@@ -17,7 +17,7 @@ DIRECTORIES: Final = (
 
 # Compared with bubblewrap users' usual lists: enough for compilers, interpreters, TLS, locales, man and Java.
 ETC: Final = (
-    "alternatives", "bash.bashrc", "bash_completion.d", "ca-certificates", "ca-certificates.conf",
+    "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf",
     "crypto-policies", "debian_version", "fonts", "gai.conf", "host.conf", "inputrc", "java", "ld.so.cache",
     "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.conf", "localtime", "lsb-release", "magic",
     "magic.mime", "mime.types", "os-release", "perl", "pki/ca-trust/extracted", "pki/tls/certs", "profile",
@@ -26,6 +26,9 @@ ETC: Final = (
 _ETC_PREFIXES: Final = ("java-", "python", "php", "ruby", "lua")
 
 DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
+
+_EVERYONE_ENTERS: Final = stat.S_IROTH | stat.S_IXOTH
+_LARGEST_COPY: Final = 1 << 20
 
 # Absolute paths that no bind may give, contain or lie in: sockets of daemons, devices, kernel interfaces.
 NEVER_BOUND: Final = ("/run", "/var/run", "/dev", "/proc", "/sys", "/tmp/.X11-unix")  # noqa: S108 - named to be refused
@@ -39,27 +42,32 @@ PROC_HIDDEN: Final = (
 
 
 class SystemPath(NamedTuple):
-    """A path to show inside: bound when it is a directory or file, made anew when it is a link."""
+    """A path to show or hide: a directory is bound, a link made anew, a file copied (cheaper than a mount)."""
 
     path: str
     is_directory: bool
     link: str
+    content: bytes
 
 
-def look_up(path: str, *, secret: bool = False) -> SystemPath | None:
-    """Describe a host path; None when it is absent or special, or (unless ``secret``) not for everyone to read."""
+def look_up(path: str) -> SystemPath | None:
+    """Describe a host path; None when it is absent, special, large, or not for everyone to read."""
     try:
         found = os.lstat(path)
+        if stat.S_ISLNK(found.st_mode):
+            return SystemPath(path, False, os.readlink(path), b"")
+        if stat.S_ISDIR(found.st_mode):
+            return (
+                SystemPath(path, True, "", b"")
+                if found.st_mode & _EVERYONE_ENTERS == _EVERYONE_ENTERS
+                else None
+            )
+        if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IROTH and found.st_size <= _LARGEST_COPY:
+            with open(path, "rb") as file:
+                return SystemPath(path, False, "", file.read())
     except OSError:
-        return None
-    if stat.S_ISLNK(found.st_mode):
-        return SystemPath(path, False, os.readlink(path))
-    is_directory = stat.S_ISDIR(found.st_mode)
-    everyone = stat.S_IROTH | (stat.S_IXOTH if is_directory else 0)
-    hidden = not secret and found.st_mode & everyone != everyone
-    if hidden or not (is_directory or stat.S_ISREG(found.st_mode)):
-        return None
-    return SystemPath(path, is_directory, "")
+        pass  # not on this host, or not for us
+    return None
 
 
 def visible_paths() -> tuple[SystemPath, ...]:
@@ -69,6 +77,12 @@ def visible_paths() -> tuple[SystemPath, ...]:
         names += sorted(name for name in os.listdir("/etc") if name.startswith(_ETC_PREFIXES))
     wanted = [*DIRECTORIES, *(f"/etc/{name}" for name in names)]
     return tuple(found for path in wanted if (found := look_up(path)) is not None)
+
+
+def hidden_paths() -> tuple[SystemPath, ...]:
+    """Return what of /proc must be covered: only what this user could read or write at all."""
+    paths = [f"/proc/{name}" for name in PROC_HIDDEN]
+    return tuple(SystemPath(path, os.path.isdir(path), "", b"") for path in paths if os.access(path, os.R_OK))
 
 
 def account_files(uid: int, gid: int, home: str, hostname: str) -> dict[str, str]:

@@ -16,14 +16,15 @@ import resource
 import signal
 import socket
 import sys
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from nightcrew.host import kernel
 from nightcrew.sandbox import build, inside
 from nightcrew.sandbox.seccomp import compile_filter
 
 DESCRIPTORS: Final = 5
-_WHOLE_RANGE: Final = 4294967295
+# The mount namespace is made when the order is there; see inside.wait_for_order.
+_NAMESPACES: Final = kernel.CLONE_ALL & ~kernel.CLONE_NEWNS
 
 
 def main(control_fd: int, parent: int) -> NoReturn:
@@ -41,8 +42,9 @@ def main(control_fd: int, parent: int) -> NoReturn:
     gc.collect()
     gc.freeze()  # children share our memory until they write to it; a collection would
     gc.disable()
-    control = socket.socket(fileno=control_fd)
-    while _serve_one(control, prepared):
+    zygote = Zygote(socket.socket(fileno=control_fd), prepared)
+    zygote.prepare_one()
+    while zygote.serve_one():
         pass
     sys.exit(0)
 
@@ -52,76 +54,116 @@ def _allow_many_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _serve_one(control: socket.socket, prepared: inside.Prepared) -> bool:
-    message, descriptors, _flags, _sender = socket.recv_fds(control, 16, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
-    if not message:
-        return False
-    try:
+class Spare(NamedTuple):
+    """A process that waits in fresh namespaces for its order."""
+
+    pid: int
+    channel: socket.socket
+
+
+class Zygote:
+    """Forks on request, and keeps one spare ready: new namespaces cost a third of a start."""
+
+    def __init__(self, control: socket.socket, prepared: inside.Prepared) -> None:
+        self._control = control
+        self._prepared = prepared
+        self._spare: Spare | None = None
+
+    def prepare_one(self) -> None:
+        """Fork a spare; when that is refused, the next request asks again and tells why."""
+        with contextlib.suppress(OSError):
+            self._spare = self._fork_spare()
+
+    def serve_one(self) -> bool:
+        """Handle one request; False when the launcher is gone."""
+        message, descriptors, _flags, _sender = socket.recv_fds(
+            self._control, 16, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        )
+        if not message:
+            return False
         if len(descriptors) == DESCRIPTORS:
-            _start(control, message == b"c", descriptors, prepared)
-    finally:
+            if message == b"c":
+                self._start_confined(descriptors)
+            else:
+                self._start_plain(descriptors)
         for fd in descriptors:
-            with contextlib.suppress(OSError):
-                os.close(fd)
-    return True
+            os.close(fd)
+        if self._spare is None:
+            self.prepare_one()
+        return True
 
-
-def _start(control: socket.socket, confined: bool, descriptors: list[int], prepared: inside.Prepared) -> None:
-    order, stdin, stdout, stderr, channel = descriptors
-    report_socket = socket.socket(fileno=os.dup(channel))
-    report = inside.Report(report_socket)
-    mapped, go = os.pipe()
-    try:
-        pid = kernel.clone(kernel.CLONE_ALL if confined else 0)
-    except OSError as problem:
-        report.send(error="new namespaces", errno=problem.errno, text=problem.strerror or "", path="")
-        os.close(mapped)
-        os.close(go)
-        report_socket.close()
-        return
-    if pid == 0:
-        _become_first(control, go, mapped)
-        streams = (stdin, stdout, stderr)
-        os.close(channel)
-        if confined:
-            inside.run_confined(order, streams, report, prepared)
-        inside.run_plain(order, streams, report)
-    os.close(mapped)
-    _release(pid, go, confined, report)
-    os.close(go)
-    report_socket.close()
-
-
-def _become_first(control: socket.socket, go: int, mapped: int) -> None:
-    """In the child: die with the zygote, wait until it has mapped our user id."""
-    try:
-        kernel.die_with_parent(signal.SIGKILL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        control.close()
-        os.close(go)
-        ready = os.read(mapped, 1)
-        os.close(mapped)
-    except OSError:
-        os._exit(1)
-    if not ready:
-        os._exit(1)
-
-
-def _release(pid: int, go: int, confined: bool, report: inside.Report) -> None:
-    """In the zygote: map ids, hand over the child's pidfd, let the child go on."""
-    pidfd = -1
-    try:
-        pidfd = os.pidfd_open(pid)
-        if confined:
-            map_ids(pid)
-        report.send((pidfd,), pid=pid)
-        os.write(go, b"g")
-    except OSError as problem:
-        report.send(error="user id mapping", errno=problem.errno, text=problem.strerror or "", path="")
-        os.kill(pid, signal.SIGKILL)
-    finally:
-        if pidfd >= 0:
+    def _start_confined(self, descriptors: list[int]) -> None:
+        report = _report_on(descriptors)
+        try:
+            spare = self._spare or self._fork_spare()
+            self._spare = None
+            pidfd = os.pidfd_open(spare.pid)
+            report.send((pidfd,), pid=spare.pid)
             os.close(pidfd)
+            socket.send_fds(spare.channel, [b"r"], descriptors)
+            spare.channel.close()
+        except OSError as problem:
+            report.send(
+                error="new namespaces", errno=problem.errno or 0, text=problem.strerror or "", path=""
+            )
+        report.close()
+
+    def _fork_spare(self) -> Spare:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            pid = kernel.clone(_NAMESPACES)
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        if pid == 0:
+            ours.close()
+            self._become_spare(theirs)
+        theirs.close()
+        try:
+            map_ids(pid)
+            ours.send(b"g")
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            ours.close()
+            raise
+        return Spare(pid, ours)
+
+    def _become_spare(self, channel: socket.socket) -> NoReturn:
+        _leave_zygote(self._control, signal.SIGKILL)
+        try:
+            order, stdin, stdout, stderr, report = inside.wait_for_order(channel)
+        except OSError:
+            os._exit(1)  # the launcher sees this process die; the next request makes another one
+        inside.run_confined(order, (stdin, stdout, stderr), inside.Report(report), self._prepared)
+
+    def _start_plain(self, descriptors: list[int]) -> None:
+        report = _report_on(descriptors)
+        try:
+            pid = os.fork()
+        except OSError as problem:
+            report.send(error="a new process", errno=problem.errno or 0, text=problem.strerror or "", path="")
+            report.close()
+            return
+        if pid == 0:
+            _leave_zygote(self._control, signal.SIGQUIT)
+            order, stdin, stdout, stderr, _report = descriptors
+            inside.run_plain(order, (stdin, stdout, stderr), report)
+        pidfd = os.pidfd_open(pid)
+        report.send((pidfd,), pid=pid)
+        os.close(pidfd)
+        report.close()
+
+
+def _report_on(descriptors: list[int]) -> inside.Report:
+    return inside.Report(os.dup(descriptors[-1]))
+
+
+def _leave_zygote(control: socket.socket, signal_number: signal.Signals) -> None:
+    """In a child: let go of what only the zygote may hold, and die with it."""
+    kernel.die_with_parent(signal_number)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    control.close()
 
 
 def map_ids(pid: int) -> None:
