@@ -101,18 +101,8 @@ def decide(
         UsageError: a no without a reason, or an unknown answer or scope.
         StaleError: decided, expired or replaced already, or about something else than what was shown.
     """
-    if not by.startswith("user:") or by == "user:":
-        raise DeniedByPolicy(
-            f"{record.id} can only be decided by a person, not by {by or 'nobody'}", code="gate.actor"
-        )
-    if answer not in ("approved", "denied"):
-        raise UsageError(f"an approval is approved or denied, not {answer!r}", code="gate.answer")
-    if answer == "denied" and not reason.strip():
-        raise UsageError(
-            f"a no to {record.id} needs a reason: the agent is told it",
-            code="gate.reason",
-            hint=f"nightcrew deny {record.id} -m 'why'",
-        )
+    scope = scope or record.scope
+    _check_answer(record, answer, by, reason, scope)
     _check_open(record, digest, now)
     return replace(
         record,
@@ -128,9 +118,8 @@ def decide(
 
 def _check_answer(record: ApprovalRecord, answer: str, by: str, reason: str, scope: str) -> None:
     if not by.strip() or by.startswith("agent:"):
-        raise DeniedByPolicy(
-            f"{record.id} can only be decided by a person, not by {by or 'nobody'}", code="gate.actor"
-        )
+        who = by.strip() or "nobody"
+        raise DeniedByPolicy(f"{record.id} can only be decided by a person, not by {who}", code="gate.actor")
     if answer not in ("approved", "denied"):
         raise UsageError(f"an approval is approved or denied, not {answer!r}", code="gate.answer")
     if scope not in _USES:
