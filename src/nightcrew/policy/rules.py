@@ -1,0 +1,178 @@
+"""A policy as values: rules, globs, limits and what holds where no rule matches. Format: docs/formats/policy.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+
+from nightcrew.model import canonical
+from nightcrew.model.actions import Verdict
+from nightcrew.model.errors import Place
+
+if TYPE_CHECKING:
+    from nightcrew.policy.matching import Matcher
+
+T = TypeVar("T")
+
+RISKS: Final = ("low", "medium", "high", "critical")
+FILE_KINDS: Final = ("write", "delete", "chmod", "symlink")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandPattern:
+    """One ``when`` of a command rule; every field that is given must match (see docs/formats/policy.md).
+
+    Attributes:
+        program: globs on the program's name, one must match.
+        not_program: globs on the program's name, none may match.
+        subcommand: alternatives, each one or more words.
+        flags: options, one must be there.
+        args: globs, each must match some argument.
+        command: regular expression on the effective command.
+        text: regular expression on everything the command is given: words, here-documents, what is piped in.
+        opaque: the command has a part that cannot be known before it runs.
+        stdin: ``pipe``: it reads from a pipe.
+    """
+
+    program: tuple[str, ...] = ()
+    not_program: tuple[str, ...] = ()
+    subcommand: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    command: str = ""
+    text: str = ""
+    opaque: bool | None = None
+    stdin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePattern:
+    """One ``when`` of a file rule: globs on the path (``//`` begins an absolute one) and what is done to it."""
+
+    paths: tuple[str, ...] = ()
+    do: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A command line or ``do path`` that a rule says it matches, or does not; checked when the policy is read."""
+
+    text: str
+    matches: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        id: stable dotted name.
+        subject: what it looks at.
+        when: alternatives; one that matches is enough. None: taken from the rule of the same id in the layer above.
+        decision: what follows.
+        reason: in words; also told to the agent.
+        place: where its id stands.
+        risk: low, medium, high or critical.
+        hint: what would help to go on; told to the agent with the reason.
+        floor: no inner layer can make this rule weaker than this.
+        examples: checked at load.
+    """
+
+    id: str
+    subject: Literal["command", "file"]
+    when: tuple[CommandPattern, ...] | tuple[FilePattern, ...] | None
+    decision: Verdict
+    reason: str
+    place: Place
+    risk: str = "medium"
+    hint: str = ""
+    floor: Verdict | None = None
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """``file:line`` of the rule."""
+        return locate(self.place)
+
+
+def locate(place: Place) -> str:
+    """Return ``file:line`` of a place, as decisions and findings name it."""
+    return str(Place(place.file, place.line))
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[T]):
+    """A value of a policy and where it stands. ``fixed`` values come from a ceiling: inner layers may only tighten."""
+
+    value: T
+    place: Place
+    fixed: bool = False
+
+    @property
+    def source(self) -> str:
+        """``file:line`` of the value."""
+        return locate(self.place)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One layer of policy as read, or several put together by ``layer``.
+
+    Attributes:
+        sources: names of the texts it comes from.
+        rules: command and file rules.
+        fixed_paths: globs that no task may touch and that no layer can open again (matched without regard to case).
+        protected_paths: globs that no task may touch; a later ``!glob`` opens a path again.
+        handoff_paths: globs of paths that something on the host will execute.
+        settings: the single values by dotted name: limits (``limits.soft.files``), ``defaults.commands``,
+            ``safety.outside_scope``, ``safety.handoff``.
+        ceiling: inner layers may only tighten it.
+    """
+
+    sources: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    fixed_paths: tuple[Placed[str], ...] = ()
+    protected_paths: tuple[Placed[str], ...] = ()
+    handoff_paths: tuple[Placed[str], ...] = ()
+    settings: Mapping[str, Placed[Any]] = field(default_factory=dict)
+    ceiling: bool = False
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that decides; comments, order of keys and line numbers do not change it."""
+        plain = [{**canonical.to_plain(rule), "place": None, "examples": None} for rule in self.rules]
+        globs = [[g.value for g in gs] for gs in (self.fixed_paths, self.protected_paths, self.handoff_paths)]
+        return canonical.digest([plain, globs, {k: v.value for k, v in self.settings.items()}])
+
+    @cached_property
+    def matcher(self) -> Matcher:
+        """The rules compiled for matching, once per policy."""
+        from nightcrew.policy.matching import Matcher
+
+        return Matcher(self)
+
+    def number(self, name: str) -> Placed[int] | None:
+        """Return a limit such as ``limits.soft.files``; None when it is not set or ``unlimited``."""
+        placed = self.settings.get(name)
+        return placed if placed is not None and placed.value is not None else None
+
+    def verdict(self, name: str) -> Placed[Verdict] | None:
+        """Return a decision such as ``defaults.commands``; None when no layer sets it."""
+        return self.settings.get(name)
+
+    @property
+    def protected(self) -> tuple[str, ...]:
+        """Every protected glob, for a person to read."""
+        return tuple(g.value for g in (*self.fixed_paths, *self.protected_paths))
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """The limits in force by name (``soft.files``), sizes in bytes, for a person to read."""
+        return {
+            name.removeprefix("limits."): placed.value
+            for name, placed in self.settings.items()
+            if name.startswith("limits.") and placed.value is not None
+        }
