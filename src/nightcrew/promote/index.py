@@ -1,0 +1,246 @@
+"""The user's index: read it, hold its lock, replace the entries of promoted paths and no others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nightcrew.host.files import sync_directory, write_atomic
+from nightcrew.host.git import Git
+from nightcrew.model.errors import DriftError
+from nightcrew.promote.site import Site, index_locked
+from nightcrew.promote.transaction import IndexChange, Transaction
+
+_NO_ID = {40: "0" * 40, 64: "0" * 64}
+_REFRESH_AT_MOST = 2000
+"""Git compares every entry of the index with every path given; beyond this its own next `git status` is cheaper."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the index says.
+
+    Attributes:
+        entries: ``<mode> <id>`` of the paths asked about.
+        flags: of those, when they are not ordinary.
+        paths: every path in the index, sorted, as bytes.
+    """
+
+    entries: dict[str, str]
+    flags: dict[str, str]
+    paths: Sequence[bytes]
+
+    def below(self, directory: str) -> list[str]:
+        """Return the paths of the index below a directory."""
+        prefix = os.fsencode(directory) + b"/"
+        found = []
+        for position in range(bisect_left(self.paths, prefix), len(self.paths)):
+            if not self.paths[position].startswith(prefix):
+                break
+            found.append(os.fsdecode(self.paths[position]))
+        return found
+
+    def holds(self, path: str) -> bool:
+        """Tell whether the index has an entry for exactly this path."""
+        name = os.fsencode(path)
+        position = bisect_left(self.paths, name)
+        return position < len(self.paths) and self.paths[position] == name
+
+
+def read_index(git: Git, paths: Collection[str]) -> Listing:
+    """List the index.
+
+    Raises:
+        DriftError: it has unmerged entries.
+    """
+    wanted = {os.fsencode(path) for path in paths}
+    entries: dict[str, str] = {}
+    flags: dict[str, str] = {}
+    names: list[bytes] = []
+    unmerged: list[str] = []
+    for record in git.run("ls-files", "-s", "-v", "-z").stdout.split(b"\0"):
+        head, tab, name = record.partition(b"\t")
+        if not tab:
+            continue
+        names.append(name)
+        if not head.endswith(b" 0"):
+            unmerged.append(os.fsdecode(name))
+        elif name in wanted:
+            tag, mode, object_id, _ = head.decode("ascii").split(" ")
+            entries[os.fsdecode(name)] = f"{mode} {object_id}"
+            if tag != "H":
+                flags[os.fsdecode(name)] = tag
+    if unmerged:
+        raise DriftError(
+            "the index has unmerged paths; nothing was changed",
+            code="drift.unmerged",
+            where=sorted(set(unmerged))[:20],
+            hint="resolve them first: git status",
+        )
+    names.sort()
+    return Listing(entries, flags, names)
+
+
+class IndexLock:
+    """Git's own ``index.lock``, held with a text of ours so that a later process recognises what we left.
+
+    The text stands complete in the transaction directory first and is linked into place: the lock is there whole or
+    not at all.
+    """
+
+    def __init__(self, git_dir: str, transaction: Transaction) -> None:
+        self._lock = Path(git_dir) / "index.lock"
+        self._text = transaction.path / "lock"
+        self._name = transaction.name
+
+    def take(self) -> None:
+        """Take the lock; it may be ours already.
+
+        Raises:
+            DriftError: somebody else has it.
+        """
+        if self.is_ours():
+            return
+        if not self._text.exists():
+            write_atomic(self._text, f"nightcrew {self._name}: run any nightcrew command here\n".encode())
+        try:
+            os.link(self._text, self._lock)
+        except FileExistsError as error:
+            raise index_locked(self._lock.parent) from error
+        except OSError:
+            self._create()
+
+    def is_ours(self) -> bool:
+        """Tell whether this transaction holds the lock."""
+        try:
+            return self._lock.read_bytes() == self._text.read_bytes()
+        except OSError:
+            # One of them does not exist, or the lock is unreadable and so not ours.
+            return False
+
+    def release(self) -> None:
+        """Let go of the lock if it is ours."""
+        if self.is_ours():
+            self._lock.unlink()
+
+    def _create(self) -> None:
+        # A file system without hard links: create, then write; dying in between leaves an empty lock, as git would.
+        try:
+            fd = os.open(self._lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError as error:
+            raise index_locked(self._lock.parent) from error
+        try:
+            os.write(fd, self._text.read_bytes())
+        finally:
+            os.close(fd)
+
+
+class IndexSwap:
+    """Replaces the user's index by one that differs in the promoted entries only. The lock must be ours."""
+
+    def __init__(self, site: Site, transaction: Transaction) -> None:
+        self._site = site
+        self._index = Path(site.repository.git_dir) / "index"
+        self._new = transaction.path / "index.new"
+        self._old = transaction.path / "index.old"
+        self._sum = transaction.path / "index.sum"
+        self._back = transaction.path / "index.back"
+
+    def prepare(self, changes: Sequence[IndexChange]) -> None:
+        """Make the next index aside.
+
+        Raises:
+            GitError: git cannot write it (disk full).
+        """
+        if self._index.exists():
+            self._new.write_bytes(self._index.read_bytes())
+        write_entries(self._site.with_index(self._new), changes)
+
+    def publish(self, written: Collection[str]) -> None:
+        """Record the times of the files now in place, keep the old index, and put the new one there in one rename."""
+        if 0 < len(written) <= _REFRESH_AT_MOST:
+            self._refresh(written)
+        write_atomic(self._sum, _digest(self._new).encode("ascii"))
+        if self._index.exists():
+            _keep(self._index, self._old)
+        with self._new.open("rb") as file:
+            os.fsync(file.fileno())
+        self._new.rename(self._index)
+        sync_directory(self._index.parent)
+
+    def take_back(self, changes: Sequence[IndexChange]) -> None:
+        """Return to the old index; if somebody has changed the new one since, return to the old entries in it."""
+        if self._new.exists() or not self._sum.exists():
+            return
+        if self._old.exists() and self._sum.read_text("ascii") == _digest(self._index):
+            self._old.rename(self._index)
+        else:
+            self._restore_entries(changes)
+        sync_directory(self._index.parent)
+        self._sum.unlink()
+
+    def _restore_entries(self, changes: Sequence[IndexChange]) -> None:
+        now = read_index(self._site.git, [change.path for change in changes]).entries
+        still_ours = [
+            IndexChange(change.path, change.after, change.before, change.flags)
+            for change in changes
+            if now.get(change.path, "") == change.after
+        ]
+        self._back.write_bytes(self._index.read_bytes())
+        write_entries(self._site.with_index(self._back), still_ours)
+        self._back.rename(self._index)
+
+    def _refresh(self, written: Collection[str]) -> None:
+        # Only times and inode numbers are recorded. It fails for a path whose content goes through a filter of the user's
+        # that does not answer; then git looks for itself at the next `git status`.
+        self._site.with_index(self._new).run(
+            "--literal-pathspecs",
+            "add",
+            "--refresh",
+            "--pathspec-from-file=-",
+            "--pathspec-file-nul",
+            input=b"\0".join(os.fsencode(path) for path in sorted(written)),
+            check=False,
+        )
+
+
+def write_entries(git: Git, changes: Iterable[IndexChange]) -> None:
+    """Set the ``after`` entries in the index that ``git`` works on: removals first, so that a file can become a folder."""
+    ordered = sorted(changes, key=lambda change: bool(change.after))
+    lines = [_index_line(change) for change in ordered]
+    git.run("update-index", "-z", "--index-info", input=b"".join(lines))
+    for flag, option in (("S", "--skip-worktree"), ("h", "--assume-unchanged")):
+        marked = [c.path for c in ordered if c.after and flag in _flags(c.flags)]
+        if marked:
+            names = b"".join(os.fsencode(path) + b"\0" for path in marked)
+            git.run("update-index", option, "-z", "--stdin", input=names)
+
+
+def _index_line(change: IndexChange) -> bytes:
+    entry = change.after
+    if not entry:
+        entry = f"0 {_NO_ID[len(change.before.partition(' ')[2]) or 40]}"
+    return entry.encode("ascii") + b"\t" + os.fsencode(change.path) + b"\0"
+
+
+def _flags(tag: str) -> str:
+    """Return the flags of a tag of ``ls-files -v``: a small letter means assume-unchanged, S (or s) skip-worktree."""
+    return ("S" if tag in ("S", "s") else "") + ("h" if tag.islower() else "")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+def _keep(path: Path, name: Path) -> None:
+    """Give a file a second name, so that its inode outlives its replacement."""
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except OSError:
+        # A file system without hard links: the bytes must do.
+        name.write_bytes(path.read_bytes())

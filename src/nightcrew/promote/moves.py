@@ -1,0 +1,116 @@
+"""Moves: the steps of which a promotion of files is made. Each is one rename, and each can be taken back.
+
+A move exchanges what stands at a path of the working tree with what waits in a slot. It never destroys anything: what was
+at the path is in the slot afterwards, as the same inode. Theory and recovery rules: docs/formats/promotion.md.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from nightcrew.host.renames import exchange, move_unless_taken
+from nightcrew.promote.standing import EMPTY_DIRECTORY, Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """``path`` has fingerprint ``old`` and shall have ``new``; ``slot`` has it the other way round."""
+
+    path: str
+    slot: str
+    old: str
+    new: str
+
+    @property
+    def inverse(self) -> Move:
+        """The move that takes this one back."""
+        return Move(self.path, self.slot, self.new, self.old)
+
+
+class PathMoved(Exception):
+    """A path is not as it was when it was checked, a moment ago."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+_LOST_RACE = (errno.ENOENT, errno.EEXIST, errno.ELOOP, errno.ENOTDIR, errno.ENOTEMPTY)
+
+
+class Mover:
+    """Carries out moves between a working tree and its slots."""
+
+    def __init__(self, tree: Standing, slots: Standing) -> None:
+        self._tree = tree
+        self._slots = slots
+
+    def forward(self, move: Move) -> None:
+        """Carry out a move; check before and after.
+
+        Raises:
+            PathMoved: the path changed under us. The rename may have happened: take back with ``back``.
+            HostLacks: the file system has no such rename.
+            OSError: EACCES, EROFS, EXDEV, EBUSY ...
+        """
+        if self._tree.fingerprint(move.path) != move.old:
+            raise PathMoved(move.path)
+        try:
+            self._rename(move)
+        except OSError as error:
+            if error.errno in _LOST_RACE:
+                raise PathMoved(move.path) from error
+            raise
+        # Between the check and the rename a program may have written; then the slot has something else.
+        if self._slots.fingerprint(move.slot) != move.old:
+            raise PathMoved(move.path)
+
+    def happened(self, move: Move) -> bool:
+        """Tell whether a move was carried out, from what is in its slot."""
+        waiting = self._slots.fingerprint(move.slot)
+        return waiting != move.new if move.new else waiting != ""
+
+    def back(self, move: Move) -> str:
+        """Take a move back if it happened; return in words why that is not possible, empty when all is well.
+
+        What is in the slot returns, whatever it is: if a program wrote to the file at the last moment, the slot has
+        that edit. A path that is not as the move left it was edited by a person since, and is left alone.
+        """
+        if not self.happened(move):
+            return ""
+        standing = self._tree.fingerprint(move.path)
+        if standing != move.new:
+            return self._explain(move, standing)
+        try:
+            self._rename(move.inverse)
+        except OSError as error:
+            if error.errno in _LOST_RACE:
+                return self._explain(move, self._tree.fingerprint(move.path))
+            raise
+        if move.new and self._slots.fingerprint(move.slot) != move.new and move.new != EMPTY_DIRECTORY:
+            # Edited while it was being taken back: the edit goes back to where the person made it.
+            self._rename(move)
+            return self._explain(move, "edited")
+        return ""
+
+    def _explain(self, move: Move, standing: str) -> str:
+        if EMPTY_DIRECTORY in (move.old, move.new) and standing.startswith("dir"):
+            # A directory we made has a person's files now, or one we removed was made again: nothing is lost.
+            return ""
+        if move.old == "":
+            return "was edited after the interruption: left as it is"
+        return f"was edited after the interruption: left as it is; what was there before is in {self.place(move)}"
+
+    def place(self, move: Move) -> str:
+        """Return the absolute path of the slot of a move."""
+        return f"{self._slots.root}/{move.slot}"
+
+    def _rename(self, move: Move) -> None:
+        with self._tree.parent(move.path) as (there, name), self._slots.parent(move.slot) as (here, slot):
+            if move.old and move.new:
+                exchange(here, slot, there, name)
+            elif move.new:
+                move_unless_taken(here, slot, there, name)
+            else:
+                move_unless_taken(there, name, here, slot)

@@ -1,0 +1,91 @@
+"""What a person should know about a promotion before saying yes, in words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from nightcrew.model.text import shown
+from nightcrew.promote.objects import Signature
+from nightcrew.promote.prepared import Prepared
+from nightcrew.promote.site import Configured, Site, short
+from nightcrew.promote.staging import touches_attributes
+from nightcrew.promote.survey import Survey
+
+_HOOKS: Final = (
+    "pre-commit",
+    "prepare-commit-msg",
+    "commit-msg",
+    "post-commit",
+    "post-rewrite",
+    "post-checkout",
+    "post-merge",
+    "reference-transaction",
+    "post-index-change",
+)
+"""Hooks that git would have run for a commit, merge or checkout made by hand (githooks(5))."""
+
+_NAMED_AT_MOST: Final = 3
+
+
+def write_notes(
+    site: Site, prepared: Prepared, found: Survey, signature: Signature | None
+) -> tuple[str, ...]:
+    """Return the notes of a prepared promotion."""
+    configured = site.configured()
+    notes = [*_about_branch(site, prepared), *_about_files(prepared, found)]
+    hooks = _find_hooks(site, configured)
+    if hooks:
+        notes.append(f"hooks are not run: {', '.join(hooks)}")
+    if prepared.kind == "commit" and configured.sign:
+        notes.append("the commit is not signed (commit.gpgSign is set; nightcrew starts no signing program)")
+    if signature and signature.made_up:
+        notes.append(
+            "git has no user.name and user.email here: the commit is by nightcrew <nightcrew@localhost>"
+        )
+    return tuple(notes)
+
+
+def _about_branch(site: Site, prepared: Prepared) -> list[str]:
+    branch = short(prepared.branch)
+    if prepared.kind == "restore":
+        return [f"exact: {branch} returns to {prepared.new_commit[:12]}"]
+    if not prepared.merged:
+        return []
+    if not site.is_ancestor(prepared.base_commit, prepared.old_commit):
+        return [
+            f"{branch} does not have {prepared.base_commit[:12]}, the commit the work started from: merged onto it"
+        ]
+    return [
+        f"{branch} has moved on to {prepared.old_commit[:12]}: merged with what came after, not tested together"
+    ]
+
+
+def _about_files(prepared: Prepared, found: Survey) -> list[str]:
+    notes = []
+    if found.skipped:
+        notes.append(f"committed, but not written (outside your sparse checkout): {_name(found.skipped)}")
+    if found.kept and prepared.kind == "commit":
+        notes.append(f"on disk as promoted already, not touched: {_name(found.kept)}")
+    if touches_attributes(prepared.paths):
+        notes.append(
+            "a .gitattributes changes: files are written as they are in git, without line-end conversion or filters (LFS)"
+        )
+    return notes
+
+
+def _name(paths: tuple[str, ...]) -> str:
+    names = ", ".join(shown(path) for path in paths[:_NAMED_AT_MOST])
+    more = len(paths) - _NAMED_AT_MOST
+    return f"{names} and {more} more" if more > 0 else names
+
+
+def _find_hooks(site: Site, configured: Configured) -> list[str]:
+    folder = Path(site.repository.common_dir) / "hooks"
+    if configured.hooks_path:
+        # Relative to the working tree, as git reads it; `~` is the user's home.
+        home = site.env.get("HOME", "")
+        path = configured.hooks_path
+        folder = Path(site.repository.root) / (home + path[1:] if path.startswith("~/") else path)
+    return [name for name in _HOOKS if os.access(folder / name, os.X_OK) and (folder / name).is_file()]

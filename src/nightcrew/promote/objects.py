@@ -1,0 +1,175 @@
+"""Trees, commits and packs: what is made in our store and handed over to the user's object database."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nightcrew.host.git import Git
+from nightcrew.model.errors import DriftError, StaleError
+from nightcrew.promote.site import Site
+
+_FALLBACK = ("nightcrew", "nightcrew@localhost")
+_NOBODY = {
+    "GIT_AUTHOR_NAME": _FALLBACK[0],
+    "GIT_AUTHOR_EMAIL": _FALLBACK[1],
+    "GIT_AUTHOR_DATE": "@0 +0000",
+    "GIT_COMMITTER_NAME": _FALLBACK[0],
+    "GIT_COMMITTER_EMAIL": _FALLBACK[1],
+    "GIT_COMMITTER_DATE": "@0 +0000",
+}
+"""For commits that only exist to be merged: the same input gives the same object."""
+
+_IDENTITY = re.compile(r"^(?P<name>[^<>]*?) ?<(?P<mail>[^<>]*)>(?: \d+ (?P<zone>[+-]\d{4}))?$")
+_TRAILER = re.compile(r"^[A-Za-z0-9-]+: ")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A path that two trees have differently; entries are ``<mode> <id>``, empty for none."""
+
+    path: str
+    old: str
+    new: str
+
+
+def compare_trees(git: Git, old: str, new: str, *, with_trees: bool = False) -> tuple[Difference, ...]:
+    """Return what differs between two trees, file by file; ``with_trees`` adds the directories themselves."""
+    options = ["-r", "-z", "--raw", "--no-renames", "--no-abbrev", *(["-t"] if with_trees else [])]
+    fields = git.run("diff-tree", *options, old, new).stdout.split(b"\0")
+    found = []
+    for head, path in zip(fields[0::2], fields[1::2], strict=False):
+        old_mode, new_mode, old_id, new_id, _ = head.decode("ascii").lstrip(":").split(" ")
+        found.append(Difference(os.fsdecode(path), _entry(old_mode, old_id), _entry(new_mode, new_id)))
+    return tuple(found)
+
+
+def _entry(mode: str, object_id: str) -> str:
+    return "" if mode == "000000" else f"{mode} {object_id}"
+
+
+def tree_of(git: Git, commit: str) -> str:
+    """Return the tree of a commit (or of a tree, itself)."""
+    return git.text("rev-parse", "--verify", f"{commit}^{{tree}}")
+
+
+def merge(store: Git, base: str, ours: str, theirs: str, *, renames: bool = True) -> str:
+    """Merge two trees three ways and return the tree.
+
+    The commits are synthetic, so that exactly ``base`` is the base, however the history of the branch went.
+
+    Args:
+        base, ours, theirs: trees.
+        renames: follow renames made on either side.
+
+    Raises:
+        DriftError: conflicts; every file is named, nothing was changed.
+    """
+    root = _synthetic(store, base)
+    sides = [_synthetic(store, tree, root) for tree in (ours, theirs)]
+    done = store.run(
+        *("-c", f"merge.renames={'true' if renames else 'false'}", "-c", "merge.directoryRenames=false"),
+        *("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", *sides),
+        check=False,
+    )
+    fields = [os.fsdecode(field) for field in done.stdout.split(b"\0") if field]
+    if done.code == 0 and fields:
+        return fields[0]
+    if done.code == 1 and len(fields) > 1:
+        raise DriftError(
+            f"{len(fields) - 1} of the paths were changed on your branch in another way; nothing was changed",
+            code="drift.conflict",
+            where=[f"{path}: changed on both sides" for path in sorted(set(fields[1:]))],
+            hint="run the tasks again on the new state, or take over by hand what the diff shows",
+        )
+    store.run("cat-file", "-e", base)  # says which object is missing, if that is what it is
+    raise StaleError(f"git merge-tree failed: {os.fsdecode(done.stderr).strip()}", code="promote.merge")
+
+
+def _synthetic(store: Git, tree: str, *parents: str) -> str:
+    options = [word for parent in parents for word in ("-p", parent)]
+    done = store.run("commit-tree", tree, *options, input=b"synthetic\n", extra=_NOBODY)
+    return done.stdout.decode("ascii").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Who a commit is by, as the environment git wants, and whether the user's configuration names nobody."""
+
+    env: Mapping[str, str]
+    made_up: bool
+
+
+def sign(site: Site, author: str) -> Signature:
+    """Return author and committer of a new commit.
+
+    Args:
+        author: ``Name <mail>``; empty for the user's own configuration.
+    """
+    moment = int(site.clock.now().timestamp())
+    own = {who: _read_identity(site.git, who) for who in ("AUTHOR", "COMMITTER")}
+    given = _IDENTITY.match(author)
+    env: dict[str, str] = {}
+    for who, (own_name, own_mail, zone) in own.items():
+        named = given if who == "AUTHOR" else None
+        name, mail = (named["name"], named["mail"]) if named else (own_name, own_mail)
+        env[f"GIT_{who}_NAME"] = name
+        env[f"GIT_{who}_EMAIL"] = mail
+        env[f"GIT_{who}_DATE"] = f"@{moment} {zone}"
+    return Signature(env, made_up=own["COMMITTER"][:2] == _FALLBACK)
+
+
+def _read_identity(git: Git, who: str) -> tuple[str, str, str]:
+    done = git.run("-c", "user.useConfigOnly=true", "var", f"GIT_{who}_IDENT", check=False)
+    found = _IDENTITY.match(os.fsdecode(done.stdout).strip()) if done.code == 0 else None
+    if found is None or not found["name"]:
+        return (*_FALLBACK, "+0000")
+    return found["name"], found["mail"], found["zone"] or "+0000"
+
+
+def make_commit(site: Site, tree: str, parent: str, message: str, signature: Signature) -> str:
+    """Write a commit into our store, where nobody sees it, and return its id."""
+    text = message.replace("\0", "").strip("\n") + "\n"
+    done = site.store.run(
+        "commit-tree",
+        tree,
+        "-p",
+        parent,
+        input=text.encode("utf-8", "replace"),
+        extra=signature.env,
+    )
+    return done.stdout.decode("ascii").strip()
+
+
+def add_trailer(message: str, key: str, value: str) -> str:
+    """Return a commit message with one more trailer; it joins the trailers that are there."""
+    body = message.strip("\n")
+    last = body.rpartition("\n\n")[2] if "\n\n" in body else ""
+    trailers = bool(last) and all(_TRAILER.match(line) for line in last.splitlines())
+    return f"{body}{chr(10) if trailers else chr(10) * 2}{key}: {value}\n"
+
+
+def hand_over(site: Site, old_commit: str, new_commit: str) -> None:
+    """Copy a commit and what its tree has that the old one had not into the user's object database, as one pack.
+
+    Nothing refers to it yet; if we die, the user's next garbage collection removes it. Git checks each object
+    on the way in (``.git`` inside trees and the like).
+
+    Raises:
+        GitError: disk full, no permission, or an object that must not be.
+    """
+    changed = compare_trees(site.store, old_commit, new_commit, with_trees=True)
+    ids = {each.new.partition(" ")[2] for each in changed if each.new}
+    ids |= {new_commit, tree_of(site.store, new_commit)}
+    lines = "".join(f"{object_id}\n" for object_id in sorted(ids)).encode("ascii")
+    pack = site.store.run("pack-objects", "--stdout", "-q", "--window=0", input=lines).stdout
+    site.git.run("index-pack", "--stdin", "--fsck-objects", input=pack)
+
+
+def has_commits(git: Git, *commits: str) -> bool:
+    """Tell whether commits with their trees are in an object database."""
+    asked = "".join(f"{commit}^{{tree}}\n" for commit in commits).encode("ascii")
+    answers: Sequence[bytes] = git.run("cat-file", "--batch-check", input=asked).stdout.splitlines()
+    return len(answers) == len(commits) and not any(answer.endswith(b" missing") for answer in answers)

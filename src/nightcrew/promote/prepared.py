@@ -1,0 +1,67 @@
+"""What a promotion would do: the value between prepare and publish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nightcrew.model.actions import PathChange
+from nightcrew.promote.objects import Difference
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A promotion or undo, ready to be published. Nothing of it is in the user's repository yet.
+
+    Attributes:
+        id: ``M-31``.
+        kind: ``commit`` (a new commit on top of ``old_commit``) or ``restore`` (the branch returns to ``new_commit``).
+        branch: full ref name.
+        base_commit: what the work started from; for an undo, the promotion's own commit.
+        old_commit, new_commit, tree: where the branch is, where it will be, the tree it will have.
+        paths: all paths that differ between the two, sorted; ``changes`` says how.
+        merged: the branch had moved on: ``tree`` is a three-way merge and was not itself verified.
+        notes: what a person should know, in words: hooks not run, paths not written, who the author is.
+        transaction: name of the transaction directory; belongs into the PromotionRecord.
+        undo_of: id of the promotion that this takes back.
+        undone: its transaction, where that is still known.
+    """
+
+    id: str
+    kind: str
+    branch: str
+    base_commit: str
+    old_commit: str
+    new_commit: str
+    tree: str
+    paths: tuple[str, ...]
+    changes: tuple[PathChange, ...]
+    merged: bool
+    notes: tuple[str, ...]
+    transaction: str
+    undo_of: str = ""
+    undone: str = ""
+
+
+def describe_changes(differences: tuple[Difference, ...]) -> tuple[PathChange, ...]:
+    """Return differences as the values that the rest of the product speaks."""
+    return tuple(_describe(each) for each in sorted(differences, key=lambda each: each.path))
+
+
+def _describe(each: Difference) -> PathChange:
+    old_mode, _, old_id = each.old.partition(" ")
+    new_mode, _, new_id = each.new.partition(" ")
+    kind = "modified"
+    if not each.old:
+        kind = "added"
+    elif not each.new:
+        kind = "deleted"
+    elif old_mode[:2] != new_mode[:2]:
+        kind = "typechange"
+    return PathChange(
+        path=each.path,
+        kind=kind,
+        old_mode=int(old_mode or "0", 8),
+        new_mode=int(new_mode or "0", 8),
+        old_id=old_id,
+        new_id=new_id,
+    )

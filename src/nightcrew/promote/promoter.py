@@ -1,0 +1,262 @@
+"""The door of this package: prepare, publish, undo, recover."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from nightcrew.host.clock import Clock
+from nightcrew.host.git import Git
+from nightcrew.host.locks import FileLock
+from nightcrew.host.tokens import nonce
+from nightcrew.model.errors import EngineUnavailable, StaleError
+from nightcrew.model.records import PromotionRecord
+from nightcrew.model.trees import Repository
+from nightcrew.promote.guard import refuse_bad_paths
+from nightcrew.promote.notes import write_notes
+from nightcrew.promote.objects import (
+    Difference,
+    Signature,
+    add_trailer,
+    compare_trees,
+    make_commit,
+    merge,
+    sign,
+    tree_of,
+)
+from nightcrew.promote.prepared import Prepared, describe_changes
+from nightcrew.promote.publish import find_earlier, publish
+from nightcrew.promote.recovery import recover_all, was_published
+from nightcrew.promote.site import Site, refuse_second_checkout, refuse_unless_ready, short
+from nightcrew.promote.survey import Survey, survey
+from nightcrew.promote.transaction import PINS, Transaction
+from nightcrew.promote.undo import plan_undo
+
+_LOCK_WAIT_S: Final = 30.0
+"""Another promotion into the same working tree takes well under a second; longer than this it is stuck."""
+
+
+class Promoter:
+    """The only thing that writes to the user's working tree, index and refs.
+
+    Args:
+        repository: where to.
+        store_git_dir: our own object store, which can read the user's objects.
+        state_dir: our directory for this repository (the transactions themselves lie in its git directory).
+        env: environment for git.
+        clock: for commit dates and waiting.
+
+    Safe across processes: a lock in the git directory admits one at a time. Use one per thread.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        store_git_dir: str,
+        state_dir: Path,
+        env: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        self.repository = repository
+        self.state_dir = state_dir
+        self._site = Site(
+            repository=repository,
+            git=Git(repository.git_dir, env=env, work_tree=repository.root, trusted=True),
+            store=Git(store_git_dir, env=env, trusted=False),
+            env=env,
+            clock=clock,
+        )
+        self._lock = FileLock(self._site.home / "lock")
+
+    def prepare(
+        self,
+        id: str,  # noqa: A002  (what a PromotionRecord calls it)
+        *,
+        base_commit: str,
+        tree: str,
+        message: str,
+        author: str = "",
+        allow_paths: Collection[str] | None = None,
+    ) -> Prepared:
+        """Find out what promoting ``tree`` onto the branch that is checked out would do; change nothing.
+
+        When the branch has moved on from ``base_commit``, the result is a three-way merge (``merged``).
+
+        Args:
+            id: of the promotion.
+            base_commit: what the work started from.
+            tree: result of the accepted tasks on ``base_commit``, in our store, promotable paths only.
+            message: of the commit; a trailer with the id is added.
+            author: ``Name <mail>``, empty for the user's own.
+            allow_paths: the paths that were reviewed; any other one is refused.
+
+        Raises:
+            UsageError: detached HEAD, read-only repository.
+            DeniedByPolicy: a path that is never promoted.
+            StaleError: the branch has all of it already.
+            DriftError: work of the user's is in the way: uncommitted edits, untracked files, conflicting commits, an
+                operation in progress. Every path is named.
+        """
+        branch, head = self._begin()
+        store = self._site.store
+        if head == base_commit:
+            new_tree = tree
+        else:
+            new_tree = merge(store, tree_of(store, base_commit), tree_of(store, head), tree)
+        draft = _Draft(id, branch, base_commit, head, new_tree, message, author)
+        return self._complete(draft, allow_paths)
+
+    def undo(self, record: PromotionRecord, *, id: str, message: str, author: str = "") -> Prepared:  # noqa: A002
+        """Find out what taking back a published promotion would do; change nothing. ``publish`` it like any other.
+
+        While the branch is at the promotion's commit this is exact (``kind`` is ``restore``): the branch returns to where
+        it was, files return as the same inodes. After later commits it is the inverse as a new commit.
+
+        Args:
+            record: the promotion (or undo) to take back, as stored.
+            id: of the undo, which is a promotion itself.
+            message: of the inverse commit, where there is one.
+            author: as for ``prepare``.
+
+        Raises:
+            DriftError, UsageError: as ``prepare``; also paths edited since, and conflicts with later commits.
+        """
+        branch, head = self._begin()
+        tree = plan_undo(self._site, record, branch, head)
+        draft = _Draft(id, branch, record.new_commit, head, tree, message, author, record)
+        return self._complete(draft, record.paths)
+
+    def publish(self, prepared: Prepared) -> None:
+        """Make it real. Killed at any moment, ``recover`` finds exactly the old or exactly the new state.
+
+        Raises:
+            DriftError: something moved since ``prepare``; nothing was changed.
+            LimitReached: the disk is full; nothing was changed.
+            NightcrewError: the host cannot do it; nothing was changed.
+        """
+        with self._locked():
+            recover_all(self._site)
+            publish(self._site, prepared)
+
+    def recover(self) -> tuple[str, ...]:
+        """Finish or take back what was interrupted; return a sentence for each, beginning with the promotion's id.
+
+        Does nothing while another process is publishing: what is unfinished then is that process's own.
+
+        Raises:
+            DriftError: a git of the user's own holds a lock that is needed; try again later.
+        """
+        if not self._site.home.is_dir() or not self._lock.acquire():
+            return ()
+        try:
+            return tuple(recover_all(self._site))
+        finally:
+            self._lock.release()
+
+    def outcome(self, transaction: str) -> Literal["published", "aborted"]:
+        """Tell how a prepared promotion ended, for a journal that did not live to record it; call ``recover`` first."""
+        found = Transaction(self._site.home, transaction)
+        plan = found.plan()
+        if plan is None or found.marker == "aborted":
+            return "aborted"
+        return "published" if found.marker == "done" or was_published(self._site, plan) else "aborted"
+
+    def _begin(self) -> tuple[str, str]:
+        if self._site.home.is_dir():
+            with self._locked():
+                recover_all(self._site)
+        refuse_unless_ready(self._site)
+        branch, head = self._site.head()
+        refuse_second_checkout(self._site, branch)
+        return branch, head
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self._lock.acquire(wait_s=_LOCK_WAIT_S):
+            raise EngineUnavailable(
+                f"{self._lock.holder() or 'another process'} is promoting in {self.repository.root}",
+                code="promote.busy",
+                hint="try again when it is done",
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _complete(self, draft: _Draft, allow_paths: Collection[str] | None) -> Prepared:
+        site = self._site
+        differences = compare_trees(site.store, draft.head, draft.tree)
+        if not differences and not draft.exact:
+            raise StaleError(
+                f"{short(draft.branch)} has all of this already; nothing was changed", code="promote.empty"
+            )
+        refuse_bad_paths(((each.path, each.old, each.new) for each in differences), allow_paths)
+        new_commit, signature = self._commit(draft)
+        prepared = Prepared(
+            id=draft.id,
+            kind="restore" if draft.exact else "commit",
+            branch=draft.branch,
+            base_commit=draft.base_commit,
+            old_commit=draft.head,
+            new_commit=new_commit,
+            tree=draft.tree,
+            paths=tuple(sorted(each.path for each in differences)),
+            changes=describe_changes(differences),
+            merged=draft.head != draft.base_commit,
+            notes=(),
+            transaction=self._choose_name(draft.id),
+            undo_of=draft.undone.id if draft.undone else "",
+            undone=draft.undone.transaction if draft.undone else "",
+        )
+        found = look_around(site, prepared, differences)
+        return replace(prepared, notes=write_notes(site, prepared, found, signature))
+
+    def _commit(self, draft: _Draft) -> tuple[str, Signature | None]:
+        if draft.exact and draft.undone:
+            return draft.undone.old_commit, None
+        signature = sign(self._site, draft.author)
+        text = add_trailer(draft.message, "Nightcrew-Promotion", draft.id)
+        return make_commit(self._site, draft.tree, draft.head, text, signature), signature
+
+    def _choose_name(self, id: str) -> str:  # noqa: A002
+        """Return a name for the transaction that neither a directory nor a pin has; a lost state directory counts anew."""
+        name = id
+        while Transaction(self._site.home, name).path.exists() or self._site.commit_of(PINS + name):
+            name = f"{id}.{nonce()}"
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What is going to be prepared. ``head`` is where the branch is now, ``tree`` what it shall have."""
+
+    id: str
+    branch: str
+    base_commit: str
+    head: str
+    tree: str
+    message: str
+    author: str
+    undone: PromotionRecord | None = None
+
+    @property
+    def exact(self) -> bool:
+        """An undo while nothing came after the promotion."""
+        return self.undone is not None and self.head == self.base_commit
+
+
+def look_around(site: Site, prepared: Prepared, differences: tuple[Difference, ...]) -> Survey:
+    """Survey the working tree as publishing will, so that what forbids it is known now."""
+    with site.standing(prepared.old_commit) as tree:
+        return survey(
+            site,
+            tree,
+            differences,
+            configured=site.configured(),
+            new_commit=prepared.new_commit,
+            earlier=find_earlier(site, prepared),
+        )

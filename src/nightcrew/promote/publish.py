@@ -1,0 +1,293 @@
+"""Carries out a prepared promotion. The twelve steps and the reason for their order: docs/formats/promotion.md."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from nightcrew.host import clock, crash
+from nightcrew.host.files import write_atomic
+from nightcrew.host.git import GitError
+from nightcrew.model.errors import DriftError, LimitReached, NightcrewError, NotFound
+from nightcrew.promote.index import IndexLock, IndexSwap
+from nightcrew.promote.moves import Move, Mover, PathMoved
+from nightcrew.promote.objects import Difference, compare_trees, hand_over, has_commits
+from nightcrew.promote.prepared import Prepared
+from nightcrew.promote.pruning import prune
+from nightcrew.promote.recovery import beside, discard, settle
+from nightcrew.promote.site import Site, refuse_unless_ready, short
+from nightcrew.promote.staging import Staging, find_converted, open_content, touches_attributes
+from nightcrew.promote.standing import Standing
+from nightcrew.promote.survey import Earlier, Survey, survey
+from nightcrew.promote.transaction import PINS, Plan, Transaction, remove_beside
+
+
+def publish(site: Site, prepared: Prepared) -> None:
+    """Make a prepared promotion real, or leave everything exactly as it was. The lock of the home must be held.
+
+    Raises:
+        DriftError: branch, index or a promoted path is not as it was when it was prepared; nothing was changed.
+        LimitReached: the disk is full; nothing was changed.
+        NightcrewError: the file system cannot do it, or git failed; nothing was changed.
+    """
+    refuse_unless_ready(site)
+    publication = _Publication(site, prepared)
+    try:
+        publication.run()
+    except BaseException as error:
+        if publication.give_up(error):
+            return
+        raise _for_person(error) from error
+    prune(site)
+
+
+class _Publication:
+    """One attempt to publish; ``run`` reads top to bottom like the table of steps."""
+
+    def __init__(self, site: Site, prepared: Prepared) -> None:
+        self.site = site
+        self.prepared = prepared
+        self.transaction = Transaction(site.home, prepared.transaction)
+        self.lock = IndexLock(site.repository.git_dir, self.transaction)
+        self.slots = choose_slots(site)
+        self.configured = site.configured()
+
+    def run(self) -> None:
+        self._make_directory()
+        self._check_branch()
+        self._hand_over_objects()
+        differences = compare_trees(self.site.store, self.prepared.old_commit, self.prepared.new_commit)
+        algorithm_id = self.prepared.old_commit
+        with self.site.standing(algorithm_id) as tree, self._open_slots(tree) as slots:
+            found = self._survey(tree, differences)
+            moves = self._stage(tree, slots, found, differences)
+            crash.point("promote.staged")
+            self.lock.take()
+            if self._survey(tree, differences) != found:
+                raise _moved_meanwhile()
+            self._check_branch()
+            plan = self._write_plan(moves, found)
+            index = IndexSwap(self.site, self.transaction)
+            index.prepare(plan.index)
+            crash.point("promote.planned")
+            self.site.git.run("update-ref", plan.pin, plan.pin_commit)
+            self.transaction.commit()
+            crash.point("promote.committed")
+            self._move(Mover(tree, slots), plan)
+            index.publish(self._refreshed(found, differences))
+            crash.point("promote.index")
+            _sync(tree, slots, plan)
+        self._move_branch(plan)
+        crash.point("promote.ref")
+        self._finish(plan)
+        crash.point("promote.done")
+
+    def give_up(self, error: BaseException) -> bool:
+        """Return everything to what it was; tell whether it turned out to be published after all."""
+        if self.transaction.marker != "committed":
+            discard(self.site, self.transaction)
+            return False
+        settled = settle(self.site, self.transaction)
+        if settled.left and isinstance(error, NightcrewError):
+            error.where = (*error.where, *settled.left)
+        return settled.published and isinstance(error, Exception)
+
+    def _make_directory(self) -> None:
+        try:
+            self.transaction.create(self.slots)
+            if self.slots != self.site.home:
+                write_atomic(self.slots / ".gitignore", b"*\n")
+        except FileExistsError as error:
+            raise DriftError(
+                f"{self.prepared.id} was published or given up already", code="promote.repeated"
+            ) from error
+
+    def _check_branch(self) -> None:
+        found = self.site.head()
+        if found != (self.prepared.branch, self.prepared.old_commit):
+            raise DriftError(
+                f"{short(found[0])} is at {found[1][:12]}, not {short(self.prepared.branch)} at "
+                f"{self.prepared.old_commit[:12]} as when this was prepared; nothing was changed",
+                code="drift.branch",
+                hint="try again: it will be prepared on the new state",
+            )
+
+    def _hand_over_objects(self) -> None:
+        prepared = self.prepared
+        if prepared.kind == "commit":
+            hand_over(self.site, prepared.old_commit, prepared.new_commit)
+        elif not has_commits(self.site.git, prepared.new_commit, prepared.old_commit):
+            raise NotFound(
+                f"the commit {prepared.new_commit[:12]} is not in the repository any more; nothing was changed",
+                code="promote.collected",
+            )
+
+    def _open_slots(self, tree: Standing) -> Standing:
+        return tree.beside(str(self.slots))
+
+    def _survey(self, tree: Standing, differences: tuple[Difference, ...]) -> Survey:
+        return survey(
+            self.site,
+            tree,
+            differences,
+            configured=self.configured,
+            new_commit=self.prepared.new_commit,
+            earlier=find_earlier(self.site, self.prepared),
+        )
+
+    def _stage(
+        self, tree: Standing, slots: Standing, found: Survey, differences: tuple[Difference, ...]
+    ) -> tuple[Move, ...]:
+        coming = [want.path for want in found.wants if want.entry.startswith("100")]
+        raw = touches_attributes([each.path for each in differences])
+        converted = set() if raw else find_converted(self.site, coming, self.configured)
+        with open_content(self.site, converted) as read:
+            staging = Staging(
+                tree,
+                slots,
+                self.transaction.name,
+                read,
+                configured=self.configured,
+                reuse=_find_reusable(self.site, self.prepared, self.slots),
+            )
+            return staging.fill(found.wants)
+
+    def _write_plan(self, moves: tuple[Move, ...], found: Survey) -> Plan:
+        prepared = self.prepared
+        plan = Plan(
+            id=prepared.id,
+            transaction=self.transaction.name,
+            kind=prepared.kind,
+            branch=prepared.branch,
+            old_commit=prepared.old_commit,
+            new_commit=prepared.new_commit,
+            pin=PINS + self.transaction.name,
+            pin_commit=prepared.new_commit if prepared.kind == "commit" else self._later_commit(),
+            slots=str(self.slots),
+            at=clock.stamp(self.site.clock.now()),
+            undo_of=prepared.undo_of,
+            moves=moves,
+            index=found.index,
+            kept=found.kept,
+        )
+        self.transaction.write_plan(plan)
+        return plan
+
+    def _later_commit(self) -> str:
+        old, new = self.prepared.old_commit, self.prepared.new_commit
+        return new if self.site.is_ancestor(old, new) else old
+
+    def _move(self, mover: Mover, plan: Plan) -> None:
+        for move in plan.moves:
+            mover.forward(move)
+            crash.point("promote.path")
+
+    def _refreshed(self, found: Survey, differences: tuple[Difference, ...]) -> Collection[str]:
+        """Return the paths whose times go into the index; none when new attributes could choose a filter for them."""
+        if touches_attributes([each.path for each in differences]):
+            return ()
+        written = {want.path for want in found.wants if want.entry.startswith("1")}
+        return written | {each.path for each in differences if each.new and each.path in found.kept}
+
+    def _move_branch(self, plan: Plan) -> None:
+        branch, pin = os.fsencode(plan.branch), os.fsencode(plan.pin)
+        request = b"verify %s\0%s\0update %s\0%s\0%s\0" % (
+            pin,
+            plan.pin_commit.encode(),
+            branch,
+            plan.new_commit.encode(),
+            plan.old_commit.encode(),
+        )
+        try:
+            self.site.git.run("update-ref", "-m", plan.note, "-z", "--stdin", input=request)
+        except GitError as error:
+            raise DriftError(
+                f"{short(plan.branch)} was moved by somebody else at the same time; nothing was changed",
+                code="drift.branch",
+                where=error.stderr.splitlines()[:3],
+                hint="try again: it will be prepared on the new state",
+            ) from error
+
+    def _finish(self, plan: Plan) -> None:
+        self.lock.release()
+        self.transaction.end("done")
+        if self.slots != self.site.home:
+            remove_beside(self.slots, self.transaction.name)
+
+
+def choose_slots(site: Site) -> Path:
+    """Return where slots must lie so that a rename from there into the working tree stays in one file system."""
+    same = Path(site.repository.root).stat().st_dev == Path(site.repository.git_dir).stat().st_dev
+    return site.home if same else beside(site)
+
+
+def find_earlier(site: Site, prepared: Prepared) -> Earlier:
+    """Return what an exact undo must know of the promotion it takes back."""
+    plan = _undone_plan(site, prepared)
+    if plan is None:
+        return Earlier()
+    return Earlier(kept=plan.kept, index={change.path: change for change in plan.index})
+
+
+def _find_reusable(site: Site, prepared: Prepared, slots: Path) -> Mapping[str, Move]:
+    plan = _undone_plan(site, prepared)
+    if plan is None or plan.slots != str(slots):
+        return {}
+    return {move.path: move for move in plan.moves}
+
+
+def _undone_plan(site: Site, prepared: Prepared) -> Plan | None:
+    if prepared.kind != "restore" or not prepared.undone:
+        return None
+    return Transaction(site.home, prepared.undone).plan()
+
+
+def _sync(tree: Standing, slots: Standing, plan: Plan) -> None:
+    for directory in sorted({move.path.rpartition("/")[0] for move in plan.moves}):
+        tree.sync(directory)
+    slots.sync(f"{plan.transaction}/s")
+
+
+def _moved_meanwhile() -> DriftError:
+    return DriftError(
+        "the working tree was changed while the promotion was being staged; nothing was changed by it",
+        code="drift.meanwhile",
+        hint="try again",
+    )
+
+
+def _for_person(error: BaseException) -> BaseException:
+    if isinstance(error, PathMoved):
+        return DriftError(
+            f"{error.path} was changed at the same moment; nothing was changed by the promotion",
+            code="drift.race",
+            hint="try again",
+        )
+    if isinstance(error, OSError):
+        return _explain_failure(error)
+    return error
+
+
+def _explain_failure(error: OSError) -> NightcrewError:
+    where = [str(name) for name in (error.filename, error.filename2) if name]
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LimitReached(
+            "the disk is full; everything is as it was before",
+            code="promote.disk_full",
+            where=where,
+            hint="free some space, then try again",
+        )
+    hints = {
+        errno.EXDEV: "a directory of the working tree is a mount of its own; promote there by hand",
+        errno.EBUSY: "something is mounted on one of the paths",
+        errno.EACCES: "make the directories of the promoted paths writable for you",
+        errno.EROFS: "the file system is mounted read-only",
+    }
+    return NightcrewError(
+        f"the promotion was given up: {os.strerror(error.errno or 0)}; everything is as it was before",
+        code="promote.failed",
+        where=where,
+        hint=hints.get(error.errno or 0, ""),
+    )

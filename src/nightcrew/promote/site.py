@@ -1,0 +1,188 @@
+"""The place a promotion goes to: the user's repository, our store, and the doors to both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nightcrew.host.clock import Clock
+from nightcrew.host.git import Git
+from nightcrew.model.errors import DriftError, UsageError
+from nightcrew.model.trees import Repository
+from nightcrew.promote.standing import Standing
+
+_IN_PROGRESS = (
+    ("MERGE_HEAD", "merge", "git merge --abort"),
+    ("rebase-merge", "rebase", "git rebase --abort"),
+    ("rebase-apply", "rebase or am", "git rebase --abort"),
+    ("CHERRY_PICK_HEAD", "cherry-pick", "git cherry-pick --abort"),
+    ("REVERT_HEAD", "revert", "git revert --abort"),
+    ("sequencer", "sequence of picks", "git cherry-pick --abort"),
+    ("BISECT_LOG", "bisect", "git bisect reset"),
+)
+"""Files of a git directory that say that an operation waits to be finished (git's own wt-status.c)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What the user's git configuration says about files. Defaults are git's on Linux."""
+
+    file_mode: bool = True
+    symlinks: bool = True
+    ignore_case: bool = False
+    sparse: bool = False
+    cone: bool = True
+    auto_crlf: bool = False
+    crlf: bool = False
+    sign: bool = False
+    hooks_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The user's repository with git on it (``git``, the user's configuration) and on our store (``store``)."""
+
+    repository: Repository
+    git: Git
+    store: Git
+    env: Mapping[str, str]
+    clock: Clock
+
+    @property
+    def home(self) -> Path:
+        """Where transactions lie: ``<git dir>/nightcrew``."""
+        return Path(self.repository.git_dir) / "nightcrew"
+
+    def with_index(self, path: Path) -> Git:
+        """Return git on the user's repository with another index."""
+        repository = self.repository
+        return Git(
+            repository.git_dir, env=self.env, work_tree=repository.root, index_file=str(path), trusted=True
+        )
+
+    def standing(self, commit: str) -> Standing:
+        """Open the working tree; ``commit`` is any object id of the repository and tells its object format."""
+        return Standing(self.repository.root, algorithm_of(commit))
+
+    def configured(self) -> Configured:
+        """Read the settings that matter here, in one go."""
+        listed = self.git.run("config", "--show-scope", "-z", "--list").stdout.split(b"\0")
+        found: dict[str, str] = {}
+        for scope, setting in zip(listed[0::2], listed[1::2], strict=False):
+            key, has_value, value = os.fsdecode(setting).partition("\n")
+            # What we switch off ourselves comes from the command line; only what the user wrote is asked for here.
+            if scope != b"command" or key not in ("core.hookspath", "commit.gpgsign"):
+                found[key] = value if has_value else "true"
+
+        def flag(key: str, default: bool) -> bool:
+            return found.get(key, str(default)).lower() in ("true", "yes", "on", "1")
+
+        return Configured(
+            file_mode=flag("core.filemode", True),
+            symlinks=flag("core.symlinks", True),
+            ignore_case=flag("core.ignorecase", False),
+            sparse=flag("core.sparsecheckout", False),
+            cone=flag("core.sparsecheckoutcone", True),
+            auto_crlf=flag("core.autocrlf", False),
+            crlf=found.get("core.eol", "").lower() == "crlf",
+            sign=flag("commit.gpgsign", False),
+            hooks_path=found.get("core.hookspath", ""),
+        )
+
+    def head(self) -> tuple[str, str]:
+        """Return the full name of the branch that is checked out and its commit.
+
+        Raises:
+            UsageError: HEAD is detached, or the branch has no commit yet.
+        """
+        branch = os.fsdecode(self.git.run("symbolic-ref", "-q", "HEAD", check=False).stdout).strip()
+        if not branch:
+            raise UsageError(
+                "HEAD is detached: there is no branch to put the commit on",
+                code="promote.detached",
+                where=[self.repository.root],
+                hint="check out a branch first: git switch main",
+            )
+        commit = self.commit_of(branch)
+        if not commit:
+            raise UsageError(f"{short(branch)} has no commit yet", code="repository.no_commit")
+        return branch, commit
+
+    def commit_of(self, ref: str) -> str:
+        """Return the commit a ref is at, empty when there is no such ref."""
+        done = self.git.run("rev-parse", "--verify", "-q", f"{ref}^{{commit}}", check=False)
+        return os.fsdecode(done.stdout).strip()
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Tell whether ``older`` is ``newer`` or one of its ancestors."""
+        return self.git.run("merge-base", "--is-ancestor", older, newer, check=False).code == 0
+
+
+def algorithm_of(object_id: str) -> str:
+    """Return the hash of the object format an id belongs to."""
+    return "sha256" if len(object_id) == 64 else "sha1"
+
+
+def short(branch: str) -> str:
+    """Return ``main`` for ``refs/heads/main``."""
+    return branch.removeprefix("refs/heads/")
+
+
+def refuse_unless_ready(site: Site) -> None:
+    """Refuse a repository in which something of the user's waits to be finished.
+
+    Raises:
+        DriftError: a merge, rebase, cherry-pick, revert or bisect is in progress, or another git holds the index.
+        UsageError: it cannot be written to, or its branch is checked out twice.
+    """
+    git_dir = Path(site.repository.git_dir)
+    for name, operation, hint in _IN_PROGRESS:
+        if (git_dir / name).exists():
+            raise DriftError(
+                f"a {operation} is in progress in {site.repository.root}; nothing was changed",
+                code="drift.operation",
+                hint=f"finish it, or give it up: {hint}",
+            )
+    if (git_dir / "index.lock").exists():
+        raise index_locked(git_dir)
+    _refuse_read_only(site, git_dir)
+
+
+def index_locked(git_dir: Path) -> DriftError:
+    """Return the error for an index.lock that is not ours."""
+    return DriftError(
+        "another git is working in this repository; nothing was changed",
+        code="drift.locked",
+        where=[f"{git_dir / 'index.lock'} exists"],
+        hint="wait for it; if no git is running, that file was left by one that died: remove it",
+    )
+
+
+def _refuse_read_only(site: Site, git_dir: Path) -> None:
+    common = Path(site.repository.common_dir)
+    for place in (Path(site.repository.root), git_dir, common, common / "objects", common / "refs" / "heads"):
+        if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"{place} cannot be written to; nothing was changed",
+                code="promote.read_only",
+                hint="make it writable for you, or promote from a checkout that is",
+            )
+
+
+def refuse_second_checkout(site: Site, branch: str) -> None:
+    """Refuse a branch that another working tree has checked out too: it would fall behind without being told."""
+    if not (Path(site.repository.common_dir) / "worktrees").is_dir():
+        return
+    listed = os.fsdecode(site.git.run("worktree", "list", "--porcelain", "-z").stdout)
+    for block in listed.split("\0\0"):
+        fields = dict(line.partition(" ")[::2] for line in block.split("\0") if line)
+        place = fields.get("worktree", "")
+        if fields.get("branch") == branch and os.path.realpath(place) != site.repository.root:
+            raise DriftError(
+                f"{short(branch)} is checked out in another working tree too; nothing was changed",
+                code="drift.worktree",
+                where=[place],
+                hint="switch one of them to another branch",
+            )

@@ -1,0 +1,234 @@
+"""Looks at the user's index and working tree before a promotion: what would be moved, and what forbids it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nightcrew.model.errors import DriftError
+from nightcrew.promote import standing
+from nightcrew.promote.comparison import Comparison, describe, name_path
+from nightcrew.promote.index import Listing, read_index
+from nightcrew.promote.layout import Layout, Want, parents
+from nightcrew.promote.objects import Difference
+from nightcrew.promote.site import Configured, Site
+from nightcrew.promote.standing import Standing
+from nightcrew.promote.transaction import IndexChange
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What publishing would do here.
+
+    Attributes:
+        wants: everything to move, in order.
+        index: entries to change.
+        kept: paths that stand on disk as promoted already.
+        skipped: paths outside the sparse checkout: committed, not written.
+    """
+
+    wants: tuple[Want, ...]
+    index: tuple[IndexChange, ...]
+    kept: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an undo knows of the promotion it takes back: files it must leave, entries it must return to."""
+
+    kept: Collection[str] = ()
+    index: Mapping[str, IndexChange] = field(default_factory=dict)
+
+
+def survey(
+    site: Site,
+    tree: Standing,
+    differences: Sequence[Difference],
+    *,
+    configured: Configured,
+    new_commit: str,
+    earlier: Earlier | None = None,
+) -> Survey:
+    """Compare index and working tree with the commit that is checked out, at the paths of a change.
+
+    Raises:
+        DriftError: some path holds work of the user's; each is named with how it differs, nothing was changed.
+    """
+    earlier = earlier or Earlier()
+    listing = read_index(site.git, [each.path for each in differences])
+    skipped = _find_skipped(site, tree, listing, differences, configured)
+    looked_at = [each for each in differences if each.path not in skipped]
+    comparison = Comparison(site, tree, configured, {each.path: (each.old, each.new) for each in looked_at})
+    problems = _find_staged(listing, differences) + _find_clashes(listing, differences, configured)
+    leaving = {each.path for each in looked_at if not each.new}
+    moved: list[Want] = []
+    kept: list[str] = []
+    for each in looked_at:
+        found = _seen_through(each, comparison, leaving, configured)
+        unmodified = comparison.matches(each.path, each.old)
+        if comparison.matches(each.path, each.new) or (each.path in earlier.kept and unmodified):
+            kept.append(each.path)
+        elif _is_free(each, found) or unmodified:
+            moved.append(Want(each.path, found, each.new))
+        else:
+            problems.append(name_path(each.path, describe(found, each.old, None)))
+    layout = Layout(tree, {w.path for w in moved if not w.entry}, _directories_of(site, new_commit), problems)
+    wants = layout.order(moved)
+    if layout.problems:
+        raise _drift(layout.problems)
+    index = tuple(_index_change(each, listing, skipped, earlier) for each in differences)
+    return Survey(tuple(wants), index, tuple(kept), tuple(sorted(skipped)))
+
+
+def _seen_through(
+    each: Difference, comparison: Comparison, leaving: Collection[str], configured: Configured
+) -> str:
+    """Return what will stand at a path once the leaving files are out of the way."""
+    found = comparison.fingerprints[each.path]
+    if found == standing.BEHIND_LINK and any(parent in leaving for parent in parents(each.path)):
+        return ""
+    if configured.ignore_case and not each.old and each.path.casefold() in {p.casefold() for p in leaving}:
+        return ""
+    return found
+
+
+def _is_free(each: Difference, found: str) -> bool:
+    """Tell whether a new file can come: nothing is there, or a directory (the layout looks into that)."""
+    return not each.old and (not found or found.startswith("dir"))
+
+
+def _find_staged(listing: Listing, differences: Sequence[Difference]) -> list[str]:
+    problems = []
+    leaving = {each.path for each in differences if not each.new}
+    for each in differences:
+        staged = listing.entries.get(each.path, "")
+        if staged not in (each.old, each.new):
+            problems.append(name_path(each.path, describe("", each.old, staged)))
+        if each.new and not each.old:
+            inside = [path for path in listing.below(each.path) if path not in leaving]
+            above = [path for path in parents(each.path) if listing.holds(path) and path not in leaving]
+            problems += [
+                name_path(path, f"is staged and in the way of {each.path}") for path in inside + above
+            ]
+    return problems
+
+
+def _find_clashes(listing: Listing, differences: Sequence[Difference], configured: Configured) -> list[str]:
+    """Names that differ only in case cannot both exist where the file system ignores case."""
+    if not configured.ignore_case:
+        return []
+    gone = {each.path for each in differences if not each.new}
+    taken: dict[str, str] = {}
+    for path in (os.fsdecode(name) for name in listing.paths):
+        if path not in gone:
+            taken.setdefault(path.casefold(), path)
+    problems = []
+    for each in differences:
+        if not each.new:
+            continue
+        other = taken.setdefault(each.path.casefold(), each.path)
+        if other != each.path:
+            problems.append(
+                name_path(each.path, f"differs from {other} only in case, which this file system ignores")
+            )
+    return problems
+
+
+def _index_change(
+    each: Difference, listing: Listing, skipped: Collection[str], earlier: Earlier
+) -> IndexChange:
+    before = listing.entries.get(each.path, "")
+    known = earlier.index.get(each.path)
+    after = known.before if known and known.after == before else each.new
+    flags = listing.flags.get(each.path, "") or (known.flags if known else "")
+    return IndexChange(each.path, before, after, flags or ("S" if each.path in skipped else ""))
+
+
+def _directories_of(site: Site, commit: str) -> Callable[[Collection[str]], Collection[str]]:
+    def find(candidates: Collection[str]) -> Collection[str]:
+        asked = sorted(candidates)
+        if not asked:
+            return ()
+        names = b"".join(os.fsencode(f"{commit}:{path}") + b"\0" for path in asked)
+        # --batch-check repeats the name of what is missing, line ends included; the type alone cannot be confused.
+        answers = site.store.run("cat-file", "--batch-check=%(objecttype)", "-z", input=names).stdout
+        types = _split_answers(answers, asked, commit)
+        return [path for path, kind in zip(asked, types, strict=True) if kind == b"tree"]
+
+    return find
+
+
+def _split_answers(answers: bytes, asked: Sequence[str], commit: str) -> list[bytes]:
+    types, position = [], 0
+    for path in asked:
+        missing = os.fsencode(f"{commit}:{path}") + b" missing\n"
+        if answers.startswith(missing, position):
+            types.append(b"")
+            position += len(missing)
+            continue
+        end = answers.index(b"\n", position)
+        types.append(answers[position:end])
+        position = end + 1
+    return types
+
+
+def _find_skipped(
+    site: Site, tree: Standing, listing: Listing, differences: Sequence[Difference], configured: Configured
+) -> set[str]:
+    """Paths outside the sparse checkout that are really absent; one that a person put there is looked at like any other."""
+    outside = _cone_test(site) if configured.sparse and configured.cone else None
+    found = set()
+    for each in differences:
+        flagged = listing.flags.get(each.path, "") in ("S", "s")
+        added = not each.old and outside is not None and outside(each.path)
+        if (flagged or added) and tree.status(each.path) is None:
+            found.add(each.path)
+    return found
+
+
+def _cone_test(site: Site) -> Callable[[str], bool] | None:
+    """Return a test for "outside the cone", from the patterns git wrote (gitignore-like, in a fixed form).
+
+    ``/a/`` followed by ``!/a/*/`` means the files directly in ``a``; ``/a/b/`` alone means all below ``a/b``; files at
+    the top are always inside.
+    """
+    try:
+        text = (Path(site.repository.git_dir) / "info" / "sparse-checkout").read_bytes()
+    except FileNotFoundError:
+        return None
+    lines = [os.fsdecode(line) for line in text.splitlines()]
+    if "/*" not in lines or "!/*/" not in lines:
+        return None
+    shallow = {_unescape(line[2:-3]) for line in lines if line.startswith("!/") and line.endswith("/*/")}
+    named = {_unescape(line[1:-1]) for line in lines if line.startswith("/") and line.endswith("/")}
+    whole = named - shallow
+
+    def outside(path: str) -> bool:
+        above = parents(path)
+        return bool(above) and above[0] not in shallow and not any(parent in whole for parent in above)
+
+    return outside
+
+
+def _unescape(pattern: str) -> str:
+    result, escaped = [], False
+    for char in pattern:
+        if char == "\\" and not escaped:
+            escaped = True
+            continue
+        result.append(char)
+        escaped = False
+    return "".join(result)
+
+
+def _drift(problems: Sequence[str]) -> DriftError:
+    lines = sorted(set(problems))
+    return DriftError(
+        f"{len(lines)} of the paths hold work of yours that is not committed; nothing was changed",
+        code="drift.overlap",
+        where=lines,
+        hint="commit these paths, or put them aside with `git stash push -u -- <paths>`, then try again",
+    )

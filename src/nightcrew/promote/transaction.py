@@ -1,0 +1,147 @@
+"""The transaction directory: plan, marker, slots. Format: docs/formats/promotion.md, version 1."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from nightcrew.host.files import remove_tree, sync_directory, write_atomic
+from nightcrew.model import canonical
+from nightcrew.model.errors import NightcrewError
+from nightcrew.promote.moves import Move
+
+FORMAT: Final = 1
+BESIDE: Final = ".nightcrew-promotion"
+PINS: Final = "refs/nightcrew/undo/"
+
+Marker = Literal["", "committed", "done", "aborted"]
+Kind = Literal["commit", "restore"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChange:
+    """One entry of the index, ``<mode> <id>`` or empty, before and after; ``flags`` as in ``git ls-files -v``."""
+
+    path: str
+    before: str
+    after: str
+    flags: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that recovery and undo need to know (fields: docs/formats/promotion.md)."""
+
+    id: str
+    transaction: str
+    kind: str
+    branch: str
+    old_commit: str
+    new_commit: str
+    pin: str
+    pin_commit: str
+    slots: str
+    at: str
+    undo_of: str = ""
+    moves: tuple[Move, ...] = ()
+    index: tuple[IndexChange, ...] = ()
+    kept: tuple[str, ...] = ()
+    format: int = field(default=FORMAT)
+
+    @property
+    def note(self) -> str:
+        """The reflog message; with the commit it is at, it tells our move of the branch from anybody else's."""
+        return f"nightcrew: {'undo' if self.undo_of else 'promote'} {self.transaction}"
+
+
+class Transaction:
+    """One directory of transactions; nothing is created before ``create``."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.home = home
+        self.name = name
+        self.path = home / name
+
+    def create(self, slots: Path) -> None:
+        """Make the directory and the directory of its slots.
+
+        Args:
+            slots: what plan.json will call ``slots``: ``home`` itself, or the place beside the working tree.
+        """
+        self.path.mkdir(mode=0o700, parents=True)
+        (slots / self.name / "s").mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write plan.json, complete and flushed."""
+        write_atomic(self.path / "plan.json", canonical.encode(plan).encode("ascii"))
+
+    def plan(self) -> Plan | None:
+        """Read plan.json; None when it was not written yet.
+
+        Raises:
+            NightcrewError: it has another format, written by a newer nightcrew.
+        """
+        try:
+            found = json.loads((self.path / "plan.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        if found.get("format") != FORMAT:
+            raise NightcrewError(
+                f"{self.path} was written by another version of nightcrew (format {found.get('format')})",
+                code="promote.format",
+                hint="use that version to finish or undo this promotion",
+            )
+        return _decode(found)
+
+    @property
+    def marker(self) -> Marker:
+        """How far it came."""
+        for name in ("done", "aborted", "committed"):
+            if (self.path / name).exists():
+                return name
+        return ""
+
+    def commit(self) -> None:
+        """Set the marker after which the working tree may differ from what it was."""
+        write_atomic(self.path / "committed", b"")
+
+    def end(self, marker: Literal["done", "aborted"]) -> None:
+        """Turn ``committed`` into the final marker: a rename, so it works on a full disk."""
+        committed = self.path / "committed"
+        if committed.exists():
+            committed.rename(self.path / marker)
+            sync_directory(self.path)
+
+    def remove(self, slots: Path) -> None:
+        """Remove the directory and its slots."""
+        remove_tree(self.path, inside=self.home)
+        if slots != self.home:
+            remove_beside(slots, self.name)
+
+
+def remove_beside(slots: Path, name: str) -> None:
+    """Remove the slots of a transaction that lie in the working tree, and their directory when it was the last."""
+    if slots.name == BESIDE and slots.is_dir():
+        remove_tree(slots / name, inside=slots)
+        if {each.name for each in slots.iterdir()} <= {".gitignore"}:
+            remove_tree(slots, inside=slots.parent)
+
+
+def transactions(home: Path) -> list[Transaction]:
+    """Return all transactions, by name."""
+    if not home.is_dir():
+        return []
+    return [Transaction(home, each.name) for each in sorted(home.iterdir()) if each.is_dir()]
+
+
+def _decode(found: dict[str, Any]) -> Plan:
+    def pick(kind: type, value: dict[str, Any]) -> Any:
+        return kind(**{name: value[name] for name in kind.__dataclass_fields__ if name in value})  # type: ignore[attr-defined]  # a dataclass type, which `type` does not tell
+
+    found["moves"] = tuple(pick(Move, each) for each in found.get("moves", ()))
+    found["index"] = tuple(pick(IndexChange, each) for each in found.get("index", ()))
+    found["kept"] = tuple(found.get("kept", ()))
+    plan: Plan = pick(Plan, found)
+    return plan
