@@ -14,12 +14,12 @@ from nightcrew.runtime.api import Runtime
 _LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
 
 
-@make("diff", example="nightcrew diff R-1/T01\nnightcrew diff R-1/T01 --stat", exits=(3,))
-@click.argument("name", metavar="R-1/T01")
+@make("diff", example="nightcrew diff R-1/T01\nnightcrew diff R-1 --stat", exits=(3,))
+@click.argument("name", metavar="R-1|R-1/T01")
 @click.option("--stat", is_flag=True, help="Only paths and counts.")
 def command(runtime: Runtime, screen: Screen, *, name: str, stat: bool) -> None:
-    """Show what a task changed: tree against tree, from what it started on to its result."""
-    show_patch(screen, runtime.task_diff(runtime.resolve(name, kinds="T"), stat=stat))
+    """Show what a task (or all succeeded tasks of a run together) changed: tree against tree, base to result."""
+    show_patch(screen, runtime.diff(runtime.resolve(name, kinds="RT"), stat=stat))
 
 
 def show_patch(screen: Screen, patch: dict[str, Any]) -> None:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from nightcrew.model.text import shown
 
-_QUIET: Final = ("attempt.", "checkpoint.", "policy.", "engine.")
+#: Kinds that do not belong into the short account of a run.
+_QUIET: Final = (
+    "attempt.",
+    "checkpoint.",
+    "policy.",
+    "engine.",
+    "plan.recorded",
+    "task.created",
+    "approval.used",
+)
+#: What the subject and the kind say already, or what only the machine needs.
+_SAID: Final = frozenset(
+    {"id", "from", "to", "state", "digest", "tree", "promotion", "also_matched", "undo_of"}
+)
+_REF = re.compile(r"\brefs/heads/")
+_LONG_ID = re.compile(r"\b[0-9a-f]{40,64}\b")
 
 
 def is_shown(event: dict[str, Any]) -> bool:
@@ -16,14 +32,22 @@ def is_shown(event: dict[str, Any]) -> bool:
 
 def describe_event(event: dict[str, Any]) -> str:
     """Return one event as a line: whom it is about, what happened, and what else was recorded."""
-    subject = event["attempt"] or event["task"] or event["run"] or "-"
-    rest = "  ".join(
-        f"{key}={_value(value)}" for key, value in event["data"].items() if value not in ("", None, [], {})
-    )
-    return shown(f"{subject}  {event['kind']}  {rest}".rstrip())
+    data = event["data"]
+    subject = data["id"] if _is_own(event) else event["attempt"] or event["task"] or event["run"] or "-"
+    rest = [f"{key}: {_value(value)}" for key, value in data.items() if key not in _SAID and _is_told(value)]
+    return shown(f"{subject:<9} {event['kind']:<18} {'; '.join(rest)}".rstrip())
+
+
+def _is_own(event: dict[str, Any]) -> bool:
+    """Approvals, checkpoints and promotions are their own subject."""
+    return str(event["data"].get("id", "")).startswith(("A-", "C-", "M-"))
+
+
+def _is_told(value: Any) -> bool:
+    return value not in ("", None, [], {}, False)
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(str(item) for item in value)
-    return str(value).replace("\n", " ")
+    text = ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+    text = _REF.sub("", text.replace("\n", " ⏎ "))
+    return _LONG_ID.sub(lambda found: found.group()[:12], text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -50,10 +51,14 @@ def command(
             ctx.call_on_close(runtime.close)
             return function(runtime, screen, **given)
 
-        invoke.__doc__ = function.__doc__
-        made = click.command(name, epilog=_epilog(example, exits), **settings)(invoke)
-        made.params = [*getattr(function, "__click_params__", [])[::-1], *_shared()]
-        return made
+        return click.Command(
+            name,
+            callback=invoke,
+            params=[*getattr(function, "__click_params__", [])[::-1], *_shared()],
+            help=inspect.cleandoc(function.__doc__ or ""),
+            epilog=_epilog(example, exits),
+            **settings,
+        )
 
     return wrap
 

@@ -8,7 +8,7 @@ import click
 
 from nightcrew.cli.asking import confirm
 from nightcrew.cli.options import command as make
-from nightcrew.cli.screen import Screen
+from nightcrew.cli.screen import Screen, short_branch
 from nightcrew.runtime.api import Runtime
 
 _MANY = 40
@@ -43,7 +43,7 @@ def command(
             return
         confirm(
             screen,
-            f"One commit with {len(view['paths'])} paths goes on {view['branch']}.",
+            f"One commit with {len(view['paths'])} paths goes on {short_branch(view)}.",
             yes=yes,
             otherwise=" ".join(["nightcrew promote", found, *tasks, "--yes"]),
         )
@@ -52,14 +52,15 @@ def command(
         screen.emit(done)
         return
     screen.verb(
-        "Promoted", f"{done['id']}  {done['branch']}  {done['old_commit'][:12]} -> {done['new_commit'][:12]}"
+        "Promoted",
+        f"{done['id']}  {short_branch(done)}  {done['old_commit'][:12]} -> {done['new_commit'][:12]}",
     )
     screen.hint(f"undo: nightcrew undo {done['id']}")
 
 
 def _show(screen: Screen, view: dict[str, Any]) -> None:
     screen.verb(
-        "Promote", f"{', '.join(view['tasks'])} -> {view['branch']} at {view['old_commit'][:12]}", "cyan"
+        "Promote", f"{', '.join(view['tasks'])} -> {short_branch(view)} at {view['old_commit'][:12]}", "cyan"
     )
     for held in view["held"]:
         screen.verb("Held", f"{held['id']}  {held['why']}", "yellow")

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TextIO
 
 _CODES: Final = {
     "bold": "1",
@@ -111,7 +111,7 @@ class Screen:
         print(json.dumps(value, ensure_ascii=True, separators=(",", ":")), flush=True)
 
 
-def printable(text: str, stream: IO[str]) -> str:
+def printable(text: str, stream: TextIO) -> str:
     """Return text that the stream can encode; what it cannot is shown as an escape."""
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
@@ -141,3 +141,8 @@ def _visible(text: str) -> int:
         else:
             length += 1
     return length
+
+
+def short_branch(promotion: dict[str, Any]) -> str:
+    """Return the name of a promotion's branch as people say it."""
+    return str(promotion["branch"]).removeprefix("refs/heads/")

@@ -6,7 +6,7 @@ import click
 
 from nightcrew.cli.asking import confirm
 from nightcrew.cli.options import command as make
-from nightcrew.cli.screen import Screen
+from nightcrew.cli.screen import Screen, short_branch
 from nightcrew.runtime.api import Runtime
 
 
@@ -22,7 +22,7 @@ def command(runtime: Runtime, screen: Screen, *, name: str, dry_run: bool, yes: 
     found = runtime.resolve(name, kinds="M")
     with runtime.undoing(found, dry_run=dry_run or not (yes or screen.interactive)) as prepared:
         view = prepared.view
-        screen.verb("Undo", f"{found} on {view['branch']} at {view['old_commit'][:12]}", "cyan")
+        screen.verb("Undo", f"{found} on {short_branch(view)} at {view['old_commit'][:12]}", "cyan")
         for note in view["notes"]:
             screen.verb("Note", note, "yellow")
         for path in view["paths"]:
@@ -41,5 +41,5 @@ def command(runtime: Runtime, screen: Screen, *, name: str, dry_run: bool, yes: 
     if screen.json:
         screen.emit(done)
         return
-    screen.verb("Undone", f"{found} by {done['id']}  {done['branch']} is at {done['new_commit'][:12]}")
+    screen.verb("Undone", f"{found} by {done['id']}  {short_branch(done)} is at {done['new_commit'][:12]}")
     screen.hint(f"take the undo back: nightcrew undo {done['id']}")

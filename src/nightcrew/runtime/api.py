@@ -178,8 +178,9 @@ class Runtime:
             NotFound: nothing has that id.
             UsageError: several have, or it is not an id.
         """
+        meant = "T" if "/" in text else text.strip()[:1].upper()
         with self._parts.journal.read() as tx:
-            return tx.resolve(text, kinds)
+            return tx.resolve(text, meant if meant and meant in kinds else kinds)
 
     def runs(self, *, everything: bool = False) -> list[View]:
         """Return runs, newest first; only open ones unless ``everything``."""
@@ -250,7 +251,7 @@ class Runtime:
 
     def checkpoint_diff(self, old: str, new: str = "", *, stat: bool = False) -> View:
         """Return a checkpoint against its base, or against another: ``{raw, shown, json}``."""
-        from nightcrew.runtime.controlling import diff_checkpoints
+        from nightcrew.runtime.differing import diff_checkpoints
 
         second = self.resolve(new, kinds="C") if new else ""
         return diff_checkpoints(self._parts, self.resolve(old, kinds="C"), second, stat=stat)
@@ -282,11 +283,11 @@ class Runtime:
 
         return review_text(self._parts, run, width=width)
 
-    def task_diff(self, task: str, *, stat: bool = False) -> View:
-        """Return what a task changed: ``{raw, shown, json}``."""
-        from nightcrew.runtime.controlling import diff_task
+    def diff(self, name: str, *, stat: bool = False) -> View:
+        """Return what a task, or all succeeded tasks of a run together, changed: ``{raw, shown, json}``."""
+        from nightcrew.runtime.differing import diff_run, diff_task
 
-        return diff_task(self._parts, task, stat=stat)
+        return (diff_task if "/" in name else diff_run)(self._parts, name, stat=stat)
 
     def accept(self, names: Sequence[str]) -> View:
         """Accept tasks, or the green ones of whole runs: ``{accepted, left_out, runs}``."""

@@ -271,49 +271,6 @@ def _reopen(tx: Writer, run: RunRecord, actor: str) -> None:
 def list_checkpoints(parts: Parts, name: str) -> list[dict[str, Any]]:
     """Return the checkpoints of a run or task, oldest first."""
     with parts.journal.read() as tx:
-        found = tx.find(CheckpointRecord, **({"task": name} if "/" in name else {"run": name}))
+        found = tx.find(CheckpointRecord, task=name) if "/" in name else tx.find(CheckpointRecord, run=name)
         current = {task.checkpoint for task in tx.find(TaskRecord, run=name.partition("/")[0])}
     return [view_checkpoint(each, current=each.id in current) for each in found]
-
-
-def diff_task(parts: Parts, name: str, *, stat: bool) -> dict[str, Any]:
-    """Return what a task changed, from what it started on to its result (or its last checkpoint when it has none).
-
-    Raises:
-        NotFound: it has produced nothing yet.
-    """
-    with parts.journal.read() as tx:
-        task = tx.need(TaskRecord, name)
-        run = tx.need(RunRecord, task.run)
-        last = tx.get(CheckpointRecord, task.checkpoint) if task.checkpoint else None
-    new = task.tree or (last.tree if last else "")
-    if not new:
-        raise NotFound(
-            f"{name} has no result yet; it is {task.state}",
-            code="task.no_result",
-            hint=f"nightcrew why {name}",
-        )
-    return _patch(parts, run, last.base_tree if last and not task.tree else task.base_tree, new, stat=stat)
-
-
-def diff_checkpoints(parts: Parts, old: str, new: str, *, stat: bool) -> dict[str, Any]:
-    """Return what a checkpoint changed against its base, or what differs between two checkpoints of a run's repository."""
-    with parts.journal.read() as tx:
-        first = tx.need(CheckpointRecord, old)
-        run = tx.need(RunRecord, first.run)
-        second = tx.need(CheckpointRecord, new) if new else None
-        if second and tx.need(RunRecord, second.run).repo_key != run.repo_key:
-            raise UsageError(f"{old} and {new} belong to different repositories")
-    if second is None:
-        return _patch(parts, run, first.base_tree, first.tree, stat=stat)
-    return _patch(parts, run, first.tree, second.tree, stat=stat)
-
-
-def _patch(parts: Parts, run: RunRecord, old: str, new: str, *, stat: bool) -> dict[str, Any]:
-    from nightcrew.model.text import shown
-
-    store = parts.store(parts.repository_of(run))
-    raw = store.patch(old, new, stat=stat)
-    text = raw.decode("utf-8", "surrogateescape")
-    change = canonical.to_plain(store.compare(old, new))
-    return {"raw": raw, "shown": shown(text, keep="\n\t"), "json": {**change, "patch": "" if stat else text}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.host.clock import stamp
@@ -12,7 +11,6 @@ from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
 from nightcrew.runtime.views import view_approval
 
 if TYPE_CHECKING:
-    from nightcrew.gate.approval import Answer
     from nightcrew.journal.transaction import Writer
     from nightcrew.runtime.parts import Parts
 
@@ -97,7 +95,7 @@ def deny_plan(parts: Parts, name: str, *, reason: str, digest: str = "") -> None
 
 
 def decide(
-    parts: Parts, name: str, *, answer: Answer, reason: str = "", scope: str = "once", digest: str = ""
+    parts: Parts, name: str, *, answer: str, reason: str = "", scope: str = "once", digest: str = ""
 ) -> dict[str, Any]:
     """Record the answer to an approval and return its view.
 
@@ -110,7 +108,7 @@ def decide(
     Raises:
         StaleError: answered already (naming who and when), expired, or another digest.
     """
-    from nightcrew.gate.approval import decide as decide_record
+    from nightcrew.gate.approvals import decide as decide_record
 
     if answer == "denied":
         _need_reason(reason)
@@ -119,13 +117,14 @@ def decide(
         if digest:
             _check_digest(record.id, record.digest, digest)
         decided = decide_record(
-            replace(record, scope=scope),
+            record,
             answer=answer,
-            by=f"user:{parts.env.user}",
-            via="cli",
+            by=parts.env.user,
+            via="command line",
             reason=reason,
             digest=record.digest,
-            now=parts.clock.now(),
+            now=stamp(parts.clock.now()),
+            scope=scope,
         )
         _store(tx, record, decided, f"user:{parts.env.user}")
     return view_approval(decided)
@@ -165,7 +164,7 @@ def _decide_beforehand(tx: Writer, parts: Parts, run: RunRecord, at: str) -> Non
             requester="plan",
             requested_at=at,
             decided_at=at,
-            decided_by=f"user:{parts.env.user}",
+            decided_by=parts.env.user,
             decided_via="plan",
             answer="approved with the plan",
             uses=1,

@@ -37,11 +37,9 @@ class Check:
 
 def examine(parts: Parts) -> dict[str, Any]:
     """Look at everything and return the checks, the isolation report and the exit code doctor ends with."""
-    from nightcrew.runtime.hosting import probe
-
     rules, settings_check = _check_settings(parts)
     settings = rules.settings if rules else Settings()
-    report, isolation = _guard("isolation", lambda: probe(parts))
+    report, isolation = _guard("isolation", lambda: parts.isolation)
     checks = [
         _check_version(),
         isolation if report is None else _check_isolation(report, settings),

@@ -45,7 +45,7 @@ def _usable(rules: Rules) -> list[dict[str, Any]]:
 
 def _installed(parts: Parts, rules: Rules) -> list[dict[str, Any]]:
     named = {setting.argv[0] for setting in rules.settings.agents.values() if setting.argv}
-    found = []
+    found: list[dict[str, Any]] = []
     for name in KNOWN:
         path = shutil.which(name, path=parts.env.path)
         if path is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from nightcrew.host.signals import endings_interrupt, uninterrupted
 from nightcrew.model.errors import EngineUnavailable, SandboxUnavailable
-from nightcrew.model.isolation import IsolationReport, Level
+from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import RUN_FINAL, TASK_WAITING
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
@@ -30,21 +30,13 @@ Rest = Literal["going", "waiting", "final"]
 OnChange = Callable[[Sequence[dict[str, Any]]], None]
 
 
-def probe(parts: Parts) -> IsolationReport:
-    """Return what this host can enforce, by trying it."""
-    from nightcrew.host.files import ensure_private_directory
-
-    ensure_private_directory(parts.env.state)
-    return parts.launcher.probe(parts.env.state)
-
-
 def choose_level(parts: Parts, rules: Rules, *, unsandboxed: bool) -> Level:
     """Return the isolation level a run will have.
 
     Raises:
         SandboxUnavailable: it is weaker than required; nothing was started.
     """
-    report = probe(parts)
+    report = parts.isolation
     if unsandboxed and not report.level.satisfies(Level.S2):
         return Level.S0
     if report.level is not Level.S0 and report.level.satisfies(rules.settings.require_isolation):
@@ -70,7 +62,7 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
         plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     rules = rules_from_plain(plan.policies)
     repository = parts.repository_at(Path(run.repo_path))
-    overlay = run.isolation != Level.S0 and probe(parts).overlay
+    overlay = run.isolation != Level.S0 and parts.isolation.overlay
     binds = find_binds(repository.root)
     return Workspace(
         root=repository.root,
@@ -106,6 +98,7 @@ class Host:
     def take(self) -> bool:
         """Host the engine if nobody does; return whether this process does now."""
         from nightcrew.engine.engine import Engine
+        from nightcrew.policy.secrets import redact
 
         if self._engine is not None:
             return True
@@ -117,6 +110,7 @@ class Host:
             launcher=launcher,
             clock=parts.clock,
             open_workspace=lambda run: open_workspace(parts, run),
+            redact=redact,
         )
         try:
             engine.launch()

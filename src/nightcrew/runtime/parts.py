@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightcrew.host.clock import Clock, SystemClock
+from nightcrew.model.isolation import IsolationReport
 from nightcrew.model.records import RunRecord
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.environment import Environment
@@ -68,6 +69,14 @@ class Parts:
         from nightcrew.sandbox.launcher import Launcher
 
         return Launcher.start(python=sys.executable)
+
+    @cached_property
+    def isolation(self) -> IsolationReport:
+        """What this host can enforce, found out by trying it."""
+        from nightcrew.host.files import ensure_private_directory
+
+        ensure_private_directory(self.env.state)
+        return self.launcher.probe(self.env.state)
 
     @property
     def engine_lock(self) -> FileLock:
@@ -144,11 +153,12 @@ class Parts:
         if repository.key in self._recovered or not self.state_of(repository).exists():
             return
         self._recovered.add(repository.key)
-        for line in self.promoter(repository).recover():
+        promoter = self.promoter(repository)
+        for line in promoter.recover():
             self.say(line)
         from nightcrew.runtime.settling import reconcile
 
-        for line in reconcile(self.journal, self.clock, self.git(repository), repository):
+        for line in reconcile(self.journal, self.clock, promoter, repository, self.state_of(repository)):
             self.say(line)
 
     def close(self) -> None:

@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nightcrew.host import crash
 from nightcrew.host.clock import stamp
-from nightcrew.model.errors import DriftError, NotFound, StaleError
+from nightcrew.model.errors import NightcrewError, NotFound, StaleError
 from nightcrew.model.ids import PROMOTION, join_task
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import PlanRecord, PromotionRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Repository
-from nightcrew.runtime.settling import abort, describe, settle_published
+from nightcrew.runtime.differing import describe_conflict
+from nightcrew.runtime.settling import abort, describe, publication_lock, settle_published
 from nightcrew.runtime.views import tasks_of, view_promotion
 
 if TYPE_CHECKING:
-    from nightcrew.promote.promoter import Prepared
+    from nightcrew.promote.prepared import Prepared
     from nightcrew.runtime.parts import Parts
 
 _SUBJECT_WIDTH = 72
@@ -56,17 +58,22 @@ class Publication:
         Raises:
             DriftError: the repository moved since it was prepared; nothing was changed.
         """
+        with publication_lock(self.parts.state_of(self.repository)):
+            self._publish()
+        return self.done
+
+    def _publish(self) -> None:
         actor = f"user:{self.parts.env.user}"
         with self.parts.journal.write() as tx:
             tx.add(self.record, "promotion.prepared", actor=actor, data=describe(self.record))
         try:
             self.parts.promoter(self.repository).publish(self.prepared)
-        except DriftError as error:
+        except NightcrewError as error:
             with self.parts.journal.write() as tx:
                 abort(tx, tx.need(PromotionRecord, self.record.id), error.message)
             raise
+        crash.point("runtime.promotion.published")
         self.done = view_promotion(settle_published(self.parts.journal, self.parts.clock, self.record.id))
-        return self.done
 
 
 @contextmanager
@@ -87,16 +94,17 @@ def open_promotion(parts: Parts, name: str, tasks: Sequence[str], *, dry_run: bo
         plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
         selection = select(run, plan, tasks_of(tx, run.id), [_full_name(run.id, task) for task in tasks])
     repository = parts.repository_of(run)
-    tree = _compose(parts, repository, run, selection)
+    tree, paths = _compose(parts, repository, run, selection)
     promotion = _take_id(parts, keep=not dry_run)
     prepared = parts.promoter(repository).prepare(
         promotion,
         base_commit=run.base_commit,
         tree=tree,
-        message=write_message(run, selection.tasks, promotion),
+        message=write_message(run, sorted(selection.tasks, key=lambda task: task.position)),
         author=_author(parts, run),
+        allow_paths=paths,
     )
-    record = _record(parts, run, prepared, promotion, tuple(task.id for task in selection.tasks))
+    record = _record(parts, run, prepared, promotion, _in_order_written(selection.tasks))
     held = [{"id": task, "why": why} for task, why in selection.held]
     yield Publication(parts, repository, prepared, record, {**_view(record, prepared), "held": held})
 
@@ -121,7 +129,7 @@ def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication
         )
     repository = parts.repository_of(run)
     promotion = _take_id(parts, keep=not dry_run)
-    message = f"Undo {name}: {run.title}\n\nNightcrew-Run: {run.id}\nNightcrew-Promotion: {promotion}\nNightcrew-Undo: {name}\n"
+    message = f"Undo {name}: {run.title}\n\nNightcrew-Run: {run.id}\nNightcrew-Undo: {name}\n"
     prepared = parts.promoter(repository).undo(old, id=promotion, message=message)
     record = _record(parts, run, prepared, promotion, old.tasks, undo_of=name)
     yield Publication(
@@ -223,10 +231,12 @@ def _why_not(task: TaskRecord) -> str:
     return f"it is {task.state}, {task.verdict or 'not reviewed'}"
 
 
-def _compose(parts: Parts, repository: Repository, run: RunRecord, selection: Selection) -> str:
-    """Return the base tree with the results of the selected tasks on it (and of what is promoted already).
+def _compose(
+    parts: Parts, repository: Repository, run: RunRecord, selection: Selection
+) -> tuple[str, frozenset[str]]:
+    """Return the base tree with the results of the selected tasks on it, and every path that was reviewed.
 
-    What is promoted already belongs in: later results build on it, and against a branch that has it, it merges away.
+    What is promoted already belongs into it: later results build on it, and against a branch that has it, it merges away.
     """
     store = parts.store(repository)
     chosen = [*selection.promoted, *selection.tasks]
@@ -236,20 +246,21 @@ def _compose(parts: Parts, repository: Repository, run: RunRecord, selection: Se
         raise StaleError(
             f"the accepted results of {run.id} do not fit together; nothing was done",
             code="promote.conflict",
-            where=[str(conflict) for conflict in composed.conflicts],
+            where=[describe_conflict(each) for each in composed.conflicts],
             hint=f"promote them one after the other, or reject one: nightcrew reject {run.id}/T..",
         )
-    return composed.tree
+    paths = {path.path for _, base, tree in pieces for path in store.compare(base, tree).paths}
+    return composed.tree, frozenset(paths)
 
 
-def write_message(run: RunRecord, tasks: Sequence[TaskRecord], promotion: str) -> str:
+def write_message(run: RunRecord, tasks: Sequence[TaskRecord]) -> str:
     """Return the commit message: titles, then trailers that lead back to the run."""
     subject = tasks[0].title if len(tasks) == 1 else run.title
     if len(subject) > _SUBJECT_WIDTH:
         subject = subject[: _SUBJECT_WIDTH - 1].rstrip() + "…"
     body = "" if len(tasks) == 1 else "\n".join(f"- {task.name} {task.title}" for task in tasks) + "\n\n"
     trailers = [f"Nightcrew-Run: {run.id}", *(f"Nightcrew-Task: {task.id}" for task in tasks)]
-    return f"{subject}\n\n{body}" + "\n".join([*trailers, f"Nightcrew-Promotion: {promotion}"]) + "\n"
+    return f"{subject}\n\n{body}" + "\n".join(trailers) + "\n"
 
 
 def _take_id(parts: Parts, *, keep: bool) -> str:
@@ -274,12 +285,17 @@ def _record(
         paths=tuple(prepared.paths),
         actor=parts.env.user,
         created_at=stamp(parts.clock.now()),
+        transaction=prepared.transaction,
         undo_of=undo_of,
     )
 
 
 def _view(record: PromotionRecord, prepared: Prepared) -> dict[str, Any]:
     return {**view_promotion(record), "notes": list(prepared.notes)}
+
+
+def _in_order_written(tasks: Sequence[TaskRecord]) -> tuple[str, ...]:
+    return tuple(task.id for task in sorted(tasks, key=lambda task: task.position))
 
 
 def _author(parts: Parts, run: RunRecord) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nightcrew.model import canonical
 from nightcrew.model.errors import StaleError, UsageError
 from nightcrew.model.plans import Plan
-from nightcrew.model.records import AttemptRecord, PlanRecord, RunRecord, TaskRecord
+from nightcrew.model.records import AttemptRecord, CheckpointRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.runtime.views import tasks_of
 
 if TYPE_CHECKING:
@@ -26,18 +26,13 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
         plan = plan_of(tx, run)
         tasks = tasks_of(tx, run.id)
         attempts = {task.id: tx.find(AttemptRecord, task=task.id) for task in tasks}
+        trees = {task.id: trees_of(tx, task) for task in tasks}
     dossiers = []
     for task in tasks:
-        change = store.compare(task.base_tree, task.tree) if task.tree else None
+        old, new = trees[task.id]
+        change = store.compare(old, new) if new else None
         dossiers.append(
-            build_dossier(
-                task,
-                plan.task(task.name),
-                change,
-                task.evidence,
-                task.findings,
-                attempts[task.id],
-            )
+            build_dossier(task, plan.task(task.name), change, task.evidence, task.findings, attempts[task.id])
         )
     return dossiers
 
@@ -192,3 +187,11 @@ def need_run(parts: Parts, name: str) -> RunRecord:
 def plan_of(tx: Reader, run: RunRecord) -> Plan:
     """Return the plan a run executes."""
     return Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
+
+
+def trees_of(tx: Reader, task: TaskRecord) -> tuple[str, str]:
+    """Return what a task started from and what it led to: its result, or else its last checkpoint; empty when none."""
+    if task.tree:
+        return task.base_tree, task.tree
+    last = tx.get(CheckpointRecord, task.checkpoint) if task.checkpoint else None
+    return (last.base_tree, last.tree) if last else ("", "")

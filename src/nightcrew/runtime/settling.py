@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.clock import Clock, stamp
+from nightcrew.host.locks import FileLock
+from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.records import PromotionRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.views import tasks_of
 
 if TYPE_CHECKING:
-    from nightcrew.host.git import Git
     from nightcrew.journal.journal import Journal
     from nightcrew.journal.transaction import Writer
+    from nightcrew.promote.promoter import Promoter
+
+#: States of a run whose tasks are all over and that a person may promote from.
+REVIEWED: Final = ("in_review", "partially_promoted", "promoted")
 
 
 def settle_published(journal: Journal, clock: Clock, name: str) -> PromotionRecord:
@@ -27,22 +34,25 @@ def settle_published(journal: Journal, clock: Clock, name: str) -> PromotionReco
             record, kind, actor=actor, data=describe(record), state="published", published_at=at
         )
         if record.undo_of:
-            _settle_undone(tx, record, tx.need(PromotionRecord, record.undo_of))
+            _retract(tx, tx.need(PromotionRecord, record.undo_of), record.id)
         else:
             _mark_tasks(tx, record.tasks, record.id)
         _settle_run(tx, record.run)
     return record
 
 
-def _settle_undone(tx: Writer, undo: PromotionRecord, old: PromotionRecord) -> None:
-    tx.change(old, "promotion.taken_back", data={"by": undo.id}, state="undone", undone_by=undo.id)
-    if old.undo_of:
-        # An undo was undone: the promotion before it is in the repository again.
-        first = tx.need(PromotionRecord, old.undo_of)
-        tx.change(first, "promotion.restored", data={"by": undo.id}, state="published", undone_by="")
-        _mark_tasks(tx, first.tasks, first.id)
+def _retract(tx: Writer, record: PromotionRecord, by: str) -> None:
+    """Note that a promotion is not in the repository any more; what an undo had taken back is there again."""
+    tx.change(record, "promotion.taken_back", data={"by": by}, state="undone", undone_by=by)
+    if not record.undo_of:
+        _mark_tasks(tx, record.tasks, "")
+        return
+    restored = tx.need(PromotionRecord, record.undo_of)
+    restored = tx.change(restored, "promotion.restored", data={"by": by}, state="published", undone_by="")
+    if restored.undo_of:
+        _retract(tx, tx.need(PromotionRecord, restored.undo_of), restored.id)
     else:
-        _mark_tasks(tx, old.tasks, "")
+        _mark_tasks(tx, restored.tasks, restored.id)
 
 
 def _mark_tasks(tx: Writer, tasks: Sequence[str], promotion: str) -> None:
@@ -52,6 +62,8 @@ def _mark_tasks(tx: Writer, tasks: Sequence[str], promotion: str) -> None:
 
 def _settle_run(tx: Writer, name: str) -> None:
     run = tx.need(RunRecord, name)
+    if run.state not in REVIEWED:
+        return  # tasks of it still run; the state of a running run says nothing of promotions
     tasks = [task for task in tasks_of(tx, name) if task.state != "skipped"]
     done = [task for task in tasks if task.promoted]
     state = "in_review" if not done else "promoted" if len(done) == len(tasks) else "partially_promoted"
@@ -59,24 +71,55 @@ def _settle_run(tx: Writer, name: str) -> None:
         tx.change(run, f"run.{state}", state=state)
 
 
-def reconcile(journal: Journal, clock: Clock, git: Git, repository: Repository) -> Iterator[str]:
-    """Bring the journal up to the repository after a crash between publishing and recording; say what was done."""
+@contextmanager
+def publication_lock(state: Path, *, wait_s: float = 30.0) -> Iterator[bool]:
+    """Hold the lock that covers a publication and its record; gives whether it was free within ``wait_s``.
+
+    Raises:
+        EngineUnavailable: with a wait: another process publishes into this repository for too long.
+    """
+    lock = FileLock(state / "publication.lock")
+    held = lock.acquire(wait_s)
+    if wait_s and not held:
+        raise EngineUnavailable(
+            f"{lock.holder() or 'another process'} is publishing; nothing was changed", code="promote.busy"
+        )
+    try:
+        yield held
+    finally:
+        lock.release()
+
+
+def reconcile(
+    journal: Journal, clock: Clock, promoter: Promoter, repository: Repository, state: Path
+) -> list[str]:
+    """Bring the journal up to the repository after a crash between publishing and recording; say what was done.
+
+    Does nothing while another process publishes: what is unfinished then is its own.
+    """
+    said: list[str] = []
+    with publication_lock(state, wait_s=0) as free:
+        if free:
+            said += [
+                _reconcile_one(journal, clock, promoter, record)
+                for record in _find_unsettled(journal, repository)
+            ]
+    return said
+
+
+def _find_unsettled(journal: Journal, repository: Repository) -> list[PromotionRecord]:
     with journal.read() as tx:
-        open_ones = tx.find(PromotionRecord, state="prepared")
-        mine = [each for each in open_ones if tx.need(RunRecord, each.run).repo_key == repository.key]
-    for record in mine:
-        if _is_in(git, record):
-            settle_published(journal, clock, record.id)
-            yield f"{record.id} was published before an interruption; it is recorded now"
-        else:
-            with journal.write() as tx:
-                abort(tx, tx.need(PromotionRecord, record.id), "interrupted before it was published")
-            yield f"{record.id} was interrupted before it was published; nothing of it is in your repository"
+        found = tx.find(PromotionRecord, state="prepared")
+        return [each for each in found if tx.need(RunRecord, each.run).repo_key == repository.key]
 
 
-def _is_in(git: Git, record: PromotionRecord) -> bool:
-    done = git.run("merge-base", "--is-ancestor", record.new_commit, record.branch or "HEAD", check=False)
-    return done.code == 0
+def _reconcile_one(journal: Journal, clock: Clock, promoter: Promoter, record: PromotionRecord) -> str:
+    if promoter.outcome(record.transaction) == "published":
+        settle_published(journal, clock, record.id)
+        return f"{record.id} was published before an interruption; it is recorded now"
+    with journal.write() as tx:
+        abort(tx, tx.need(PromotionRecord, record.id), "interrupted before it was published")
+    return f"{record.id} was interrupted before it was published; nothing of it is in your repository"
 
 
 def abort(tx: Writer, record: PromotionRecord, reason: str) -> None:

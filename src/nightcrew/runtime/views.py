@@ -51,7 +51,7 @@ def show(parts: Parts, name: str) -> dict[str, Any]:
 def list_runs(parts: Parts, *, everything: bool) -> list[dict[str, Any]]:
     """Return short views of runs, newest first."""
     with parts.journal.read() as tx:
-        runs = tx.find(RunRecord, **({} if everything else {"state": OPEN_RUNS}))
+        runs = tx.find(RunRecord) if everything else tx.find(RunRecord, state=OPEN_RUNS)
         runs.sort(key=lambda run: sort_key(run.id), reverse=True)
         return [_view_run_shortly(parts, tx, run) for run in runs]
 
@@ -95,7 +95,7 @@ def view_plan_shortly(run: RunRecord, plan: PlanRecord) -> dict[str, Any]:
 
 def view_task(task: TaskRecord, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return one task of a run."""
-    spec = next((each for each in body.get("tasks", ()) if each["id"] == task.name), {})
+    spec: Mapping[str, Any] = next((each for each in body.get("tasks", ()) if each["id"] == task.name), {})
     return {
         "id": task.id,
         "name": task.name,
