@@ -32,12 +32,13 @@ IN_COMMENTS: Final = frozenset({"agent", "depends", "model"})
 """Keys that Aurora's HTML comments may carry. A command must be where a reader of the rendered page sees it."""
 
 _KEY = re.compile(
-    r"(?P<open>[*_`]{0,3})(?P<words>[^\W\d_][\w-]*(?:[ \t]+[\w-]+){0,2})(?P<close>[*_`]{0,3})"
+    r"(?P<open>[*_`]{0,3})(?P<words>[^\W\d_](?:[\w-]*[^\W_])?(?:[ \t]+[\w-]*[^\W_]){0,2})(?P<close>[*_`]{0,3})"
     r"[ \t]*(?P<sep>[:：=])(?P<rest>.*)$",
     re.DOTALL,
 )
 _PLAIN_TEXT: Final = f"keys are {', '.join(KEYS.values())}; for plain text drop the bullet or the colon"
-_IDS = re.compile(r"`?T?[0-9]+(?:\.[0-9]+)*`?(?:[ \t]*,?[ \t]*`?T?[0-9]+(?:\.[0-9]+)*`?)*$")
+_ID = r"`?T?[0-9]+(?:\.[0-9]+)*`?"
+_IDS = re.compile(rf"{_ID}(?:(?:[ \t]*,[ \t]*|[ \t]+){_ID})*$")
 # ``Key value`` without the colon, where the value can be nothing else than the value of that key.
 _COLONLESS: Final[Mapping[str, re.Pattern[str]]] = {
     "depends": _IDS,

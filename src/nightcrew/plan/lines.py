@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+MAX_LINE: Final = 20_000
+"""Longest line in characters that is read for keys; longer values go into fenced blocks."""
 TAB: Final = 4
 """Columns to the next tab stop in an indentation (CommonMark's number)."""
 
@@ -54,7 +56,7 @@ def dedent(raw: str, columns: int) -> str:
     width = 0
     for index, char in enumerate(raw):
         if char not in " \t" or width >= columns:
-            return raw[index:]
+            return " " * max(width - columns, 0) + raw[index:]  # a tab may have gone past the column
         width += 1 if char == " " else TAB - width % TAB
     return ""
 
@@ -92,6 +94,24 @@ def is_broken_box(body: str) -> bool:
 def is_heading(body: str) -> bool:
     """Tell whether ``body`` is a heading (``# `` to ``###### ``)."""
     return _HEADING.match(body) is not None
+
+
+def find_comments(text: str) -> list[tuple[int, int]]:
+    """Return start and end of the inside of every HTML comment that is closed in ``text``."""
+    found, position = [], 0
+    while (start := text.find("<!--", position)) >= 0 and (end := text.find("-->", start + 4)) >= 0:
+        found.append((start + 4, end))
+        position = end + 3
+    return found
+
+
+def drop_comments(text: str) -> str:
+    """Return ``text`` without its HTML comments."""
+    kept, position = [], 0
+    for start, end in find_comments(text):
+        kept.append(text[position : start - 4])
+        position = end + 3
+    return "".join([*kept, text[position:]])
 
 
 def match_bullet(body: str) -> int:

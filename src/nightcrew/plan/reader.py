@@ -11,7 +11,7 @@ from nightcrew.plan import keys, lines
 from nightcrew.plan.lines import Line
 
 _NUMBERED = re.compile(r"[Tt]?([0-9]{1,6}(?:\.[0-9]{1,6}){0,2})(?:[.:)]?(?=\s|$))[ \t]*(.*)$", re.DOTALL)
-_COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
+_LONG = "put a long value into a fenced block below its key"
 
 
 @dataclass(slots=True)
@@ -86,6 +86,11 @@ class Reader:
     def _read_content(self, line: Line) -> None:
         if "\0" in line.body:
             self._report(line, "a NUL character", "remove it")
+        if len(line.body) > lines.MAX_LINE:
+            self._report(
+                line, f"a line of {len(line.body)} characters; at most {lines.MAX_LINE} are read", _LONG
+            )
+            return
         if fence := lines.match_fence(line.body):
             self._open_block(line, fence)
             return
@@ -117,7 +122,7 @@ class Reader:
             self.title = name.strip().rstrip("#").strip()
 
     def _read_item(self, line: Line, box: lines.Box) -> None:
-        text = _COMMENT.sub("", box.text)
+        text = lines.drop_comments(box.text)
         if "<!--" in text:
             self._report(line, "the comment on this line is not closed", "close it with --> on the same line")
         found = _NUMBERED.match(text)
@@ -180,17 +185,18 @@ class Reader:
         if "-->" not in line.body:
             self._span = _Span("-->", line, [line.body])
             return
-        rest = _COMMENT.sub("", line.body).strip()
+        rest = lines.drop_comments(line.body).strip()
         if lines.match_box(rest) or lines.is_broken_box(rest):
             self._report(line, "a task on the same line as a comment", "give it a line of its own")
         self._apply_comments(line)
 
     def _apply_comments(self, line: Line, text: str = "") -> None:
         """Take over the keys that the HTML comments in a line (or in ``text``, begun on that line) hold."""
-        for found in _COMMENT.finditer(text or line.body):
-            inside = found.group(1).strip()
-            key = keys.read_comment(inside)
-            at = 0 if text else found.start(1) + found.group(1).index(inside)
+        whole = text or line.body
+        for start, end in lines.find_comments(whole):
+            inside = whole[start:end].lstrip()
+            at = 0 if text else end - len(inside)
+            key = keys.read_comment(inside.rstrip())
             if key is None:
                 continue
             if key.error or self._current is None:

@@ -46,7 +46,7 @@ def render_plan(plan: Plan, flags: Sequence[Flag], *, run_id: str, isolation: st
         *page.flags(),
         *page.foot(run_id),
     ]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(lines)
 
 
 class _Page:
@@ -118,7 +118,7 @@ class _Page:
             if not chosen:
                 continue
             if kind in ("unverified", "no_scope"):
-                yield from hang(f" {heading}: ", " ".join(flag.task for flag in chosen), self.width)
+                yield from hang(" ", f"{heading}: {' '.join(flag.task for flag in chosen)}", self.width)
                 continue
             yield f" {heading}"
             for flag in chosen:
@@ -202,4 +202,4 @@ def _fit_columns(rows: Iterable[Sequence[str]], width: int) -> list[int]:
 
 def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
     *front, last = zip(cells, widths, strict=True)
-    return _GAP.join([*(pad(cell, size) for cell, size in front), fit(*last)])
+    return _GAP.join([*(pad(cell, size) for cell, size in front), fit(*last)]).rstrip()

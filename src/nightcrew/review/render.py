@@ -29,7 +29,7 @@ def render_review(run: RunRecord, dossiers: Sequence[Dossier], width: int = 100)
     lines = [*page.head(), *page.queue()]
     for dossier in page.dossiers:
         lines += page.task(dossier)
-    return "\n".join(line.rstrip() for line in [*lines, *page.foot()])
+    return "\n".join([*lines, *page.foot()])
 
 
 def render_diff_stat(change: Change, width: int = 100) -> str:
@@ -46,7 +46,7 @@ def render_diff_stat(change: Change, width: int = 100) -> str:
     lines.append(f" {count(len(promotable), 'file')} +{added} -{deleted}{tail}")
     for refused in change.refused:
         lines += hang(" left out: ", shown(refused), width)
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(lines)
 
 
 class _Page:
