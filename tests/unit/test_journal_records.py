@@ -344,6 +344,9 @@ def test_digests_and_ids_are_never_redacted(url):
     assert (stored.id, stored.run, stored.name, stored.state) == ("R-1/T01", "R-1", "T01", "pending")
     assert stored.tree == "a" * 40
     assert stored.title == "X"
+    promotion = next(r for r in ONE_OF_EACH if isinstance(r, PromotionRecord))
+    with journal.write() as tx:
+        assert tx.add(promotion, "promotion.prepared").paths == promotion.paths
     assert event.data["digest"] == "b" * 64
 
 

@@ -210,4 +210,9 @@ def _translate(error: Exception, path: Path | None) -> NightcrewError:
             where=where,
             hint="see who runs: nightcrew ps",
         )
-    return EngineUnavailable(f"the database does not answer: {said}", code="database.unusable", where=where)
+    return EngineUnavailable(
+        f"the database cannot be used: {said}",
+        code="database.unusable",
+        where=where,
+        hint="free some space" if "full" in said else "see what is wrong: nightcrew doctor",
+    )

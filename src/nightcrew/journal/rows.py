@@ -45,6 +45,22 @@ SEARCHED: Final[Mapping[type, tuple[str, ...]]] = {
 }
 """Fields with a column and an index of their own. The others stand in ``body`` and are compared after reading."""
 
+_EXACT: Final = frozenset(
+    {
+        "id",
+        "repo_path",
+        "branch",
+        "nonce",
+        "transcript",
+        "transaction",
+        "parent",
+        "paths",
+        "tasks",
+        "requester",
+    }
+)
+"""Fields that name things on the disk or other records: altered they would name nothing. All others are redacted."""
+
 _DIGEST = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -78,9 +94,9 @@ def _redacted(value: Any, redact: Redact) -> Any:
 
 
 def encode_body(record: Record, redact: Redact) -> str:
-    """Return the whole record as canonical JSON, redacted; ids and searched fields are ours and stay exact."""
+    """Return the whole record as canonical JSON, redacted; names and searched fields stay exact."""
     plain = canonical.to_plain(record)
-    exact = {"id", *SEARCHED[type(record)]}
+    exact = _EXACT.union(SEARCHED[type(record)])
     return canonical.encode({k: v if k in exact else _redacted(v, redact) for k, v in plain.items()})
 
 
