@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from nightcrew.checkpoint.conversions import Conversions, FilterRefused
 from nightcrew.checkpoint.objects import (
     LARGE_BYTES,
     MODE_FILE,
@@ -29,11 +30,19 @@ MAX_DEPTH: Final = 400
 class Capture:
     """One run over the entries of a shadow. All that it writes becomes visible at its end, or never."""
 
-    def __init__(self, base_tree: str, reader: TreeReader, objects: Path, local: LocalObjects) -> None:
+    def __init__(
+        self,
+        base_tree: str,
+        reader: TreeReader,
+        objects: Path,
+        local: LocalObjects,
+        conversions: Conversions,
+    ) -> None:
         self._base_tree = base_tree
         self._reader = reader
         self._objects = objects
         self._local = local
+        self._conversions = conversions
         self._edit = TreeEdit(reader, base_tree)
         self._pack = PackWriter(objects, len(base_tree))
         self._refused: list[str] = []
@@ -44,13 +53,16 @@ class Capture:
         Raises:
             StaleError: something still writes to the shadow; nothing was stored.
         """
+        found = list(entries)
         try:
-            for entry in entries:
+            self._conversions.learn([os.fsencode(entry.path) for entry in found if entry.kind == "file"])
+            for entry in found:
                 self._take_one(entry)
             tree = self._edit.write(self._write_tree)
             self._pack.publish()
         finally:
             self._pack.abandon()
+            self._conversions.close()
         self._refused += [f"{path}: inside a submodule" for path in self._edit.blocked]
         return Captured(tree, tuple(sorted(self._refused)))
 
@@ -74,9 +86,12 @@ class Capture:
             if entry.kind == "symlink":
                 new = TreeEntry(MODE_LINK, self._store(os.fsencode(os.readlink(entry.source)), old))  # noqa: PTH115
             else:
-                new = self._take_file(entry, old)
+                self._conversions.check(path)
+                new = self._take_file(entry, path, old)
         except PermissionError:
             self._refuse(entry, "its mode forbids reading it")
+        except FilterRefused as refusal:
+            self._refuse(entry, str(refusal))
         except FileNotFoundError as error:
             raise StaleError(
                 f"{entry.path} vanished while its shadow was captured; nothing was stored",
@@ -85,11 +100,13 @@ class Capture:
         else:
             self._edit.put(path, new)
 
-    def _take_file(self, entry: Entry, old: TreeEntry | None) -> TreeEntry:
+    def _take_file(self, entry: Entry, path: bytes, old: TreeEntry | None) -> TreeEntry:
         with open(entry.source, "rb", opener=_open_regular) as source:
             size = os.fstat(source.fileno()).st_size
             if size < LARGE_BYTES:
-                return TreeEntry(entry.mode or MODE_FILE, self._store(source.read(), old))
+                data = source.read()
+                object_id = self._conversions.convert(path, data, old) or self._store(data, old)
+                return TreeEntry(entry.mode or MODE_FILE, object_id)
             object_id = identify_stream(source, size, len(self._base_tree))
             if not self._is_known(object_id, old):
                 source.seek(0)

@@ -7,16 +7,16 @@ caches that way, and leaving such a directory out of a promotion takes nothing f
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
-from nightcrew.checkpoint.objects import MODE_EXECUTABLE, MODE_FILE
+from nightcrew.checkpoint.rulefiles import find_rules, lay_out
 from nightcrew.checkpoint.trees import TreeReader
 from nightcrew.host import files, tokens
 from nightcrew.host.git import Git
 
-RULES = b".gitignore"
+RULES: Final = b".gitignore"
 
 
 class IgnoreRules:
@@ -57,27 +57,15 @@ class IgnoreRules:
         return chosen
 
     def _by_base(self, added: Collection[bytes]) -> set[bytes]:
-        rules = dict(self._rule_files(added))
+        rules = find_rules(self._reader, self._read, self._base_tree, RULES, added)
         if not rules:
             return set()
         place = self._scratch / f"ignore-{tokens.nonce()}"
         try:
-            for directory, content in rules.items():
-                target = place / os.fsdecode(directory)
-                target.mkdir(parents=True, exist_ok=True)
-                (target / os.fsdecode(RULES)).write_bytes(content)
-            place.mkdir(exist_ok=True)
+            lay_out(place, RULES, rules)
             return _ask_git(self._git_for(str(place)), added)
         finally:
             files.remove_tree(place, inside=self._scratch)
-
-    def _rule_files(self, added: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield directory and content of every rule file of the base tree that could speak about a path."""
-        for directory in {parent for path in added for parent in _parents(path)}:
-            entry = self._reader.find(self._base_tree, directory + b"/" + RULES if directory else RULES)
-            # A rule file that is a symbolic link is not followed by git either.
-            if entry is not None and entry.mode in (MODE_FILE, MODE_EXECUTABLE):
-                yield directory, self._read(entry.id)
 
     def _self_ignoring(self, added: Iterable[bytes], new_blob: Callable[[bytes], bytes]) -> Iterator[bytes]:
         for path in added:
@@ -94,10 +82,3 @@ def _ask_git(git: Git, paths: Iterable[bytes]) -> set[bytes]:
     asked = b"".join(b"./" + path + b"\0" for path in paths)
     done = git.run("check-ignore", "--no-index", "--stdin", "-z", input=asked, check=False)
     return {name.removeprefix(b"./") for name in done.stdout.split(b"\0") if name}
-
-
-def _parents(path: bytes) -> Iterator[bytes]:
-    """Yield every directory above a path, the top (empty) included."""
-    while path:
-        path = path.rpartition(b"/")[0]
-        yield path

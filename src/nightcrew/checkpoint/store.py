@@ -9,23 +9,26 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 from nightcrew.checkpoint import layout, packs
 from nightcrew.checkpoint.capture import Capture
 from nightcrew.checkpoint.compare import count_lines, describe_changes, list_differences
 from nightcrew.checkpoint.compose import Composer, Part
+from nightcrew.checkpoint.conversions import Conversions, UserSettings, read_user_settings
 from nightcrew.checkpoint.ignored import IgnoreRules
 from nightcrew.checkpoint.objects import LARGE_BYTES, MODE_GITLINK, TreeEntry, loose_path, open_loose_blob
 from nightcrew.checkpoint.trees import TreeEdit, TreeReader
 from nightcrew.host.git import BlobReader, Git
 from nightcrew.model.actions import Change
-from nightcrew.model.errors import NotFound
+from nightcrew.model.errors import NightcrewError, NotFound
 from nightcrew.model.trees import Captured, Composition, DeltaEntry, Entry, Repository
+
+_T = TypeVar("_T")
 
 REFS: Final = "refs/nightcrew/checkpoints/"
 
@@ -54,6 +57,7 @@ class Store:
         self._env = env
         self._opening = threading.Lock()
         self._reader: BlobReader | None = None
+        self._settings: UserSettings | None = None
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -69,9 +73,13 @@ class Store:
             NotFound: the base tree is not there any more.
             OSError: disk full; nothing became visible.
         """
-        return Capture(base_tree, TreeReader(self._read_tree), self._objects(), self._local_objects()).take(
-            entries
+        reader = TreeReader(self._read_tree)
+        scratch = self.path / "scratch"
+        conversions = Conversions(
+            reader, self._read_object, base_tree, self._user_settings(), scratch, self._git
         )
+        local = packs.LocalObjects(self._objects(), len(base_tree))
+        return Capture(base_tree, reader, self._objects(), local, conversions).take(entries)
 
     def commit(
         self, tree: str, *, parents: Sequence[str] = (), message: str, at: datetime | str, ref: str = ""
@@ -203,8 +211,11 @@ class Store:
         self._open()
         return self.path / "objects"
 
-    def _local_objects(self) -> packs.LocalObjects:
-        return packs.LocalObjects(self._objects(), len(self._repository.head) or 40)
+    def _user_settings(self) -> UserSettings:
+        if self._settings is None:
+            git = Git(self._repository.git_dir, env=self._env, trusted=True)
+            self._settings = read_user_settings(git, self._repository, self._env)
+        return self._settings
 
     def _git(self, work_tree: str = "") -> Git:
         self._open()
@@ -218,19 +229,26 @@ class Store:
             return self._reader
 
     def _read_object(self, object_id: str) -> bytes:
-        try:
-            return self._open().read(object_id)
-        except KeyError:
-            raise self._missing(object_id) from None
+        return self._ask(lambda reader: reader.read(object_id), object_id)
 
     def _read_tree(self, tree: str) -> bytes:
         return self._read_object(tree)
 
     def _size(self, blob: str) -> int:
+        return self._ask(lambda reader: reader.info(blob)[1], blob)
+
+    def _ask(self, question: Callable[[BlobReader], _T], object_id: str) -> _T:
+        """Put a question to git, to a new one when the old one has ended (somebody killed it, memory was short)."""
         try:
-            return self._open().info(blob)[1]
+            try:
+                return question(self._open())
+            except NightcrewError as error:
+                if error.code != "program.ended":
+                    raise
+                self.close()
+                return question(self._open())
         except KeyError:
-            raise self._missing(blob) from None
+            raise self._missing(object_id) from None
 
     def _open_blob(self, blob: str) -> BinaryIO:
         path = loose_path(self.path / "objects", blob)

@@ -14,7 +14,7 @@ from nightcrew.model.trees import DeltaEntry, Repository
 from nightcrew.shadow.bases import Base
 from nightcrew.shadow.names import GIT
 
-_MESSAGE: Final = b"Results of the tasks this one builds on\n"
+_MESSAGE: Final = b"Where this task starts: results of other tasks, or its own up to a checkpoint\n"
 _PIECE_BYTES: Final = 1 << 20
 
 

@@ -22,9 +22,9 @@ from nightcrew.shadow.copies import copy_tree, scan_copy
 from nightcrew.shadow.environment import find_environment
 from nightcrew.shadow.history import commit_delta
 from nightcrew.shadow.layers import Stack, apply_delta, write_layer
+from nightcrew.shadow.mounts import bind_objects, overlay_environment, point_at_objects
 from nightcrew.shadow.names import GIT
 from nightcrew.shadow.scan import scan_layer
-from nightcrew.shadow.skeleton import OBJECTS_INSIDE, alternates_of
 
 Mode = Literal["overlay", "copy"]
 
@@ -191,14 +191,16 @@ class Shadows:
 
         Called anew for every process tree: each overlay mount needs a work directory that none had before.
         """
-        objects = tuple(self._object_binds(shadow))
+        place = Path(shadow.directory)
+        objects = tuple(bind_objects(place, self._repository))
         if shadow.mode == "copy":
-            return (), (Bind(shadow.path, self._repository.root, writable=True), *objects)
-        work = Path(shadow.directory) / "work"
-        files.remove_tree(work, inside=shadow.directory)
-        work.mkdir()
-        top = self._overlay(self._repository.root, _lowers(shadow, skeleton=True), shadow.path, work / "top")
-        return (top, *self._environment_overlays(shadow, work)), objects
+            tree = Bind(shadow.path, self._repository.root, writable=True)
+            return (), (tree, *objects, *point_at_objects(place, self._repository))
+        work = place / "work"
+        files.remove_tree(work, inside=place)
+        top = Overlay(self._repository.root, _lowers(shadow, skeleton=True), shadow.path, str(work / "top"))
+        (work / "top").mkdir(parents=True)
+        return (top, *overlay_environment(place, self._repository, shadow.environment)), objects
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -297,60 +299,10 @@ class Shadows:
             if lock is not None:
                 lock.release()
 
-    def _overlay(self, target: str, lowers: tuple[str, ...], upper: str, work: Path) -> Overlay:
-        work.mkdir(parents=True)
-        return Overlay(target, lowers, upper, str(work))
-
-    def _environment_overlays(self, shadow: Shadow, work: Path) -> Iterator[Overlay]:
-        """Yield an overlay over each live folder, unless the task has put something else in its place."""
-        for number, folder in enumerate(shadow.environment):
-            live = Path(self._repository.root) / folder
-            upper = Path(shadow.directory) / "env" / str(number) / "upper"
-            upper.mkdir(parents=True, exist_ok=True)
-            if live.is_dir() and not live.is_symlink() and _make_mount_point(Path(shadow.path), folder):
-                upper.chmod(0o755)
-                yield self._overlay(
-                    f"{self._repository.root}/{folder}", (str(live),), str(upper), work / str(number)
-                )
-
-    def _object_binds(self, shadow: Shadow) -> Iterator[Bind]:
-        """Yield the user's object directories, read-only, and the list by which git finds the second and further."""
-        places = alternates_of(Path(self._repository.common_dir) / "objects")
-        for number, place in enumerate(places):
-            yield Bind(str(place), f"{OBJECTS_INSIDE}/{number}")
-        lists = Path(shadow.directory) / "alternates"
-        lists.mkdir(exist_ok=True)
-        further = lists / "further"
-        further.write_text("".join(f"{OBJECTS_INSIDE}/{n}\n" for n in range(1, len(places))))
-        nothing = lists / "nothing"
-        nothing.write_text("")
-        for number, place in enumerate(places):
-            if (place / "info/alternates").exists():
-                yield Bind(
-                    str(further if number == 0 else nothing), f"{OBJECTS_INSIDE}/{number}/info/alternates"
-                )
-        if shadow.mode == "copy":
-            first = lists / "first"
-            first.write_text(f"{OBJECTS_INSIDE}/0\n")
-            yield Bind(str(first), f"{self._repository.root}/{GIT}/objects/info/alternates")
-
 
 def _lowers(shadow: Shadow, *, skeleton: bool = False) -> tuple[str, ...]:
     deps = (f"{shadow.directory}/layers/deps",) if shadow.has_delta else ()
     return (*deps, *((shadow.base.skeleton,) if skeleton else ()), shadow.base.path)
-
-
-def _make_mount_point(upper: Path, folder: str) -> bool:
-    """Make sure a folder exists in the writable layer; tell False when something else is in the way."""
-    place = upper
-    for part in folder.split("/"):
-        place = place / part
-        if place.is_symlink() or (place.exists() and not place.is_dir()):
-            return False
-        if not place.exists():
-            place.mkdir()
-            place.chmod(0o755)
-    return True
 
 
 def _exists(name: str) -> StaleError:
