@@ -61,9 +61,16 @@ class World:
         objects = self.git_raw("rev-parse", "--path-format=absolute", "--git-path", "objects").rstrip(b"\n")
         (store / "objects" / "info" / "alternates").write_bytes(objects + b"\n")
 
-    def git_raw(self, *args: str, cwd: Path | None = None, data: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
+    def git_raw(
+        self, *args: str, cwd: Path | None = None, data: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> bytes:
         done = subprocess.run(
-            ["git", *args], cwd=cwd or self.repo, env={**self.env, **(env or {})}, input=data, capture_output=True
+            ["git", *args],
+            check=False,
+            cwd=cwd or self.repo,
+            env={**self.env, **(env or {})},
+            input=data,
+            capture_output=True,
         )
         if done.returncode:
             raise AssertionError(f"git {args}: {done.stderr!r}")
@@ -93,7 +100,9 @@ class World:
             mode, data = split_content(content)
             blob = self.git_raw("--git-dir", str(store), "hash-object", "-w", "--stdin", data=data).strip()
             lines.append(mode.encode() + b" " + blob + b"\t" + os.fsencode(path) + b"\0")
-        self.git_raw("--git-dir", str(store), "update-index", "-z", "--index-info", data=b"".join(lines), env=index)
+        self.git_raw(
+            "--git-dir", str(store), "update-index", "-z", "--index-info", data=b"".join(lines), env=index
+        )
         return os.fsdecode(self.git_raw("--git-dir", str(store), "write-tree", env=index)).strip()
 
     def promoter(self) -> Promoter:
@@ -137,7 +146,9 @@ class World:
             found["head"] = self.git("rev-parse", "HEAD"), self.git("symbolic-ref", "-q", "HEAD")
         return found
 
-    def run_killed(self, what: str, prepared: Prepared, point: str = "", hits: int = 1) -> subprocess.Popen[bytes]:
+    def run_killed(
+        self, what: str, prepared: Prepared, point: str = "", hits: int = 1
+    ) -> subprocess.Popen[bytes]:
         """Start a process that publishes and dies at ``point``."""
         place = self.root / "prepared.pickle"
         place.write_bytes(pickle.dumps(prepared))
@@ -206,7 +217,16 @@ def walk(repo: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-EFFECTS = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.symlink", "subprocess.Popen")
+EFFECTS = (
+    "os.rename",
+    "os.link",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.chmod",
+    "os.symlink",
+    "subprocess.Popen",
+)
 
 
 def die_before_effect(number: int) -> None:

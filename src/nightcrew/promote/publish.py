@@ -34,6 +34,7 @@ def publish(site: Site, prepared: Prepared) -> None:
     """
     refuse_unless_ready(site)
     publication = _Publication(site, prepared)
+    publication.make_directory()
     try:
         publication.run()
     except BaseException as error:
@@ -55,7 +56,6 @@ class _Publication:
         self.configured = site.configured()
 
     def run(self) -> None:
-        self._make_directory()
         self._check_branch()
         self._hand_over_objects()
         differences = compare_trees(self.site.store, self.prepared.old_commit, self.prepared.new_commit)
@@ -94,7 +94,13 @@ class _Publication:
             error.where = (*error.where, *settled.left)
         return settled.published and isinstance(error, Exception)
 
-    def _make_directory(self) -> None:
+    def make_directory(self) -> None:
+        """Create the transaction; from here on there is something to give up.
+
+        Raises:
+            DriftError: it exists: this was published before.
+            NightcrewError: the git directory cannot be written to.
+        """
         try:
             self.transaction.create(self.slots)
             if self.slots != self.site.home:
@@ -103,6 +109,9 @@ class _Publication:
             raise DriftError(
                 f"{self.prepared.id} was published or given up already", code="promote.repeated"
             ) from error
+        except OSError as error:
+            discard(self.site, self.transaction)
+            raise _explain_failure(error) from error
 
     def _check_branch(self) -> None:
         found = self.site.head()
