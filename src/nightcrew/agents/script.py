@@ -45,6 +45,7 @@ class ScriptSession:
         self._steps = steps
         self._desk = desk
         self._next = first
+        self._answered = False
         self._process: Process | None = None
         self._pending = b""
         self._end: AgentEnd | None = None
@@ -83,9 +84,11 @@ class ScriptSession:
 
     def _hear(self, line: bytes) -> None:
         message = _read_line(line)
-        if message.get("ask") == self._next < len(self._steps):
+        if message.get("ask") == self._next < len(self._steps) and not self._answered:
+            self._answered = True
             self._answer(self._steps[self._next])
-        elif message.get("done") == self._next:
+        elif message.get("done") == self._next and self._answered:
+            self._answered = False
             self._next += 1
         elif message.get("end") in ("finished", "failed", "denied"):
             self._finish(str(message["end"]), str(message.get("reason", "")))

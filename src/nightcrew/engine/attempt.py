@@ -184,9 +184,9 @@ class Attempt:
             raise Interrupted
         checkpoint = self.capture(place, end)
         if outcome.ending in ENDINGS:
-            kind = ENDINGS[outcome.ending]
-            state = "cancelled" if kind == "cancelled" else "failed"
-            raise AttemptFailed(Failure(kind, describe_ending(outcome), outcome.ending, task_state=state))
+            if outcome.ending == "cancelled":
+                raise self.cancelled()
+            raise AttemptFailed(Failure(ENDINGS[outcome.ending], describe_ending(outcome), outcome.ending))
         if end.result == "waiting":
             resume = Start(place.name, place.lower, checkpoint, asked=True, agent=end.progress)
             self.park(resume, checkpoint)
@@ -352,7 +352,7 @@ class Attempt:
         if self.tools.live.interrupted:
             raise Interrupted
         if self.stopped.is_set():
-            raise AttemptFailed(Failure("cancelled", "cancelled", task_state="cancelled"))
+            raise self.cancelled()
         if not all(each.passed for each in evidence):
             changes = {
                 "verified": "failed",
@@ -377,6 +377,11 @@ class Attempt:
             opened = self.questions.open(tx, checkpoint, expires_at)
             attempts.park(tx, self.record, opened, resume, stamp(now))
         raise Parked
+
+    def cancelled(self) -> AttemptFailed:
+        """Return the way out of an attempt that a person has stopped."""
+        reason = self.tools.live.reason(self.record.task)
+        return AttemptFailed(Failure("cancelled", reason, "cancelled", task_state="cancelled"))
 
     def fail(self, failure: Failure) -> None:
         """Record a failure; what follows from it is decided in the same transaction."""

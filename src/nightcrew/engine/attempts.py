@@ -240,7 +240,8 @@ def fail(
         _give_back(tx, ended)
     task = tx.need(TaskRecord, attempt.task)
     if retry.again:
-        tx.change(task, "", reason=f"attempt {attempt.number} failed ({failure.reason}); trying again")
+        how = "was lost" if failure.kind == "lost" else "failed"
+        tx.change(task, "", reason=f"attempt {attempt.number} {how} ({failure.reason}); another one follows")
     else:
         end_task(tx, task, failure.task_state, failure.reason, now=now, **failure.task_changes)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from nightcrew.engine import settle
 from nightcrew.engine.live import Live
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 #: Longest that a run sleeps without looking; only a safety net, because every change rings its bell.
 SAFETY_S: Final = 30.0
 
+#: Rows written in one transaction: a few tenths of a second at most.
+BATCH: Final = 200
+
+T = TypeVar("T")
 Rest = Literal["going", "waiting", "final"]
 
 
@@ -78,6 +83,13 @@ class _Known:
     generation: dict[str, int] = field(default_factory=dict)
     launched: dict[str, tuple[int, int]] = field(default_factory=dict)
     expires_at: dict[str, str] = field(default_factory=dict)
+    skipped_only: bool = True
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut a long list into pieces that one short transaction can hold; nobody else writes meanwhile."""
+    for first in range(0, len(items), BATCH):
+        yield items[first : first + BATCH]
 
 
 class Board:
@@ -173,6 +185,7 @@ class Board:
             return
         self._frontier.note(task.name, task.state)
         self._known.generation[task.name] = task.generation
+        self._known.skipped_only = self._known.skipped_only and task.state == "skipped"
         self._known.next_number[task.name] = task.attempts + 1
         if task.state in TASK_FINAL:
             self._live.pardon(task.id)
@@ -187,69 +200,85 @@ class Board:
             records = tx.find(TaskRecord, **wanted) if names or changed is None else []
         for record in records:
             self._note(record)
-        waiting = [record.id for record in records if record.state in TASK_WAITING]
-        if waiting or self._wants_cancel() or self._moves().block or self._moves().final:
+        self._settle([record.id for record in records if record.state in TASK_WAITING])
+        self._cancel()
+        while self._next_block() is not None:
             with self._journal.write() as tx:
-                self._write(tx, waiting)
-            crash.point("engine.run.settled")
-
-    def _write(self, tx: Writer, waiting: list[str]) -> None:
-        now = stamp(self._clock.now())
-        for name in waiting:
-            self._known.expires_at.pop(name, None)
-            expires_at = settle.settle_task(tx, tx.need(TaskRecord, name), now)
-            if expires_at:
-                self._known.expires_at[name] = expires_at
-            self._note(tx.need(TaskRecord, name))
-        self._cancel(tx, now)
-        while block := self._moves().block:
-            for name, cause in block:
-                self._block(tx, name, cause, now)
+                self._block(tx)
         if self._moves().final:
-            self._finish(tx, now)
+            self._finish()
 
-    def _block(self, tx: Writer, name: str, cause: str, now: str) -> None:
-        task = tx.need(TaskRecord, join_task(self.run_id, name))
-        if task.state == "pending":
-            state = tx.need(TaskRecord, join_task(self.run_id, cause)).state
-            reason = f"{cause}, which it depends on, is {state}"
-            task = tx.change(
-                task, "task.blocked", data={"by": cause}, state="blocked", reason=reason, ended_at=now
-            )
-        self._note(task)
+    def _settle(self, waiting: Sequence[str]) -> None:
+        """Move on what a human has answered, or what nobody answered in time."""
+        now = stamp(self._clock.now())
+        for batch in _batches(waiting):
+            with self._journal.write() as tx:
+                for name in batch:
+                    self._known.expires_at.pop(name, None)
+                    expires_at = settle.settle_task(tx, tx.need(TaskRecord, name), now)
+                    if expires_at:
+                        self._known.expires_at[name] = expires_at
+                    self._note(tx.need(TaskRecord, name))
+            crash.point("engine.approval.settled")
 
-    def _cancel(self, tx: Writer, now: str) -> None:
+    def _block(self, tx: Writer) -> None:
+        """Block what can never start, and what then can never start, up to one batch."""
+        now = stamp(self._clock.now())
+        for _ in range(BATCH):
+            block = self._next_block()
+            if block is None:
+                return
+            name, cause = block
+            task = tx.need(TaskRecord, join_task(self.run_id, name))
+            if task.state == "pending":
+                reason = f"{cause}, which it depends on, is {self._state(cause)}"
+                data = {"by": cause}
+                task = tx.change(
+                    task, "task.blocked", data=data, state="blocked", reason=reason, ended_at=now
+                )
+            self._note(task)
+
+    def _cancel(self) -> None:
         """Tell living attempts to end; what does not live is cancelled here and now."""
         with self._lock:
-            wanted = dict(self._cancel_tasks)
-            if self._cancel_run:
-                wanted = {task.id: self._cancel_run for task in tx.find(TaskRecord, run=self.run_id)}
-        alive = {attempt.task for attempt in settle.find_alive(tx, run=self.run_id)} if wanted else set()
-        self._live.stop([name for name in wanted if name in alive])
-        for name, reason in wanted.items():
-            task = tx.need(TaskRecord, name)
-            if name not in alive:
-                settle.cancel_task(tx, task, reason, now)
-                self._note(tx.need(TaskRecord, name))
-            if name not in alive or task.state in TASK_FINAL:
-                with self._lock:
-                    self._cancel_tasks.pop(name, None)
-
-    def _finish(self, tx: Writer, now: str) -> None:
-        run = tx.need(RunRecord, self.run_id)
-        if run.state != "running":
+            wanted, run_reason = dict(self._cancel_tasks), self._cancel_run
+        if not wanted and not run_reason:
             return
-        states = {task.state for task in tx.find(TaskRecord, run=run.id)}
-        if self._cancel_run:
-            reason = self._cancel_run
-            tx.change(
-                run, "run.cancelled", data={"reason": reason}, state="cancelled", reason=reason, ended_at=now
-            )
-        elif states <= {"skipped"}:
-            reason = "there was nothing to do: every task was done already"
-            tx.change(run, "run.finished", state="completed_empty", reason=reason, ended_at=now)
-        else:
-            tx.change(run, "run.finished", state="in_review", ended_at=now)
+        with self._journal.read() as tx:
+            tasks = tx.find(TaskRecord, run=self.run_id)
+            alive = {attempt.task for attempt in settle.find_alive(tx, run=self.run_id)}
+        targets = {
+            task.id: run_reason or wanted[task.id]
+            for task in tasks
+            if task.state not in TASK_FINAL and (run_reason or task.id in wanted)
+        }
+        self._live.stop({name: reason for name, reason in targets.items() if name in alive})
+        now = stamp(self._clock.now())
+        for batch in _batches([name for name in targets if name not in alive]):
+            with self._journal.write() as tx:
+                for name in batch:
+                    settle.cancel_task(tx, tx.need(TaskRecord, name), targets[name], now)
+                    self._note(tx.need(TaskRecord, name))
+        with self._lock:
+            self._cancel_tasks = {
+                name: reason for name, reason in self._cancel_tasks.items() if name in alive
+            }
+
+    def _finish(self) -> None:
+        now = stamp(self._clock.now())
+        with self._journal.write() as tx:
+            run = tx.need(RunRecord, self.run_id)
+            if run.state != "running":
+                return
+            if self._cancel_run:
+                reason = self._cancel_run
+                data = {"reason": reason}
+                tx.change(run, "run.cancelled", data=data, state="cancelled", reason=reason, ended_at=now)
+            elif self._known.skipped_only:
+                reason = "there was nothing to do: every task was done already"
+                tx.change(run, "run.finished", state="completed_empty", reason=reason, ended_at=now)
+            else:
+                tx.change(run, "run.finished", state="in_review", ended_at=now)
 
     # -- choosing ------------------------------------------------------------------------------------------------
 
@@ -276,12 +305,14 @@ class Board:
         known = self._known
         return known.launched.get(name) != (known.generation[name], known.next_number[name])
 
+    def _next_block(self) -> tuple[str, str] | None:
+        return self._frontier.next_block() if self._frontier is not None else None
+
+    def _state(self, name: str) -> str:
+        return self._frontier.state(name) if self._frontier is not None else ""
+
     def _moves(self) -> Moves:
         return self._frontier.moves() if self._frontier is not None else Moves()
-
-    def _wants_cancel(self) -> bool:
-        with self._lock:
-            return bool(self._cancel_run or self._cancel_tasks)
 
     def _expired(self) -> set[str]:
         now = stamp(self._clock.now())

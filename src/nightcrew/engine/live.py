@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -20,7 +20,7 @@ class Live:
 
     def __init__(self) -> None:
         self._stops: dict[str, threading.Event] = {}
-        self._doomed: set[str] = set()
+        self._doomed: dict[str, str] = {}
         self._changed = threading.Condition()
         self._interrupted = False
 
@@ -55,18 +55,23 @@ class Live:
         with self._changed:
             return set(self._stops)
 
-    def stop(self, tasks: Collection[str]) -> None:
-        """Tell the attempts of these tasks to end; one that is about to enter is told when it does."""
+    def stop(self, reasons: Mapping[str, str]) -> None:
+        """Tell the attempts of these tasks to end, each for its reason; one that is about to enter is told when it does."""
         with self._changed:
-            self._doomed.update(tasks)
-            for task in tasks:
+            self._doomed.update(reasons)
+            for task in reasons:
                 if task in self._stops:
                     self._stops[task].set()
+
+    def reason(self, task: str) -> str:
+        """Return why a task was told to end."""
+        with self._changed:
+            return self._doomed.get(task, "cancelled")
 
     def pardon(self, task: str) -> None:
         """Forget that a task was told to end; called when it has, so that it may be run again."""
         with self._changed:
-            self._doomed.discard(task)
+            self._doomed.pop(task, None)
 
     def interrupt(self, wait_s: float) -> bool:
         """Tell all to end, let nobody in, and wait until they are gone; False when some are still here."""

@@ -27,8 +27,9 @@ class Moves:
     """What to do next.
 
     Attributes:
-        start: task names to start now, in the order written, at most as many as there are free slots.
-        block: ``(task, dependency that failed it)`` pairs, nearest dependency first.
+        start: task names to start now, in the order written, at most as many as there are free slots; none while
+            something is to be blocked.
+        block: ``(task, dependency that failed it)`` pairs; noting them may bring more.
         final: every task is settled.
         quiet: nothing runs and nothing can start; what is left waits for a human (true when final, too).
     """
@@ -81,6 +82,10 @@ class Frontier:
             self._doom(name)
         self._to_block.pop(name, None)
         self._offer(name)
+
+    def next_block(self) -> tuple[str, str] | None:
+        """Return the first of ``moves().block`` without drawing the others."""
+        return next(iter(self._to_block.items()), None)
 
     def moves(self) -> Moves:
         """Return what to do now; asking twice without noting anything gives the same answer."""
