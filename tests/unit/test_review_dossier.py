@@ -145,10 +145,17 @@ def test_without_a_scope_nothing_is_outside() -> None:
 def test_findings_that_ask_or_deny_need_a_look_and_are_not_said_twice() -> None:
     ask = Finding("limits", Verdict.ASK, "limits.soft", "p.yaml:3", "21 files, 20 allowed")
     outside = Finding("scope", Verdict.ASK, "scope", "p.yaml:9", "outside", "docs/x.md")
-    note = Finding("handoff", Verdict.ALLOW, "handoff", "p.yaml:1", "only shown", "src/a.py")
+    note = Finding("limits", Verdict.ALLOW, "limits", "p.yaml:1", "only shown", "src/a.py")
     dossier = build(of=change(FILE, added("docs/x.md")), findings=(ask, outside, note))
     assert kinds(dossier) == ["scope", "finding"]
     assert len(dossier.findings) == 3
+
+
+def test_a_handoff_path_needs_a_look_even_where_policy_lets_it_pass() -> None:
+    note = Finding("handoff", Verdict.ALLOW, "safety.handoff_paths", "p.yaml:1", "may execute it", "src/a.py")
+    dossier = build(findings=(note,))
+    assert kinds(dossier) == ["handoff"]
+    assert not dossier.green
 
 
 def test_a_verdict_about_another_tree_is_stale() -> None:

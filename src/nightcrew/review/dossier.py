@@ -195,10 +195,13 @@ def _collect(
         concerns.append(Concern("stale_verdict", f"`{task.verdict}` was said of another tree; look again"))
     known = {(concern.kind, path) for concern in concerns for path in concern.paths}
     for finding in findings:
-        if (_SAME_KIND.get(finding.check, finding.check), finding.path) not in known:
+        kind = _SAME_KIND.get(finding.check, finding.check)
+        if (kind, finding.path) not in known:
             paths = (finding.path,) if finding.path else ()
+            # A handoff path needs a look of its own even where policy lets it pass: something will execute it.
+            look = finding.verdict is not Verdict.ALLOW or finding.check == "handoff"
             concerns.append(
-                Concern("finding", finding.message, paths, look=finding.verdict is not Verdict.ALLOW)
+                Concern("handoff" if finding.check == "handoff" else "finding", finding.message, paths, look)
             )
     return tuple(concerns)
 
