@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 MACHINE: Final = os.uname().machine
@@ -272,6 +273,11 @@ def close_on_exec_from(first: int) -> None:
     _call(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), _CLOSE_RANGE_CLOEXEC, path="fds")
 
 
-def close_range(first: int, last: int) -> None:
-    """Close every descriptor from ``first`` to ``last``."""
-    _call(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0, path="fds")
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor from 3 on that is not ``kept``."""
+    first = 3
+    for fd in sorted(set(kept)):
+        if fd > first:
+            _call(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(fd - 1), 0, path="fds")
+        first = max(first, fd + 1)
+    _call(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), 0, path="fds")

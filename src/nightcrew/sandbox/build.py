@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from nightcrew.host import kernel
-from nightcrew.sandbox import content, system
+from nightcrew.sandbox import confine, content, system
 from nightcrew.sandbox.order import Order
 
 ROOT: Final = "/sys"
@@ -27,8 +27,6 @@ _DEVICE: Final = kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NOEXEC
 _PROC: Final = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 _SCRATCH: Final = ("/tmp", "/dev/shm")  # noqa: S108 - inside, a place of its own
 _SIOCSIFFLAGS, _IFF_UP_RUNNING = 0x8914, 0x41
-_RESERVED_PIDS: Final = 300  # once pids have gone round, numbers below are not given out again
-_PID_MAX_IS_OURS: Final = (6, 14)  # since then kernel.pid_max belongs to the pid namespace
 
 
 class BuildError(Exception):
@@ -100,7 +98,7 @@ def _mount_root(order: Order, _host: Host) -> None:
     context.close()
     kernel.attach_at(root, ROOT)
     os.close(root)
-    for name in ("dev", "etc", "proc", "run", "tmp", "var"):
+    for name in ("dev", "etc", "proc", "run", "sys", "tmp", "var"):
         os.mkdir(f"{ROOT}/{name}")
     for name in ("tmp", "run"):
         os.symlink(f"../{name}", f"{ROOT}/var/{name}")
@@ -164,13 +162,14 @@ def _mount_content(order: Order, _host: Host) -> None:
 def _mount_proc(order: Order, host: Host) -> int:
     place = f"{ROOT}/proc"
     fresh = order["proc"] != "bound" and _mount_fresh_proc(place, may_fail=order["proc"] == "any")
-    if fresh:
-        _bound_processes(order["processes"])
-    else:
+    pid_max = confine.pid_max_for(order["processes"])
+    if not fresh:
         content.bind("/proc", place, 0)
+    elif pid_max:
+        _write(f"{place}/sys/kernel/pid_max", b"%d" % pid_max)
     for path in host.hidden:
         with contextlib.suppress(FileNotFoundError):
-            content.bind(f"{ROOT}/run" if path.is_directory else "/dev/null", ROOT + path.path, 0)
+            content.bind(f"{ROOT}/sys" if path.is_directory else "/dev/null", ROOT + path.path, 0)
     proc = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     # All of it read-only, not a list of dangerous files: as root of the host, /proc/sys/kernel/core_pattern is
     # a way out, and kernels keep adding files.
@@ -190,12 +189,6 @@ def _mount_fresh_proc(place: str, *, may_fail: bool) -> bool:
             raise
         return False
     return True
-
-
-def _bound_processes(limit: int) -> None:
-    """Bound the pids of this namespace; on older kernels the file is the whole machine's and is left alone."""
-    if limit and kernel.version() >= _PID_MAX_IS_OURS:
-        _write(f"{ROOT}/proc/sys/kernel/pid_max", b"%d" % (limit + _RESERVED_PIDS))
 
 
 def _enter_root() -> None:

@@ -11,9 +11,21 @@ from nightcrew.host import kernel
 from nightcrew.sandbox.order import Order
 
 _NPROC_IS_PER_NAMESPACE: Final = (5, 14)  # before, all processes of the user on this machine counted
+_PID_MAX_IS_OURS: Final = (6, 14)  # since then kernel.pid_max belongs to the pid namespace
+_RESERVED_PIDS: Final = 300  # once pids have gone round, numbers below are not given out again
 _KILL_FIRST: Final = (
     500  # of 1000: when the machine runs out of memory, this tree goes before the user's programs
 )
+
+
+def kernel_bounds_processes(uid: int) -> bool:
+    """Tell whether the kernel itself can bound the number of processes of a sandbox of this user."""
+    return kernel.version() >= (_PID_MAX_IS_OURS if uid == 0 else _NPROC_IS_PER_NAMESPACE)
+
+
+def pid_max_for(limit: int) -> int:
+    """Return the ``kernel.pid_max`` of a sandbox, 0 to leave it alone: on older kernels it is the whole machine's."""
+    return limit + _RESERVED_PIDS if limit and kernel.version() >= _PID_MAX_IS_OURS else 0
 
 
 def set_limits(order: Order, *, own_namespace: bool) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 _ALWAYS_COUNTED: Final = re.compile(rb"^(?:RssAnon|VmSwap|VmPTE):\s+(\d+) kB", re.MULTILINE)
@@ -82,6 +82,32 @@ def listed_in(proc: int) -> list[int]:
         return []  # the namespace is gone
 
 
+def unlinked_bytes(pids: list[int], proc: int) -> int:
+    """Return the space taken by files that these processes have open and that have no name any more."""
+    sizes: dict[tuple[int, int], int] = {}
+    for pid in pids:
+        try:
+            folder = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
+        except OSError:
+            continue  # ended meanwhile
+        try:
+            for name in os.listdir(folder):
+                found = _stat_unlinked(folder, name)
+                if found is not None:
+                    sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+        finally:
+            os.close(folder)
+    return sum(sizes.values())
+
+
+def _stat_unlinked(folder: int, name: str) -> os.stat_result | None:
+    try:
+        found = os.stat(name, dir_fd=folder)
+    except OSError:
+        return None  # closed meanwhile
+    return found if stat.S_ISREG(found.st_mode) and found.st_nlink == 0 else None
+
+
 class DiskGauge:
     """Measures what lies in writable layers: asks the file system often, walks only when space really went.
 
@@ -90,43 +116,48 @@ class DiskGauge:
         limit_bytes, limit_inodes: 0 for no limit.
     """
 
-    # Of what is still free below the limit, the part that may go unseen between two walks.
-    _SHARE: Final = 8
+    _SHARE: Final = 8  # of what is left to the limit, the part that may go unseen between two walks
+    _STRIDE: Final = 512  # directory entries per step of a walk, a few milliseconds
 
     def __init__(self, layers: tuple[str, ...], limit_bytes: int, limit_inodes: int) -> None:
-        self._layers = layers
+        self._layers = layers if limit_bytes or limit_inodes else ()
         self._limit_bytes = limit_bytes
         self._limit_inodes = limit_inodes
         self._used_bytes = 0
         self._used_inodes = 0
-        self._seen = self._free()
+        self._at_start = self._seen = self._now = self._free()
         self._walk: Iterator[None] | None = None
+        self.grows = False
 
     def step(self) -> str:
         """Look, and walk on a little; returns what is exceeded in words, or the empty string."""
-        if not self._layers or not (self._limit_bytes or self._limit_inodes):
+        if not self._layers:
             return ""
+        before, self._now = self._now, self._free()
+        self.grows = before[0] - self._now[0] > self._limit_bytes // 100 or self._walk is not None
         if self._walk is None and self._something_went():
-            self._seen = self._free()
+            self._seen = self._now
             self._walk = self._measure()
         if self._walk is not None and next(self._walk, "done") == "done":
             self._walk = None
         return self._excess()
 
+    @property
+    def unexplained_bytes(self) -> int:
+        """Space that has gone since the start and was found by no walk; 0 when bytes have no limit."""
+        return max(0, self._at_start[0] - self._now[0] - self._used_bytes) if self._limit_bytes else 0
+
     def _free(self) -> tuple[int, int]:
         """Free bytes and inodes of the file systems the layers lie on."""
-        space = {Path(path).stat().st_dev: os.statvfs(path) for path in self._layers}
+        space = {os.stat(path).st_dev: os.statvfs(path) for path in self._layers}
         return sum(s.f_bfree * s.f_frsize for s in space.values()), sum(s.f_ffree for s in space.values())
 
     def _something_went(self) -> bool:
-        free_bytes, free_inodes = self._free()
-        gone_bytes, gone_inodes = self._seen[0] - free_bytes, self._seen[1] - free_inodes
-        step_bytes = (self._limit_bytes - self._used_bytes) // self._SHARE
-        step_inodes = (self._limit_inodes - self._used_inodes) // self._SHARE
-        return bool(
-            (self._limit_bytes and gone_bytes > step_bytes)
-            or (self._limit_inodes and gone_inodes > step_inodes)
-        )
+        gone_bytes, gone_inodes = self._seen[0] - self._now[0], self._seen[1] - self._now[1]
+        step_bytes = max(0, self._limit_bytes - self._used_bytes) // self._SHARE
+        step_inodes = max(0, self._limit_inodes - self._used_inodes) // self._SHARE
+        too_many_bytes = self._limit_bytes > 0 and gone_bytes > step_bytes
+        return too_many_bytes or (self._limit_inodes > 0 and gone_inodes > step_inodes)
 
     def _measure(self) -> Iterator[None]:
         used = inodes = 0
@@ -134,11 +165,9 @@ class DiskGauge:
             for size in _walk_sizes(layer):
                 used += size
                 inodes += 1
-                if inodes % 512 == 0:
-                    self._used_bytes, self._used_inodes = (
-                        max(self._used_bytes, used),
-                        max(self._used_inodes, inodes),
-                    )
+                if inodes % self._STRIDE == 0:
+                    self._used_bytes = max(self._used_bytes, used)
+                    self._used_inodes = max(self._used_inodes, inodes)
                     yield
         self._used_bytes, self._used_inodes = used, inodes
 
@@ -157,12 +186,18 @@ def _walk_sizes(top: str) -> Iterator[int]:
         try:
             with os.scandir(todo.pop()) as entries:
                 for entry in entries:
-                    try:
-                        found = entry.stat(follow_symlinks=False)
-                        if entry.is_dir(follow_symlinks=False):
-                            todo.append(entry.path)
-                    except OSError:
-                        continue  # removed meanwhile
-                    yield found.st_blocks * 512
+                    found = _stat_entry(entry, todo)
+                    if found is not None:
+                        yield found.st_blocks * 512
         except OSError:
             continue  # removed meanwhile, or made unreadable by its owner inside
+
+
+def _stat_entry(entry: os.DirEntry[str], todo: list[str]) -> os.stat_result | None:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:
+        return None  # removed meanwhile
+    if stat.S_ISDIR(found.st_mode):
+        todo.append(entry.path)
+    return found

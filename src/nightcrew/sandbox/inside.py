@@ -7,6 +7,7 @@ kernel kills all the rest. At level S0 there is no such namespace and it does th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -38,49 +39,59 @@ class Report:
     def __init__(self, channel: int) -> None:
         self._channel = socket.socket(fileno=channel)
 
-    def send(self, descriptors: tuple[int, ...] = (), **message: Any) -> None:
-        """Send a message; a launcher that is gone needs none."""
-        with contextlib.suppress(OSError):
+    def send(self, descriptors: tuple[int, ...] = (), **message: Any) -> bool:
+        """Send a message; False when the launcher does not listen any more."""
+        try:
             socket.send_fds(self._channel, [json.dumps(message).encode("ascii")], descriptors)
+        except OSError:
+            return False
+        return True
+
+    def act_when_unheard(self, action: Callable[[], None]) -> None:
+        """Call ``action`` as soon as the launcher's end is closed, for whatever reason: nobody watches us then."""
+        _on_signal(signal.SIGIO, lambda: action() if self._is_unheard() else None)
+        fd = self._channel.fileno()
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        if self._is_unheard():
+            action()
+
+    def _is_unheard(self) -> bool:
+        try:
+            return not self._channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Let go of the channel."""
         self._channel.close()
 
 
-def wait_for_order(channel: socket.socket) -> list[int]:
-    """In fresh namespaces: do all that does not depend on the order, then wait for it.
-
-    The mounts are not among it: they would show the host as it was then, and keep what the user unmounts busy.
-    Returns the descriptors of the request; exits when the zygote goes away instead.
-    """
+def run_confined(channel: socket.socket, prepared: Prepared) -> NoReturn:
+    """In fresh namespaces: get ready, wait for the order, become pid 1 of that sandbox; returns never."""
     if not channel.recv(1):  # our ids are not mapped yet
         os._exit(1)
-    os.setsid()
-    confine.volunteer_for_oom()
-    kernel.give_up_future_privileges()
-    build.raise_loopback()
+    refusal = _get_ready()
     message, descriptors, _flags, _sender = socket.recv_fds(channel, 16, 5, socket.MSG_CMSG_CLOEXEC)
     channel.close()
     if not message:
         os._exit(0)
-    return descriptors
-
-
-def run_confined(
-    order_fd: int, streams: tuple[int, int, int], report: Report, prepared: Prepared
-) -> NoReturn:
-    """Become pid 1 of a sandbox; returns never."""
+    order_fd, stdin, stdout, stderr, report_fd = descriptors
+    report = Report(report_fd)
     code = 1
     try:
+        if refusal is not None:
+            raise refusal
         order = _read_order(order_fd)
         proc = build.build(order, prepared.host)
-        _take_streams(streams)
+        _take_streams((stdin, stdout, stderr))
         confine.set_limits(order, own_namespace=True)
         confine.give_up_privileges(prepared.seccomp_filter)
-        # Dropping capabilities may have cleared it.
-        kernel.die_with_parent(signal.SIGKILL)
+        kernel.die_with_parent(signal.SIGKILL)  # dropping capabilities may have cleared it
         _on_signal(signal.SIGTERM, lambda: _signal_all(signal.SIGTERM))
+        report.act_when_unheard(lambda: os._exit(1))
         code = _run(order, report, (proc,) if proc >= 0 else ())
     except build.BuildError as problem:
         _tell_failure(report, problem.step, problem.cause)
@@ -88,6 +99,21 @@ def run_confined(
         _tell_failure(report, "the start", problem)
     finally:
         os._exit(code)
+
+
+def _get_ready() -> build.BuildError | None:
+    """Do all that does not depend on the order; a refusal is told to the first one who asks.
+
+    The mounts are not among it: they would show the host as it is now, and keep what the user unmounts busy.
+    """
+    try:
+        os.setsid()
+        confine.volunteer_for_oom()
+        kernel.give_up_future_privileges()
+        build.raise_loopback()
+    except OSError as cause:
+        return build.BuildError("capabilities in a new user namespace", cause)
+    return None
 
 
 def run_plain(order_fd: int, streams: tuple[int, int, int], report: Report) -> NoReturn:
@@ -103,6 +129,7 @@ def run_plain(order_fd: int, streams: tuple[int, int, int], report: Report) -> N
         _take_streams(streams)
         confine.set_limits(order, own_namespace=False)
         kernel.close_on_exec_from(3)
+        report.act_when_unheard(_end_tree_and_exit)
         code = _run(order, report, ())
     except OSError as problem:
         _tell_failure(report, "the start", problem)

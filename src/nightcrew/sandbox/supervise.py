@@ -15,13 +15,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Literal
 
 from nightcrew.model.isolation import Ending, Level, Outcome, SandboxSpec, Session
-from nightcrew.sandbox import tree
-from nightcrew.sandbox.gauges import DiskGauge, listed_in
+from nightcrew.sandbox import confine, tree
+from nightcrew.sandbox.gauges import listed_in
 from nightcrew.sandbox.live import LiveProcess
-from nightcrew.sandbox.watchdog import MemoryWatch
+from nightcrew.sandbox.watchdog import Watchdog
 
 _TICK_S: Final = 0.1  # longest time between two looks
 _CHUNK_BYTES: Final = 1 << 16
@@ -87,6 +88,7 @@ class Supervisor:
         self._pid = 0
         self._proc = -1
         self._ready = False
+        self._introduced = False
         self._dead = False
         self._began = began
         self._active_at = began
@@ -98,12 +100,7 @@ class Supervisor:
         self._failure: dict[str, Any] | None = None
         self._output_bytes = 0
         self._dropped_bytes = 0
-        self._memory: MemoryWatch | None = None
-        self._disk = DiskGauge(
-            tuple(overlay.upper for overlay in spec.overlays) if spec.level is not Level.S0 else (),
-            self._limits.disk_bytes,
-            self._limits.inodes,
-        )
+        self._watchdog: Watchdog | None = None
 
     def run(self) -> Outcome:
         """Watch until nothing of the tree is left.
@@ -112,7 +109,7 @@ class Supervisor:
             LaunchFailed: the sandbox could not be built.
         """
         try:
-            self._watch_streams()
+            self._watch_channels()
             while not self._dead:
                 self._look_once()
             self._drain()
@@ -124,13 +121,16 @@ class Supervisor:
 
     # -- the loop
 
-    def _watch_streams(self) -> None:
-        for name, fd in self._streams.items():
-            os.set_blocking(fd, False)
-            self._watch(fd, lambda name=name: self._read_stream(name))  # type: ignore[misc]
+    def _watch_channels(self) -> None:
         self._channels.report.setblocking(False)
         self._watch(self._channels.report.fileno(), self._read_report)
         self._watch(self._process.wake_fd, self._process.woken)
+
+    def _watch_streams(self) -> None:
+        """Only once its session knows the process: nothing may be fed before ``started``."""
+        for name, fd in self._streams.items():
+            os.set_blocking(fd, False)
+            self._watch(fd, partial(self._read_stream, name))
 
     def _watch(self, fd: int, handler: Callable[[], None], events: int = select.POLLIN) -> None:
         self._handlers[fd] = handler
@@ -149,7 +149,7 @@ class Supervisor:
         self._check(time.monotonic())
 
     def _pause_s(self) -> float:
-        return self._memory.pause_s if self._memory is not None and self._ending is None else _TICK_S
+        return self._watchdog.pause_s if self._watchdog is not None and self._ending is None else _TICK_S
 
     def _watch_stdin(self) -> None:
         """Poll stdin only while there is something for it, or the loop would spin."""
@@ -206,8 +206,7 @@ class Supervisor:
                 data, descriptors = b"", []
             if not data:
                 self._unwatch(report.fileno())
-                if self._pidfd < 0:
-                    self._dead = True  # nobody is left who could have started it
+                self._dead = self._dead or self._pidfd < 0  # nobody is left who could have started it
                 return
             self._hear(json.loads(data), descriptors)
 
@@ -225,16 +224,22 @@ class Supervisor:
 
     def _start_watching(self, descriptors: list[int]) -> None:
         self._ready = True
+        plain = self._spec.level is Level.S0
         if descriptors:
             # Its own /proc: every process of its pid namespace and no other.
             self._proc = proc = descriptors[0]
-            self._memory = MemoryWatch(lambda: listed_in(proc), proc, self._limits)
+            pids = partial(listed_in, proc)
         else:
             self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._memory = MemoryWatch(lambda: tree.descendants_of(self._pid), self._proc, self._limits)
+            pids = partial(tree.descendants_of, self._pid)
+        layers = () if plain else tuple(overlay.upper for overlay in self._spec.overlays)
+        counted = not plain and confine.kernel_bounds_processes(os.geteuid())
+        self._watchdog = Watchdog(pids, self._proc, layers, self._limits, count_processes=not counted)
         if self._ending is None:
             self._active_at = time.monotonic()
+            self._introduced = True
             self._session.started(self._process)
+            self._watch_streams()
 
     def _note_death(self) -> None:
         self._unwatch(self._pidfd)
@@ -251,7 +256,7 @@ class Supervisor:
             self._check_wishes()
         if self._ending is None:
             self._check_clocks(now)
-        if self._ending is None and self._ready:
+        if self._ending is None:
             self._check_limits(now)
         if self._ending is not None:
             self._press_on(now)
@@ -273,13 +278,9 @@ class Supervisor:
             self._end("idle_timeout", f"no output for {limits.idle_s:g} s", gently=True)
 
     def _check_limits(self, now: float) -> None:
-        excess = self._memory.check(now) if self._memory is not None else ""
-        if excess:
-            self._end("memory", excess)
-            return
-        excess = self._disk.step()
-        if excess:
-            self._end("disk", excess)
+        excess = self._watchdog.check(now) if self._watchdog is not None else None
+        if excess is not None:
+            self._end(*excess)
 
     def _end(self, ending: Ending, detail: str, *, gently: bool = False) -> None:
         """Begin to end the tree; the first reason is the one that is told."""
@@ -305,7 +306,7 @@ class Supervisor:
 
     def _kill(self) -> None:
         if self._pidfd < 0:
-            # The zygote has not started it yet. It cannot any more once the report socket is closed.
+            # We know of no process. Should one be on its way, it sees our end of the report socket close and exits.
             self._dead = True
         elif self._spec.level is Level.S0:
             self._kill_plain()
@@ -326,7 +327,7 @@ class Supervisor:
 
     def _drain(self) -> None:
         """Read what is left in the pipes; every writer is dead, so this ends."""
-        for name in tuple(self._streams):
+        for name in tuple(self._streams) if self._introduced else ():
             while name in self._streams and select.select([self._streams[name]], [], [], 0)[0]:
                 self._read_stream(name)
 

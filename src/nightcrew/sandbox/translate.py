@@ -70,6 +70,12 @@ def _check(spec: SandboxSpec) -> None:
             raise UsageError(f"not an absolute path: {place!r}", code="sandbox.path")
     for bind in spec.binds:
         _check_source(bind.source)
+    for overlay in spec.overlays:
+        for folder in (*overlay.lowers, overlay.upper, overlay.work):
+            if not os.path.isdir(folder):
+                raise UsageError(
+                    f"a layer of {overlay.target} is not a directory: {folder}", code="sandbox.layer"
+                )
 
 
 def _check_source(source: str) -> None:

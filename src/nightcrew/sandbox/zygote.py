@@ -13,6 +13,7 @@ import contextlib
 import gc
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -93,20 +94,26 @@ class Zygote:
         return True
 
     def _start_confined(self, descriptors: list[int]) -> None:
-        report = _report_on(descriptors)
+        report = inside.Report(os.dup(descriptors[-1]))
         try:
-            spare = self._spare or self._fork_spare()
-            self._spare = None
+            spare = self._take_spare()
             pidfd = os.pidfd_open(spare.pid)
-            report.send((pidfd,), pid=spare.pid)
-            os.close(pidfd)
-            socket.send_fds(spare.channel, [b"r"], descriptors)
+            # Without an answer nobody waits for it: it then sees its channel close and exits.
+            if report.send((pidfd,), pid=spare.pid):
+                socket.send_fds(spare.channel, [b"r"], descriptors)
             spare.channel.close()
+            os.close(pidfd)
         except OSError as problem:
             report.send(
                 error="new namespaces", errno=problem.errno or 0, text=problem.strerror or "", path=""
             )
         report.close()
+
+    def _take_spare(self) -> Spare:
+        spare, self._spare = self._spare, None
+        if spare is not None and not select.select([spare.channel], [], [], 0)[0]:
+            return spare
+        return self._fork_spare()  # there is none, or it was killed: its end of the channel is closed
 
     def _fork_spare(self) -> Spare:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -117,8 +124,8 @@ class Zygote:
             theirs.close()
             raise
         if pid == 0:
-            ours.close()
-            self._become_spare(theirs)
+            _leave(signal.SIGKILL, [theirs.fileno()])
+            inside.run_confined(theirs, self._prepared)
         theirs.close()
         try:
             map_ids(pid)
@@ -129,16 +136,8 @@ class Zygote:
             raise
         return Spare(pid, ours)
 
-    def _become_spare(self, channel: socket.socket) -> NoReturn:
-        _leave_zygote(self._control, signal.SIGKILL)
-        try:
-            order, stdin, stdout, stderr, report = inside.wait_for_order(channel)
-        except OSError:
-            os._exit(1)  # the launcher sees this process die; the next request makes another one
-        inside.run_confined(order, (stdin, stdout, stderr), inside.Report(report), self._prepared)
-
     def _start_plain(self, descriptors: list[int]) -> None:
-        report = _report_on(descriptors)
+        report = inside.Report(os.dup(descriptors[-1]))
         try:
             pid = os.fork()
         except OSError as problem:
@@ -146,24 +145,20 @@ class Zygote:
             report.close()
             return
         if pid == 0:
-            _leave_zygote(self._control, signal.SIGQUIT)
-            order, stdin, stdout, stderr, _report = descriptors
-            inside.run_plain(order, (stdin, stdout, stderr), report)
+            _leave(signal.SIGQUIT, descriptors)
+            order, stdin, stdout, stderr, report_fd = descriptors
+            inside.run_plain(order, (stdin, stdout, stderr), inside.Report(report_fd))
         pidfd = os.pidfd_open(pid)
         report.send((pidfd,), pid=pid)
         os.close(pidfd)
         report.close()
 
 
-def _report_on(descriptors: list[int]) -> inside.Report:
-    return inside.Report(os.dup(descriptors[-1]))
-
-
-def _leave_zygote(control: socket.socket, signal_number: signal.Signals) -> None:
-    """In a child: let go of what only the zygote may hold, and die with it."""
+def _leave(signal_number: signal.Signals, kept: list[int]) -> None:
+    """In a child: die with the zygote, and let go of what only the zygote may hold."""
     kernel.die_with_parent(signal_number)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    control.close()
+    kernel.close_all_but(kept)
 
 
 def map_ids(pid: int) -> None:
