@@ -1,0 +1,52 @@
+"""Examples of rules, checked when the policy is read: what a rule says it matches, it must match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, cast, get_args
+
+from nightcrew.model.errors import Problem, ShellSyntaxError
+from nightcrew.policy.lines.starts import Do, Effect
+from nightcrew.policy.lines.walk import read_line
+from nightcrew.policy.matching import Matcher
+from nightcrew.policy.rules import Example, Policy, Rule
+
+Parse = Callable[[str], Mapping[str, Any]]
+
+
+def check_examples(policy: Policy, parse: Parse) -> Iterator[Problem]:
+    """Yield a problem for every example that does not do what it says."""
+    for rule in policy.rules:
+        if rule.when is None or not rule.examples:
+            continue
+        matcher = Matcher(replace(policy, rules=(rule,)))
+        for example in rule.examples:
+            wrong = _check(rule, example, matcher, parse)
+            if wrong:
+                yield Problem(
+                    example.place, f"rule {rule.id}: {wrong}", f"the rule is in line {rule.place.line}"
+                )
+
+
+def _check(rule: Rule, example: Example, matcher: Matcher, parse: Parse) -> str:
+    try:
+        found = _matches(rule, example.text, matcher, parse)
+    except ShellSyntaxError as error:
+        return f"the example is not a command line: {error.message}"
+    except ValueError as error:
+        return str(error)
+    if found == example.matches:
+        return ""
+    return "matches this, and says it does not" if found else "does not match its own example"
+
+
+def _matches(rule: Rule, text: str, matcher: Matcher, parse: Parse) -> bool:
+    if rule.subject == "command":
+        return any(matcher.rules_for_start(start) for start in read_line(text, parse=parse).starts)
+    do, _, path = text.partition(" ")
+    if do not in get_args(Do) or not path.strip():
+        raise ValueError(
+            f"the example must be like: write some/path (write, delete, chmod or symlink), not {text!r}"
+        )
+    return bool(matcher.rules_for_effect(Effect(cast(Do, do), path.strip())))

@@ -1,0 +1,221 @@
+"""An action → allow, ask or deny, with the rule, its place and the reason. Pure; the syntax tree comes from outside.
+
+A command line is taken apart completely, every program start and every written path is judged, and the strictest
+answer is the answer for the line. Reading commands makes good questions and early denials; what confines an agent is
+the sandbox, so a program that no rule knows is not a danger in itself.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final, cast, get_args
+
+from nightcrew.model.actions import Action, Decision, Verdict, strictest
+from nightcrew.model.errors import ShellSyntaxError
+from nightcrew.policy.lines.starts import Do, Effect, Line, Start
+from nightcrew.policy.lines.walk import read_line
+from nightcrew.policy.rules import RISKS, Placed, Policy, Rule
+
+Parse = Callable[[str], Mapping[str, Any]]
+
+_STRENGTH: Final = {Verdict.ALLOW: 0, Verdict.ASK: 1, Verdict.DENY: 2}
+_RISK: Final = {risk: number for number, risk in enumerate(RISKS)}
+_BUILT_IN: Final = "built in"
+# What an unquoted glob in a path could turn into, of the names that are worth protecting.
+_TEMPTING: Final = (".git", ".nightcrew", ".env", "x.pem", "x.key")
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """One rule that has something to say."""
+
+    verdict: Verdict
+    rule: str
+    source: str
+    reason: str
+    risk: str = "low"
+    hint: str = ""
+    default: bool = False
+
+
+def judge(policy: Policy, action: Action, *, parse: Parse, root: str = "") -> Decision:
+    """Decide on one action.
+
+    Args:
+        policy: layers put together by ``load.layer``.
+        action: what is wanted.
+        parse: bash source → syntax tree (``host.shell.parse``).
+        root: absolute path of the repository as the agent sees it, so that absolute paths into it are recognised.
+    """
+    if action.kind == "exec":
+        return _judge_command(policy, action.command, parse, root)
+    if action.kind in get_args(Do):
+        return _judge_files(policy, action, root)
+    if action.kind == "read":
+        return _decide([_default(policy, "files", "reading")])
+    if action.kind == "net":
+        return _decide([_default(policy, "network", "a network action")])
+    return _decide(
+        [_Match(Verdict.ASK, "no_rule", _BUILT_IN, "no rule matches it, so a human decides", "medium")]
+    )
+
+
+def _judge_command(policy: Policy, text: str, parse: Parse, root: str) -> Decision:
+    try:
+        line = read_line(text, parse=parse, root=root)
+    except ShellSyntaxError as error:
+        return _decide([_unparsable(policy, error)], opaque=(f"not bash: {error.message}",))
+    except RecursionError:
+        return _decide([_unparsable(policy, ShellSyntaxError("nested too deep to be read", 1, 1))])
+    matches = [m for start in line.starts for m in _match_start(policy, start)]
+    matches += [m for effect in line.effects for m in _match_path(policy, effect)]
+    if not line.starts and not matches:
+        matches = [_default(policy, "commands", "a line that starts no program")]
+    return _decide(matches, line)
+
+
+def _unparsable(policy: Policy, error: ShellSyntaxError) -> _Match:
+    placed = policy.verdict("defaults.unparsable")
+    verdict = strictest(Verdict.ASK, placed.value) if placed else Verdict.ASK
+    reason = f"this is not a command line that can be read ({error.line}:{error.column}: {error.message})"
+    return _Match(
+        verdict,
+        "shell.unparsable",
+        placed.source if placed else _BUILT_IN,
+        reason,
+        "high",
+        "write it as plain bash",
+    )
+
+
+def _match_start(policy: Policy, start: Start) -> Iterator[_Match]:
+    rules = policy.matcher.rules_for_start(start)
+    for rule in rules:
+        yield _say(rule, start.opaque if _is_about_opaque(rule) else "")
+    if start.opaque and not any(_is_about_opaque(rule) for rule in rules):
+        # A policy that does not speak of opaque commands at all has not allowed them.
+        yield _Match(Verdict.ASK, "shell.opaque", _BUILT_IN, start.opaque, "high")
+    elif not rules:
+        yield _default(policy, "commands", start.program)
+
+
+def _is_about_opaque(rule: Rule) -> bool:
+    return rule.subject == "command" and any(
+        getattr(p, "opaque", None) or getattr(p, "stdin", "") for p in rule.when or ()
+    )
+
+
+def _say(rule: Rule, detail: str = "") -> _Match:
+    reason = f"{detail}: {rule.reason}" if detail else rule.reason
+    return _Match(rule.decision, rule.id, rule.source, reason, rule.risk, rule.hint)
+
+
+def _default(policy: Policy, name: str, what: str) -> _Match:
+    placed = policy.verdict(f"defaults.{name}")
+    if placed is None:
+        return _Match(
+            Verdict.ASK,
+            "no_rule",
+            _BUILT_IN,
+            f"no rule matches {what}, so a human decides",
+            "medium",
+            default=True,
+        )
+    reason = {
+        Verdict.ALLOW: f"no rule matches {what}; it works inside the shadow and the sandbox",
+        Verdict.ASK: f"no rule matches {what}, so a human decides",
+        Verdict.DENY: f"no rule allows {what}",
+    }[placed.value]
+    return _Match(placed.value, f"defaults.{name}", placed.source, reason, default=True)
+
+
+def _judge_files(policy: Policy, action: Action, root: str) -> Decision:
+    matches: list[_Match] = []
+    for path in action.paths:
+        effect = Effect(cast(Do, action.kind), _inside(path, root))
+        matches += _match_path(policy, effect)
+        if effect.path.startswith("//"):
+            reason = f"{path} is outside the repository"
+            matches.append(
+                _Match(Verdict.DENY, "base.outside", _BUILT_IN, reason, "high", "write below the repository")
+            )
+        elif action.kind == "symlink" and leaves_tree(effect.path, action.detail):
+            reason = f"the link {path} points out of the repository: {action.detail}"
+            matches.append(
+                _Match(
+                    Verdict.DENY, "base.symlink", _BUILT_IN, reason, "high", "use a relative target inside"
+                )
+            )
+    return _decide([*matches, _default(policy, "files", "this file action")])
+
+
+def leaves_tree(path: str, target: str) -> bool:
+    """Tell whether a symbolic link at ``path`` (relative to the tree) points out of the tree, or nowhere certain."""
+    if not target or target.startswith("/"):
+        return True
+    reached = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    return reached == ".." or reached.startswith("../")
+
+
+def _inside(path: str, root: str) -> str:
+    if root and path.startswith(f"{root.rstrip('/')}/"):
+        path = path[len(root.rstrip("/")) + 1 :]
+    if path.startswith("/"):
+        return "//" + posixpath.normpath(path).lstrip("/")
+    path = posixpath.normpath(path)
+    return f"//{path}" if path == ".." or path.startswith("../") else path
+
+
+def _match_path(policy: Policy, effect: Effect) -> Iterator[_Match]:
+    for path in _candidates(effect.path):
+        candidate = Effect(effect.do, path)
+        placed = find_protected(policy, path)
+        if placed is not None:
+            reason = f"{effect.path.lstrip('/')} is protected ({placed.value}): no task may change it"
+            yield _Match(Verdict.DENY, "protected_path", placed.source, reason, "high", "leave it as it is")
+        for rule in policy.matcher.rules_for_effect(candidate):
+            yield _say(rule)
+
+
+def find_protected(policy: Policy, path: str) -> Placed[str] | None:
+    """Return the glob that protects ``path``, None when it is not protected."""
+    number = policy.matcher.fixed.find(path)
+    if number is not None:
+        return policy.fixed_paths[number]
+    number = policy.matcher.protected.find(path)
+    return policy.protected_paths[number] if number is not None else None
+
+
+def _candidates(path: str) -> Iterable[str]:
+    """Return the path, and what a glob in it could become among the names worth protecting."""
+    if not re.search(r"[*?\[]", path):
+        return (path,)
+    candidates = [path]
+    parts = path.split("/")
+    for position, part in enumerate(parts):
+        for name in _TEMPTING:
+            hidden_from = name.startswith(".") and not part.startswith(".")
+            if part != name and not hidden_from and fnmatchcase(name, part):
+                candidates.append("/".join([*parts[:position], name, *parts[position + 1 :]]))
+    return candidates
+
+
+def _decide(matches: list[_Match], line: Line | None = None, *, opaque: tuple[str, ...] = ()) -> Decision:
+    """Return the strictest of the matches; among equals the riskier, then a rule before a default, then the first."""
+    winner = max(matches, key=lambda m: (_STRENGTH[m.verdict], _RISK[m.risk], not m.default))
+    others = dict.fromkeys(m.rule for m in matches if m.rule != winner.rule and not m.default)
+    return Decision(
+        verdict=winner.verdict,
+        rule=winner.rule,
+        source=winner.source,
+        reason=winner.reason,
+        risk=winner.risk,
+        effective_commands=tuple(s.effective for s in line.starts) if line else (),
+        opaque=line.opaque if line else opaque,
+        also_matched=tuple(others),
+        hint=winner.hint,
+    )

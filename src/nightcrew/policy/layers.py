@@ -1,0 +1,117 @@
+"""Layers of policy put together: what an inner layer may change, and what an outer one has fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nightcrew.model.actions import Verdict, strictest
+from nightcrew.model.errors import Place, Problem
+from nightcrew.model.text import closest
+from nightcrew.model.yamltext import refuse_problems
+from nightcrew.policy.rules import Placed, Policy, Rule
+
+
+def layer_over(policies: Sequence[Policy]) -> Policy:
+    """Return one policy of several layers, outermost first.
+
+    Raises:
+        InvalidInput: with every place where a layer loosens what is fixed or refers to a rule that is not there.
+    """
+    stack = _Stack()
+    for policy in policies:
+        stack.add(policy)
+    sources = tuple(s for p in policies for s in p.sources)
+    refuse_problems(stack.problems, ", ".join(dict.fromkeys(p.place.file for p in stack.problems)))
+    return Policy(
+        sources=sources,
+        rules=(*stack.rules.values(), *stack.guards),
+        fixed_paths=tuple(stack.fixed),
+        protected_paths=tuple(stack.protected),
+        handoff_paths=tuple(stack.handoff),
+        settings=stack.settings,
+    )
+
+
+@dataclass
+class _Stack:
+    """The layers put together so far. ``guards`` hold the floors of rules that were replaced with another ``when``."""
+
+    rules: dict[str, Rule] = field(default_factory=dict)
+    guards: list[Rule] = field(default_factory=list)
+    fixed: list[Placed[str]] = field(default_factory=list)
+    protected: list[Placed[str]] = field(default_factory=list)
+    handoff: list[Placed[str]] = field(default_factory=list)
+    settings: dict[str, Placed[Any]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, policy: Policy) -> None:
+        self.fixed += policy.fixed_paths
+        # What the owner of the machine protects stays protected, whatever inner layers open.
+        target = self.fixed if policy.ceiling else self.protected
+        target += policy.protected_paths
+        self.handoff += policy.handoff_paths
+        for rule in policy.rules:
+            self.add_rule(rule)
+        for name, placed in policy.settings.items():
+            self.add_setting(name, placed)
+
+    def complain(self, place: Place, message: str, hint: str = "") -> None:
+        self.problems.append(Problem(place, message, hint))
+
+    def add_rule(self, rule: Rule) -> None:
+        outer = self.rules.get(rule.id)
+        if outer is None:
+            if rule.when is None:
+                near = closest(rule.id, self.rules)
+                hint = f"did you mean {near!r}?" if near else "say what the rule is about with 'when'"
+                self.complain(
+                    rule.place,
+                    f"rule {rule.id!r} has no 'when', and there is no rule of that name to change",
+                    hint,
+                )
+                return
+            self.rules[rule.id] = rule
+            return
+        if outer.subject != rule.subject:
+            self.complain(
+                rule.place,
+                f"rule {rule.id!r} is a {outer.subject} rule in {outer.source}",
+                "choose another id",
+            )
+            return
+        self.rules[rule.id] = self.replace_rule(outer, rule)
+
+    def replace_rule(self, outer: Rule, rule: Rule) -> Rule:
+        """Return what stands for ``outer`` from now on; its floor goes on to hold, for its own ``when``."""
+        if rule.when is None:
+            rule = replace(rule, when=outer.when, hint=rule.hint or outer.hint)
+        if outer.floor is None:
+            return rule
+        if strictest(outer.floor, rule.decision) != rule.decision:
+            self.complain(
+                rule.place,
+                f"rule {rule.id!r} cannot be weaker than {outer.floor} (fixed in {outer.source})",
+                f"write decision: {outer.floor}",
+            )
+        if rule.when != outer.when and outer.floor is not Verdict.ALLOW:
+            self.guards.append(replace(outer, decision=outer.floor))
+        return replace(rule, floor=strictest(outer.floor, rule.floor or outer.floor))
+
+    def add_setting(self, name: str, placed: Placed[Any]) -> None:
+        outer = self.settings.get(name)
+        if outer is not None and outer.fixed:
+            if _is_looser(placed.value, outer.value):
+                self.complain(placed.place, f"{name} cannot be looser than in {outer.source}")
+                return
+            placed = replace(placed, fixed=True)
+        self.settings[name] = placed
+
+
+def _is_looser(inner: Any, outer: Any) -> bool:
+    if isinstance(outer, Verdict):
+        return strictest(inner, outer) != inner
+    if outer is None:
+        return False
+    return inner is None or bool(inner > outer)

@@ -1,0 +1,83 @@
+"""What a command line comes to: program starts, paths written, and what cannot be known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nightcrew.policy.lines.words import Word, join_words
+
+
+@dataclass(frozen=True, slots=True)
+class Stdin:
+    """Where a command reads from.
+
+    Attributes:
+        kind: ``none`` (inherited), ``pipe``, ``text`` (here-document or here-string) or ``file``.
+        text: what it reads, as far as it is known: the document, or what the programs before the pipe were given.
+        exact: ``text`` is exactly what it will read.
+    """
+
+    kind: Literal["none", "pipe", "text", "file"] = "none"
+    text: str = ""
+    exact: bool = False
+
+
+NO_STDIN = Stdin()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One program that the line starts, wrappers taken off.
+
+    Attributes:
+        program: its name without folder; empty when it is not known.
+        words: the program as written and its arguments (git's own global options removed).
+        via: wrappers that start it, outermost first.
+        stdin: what it reads.
+        opaque: why it, or what it does, is not known before it runs; empty when it is.
+        scripts: texts handed to it to be run, as judged in turn; for ``text`` rules.
+    """
+
+    program: str
+    words: tuple[Word, ...]
+    via: tuple[str, ...] = ()
+    stdin: Stdin = NO_STDIN
+    opaque: str = ""
+
+    @property
+    def effective(self) -> str:
+        """The command as it could be typed, without wrappers."""
+        if self.program and self.words and self.words[0].text != self.program:
+            return join_words((Word(self.program), *self.words[1:]))
+        return join_words(self.words)
+
+    @property
+    def text(self) -> str:
+        """Everything it is given: its words and what it reads."""
+        words = " ".join(w.text for w in self.words)
+        return f"{words}\n{self.stdin.text}" if self.stdin.text else words
+
+
+Do = Literal["write", "delete", "chmod", "symlink"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A path that the line writes, deletes or changes: relative to the repository, or ``//`` and outside of it."""
+
+    do: Do
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """All of a command line."""
+
+    starts: tuple[Start, ...] = ()
+    effects: tuple[Effect, ...] = ()
+
+    @property
+    def opaque(self) -> tuple[str, ...]:
+        """Why parts of it cannot be known, each reason once."""
+        return tuple(dict.fromkeys(s.opaque for s in self.starts if s.opaque))

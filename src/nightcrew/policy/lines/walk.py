@@ -1,0 +1,404 @@
+"""The syntax tree of a command line, walked: every program start, every path written, every part that is not known."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from nightcrew.model.errors import ShellSyntaxError
+from nightcrew.policy.lines.effects import find_effects
+from nightcrew.policy.lines.gitline import read_git
+from nightcrew.policy.lines.runs import Runs, Script, find_runs
+from nightcrew.policy.lines.starts import NO_STDIN, Do, Effect, Line, Start, Stdin
+from nightcrew.policy.lines.words import Node, Word, join_words, literal, read_document, read_text, read_word
+
+Parse = Callable[[str], Mapping[str, Any]]
+
+# A line that hides a command deeper than this was made to; an honest one has three or four levels.
+MAX_DEPTH: Final = 24
+MAX_STARTS: Final = 2000
+
+_WRITES: Final = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&", "&>|", "&>>|"})
+# Variables whose value some program hands to a shell.
+_COMMAND_VARIABLES = re.compile(
+    r"(?:GIT_(?:SSH_COMMAND|EXTERNAL_DIFF|PAGER|EDITOR|SEQUENCE_EDITOR|ASKPASS|PROXY_COMMAND)|PAGER|MANPAGER|EDITOR|VISUAL"
+    r"|SSH_ASKPASS|SUDO_ASKPASS|PROMPT_COMMAND|LESSOPEN|LESSCLOSE|RSYNC_RSH|CVS_RSH|TAR_OPTIONS|FCEDIT|SUDO_EDITOR|BROWSER)\Z"
+)
+_OPAQUE_VARIABLES = re.compile(
+    r"(?:GIT_CONFIG_(?:KEY_\d+|PARAMETERS)|BASH_ENV|ENV|BASH_FUNC_.*|GIT_EXEC_PATH)\Z"
+)
+# Set by bash itself, whatever the line assigns.
+_SPECIAL: Final = frozenset(
+    {"RANDOM", "SECONDS", "LINENO", "UID", "EUID", "PPID", "BASHPID", "GROUPS", "_", "SHELLOPTS", "BASHOPTS"}
+)
+_CONDITIONAL: Final = frozenset({"IfClause", "WhileClause", "ForClause", "CaseClause", "FuncDecl"})
+
+
+@dataclass
+class Shell:
+    """One shell of the line: its text, folder and variables. Made by the walker; a subshell is a copy."""
+
+    text: str
+    source: bytes
+    folder: str | None = ""
+    parameters: tuple[str, ...] | None = None
+    values: dict[str, str] = field(default_factory=dict)
+    certain: bool = True
+
+    def copy(self) -> Shell:
+        """Return a subshell: it sees everything, and what it changes is gone with it."""
+        return replace(self, values=dict(self.values))
+
+    def arguments(self) -> tuple[str, ...] | None:
+        """Return ``$1``.. when they are known."""
+        return self.parameters
+
+    def is_assigned(self, name: str) -> bool:
+        """Tell whether the text mentions the variable other than by ``$name``."""
+        return self._mentions(name) > 0
+
+    def lookup(self, name: str) -> str | None:
+        """Return a value that the variable has for certain: assigned once, unconditionally, before."""
+        if name == "IFS":
+            return None if self.is_assigned("IFS") else " \t\n"
+        if name not in self.values or name in _SPECIAL or self._mentions(name) != 1 or "IFS=" in self.text:
+            return None
+        return self.values[name]
+
+    def _mentions(self, name: str) -> int:
+        return len(re.findall(rf"(?<![A-Za-z0-9_$])(?<!\$\{{){re.escape(name)}(?![A-Za-z0-9_])", self.text))
+
+
+def read_line(text: str, *, parse: Parse, root: str = "") -> Line:
+    """Return what a command line starts and writes.
+
+    Args:
+        text: bash source.
+        parse: text → syntax tree as ``shfmt --to-json`` writes it.
+        root: absolute path of the repository, so that absolute paths into it are recognised; empty when not known.
+
+    Raises:
+        ShellSyntaxError: the line itself is not bash.
+    """
+    walker = _Walker(parse, root.rstrip("/"))
+    walker.read(parse(text), Shell(text, text.encode("utf-8", "surrogateescape")))
+    return Line(tuple(walker.starts), tuple(dict.fromkeys(walker.effects)))
+
+
+class _Walker:
+    def __init__(self, parse: Parse, root: str) -> None:
+        self.parse = parse
+        self.root = root
+        self.starts: list[Start] = []
+        self.effects: list[Effect] = []
+        self.depth = 0
+
+    def read(self, tree: Node, shell: Shell, stdin: Stdin = NO_STDIN, via: tuple[str, ...] = ()) -> None:
+        for statement in tree.get("Stmts", ()):
+            self.statement(statement, shell, stdin, via)
+
+    # --- statements -------------------------------------------------------------------------------------------------
+
+    def statement(self, node: Node, shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
+        if node.get("Background"):
+            shell = shell.copy()
+        if "Redirs" in node:
+            stdin = self.redirections(node["Redirs"], shell, stdin)
+        command = node.get("Cmd")
+        if command is None:
+            return
+        kind = command["Type"]
+        if kind == "CallExpr":
+            self.call(command, shell, stdin, via)
+        elif kind == "BinaryCmd":
+            self.binary(command, shell, stdin, via)
+        elif kind in ("Subshell", "CoprocClause"):
+            self.inside(command, shell.copy(), stdin, via)
+        elif kind in _CONDITIONAL:
+            self.conditional(command, shell, stdin, via)
+        elif kind == "DeclClause":
+            self.declaration(command, shell)
+        else:
+            self.inside(command, shell, stdin, via)
+
+    def binary(self, node: Node, shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
+        if node["Op"] in ("|", "|&"):
+            before = len(self.starts)
+            self.statement(node["X"], shell.copy(), stdin, via)
+            self.statement(node["Y"], shell.copy(), _pipe(self.starts[before:], node["X"]), via)
+            return
+        self.statement(node["X"], shell, stdin, via)
+        certain, shell.certain = shell.certain, False
+        self.statement(node["Y"], shell, stdin, via)
+        shell.certain = certain
+
+    def conditional(self, node: Node, shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
+        certain, shell.certain = shell.certain, False
+        parameters = shell.parameters
+        if node["Type"] == "FuncDecl":
+            shell.parameters = None
+        self.inside(node, shell, stdin, via)
+        shell.certain, shell.parameters = certain, parameters
+
+    def inside(self, node: Node, shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
+        """Walk everything below a node: statements as such, words for the commands in them."""
+        for value in node.values():
+            for child in value if isinstance(value, list) else (value,):
+                if not isinstance(child, dict):
+                    continue
+                if "Position" in child:
+                    self.statement(child, shell, stdin, via)
+                elif "Parts" in child:
+                    self.substitutions(child, shell, via)
+                elif "Offset" not in child:
+                    self.inside(child, shell, stdin, via)
+
+    # --- words ------------------------------------------------------------------------------------------------------
+
+    def substitutions(self, word: Node, shell: Shell, via: tuple[str, ...] = ()) -> None:
+        """Walk the commands inside a word."""
+        for part in word.get("Parts", ()):
+            kind = part["Type"]
+            if kind in ("Lit", "SglQuoted", "ExtGlob"):
+                continue
+            if kind == "DblQuoted":
+                self.substitutions(part, shell, via)
+            elif kind in ("CmdSubst", "ProcSubst"):
+                stdin = Stdin("pipe") if part.get("Op") == ">(" else NO_STDIN
+                self.read(part, shell.copy(), stdin, via)
+            else:
+                self.inside(part, shell, NO_STDIN, via)
+
+    def redirections(self, redirects: Sequence[Node], shell: Shell, stdin: Stdin) -> Stdin:
+        for redirect in redirects:
+            operator = redirect["Op"]
+            if "Hdoc" in redirect:
+                self.substitutions(redirect["Hdoc"], shell)
+                stdin = _document(read_document(redirect, shell))
+                continue
+            if "Word" not in redirect:
+                continue
+            self.substitutions(redirect["Word"], shell)
+            word = read_text(redirect["Word"], shell)
+            if operator == "<<<":
+                stdin = _document(Word(word.text + "\n", word.known))
+            elif operator == "<" and redirect.get("N", {}).get("Value", "0") == "0":
+                stdin = Stdin("pipe") if not word.known and word.text.startswith("<(") else Stdin("file")
+            elif operator in _WRITES and not (operator == ">&" and re.fullmatch(r"\d+-?|-", word.text)):
+                self.effect("write", word, shell)
+        return stdin
+
+    # --- variables --------------------------------------------------------------------------------------------------
+
+    def assignment(self, node: Node, shell: Shell, *, kept: bool) -> None:
+        self.inside({k: v for k, v in node.items() if k in ("Index", "Array")}, shell, NO_STDIN, ())
+        if "Value" not in node or "Name" not in node:
+            return
+        self.substitutions(node["Value"], shell)
+        name = node["Name"]["Value"]
+        value = read_text(node["Value"], shell)
+        self.variable(name, value, shell)
+        plain = not (node.get("Append") or "Index" in node)
+        if kept and plain and value.known and shell.certain:
+            shell.values[name] = value.text
+
+    def variable(self, name: str, value: Word, shell: Shell) -> None:
+        """Note what a variable makes other programs run."""
+        if _COMMAND_VARIABLES.match(name) and value.text.strip():
+            self.script(Script(value), shell, NO_STDIN, (), what=name)
+        elif _OPAQUE_VARIABLES.match(name) and value.text not in ("", "/dev/null"):
+            self.add(
+                Start("", (Word(f"{name}={value.text}"),), opaque=f"{name} makes programs run what it names")
+            )
+
+    def declaration(self, node: Node, shell: Shell) -> None:
+        for argument in node.get("Args", ()):
+            self.assignment(argument, shell, kept=node["Variant"]["Value"] == "export")
+
+    # --- program starts ---------------------------------------------------------------------------------------------
+
+    def call(self, node: Node, shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
+        arguments = node.get("Args", ())
+        for assignment in node.get("Assigns", ()):
+            self.assignment(assignment, shell, kept=not arguments)
+        words: list[Word] = []
+        for argument in arguments:
+            parts = argument.get("Parts", ())
+            if len(parts) != 1 or parts[0]["Type"] not in ("Lit", "SglQuoted"):
+                self.substitutions(argument, shell, via)
+            words += read_word(argument, shell)
+        if words:
+            self.start(tuple(words), shell, stdin, via)
+
+    def start(self, words: tuple[Word, ...], shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
+        if not words:
+            return
+        program = words[0].program
+        if len(via) > MAX_DEPTH or len(self.starts) > MAX_STARTS:
+            self.add(Start("", words, via, stdin, "the line is nested too deep to be read"))
+            return
+        if not program:
+            self.add(
+                Start("", words, via, stdin, f"which program runs is not known before it runs: {words[0]}")
+            )
+            return
+        runs = read_git(words, stdin) if program == "git" else find_runs(program, words, stdin)
+        if runs is None:
+            runs = _PLAIN_RUNS
+        words = runs.words or words
+        if runs.itself or runs.opaque:
+            self.add(
+                Start(program, words, via, stdin, runs.opaque or self.foreign_source(program, words, shell))
+            )
+            self.note_effects(program, words, shell)
+        if runs is not _PLAIN_RUNS:
+            self.run(program, runs, shell, stdin, via)
+
+    def run(self, program: str, runs: Runs, shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
+        for text in runs.assignments:
+            name, _, value = text.partition("=")
+            self.variable(name, literal(value), shell)
+        for command in runs.commands:
+            self.start(command, shell, stdin, (*via, program))
+        for script in runs.scripts:
+            self.script(script, shell, stdin, (*via, program), what=program)
+
+    def script(self, script: Script, shell: Shell, stdin: Stdin, via: tuple[str, ...], *, what: str) -> None:
+        """Walk a shell text that something runs; a part of it that is not known makes it opaque, and is walked too."""
+        text = script.text.text
+        if not script.text.known:
+            self.add(
+                Start(
+                    "",
+                    (literal(what), script.text),
+                    via,
+                    stdin,
+                    f"{what} runs a text that is not known before it runs: {text}",
+                )
+            )
+        if self.depth >= MAX_DEPTH or len(via) > MAX_DEPTH:
+            self.add(Start("", (literal(what),), via, stdin, "the line is nested too deep to be read"))
+            return
+        try:
+            tree = self.parse(text)
+        except ShellSyntaxError as error:
+            self.add(
+                Start(
+                    "",
+                    (literal(what), script.text),
+                    via,
+                    stdin,
+                    f"the text that {what} runs cannot be read: {error.message}",
+                )
+            )
+            return
+        self.depth += 1
+        inner = Shell(text, text.encode("utf-8", "surrogateescape"), shell.folder, script.arguments)
+        self.read(tree, inner, stdin if what not in _STDIN_READERS else NO_STDIN, via)
+        self.depth -= 1
+
+    def add(self, start: Start) -> None:
+        self.starts.append(start)
+
+    def foreign_source(self, program: str, words: Sequence[Word], shell: Shell) -> str:
+        if program not in ("source", ".") or len(words) < 2:
+            return ""
+        outside = all(p.startswith("//") for p in self.resolve(words[1], shell))
+        return f"source reads a file outside the repository: {words[1]}" if outside else ""
+
+    # --- paths ------------------------------------------------------------------------------------------------------
+
+    def note_effects(self, program: str, words: Sequence[Word], shell: Shell) -> None:
+        for do, word in find_effects(program, words):
+            self.effect(do, word, shell)
+        if program in ("cd", "pushd", "popd"):
+            self.enter(words, shell)
+
+    def enter(self, words: Sequence[Word], shell: Shell) -> None:
+        operands = [w for w in words[1:] if w.text not in ("-P", "-L", "--", "-e")]
+        if len(operands) == 1 and operands[0].known and operands[0].text != "-":
+            shell.folder = next(iter(self.resolve(operands[0], shell)), None)
+        elif operands or words[0].text != "cd":
+            shell.folder = None
+        else:
+            shell.folder = "//~"
+
+    def effect(self, do: Do, word: Word, shell: Shell) -> None:
+        self.effects += [Effect(do, path) for path in self.resolve(word, shell)]
+
+    def resolve(self, word: Word, shell: Shell) -> Iterator[str]:
+        """Yield the path a word names, in the form of ``Effect.path``."""
+        text = word.text
+        if text.startswith("$PWD/") and not shell.is_assigned("PWD"):
+            text = text[5:]
+        if text.startswith(("/", "~")) or (not word.known and text[:1] in "$`<…"):
+            path = self.inside_root(text)
+        elif shell.folder is None:
+            path = f"//?/{text}"
+        elif shell.folder.startswith("//"):
+            path = self.inside_root(f"{shell.folder[1:]}/{text}")
+        else:
+            path = _normal(f"{shell.folder}/{text}")
+        yield path
+
+    def inside_root(self, text: str) -> str:
+        text = posixpath.normpath(text)
+        if self.root and (text == self.root or text.startswith(f"{self.root}/")):
+            return text[len(self.root) + 1 :]
+        return "//" + text.lstrip("/")
+
+
+_PLAIN_RUNS: Final = Runs()
+_STDIN_READERS: Final = frozenset({"xargs"})
+
+
+def _normal(path: str) -> str:
+    path = posixpath.normpath(path.lstrip("/") or ".")
+    if path == ".":
+        return ""
+    return f"//{path}" if path == ".." or path.startswith("../") else path
+
+
+def _document(word: Word) -> Stdin:
+    return Stdin("text", word.text, word.known)
+
+
+def _pipe(upstream: Sequence[Start], node: Node) -> Stdin:
+    """Return what the program behind a pipe reads, as far as the programs before it tell."""
+    exact = None
+    command = node.get("Cmd") or {}
+    if (len(upstream) == 1 and command.get("Type") == "CallExpr" and "Redirs" not in node) or (
+        len(upstream) == 1 and upstream[0].program == "cat"
+    ):
+        exact = _literal_output(upstream[0])
+    if exact is not None:
+        return Stdin("pipe", exact, exact=True)
+    return Stdin("pipe", "\n".join(s.text for s in upstream))
+
+
+def _literal_output(start: Start) -> str | None:
+    words = start.words[1:]
+    if start.opaque or any(not w.known or w.pattern for w in words):
+        return None
+    texts = [w.text for w in words]
+    if start.program == "echo":
+        texts = texts[1:] if texts[:1] == ["-n"] else texts
+        plain = not any(t.startswith("-") for t in texts[:1]) and "\\" not in "".join(texts)
+        return " ".join(texts) + "\n" if plain else None
+    if start.program == "printf" and texts:
+        if texts[0] in ("%s", "%s\\n", "%s\n"):
+            return "\n".join(texts[1:]) + "\n"
+        return (
+            texts[0]
+            if len(texts) == 1 and "%" not in texts[0] and "\\" not in texts[0].replace("\\n", "")
+            else None
+        )
+    if start.program == "cat" and not texts and start.stdin.exact:
+        return start.stdin.text
+    return None
+
+
+__all__ = ["Line", "Shell", "join_words", "read_line"]
