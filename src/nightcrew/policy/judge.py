@@ -25,6 +25,7 @@ Parse = Callable[[str], Mapping[str, Any]]
 _STRENGTH: Final = {Verdict.ALLOW: 0, Verdict.ASK: 1, Verdict.DENY: 2}
 _RISK: Final = {risk: number for number, risk in enumerate(RISKS)}
 _BUILT_IN: Final = "built in"
+_GLOB = re.compile(r"[*?\[]")
 # What an unquoted glob in a path could turn into, of the names that are worth protecting.
 _TEMPTING: Final = (".git", ".nightcrew", ".env", "x.pem", "x.key")
 
@@ -171,11 +172,11 @@ def _inside(path: str, root: str) -> str:
 
 
 def _match_path(policy: Policy, effect: Effect) -> Iterator[_Match]:
-    for path in _candidates(effect.path):
+    for path in _candidates(effect.do, effect.path):
         candidate = Effect(effect.do, path)
         placed = find_protected(policy, path)
         if placed is not None:
-            reason = f"{effect.path.lstrip('/')} is protected ({placed.value}): no task may change it"
+            reason = f"{path.lstrip('/')} is protected ({placed.value}): no task may change it"
             yield _Match(Verdict.DENY, "protected_path", placed.source, reason, "high", "leave it as it is")
         for rule in policy.matcher.rules_for_effect(candidate):
             yield _say(rule)
@@ -190,16 +191,20 @@ def find_protected(policy: Policy, path: str) -> Placed[str] | None:
     return policy.protected_paths[number] if number is not None else None
 
 
-def _candidates(path: str) -> Iterable[str]:
+def _candidates(do: Do, path: str) -> Iterable[str]:
     """Return the path, and what a glob in it could become among the names worth protecting."""
-    if not re.search(r"[*?\[]", path):
+    if not path:
+        # What is done to the whole repository is done to its git directory.
+        return (path, ".git") if do == "delete" else (path,)
+    if not _GLOB.search(path):
         return (path,)
     candidates = [path]
     parts = path.split("/")
     for position, part in enumerate(parts):
         for name in _TEMPTING:
-            hidden_from = name.startswith(".") and not part.startswith(".")
-            if part != name and not hidden_from and fnmatchcase(name, part):
+            # A bare * takes no hidden files, and hardly means a key by name.
+            aimed = part.startswith(".") if name.startswith(".") else bool(part.strip("*?."))
+            if aimed and part != name and fnmatchcase(name, part):
                 candidates.append("/".join([*parts[:position], name, *parts[position + 1 :]]))
     return candidates
 

@@ -111,7 +111,7 @@ class _Stack:
 
 def _is_looser(inner: Any, outer: Any) -> bool:
     if isinstance(outer, Verdict):
-        return strictest(inner, outer) != inner
+        return bool(strictest(inner, outer) != inner)
     if outer is None:
         return False
     return inner is None or bool(inner > outer)

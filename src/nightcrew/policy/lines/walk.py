@@ -332,8 +332,8 @@ class _Walker:
     def resolve(self, word: Word, shell: Shell) -> Iterator[str]:
         """Yield the path a word names, in the form of ``Effect.path``."""
         text = word.text
-        if text.startswith("$PWD/") and not shell.is_assigned("PWD"):
-            text = text[5:]
+        if (text == "$PWD" or text.startswith("$PWD/")) and not shell.is_assigned("PWD"):
+            text = text[5:] or "."
         if text.startswith(("/", "~")) or (not word.known and text[:1] in "$`<…"):
             path = self.inside_root(text)
         elif shell.folder is None:
