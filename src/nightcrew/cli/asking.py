@@ -53,8 +53,9 @@ def confirm(screen: Screen, question: str, *, yes: bool, otherwise: str) -> None
         return
     if not screen.interactive:
         raise WaitingForHuman(
-            f"nothing was done: {question} This needs a yes, and there is no terminal to ask on",
+            "nothing was done: this needs a yes, and there is no terminal to ask on",
             code="confirm.waiting",
+            where=[question],
             hint=otherwise,
         )
     if ask(screen, f"{question} type yes: ").lower() != "yes":

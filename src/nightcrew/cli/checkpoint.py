@@ -38,7 +38,7 @@ def listing(runtime: Runtime, screen: Screen, *, name: str) -> None:
 @make("diff", example="nightcrew checkpoint diff C-3\nnightcrew checkpoint diff C-3 C-5 --stat", exits=(3,))
 @click.argument("old", metavar="C-1")
 @click.argument("new", metavar="[C-2]", required=False)
-@click.option("--stat", is_flag=True, purpose="Only paths and counts.")
+@click.option("--stat", is_flag=True, help="Only paths and counts.")
 def compare(runtime: Runtime, screen: Screen, *, old: str, new: str | None, stat: bool) -> None:
     """Show what a checkpoint holds against its base, or what differs between two checkpoints."""
     show_patch(screen, runtime.checkpoint_diff(old, new or "", stat=stat))
@@ -50,13 +50,9 @@ def compare(runtime: Runtime, screen: Screen, *, old: str, new: str | None, stat
     exits=(3, 5, 7, 10),
 )
 @click.argument("name", metavar="C-1")
-@click.option(
-    "--files", multiple=True, metavar="GLOB", purpose="Only these paths; may be given more than once."
-)
-@click.option("--yes", is_flag=True, purpose="Do not ask.")
-@click.option(
-    "--no-start", is_flag=True, purpose="Only record it; start no background host for the acceptance."
-)
+@click.option("--files", multiple=True, metavar="GLOB", help="Only these paths; may be given more than once.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--no-start", is_flag=True, help="Only record it; start no background host for the acceptance.")
 def restore(
     runtime: Runtime,
     screen: Screen,

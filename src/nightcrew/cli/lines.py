@@ -35,6 +35,8 @@ def describe_event(event: dict[str, Any]) -> str:
     data = event["data"]
     subject = data["id"] if _is_own(event) else event["attempt"] or event["task"] or event["run"] or "-"
     rest = [f"{key}: {_value(value)}" for key, value in data.items() if key not in _SAID and _is_told(value)]
+    if event["actor"].startswith("user:"):
+        rest.append(f"by {event['actor'].removeprefix('user:')}")
     return shown(f"{subject:<9} {event['kind']:<18} {'; '.join(rest)}".rstrip())
 
 

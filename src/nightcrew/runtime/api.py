@@ -17,8 +17,9 @@ from nightcrew.runtime.parts import Parts
 
 if TYPE_CHECKING:
     from nightcrew.host.clock import Clock
-    from nightcrew.runtime.hosting import OnChange, Rest
+    from nightcrew.runtime.hosting import OnChange
     from nightcrew.runtime.promoting import Publication
+    from nightcrew.runtime.resting import Rest
     from nightcrew.runtime.rules import Rules
 
 View = dict[str, Any]

@@ -217,7 +217,12 @@ def _leave_captured(tx: Writer, task: TaskRecord, made: CheckpointRecord, genera
         started_at=at,
         ended_at=at,
         reason=f"restored as {made.id}",
-        progress={"generation": generation, "phase": "captured", "resume": canonical.to_plain(resume)},
+        progress={
+            "generation": generation,
+            "start": canonical.to_plain(Start()),
+            "phase": "captured",
+            "resume": canonical.to_plain(resume),
+        },
     )
     tx.add(record, "attempt.restored", data={"checkpoint": made.id})
 

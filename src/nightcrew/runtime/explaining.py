@@ -83,7 +83,7 @@ def why(parts: Parts, name: str) -> dict[str, Any]:
 
 def _why_run(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
     run = tx.need(RunRecord, name)
-    state = shown_state(parts, run)
+    state = shown_state(parts, tx, run)
     because = [run.reason] if run.reason else []
     because += [
         f"{task.id} is {task.state}" + (f": {task.reason}" if task.reason else "")

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.signals import endings_interrupt, uninterrupted
 from nightcrew.model.errors import EngineUnavailable, SandboxUnavailable
 from nightcrew.model.isolation import Level
-from nightcrew.model.lifecycle import RUN_FINAL, TASK_WAITING
-from nightcrew.model.plans import Plan
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
+from nightcrew.runtime.resting import Rest, find_rest
 from nightcrew.runtime.rules import Rules, rules_from_plain
-from nightcrew.runtime.views import tasks_of, view_event
+from nightcrew.runtime.views import view_event
 
 if TYPE_CHECKING:
     from nightcrew.engine.engine import Engine
     from nightcrew.engine.workspace import Workspace
-    from nightcrew.journal.transaction import Reader
     from nightcrew.runtime.parts import Parts
 
 #: How long a follower sleeps at most before it looks whether the host is still alive.
@@ -26,7 +24,6 @@ _LOOK_S: Final = 0.25
 #: How long a background host stays when nothing can go on; saves starting again between two answers of a person.
 _LINGER_S: Final = 3.0
 
-Rest = Literal["going", "waiting", "final"]
 OnChange = Callable[[Sequence[dict[str, Any]]], None]
 
 
@@ -197,24 +194,6 @@ def _leave(parts: Parts, host: Host, *, abandoned: str) -> None:
         left = [each for each in going_runs(parts) if each != abandoned]
         if left and not parts.engine_holder:
             start_background(parts, left)
-
-
-def find_rest(tx: Reader, run: RunRecord) -> Rest:
-    """Tell whether a run is over, waits for a human, or can go on."""
-    from nightcrew.engine.schedule import ready
-
-    if run.state in RUN_FINAL:
-        return "final"
-    if run.state in ("draft", "awaiting_approval", "paused"):
-        return "waiting"
-    plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
-    tasks = tasks_of(tx, run.id)
-    moves = ready({task.name: task.state for task in tasks}, plan, run.max_parallel)
-    if moves.final or not moves.quiet:
-        return "going"
-    pending = {each.task for each in tx.find(ApprovalRecord, run=run.id, state="pending")}
-    waiting = [task for task in tasks if task.state in TASK_WAITING]
-    return "waiting" if waiting and all(task.id in pending for task in waiting) else "going"
 
 
 def going_runs(parts: Parts) -> list[str]:

@@ -62,7 +62,7 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
     waiting = tx.find(ApprovalRecord, run=run.id, state="pending")
     return {
         "id": run.id,
-        "state": shown_state(parts, run),
+        "state": shown_state(parts, tx, run),
         "title": run.title,
         "reason": run.reason,
         "repository": run.repo_path,
@@ -190,9 +190,13 @@ def view_event(event: Event) -> dict[str, Any]:
     return {"id": event.id, **canonical.to_plain(event)}
 
 
-def shown_state(parts: Parts, run: RunRecord) -> str:
-    """Return the state a person sees: a running run without a living engine is ``interrupted``."""
-    return "interrupted" if run.state == "running" and not parts.engine_holder else run.state
+def shown_state(parts: Parts, tx: Reader, run: RunRecord) -> str:
+    """Return the state a person sees: a running run that could go on, but has no living engine, is ``interrupted``."""
+    from nightcrew.runtime.resting import find_rest
+
+    if run.state != "running" or parts.engine_holder:
+        return run.state
+    return "running" if find_rest(tx, run) == "waiting" else "interrupted"
 
 
 def tasks_of(tx: Reader, run: str) -> list[TaskRecord]:
@@ -218,7 +222,7 @@ def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any
     tasks = tasks_of(tx, run.id)
     return {
         "id": run.id,
-        "state": shown_state(parts, run),
+        "state": shown_state(parts, tx, run),
         "title": run.title,
         "repository": run.repo_path,
         "created_at": run.created_at,

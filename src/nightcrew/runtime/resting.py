@@ -1,0 +1,32 @@
+"""Whether a run can go on: what the tables say, without any engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from nightcrew.model.lifecycle import RUN_FINAL, TASK_WAITING
+from nightcrew.model.plans import Plan
+from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
+
+if TYPE_CHECKING:
+    from nightcrew.journal.transaction import Reader
+
+Rest = Literal["going", "waiting", "final"]
+
+
+def find_rest(tx: Reader, run: RunRecord) -> Rest:
+    """Tell whether a run is over, waits for a human, or can go on."""
+    from nightcrew.engine.schedule import ready
+
+    if run.state in RUN_FINAL:
+        return "final"
+    if run.state in ("draft", "awaiting_approval", "paused"):
+        return "waiting"
+    plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
+    tasks = tx.find(TaskRecord, run=run.id)
+    moves = ready({task.name: task.state for task in tasks}, plan, run.max_parallel)
+    if moves.final or not moves.quiet:
+        return "going"
+    pending = {each.task for each in tx.find(ApprovalRecord, run=run.id, state="pending")}
+    waiting = [task for task in tasks if task.state in TASK_WAITING]
+    return "waiting" if waiting and all(task.id in pending for task in waiting) else "going"
