@@ -78,6 +78,7 @@ def _count_processes() -> str:
 def _privileges() -> str:
     """Return the lines of our own status that must be zero, one or two."""
     wanted = ("CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        pairs = [line.split(":", 1) for line in file if ":" in line]
+    # As bytes and UTF-8: an encoding that was not loaded before cannot be loaded in here, there is no library.
+    with open("/proc/self/status", "rb") as file:
+        pairs = [line.decode(errors="replace").split(":", 1) for line in file if b":" in line]
     return " ".join(f"{key}={value.strip()}" for key, value in pairs if key in wanted)

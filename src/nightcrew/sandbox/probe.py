@@ -13,13 +13,14 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 from nightcrew.model.errors import SandboxUnavailable
 from nightcrew.model.isolation import (
+    Bind,
     IsolationReport,
     Level,
     Limits,
@@ -30,7 +31,7 @@ from nightcrew.model.isolation import (
     Session,
 )
 from nightcrew.sandbox.order import Order, portable
-from nightcrew.sandbox.translate import make_order
+from nightcrew.sandbox.translate import NOTHING_STARTED, make_order
 
 Runner = Callable[[Order, SandboxSpec, Session, threading.Event], Outcome]
 
@@ -85,18 +86,18 @@ class _Bait:
 
 def probe(run: Runner, state_dir: Path) -> IsolationReport:
     """Find the strongest level that works on this host with shadows in ``state_dir``."""
-    problem: SandboxUnavailable | None = None
-    details: dict[str, str] = {}
+    refused: dict[str, SandboxUnavailable] = {}
     for level in (Level.S3, Level.S2):
-        try:
-            with _lay_bait(state_dir) as bait:
-                found = _try_out(run, bait, level)
-        except SandboxUnavailable as refusal:
-            problem = problem or refusal
-            details[level.value] = refusal.message
-            continue
-        return _report(level, found, details, problem)
-    return _nothing_works(problem, details)
+        # Where the state directory's file system takes no overlay, shadows are plain copies; the walls are the same.
+        for shadow in ("overlay", "copy"):
+            try:
+                with _lay_bait(state_dir) as bait:
+                    found = _try_out(run, bait, level, overlay=shadow == "overlay")
+            except SandboxUnavailable as refusal:
+                refused[f"{level.value} with {shadow}"] = refusal
+                continue
+            return _report(level, found, refused)
+    return _report(Level.S0, {}, refused)
 
 
 @contextlib.contextmanager
@@ -119,10 +120,20 @@ def _lay_bait(state_dir: Path) -> Iterator[_Bait]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _try_out(run: Runner, bait: _Bait, level: Level) -> dict[str, str]:
+def _try_out(run: Runner, bait: _Bait, level: Level, *, overlay: bool) -> dict[str, str]:
     folder = bait.folder
-    layers = Overlay(_INSIDE, (str(folder / "lower"),), str(folder / "upper"), str(folder / "work"))
-    spec = SandboxSpec(("probe",), _INSIDE, {"HOME": "/home/probe"}, (layers,), limits=_LIMITS, level=level)
+    upper = str(folder / "upper")
+    spec = SandboxSpec(
+        argv=("probe",),
+        cwd=_INSIDE,
+        env={"HOME": "/home/probe"},
+        overlays=(Overlay(_INSIDE, (str(folder / "lower"),), upper, str(folder / "work")),)
+        if overlay
+        else (),
+        binds=() if overlay else (Bind(upper, _INSIDE, writable=True),),
+        limits=_LIMITS,
+        level=level,
+    )
     order = make_order(spec)
     order["attempts"] = bait.arguments
     collector = _Collector()
@@ -130,7 +141,9 @@ def _try_out(run: Runner, bait: _Bait, level: Level) -> dict[str, str]:
     if outcome.ending != "exited" or not collector.output:
         raise SandboxUnavailable(f"the self-test ended as {outcome.ending}: {outcome.detail}")
     found: dict[str, str] = json.loads(bytes(collector.output))
-    found["overlay"] = _judge_overlay(folder)
+    if "failed" in found:
+        raise SandboxUnavailable(f"the self-test failed: {found['failed']}")
+    found["overlay"] = _judge_overlay(folder) if overlay else "refused here"
     return found
 
 
@@ -158,34 +171,25 @@ def holds(name: str, result: str) -> bool:
 
 
 def _report(
-    level: Level, found: Mapping[str, str], refused: Mapping[str, str], problem: SandboxUnavailable | None
+    level: Level, found: Mapping[str, str], refused: Mapping[str, SandboxUnavailable]
 ) -> IsolationReport:
     kept = {name: holds(name, found.get(name, "not tried")) for name in _GUARANTEES}
-    leaks = [name for name, good in kept.items() if not good]
-    # Only the process list may be open, and then it is S2; anything else open means that nothing is promised.
+    leaks = {name for name, good in kept.items() if not good} - {"overlay"}
     if leaks:
-        level = Level.S2 if leaks == ["process_list"] else Level.S0
+        # An open process list is what S2 means; with anything else open, nothing is promised.
+        level = Level.S2 if leaks == {"process_list"} else Level.S0
     return IsolationReport(
         level=level,
         holds=tuple(_GUARANTEES[name] for name, good in kept.items() if good),
-        missing=tuple(_GUARANTEES[name] for name in leaks),
-        fixes=_advice(problem),
+        missing=tuple(_GUARANTEES[name] for name, good in kept.items() if not good),
+        fixes=_advice(refused.values()),
         overlay=kept["overlay"],
-        details={**refused, **found},
+        details={**{what: refusal.message for what, refusal in refused.items()}, **found},
     )
 
 
-def _nothing_works(problem: SandboxUnavailable | None, refused: Mapping[str, str]) -> IsolationReport:
-    return IsolationReport(
-        level=Level.S0,
-        missing=tuple(_GUARANTEES.values()),
-        fixes=_advice(problem),
-        overlay=False,
-        details=refused,
-    )
-
-
-def _advice(problem: SandboxUnavailable | None) -> tuple[str, ...]:
-    if problem is None:
-        return ()
-    return tuple(line for line in (problem.hint, *problem.where) if line and line != "nothing was started")
+def _advice(refusals: Iterable[SandboxUnavailable]) -> tuple[str, ...]:
+    """Return what would help against the first refusal: the one that stands before the strongest level."""
+    for refusal in refusals:
+        return tuple(line for line in (refusal.hint, *refusal.where) if line and line != NOTHING_STARTED)
+    return ()
