@@ -146,20 +146,25 @@ class World:
         return SandboxSpec(**{**values, **changes})
 
     def attack(self, code: str, **facts: Any) -> Ran:
-        """Run Python source inside a sandbox of this world's user, in a process of its own."""
-        limits = facts.pop("limits", LIMITS)
-        spec = self.spec(PYTHON, "-I", "-S", "-c", PRELUDE + code, limits=limits)
+        """Run Python source inside a sandbox of this world's user, in a process of its own.
+
+        ``limits``, ``level`` and ``prefix`` (a command that starts that process) are ours, the rest are facts for
+        the attack.
+        """
+        limits, level = facts.pop("limits", LIMITS), facts.pop("level", Level.S3)
+        prefix: list[str] = facts.pop("prefix", [])
+        spec = self.spec(PYTHON, "-I", "-S", "-c", PRELUDE + code, limits=limits, level=level)
         env = {**spec.env, "FACTS": json.dumps(facts)}
         job = dataclasses.asdict(dataclasses.replace(spec, env=env))
         secret = os.open(self.home / ".ssh" / "id_ed25519", os.O_RDONLY)
         os.set_inheritable(secret, True)
         try:
             done = subprocess.run(
-                [python_for(self.uid), "-P", str(Path(__file__).resolve())],
+                [*prefix, python_for(self.uid), "-P", str(Path(__file__).resolve())],
                 input=json.dumps(job).encode(),
                 capture_output=True,
                 timeout=120,
-                env={"PATH": "/usr/bin:/bin", "SECRET_TOKEN": "sk-live-secret"},
+                env={"PATH": "/usr/sbin:/usr/bin:/bin", "SECRET_TOKEN": "sk-live-secret"},
                 pass_fds=(secret,),
                 user=self.uid if self.uid != os.getuid() else None,
                 group=self.uid if self.uid != os.getuid() else None,

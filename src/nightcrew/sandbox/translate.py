@@ -15,6 +15,7 @@ from nightcrew.sandbox import system
 from nightcrew.sandbox.order import BindOrder, Order, OverlayOrder, portable
 from nightcrew.sandbox.places import lies_in
 
+NOTHING_STARTED: Final = "nothing was started"
 _DEFAULT_SCRATCH_BYTES: Final = 2 << 30  # when memory has no limit
 _VISIBLE: Final = tuple(system.DIRECTORIES)
 _CONTAINER_MARKS: Final = ("/.dockerenv", "/run/.containerenv")
@@ -69,7 +70,7 @@ def _check(spec: SandboxSpec) -> None:
         if not place.startswith("/") or ".." in place.split("/"):
             raise UsageError(f"not an absolute path: {place!r}", code="sandbox.path")
     for bind in spec.binds:
-        _check_source(bind.source)
+        _check_source(bind)
     for overlay in spec.overlays:
         for folder in (*overlay.lowers, overlay.upper, overlay.work):
             if not os.path.isdir(folder):
@@ -78,9 +79,12 @@ def _check(spec: SandboxSpec) -> None:
                 )
 
 
-def _check_source(source: str) -> None:
-    """A read-only mount does not keep anyone from connecting to a socket in it, so such places are never shown."""
-    real = os.path.realpath(source)
+def _check_source(bind: Bind) -> None:
+    """A read-only mount does not keep anyone from connecting to a socket in it, so such places are never shown.
+
+    What is writable is a copy made for this task: a socket in it is one that the task itself has left there.
+    """
+    source, real = bind.source, os.path.realpath(bind.source)
     for place in system.NEVER_BOUND:
         if lies_in(real, place) or lies_in(place, real):
             raise UsageError(
@@ -93,7 +97,7 @@ def _check_source(source: str) -> None:
         )
     except OSError as problem:
         raise UsageError(f"{source} cannot be shown inside a sandbox: {problem.strerror}") from problem
-    if sockets or not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):
+    if (sockets and not bind.writable) or not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):
         raise UsageError(f"{source} cannot be shown inside a sandbox: it is or has a socket", where=sockets)
 
 
@@ -136,7 +140,7 @@ def unavailable(message: dict[str, Any], level: Level) -> SandboxUnavailable:
     return SandboxUnavailable(
         f"no sandbox of level {level}: {step} failed ({reason})",
         code=f"isolation.{name.lower()}",
-        where=["nothing was started", *hints[1:]],
+        where=[NOTHING_STARTED, *hints[1:]],
         hint=hints[0] if hints else "nightcrew doctor",
     )
 
