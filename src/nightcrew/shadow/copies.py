@@ -13,8 +13,7 @@ from typing import Final
 
 from nightcrew.model.trees import Entry
 from nightcrew.shadow.layers import Stack
-from nightcrew.shadow.names import GIT
-from nightcrew.shadow.scan import describe, is_apart, list_directory, same_content
+from nightcrew.shadow.scan import describe, list_directory, same_content, sort_out, vanished
 
 # _IOW(0x94, 9, int) of linux/fs.h: share the blocks of another file (btrfs, xfs).
 _FICLONE: Final = 0x40049409
@@ -62,43 +61,26 @@ def scan_copy(copy: str, under: Stack, copied_ns: int, apart: Collection[str]) -
         if isinstance(listed, Entry):
             yield listed
             continue
+        yield from vanished(directory, listed, under)
         before = under.list(directory)
-        if not directory:
-            before.pop(GIT, None)
-        here = {item.name for item in listed}
-        for name in sorted(before.keys() - here):
-            yield Entry(_join(directory, name), "deleted")
-        for item in listed:
-            path = _join(directory, item.name)
-            if path in apart:
-                continue
-            old = before.get(item.name)
-            if _is_directory(item, path):
-                waiting.append(path)
-            yield from _compare(path, item, old, copied_ns)
-
-
-def _join(directory: str, name: str) -> str:
-    return f"{directory}/{name}" if directory else name
-
-
-def _is_directory(item: os.DirEntry[str], path: str) -> bool:
-    return is_apart(path, item.name) is False and item.is_dir(follow_symlinks=False)
+        for path, item in sort_out(directory, listed):
+            if isinstance(item, Entry):
+                yield item
+            elif path not in apart:
+                if item.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+                yield from _compare(path, item, before.get(item.name), copied_ns)
 
 
 def _compare(
     path: str, item: os.DirEntry[str], old: tuple[str, os.stat_result] | None, copied_ns: int
 ) -> Iterator[Entry]:
-    apart = is_apart(path, item.name)
-    if isinstance(apart, Entry):
-        yield apart
-    elif not apart:
-        found = item.stat(follow_symlinks=False)
-        if stat.S_ISDIR(found.st_mode):
-            if old is not None and not stat.S_ISDIR(old[1].st_mode):
-                yield Entry(path, "opaque")
-        elif old is None or not _is_unchanged(item.path, found, old, copied_ns):
-            yield describe(path, item.path, found)
+    found = item.stat(follow_symlinks=False)
+    if stat.S_ISDIR(found.st_mode):
+        if old is not None and not stat.S_ISDIR(old[1].st_mode):
+            yield Entry(path, "opaque")
+    elif old is None or not _is_unchanged(item.path, found, old, copied_ns):
+        yield describe(path, item.path, found)
 
 
 def _is_unchanged(place: str, found: os.stat_result, old: tuple[str, os.stat_result], copied_ns: int) -> bool:

@@ -62,6 +62,16 @@ class Stack:
                     shown.setdefault(item.name, None if is_whiteout(status) else (item.path, status))
         return {name: seen for name, seen in shown.items() if seen is not None}
 
+    def leaves(self, path: str) -> Iterator[str]:
+        """Yield what vanishes when a path is deleted: its files; an empty directory (a submodule) as itself."""
+        waiting = [path]
+        while waiting:
+            directory = waiting.pop()
+            below = self.list(directory)
+            if not below:
+                yield directory
+            waiting += [f"{directory}/{name}" for name in sorted(below, reverse=True)]
+
 
 def _descend(layer: str, path: str) -> tuple[str, os.stat_result | None]:
     """Return the deepest part of ``path`` that decides: the path itself, something in its way, or nothing."""

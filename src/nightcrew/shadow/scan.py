@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nightcrew.model.trees import Entry
 from nightcrew.shadow.layers import Stack, is_opaque, is_whiteout
@@ -27,22 +27,43 @@ def scan_layer(upper: str, under: Stack) -> Iterator[Entry]:
     tidiness: what lies under them may have gone through the user's filters (line endings, LFS) on its way out of
     git, so its bytes need not be those of the blob.
     """
-    waiting = [""]
+    # Each directory with whether what lies under it is hidden: it was made anew, or is in one that was.
+    waiting = [("", False)]
     while waiting:
-        directory = waiting.pop()
-        for path, item in _children(upper, directory):
+        directory, hidden = waiting.pop()
+        listed = list_directory(upper, directory)
+        if isinstance(listed, Entry):
+            yield listed
+            continue
+        if hidden:
+            yield from vanished(directory, listed, under)
+        for path, item in sort_out(directory, listed):
             if isinstance(item, Entry):
                 yield item
                 continue
             found = item.stat(follow_symlinks=False)
+            before = under.find(path)
             if stat.S_ISDIR(found.st_mode):
-                waiting.append(path)
-                if is_opaque(item.path):
+                waiting.append((path, hidden or is_opaque(item.path)))
+                if before is not None and not stat.S_ISDIR(before[1].st_mode):
                     yield Entry(path, "opaque")
             elif is_whiteout(found):
-                yield Entry(path, "deleted")
-            elif not _is_untouched(item.path, found, under.find(path)):
+                yield from (Entry(leaf, "deleted") for leaf in under.leaves(path))
+            elif not _is_untouched(item.path, found, before):
                 yield describe(path, item.path, found)
+
+
+def vanished(directory: str, listed: Sequence[os.DirEntry[str]], under: Stack) -> Iterator[Entry]:
+    """Yield a deletion for everything that lies under a directory and is not in it any more."""
+    here = {item.name for item in listed}
+    for name in sorted(under.list(directory).keys() - here):
+        if directory or name != GIT:
+            yield from (Entry(leaf, "deleted") for leaf in under.leaves(join(directory, name)))
+
+
+def join(directory: str, name: str) -> str:
+    """Return the path of a name in a directory; the top directory is empty."""
+    return f"{directory}/{name}" if directory else name
 
 
 def describe(path: str, source: str, found: os.stat_result) -> Entry:
@@ -69,11 +90,15 @@ def list_directory(root: str, directory: str) -> list[os.DirEntry[str]] | Entry:
         return Entry(directory[:200], "refused", detail="a path longer than the system allows")
 
 
-def is_apart(path: str, name: str) -> Entry | bool:
-    """Tell what to do about a name: False to look at it, True to pass over it, an entry to refuse it."""
-    if path == GIT:
-        return True
-    return Entry(path, "refused", detail="a nested git directory") if is_git_name(name) else False
+def sort_out(
+    directory: str, listed: Sequence[os.DirEntry[str]]
+) -> Iterator[tuple[str, os.DirEntry[str] | Entry]]:
+    """Yield path and item of what is to be looked at; git directories are passed over (ours) or refused."""
+    for item in listed:
+        path = join(directory, item.name)
+        if path != GIT:
+            refused = is_git_name(item.name)
+            yield path, Entry(path, "refused", detail="a nested git directory") if refused else item
 
 
 def same_content(first: str, second: str) -> bool:
@@ -83,20 +108,6 @@ def same_content(first: str, second: str) -> bool:
             if piece != two.read(_PIECE_BYTES):
                 return False
     return True
-
-
-def _children(root: str, directory: str) -> Iterator[tuple[str, os.DirEntry[str] | Entry]]:
-    listed = list_directory(root, directory)
-    if isinstance(listed, Entry):
-        yield directory, listed
-        return
-    for item in listed:
-        path = f"{directory}/{item.name}" if directory else item.name
-        apart = is_apart(path, item.name)
-        if isinstance(apart, Entry):
-            yield path, apart
-        elif not apart:
-            yield path, item
 
 
 def _is_untouched(place: str, found: os.stat_result, under: tuple[str, os.stat_result] | None) -> bool:

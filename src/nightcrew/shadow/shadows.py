@@ -28,7 +28,7 @@ from nightcrew.shadow.scan import scan_layer
 
 Mode = Literal["overlay", "copy"]
 
-_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Shadows:
             StaleError: a shadow of this name exists.
             OSError: disk full.
         """
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise ValueError(f"not a name for a shadow: {name!r}")
         place = self._place(name)
         if place.exists():
