@@ -212,6 +212,8 @@ def walk(repo: Path) -> dict[str, tuple[object, ...]]:
                 found[path] = ("link", mode, os.readlink(place))
             elif stat.S_ISDIR(status.st_mode):
                 found[path] = ("directory", mode)
+            elif not stat.S_ISREG(status.st_mode):
+                found[path] = ("other", mode)
             elif path != ".git":
                 found[path] = ("file", mode, place.read_bytes())
     return found

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nightcrew.host.git import Git
+from nightcrew.host.tokens import nonce
 from nightcrew.model.errors import DriftError, StaleError
 from nightcrew.promote.site import Site
 
@@ -55,14 +56,10 @@ def tree_of(git: Git, commit: str) -> str:
     return git.text("rev-parse", "--verify", f"{commit}^{{tree}}")
 
 
-def merge(store: Git, base: str, ours: str, theirs: str, *, renames: bool = True) -> str:
-    """Merge two trees three ways and return the tree.
+def merge(store: Git, base: str, ours: str, theirs: str) -> str:
+    """Merge two trees three ways and return the tree. Renames on either side are followed.
 
     The commits are synthetic, so that exactly ``base`` is the base, however the history of the branch went.
-
-    Args:
-        base, ours, theirs: trees.
-        renames: follow renames made on either side.
 
     Raises:
         DriftError: conflicts; every file is named, nothing was changed.
@@ -70,7 +67,7 @@ def merge(store: Git, base: str, ours: str, theirs: str, *, renames: bool = True
     root = _synthetic(store, base)
     sides = [_synthetic(store, tree, root) for tree in (ours, theirs)]
     done = store.run(
-        *("-c", f"merge.renames={'true' if renames else 'false'}", "-c", "merge.directoryRenames=false"),
+        *("-c", "merge.directoryRenames=false"),
         *("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", *sides),
         check=False,
     )
@@ -92,6 +89,30 @@ def _synthetic(store: Git, tree: str, *parents: str) -> str:
     options = [word for parent in parents for word in ("-p", parent)]
     done = store.run("commit-tree", tree, *options, input=b"synthetic\n", extra=_NOBODY)
     return done.stdout.decode("ascii").strip()
+
+
+def write_tree(site: Site, entries: Mapping[str, str], start: str = "") -> str:
+    """Write a tree into our store and return its id.
+
+    Args:
+        entries: path → ``<mode> <id>``, empty to leave the path out.
+        start: tree or commit to begin with; empty for nothing.
+
+    Raises:
+        GitError: a file and a directory would have the same name.
+    """
+    site.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    index = site.scratch / f"promote.{nonce()}.index"
+    git = Git(site.store.git_dir, env=site.env, index_file=str(index), trusted=False)
+    none = f"0 {'0' * len(next(iter(entries.values()), '').partition(' ')[2] or start)}"
+    ordered = sorted(entries.items(), key=lambda item: bool(item[1]))
+    lines = [(entry or none).encode("ascii") + b"\t" + os.fsencode(path) + b"\0" for path, entry in ordered]
+    try:
+        git.run("read-tree", start or "--empty")
+        git.run("update-index", "-z", "--index-info", input=b"".join(lines))
+        return git.text("write-tree")
+    finally:
+        index.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ class Promoter:
             store=Git(store_git_dir, env=env, trusted=False),
             env=env,
             clock=clock,
+            scratch=state_dir,
         )
         self._lock = FileLock(self._site.home / "lock")
 

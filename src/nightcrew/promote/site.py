@@ -42,13 +42,17 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The user's repository with git on it (``git``, the user's configuration) and on our store (``store``)."""
+    """The user's repository with git on it (``git``, the user's configuration) and on our store (``store``).
+
+    ``scratch`` is a directory of ours for files that live as long as one call.
+    """
 
     repository: Repository
     git: Git
     store: Git
     env: Mapping[str, str]
     clock: Clock
+    scratch: Path
 
     @property
     def home(self) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nightcrew.host.git import Git
+from nightcrew.host.git import GitError
 from nightcrew.model.errors import DriftError, UsageError
 from nightcrew.model.records import PromotionRecord
-from nightcrew.promote.objects import has_commits, merge, tree_of
+from nightcrew.promote.objects import compare_trees, has_commits, merge, tree_of, write_tree
 from nightcrew.promote.site import Site, short
 
 
@@ -28,7 +28,7 @@ def plan_undo(site: Site, record: PromotionRecord, branch: str, head: str) -> st
     _check_present(site, record, head)
     if head == record.new_commit:
         return tree_of(site.git, record.old_commit)
-    return _invert(site.store, record, head)
+    return _invert(site, record, head)
 
 
 def _check_present(site: Site, record: PromotionRecord, head: str) -> None:
@@ -45,6 +45,28 @@ def _check_present(site: Site, record: PromotionRecord, head: str) -> None:
         )
 
 
-def _invert(store: Git, record: PromotionRecord, head: str) -> str:
-    trees = [tree_of(store, commit) for commit in (record.new_commit, head, record.old_commit)]
-    return merge(store, trees[0], trees[1], trees[2], renames=False)
+def _invert(site: Site, record: PromotionRecord, head: str) -> str:
+    """Merge the way back with what came after, on trees that hold the promoted paths and nothing else.
+
+    So a rename that somebody made since is a conflict here, and never leads the inverse to a path that was not
+    promoted. (Git's merge cannot be told to leave renames alone before 2.43.)
+    """
+    store = site.store
+    way_back = compare_trees(store, record.new_commit, record.old_commit)
+    since = {each.path: each.new for each in compare_trees(store, record.new_commit, head)}
+    sides = (
+        {each.path: each.old for each in way_back},
+        {each.path: since.get(each.path, each.old) for each in way_back},
+        {each.path: each.new for each in way_back},
+    )
+    base, ours, theirs = (write_tree(site, {path: e for path, e in side.items() if e}) for side in sides)
+    merged = merge(store, base, ours, theirs)
+    changed = {each.path: each.new for each in compare_trees(store, ours, merged)}
+    try:
+        return write_tree(site, changed, start=tree_of(store, head)) if changed else tree_of(store, head)
+    except GitError as error:
+        raise DriftError(
+            f"a directory stands where {record.id} had a file, or the other way round; nothing was changed",
+            code="drift.conflict",
+            where=error.stderr.splitlines()[:5],
+        ) from error
