@@ -270,6 +270,20 @@ tell(dev=sorted(os.listdir("/dev")), node=attempt(os.mknod, "disk", 0o60666, os.
     assert found["node"] == "EPERM"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make another user's folder in /opt")
+def test_things_of_people_in_opt_are_not_shown(world: World) -> None:
+    folder = Path(f"/opt/nightcrew-test-{os.getpid()}")
+    folder.mkdir()
+    try:
+        (folder / "token").write_text("secret")
+        os.chown(folder, 12345, 12345)
+        found = world.attack("tell(seen=attempt(read, facts['token']))", token=str(folder / "token")).told
+    finally:
+        (folder / "token").unlink()
+        folder.rmdir()
+    assert found["seen"] == "ENOENT"
+
+
 # -- A.3: privilege
 
 

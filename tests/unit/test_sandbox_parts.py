@@ -106,7 +106,33 @@ def test_only_what_everyone_may_read_is_shown(tmp_path: Path) -> None:
     assert system.look_up(str(shown)) == (str(shown), False, "", b"x")
 
 
+def test_a_home_below_a_system_directory_is_covered() -> None:
+    assert system.covered_places(os.getuid(), "/home/me") == []
+    assert system.covered_places(os.getuid(), "/usr/sbin") == []
+    assert system.covered_places(os.getuid(), "/opt/nobody/here") == []
+    owner = Path("/usr/share").stat().st_uid
+    assert system.covered_places(owner, "/usr/share") == ["/usr/share"]
+    assert system.covered_places(owner + 1, "/usr/share") == []
+
+
+def test_things_of_people_beside_those_of_the_system_are_left_out(tmp_path: Path) -> None:
+    for name in ("system", "personal"):
+        (tmp_path / name).mkdir()
+    if os.getuid() == 0:
+        assert system._of_the_system(str(tmp_path)) == [str(tmp_path)]
+        os.chown(tmp_path / "personal", 12345, 12345)
+        assert system._of_the_system(str(tmp_path)) == [str(tmp_path / "system")]
+    else:
+        assert system._of_the_system(str(tmp_path)) == []
+
+
 # -- specs
+
+
+def test_a_state_directory_that_every_sandbox_would_show_is_refused() -> None:
+    with pytest.raises(UsageError, match="every sandbox shows") as refused:
+        translate.make_order(spec(overlays=(Overlay("/repo", ("/tmp",), "/usr/share", "/tmp"),)))
+    assert "XDG_STATE_HOME" in refused.value.hint
 
 
 @pytest.mark.parametrize(

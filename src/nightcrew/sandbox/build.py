@@ -107,8 +107,8 @@ def _mount_root(order: Order, _host: Host) -> None:
 def _show_system(_order: Order, host: Host) -> None:
     for path in host.visible:
         place = ROOT + path.path
-        if path.path.count("/") > 2:
-            os.makedirs(os.path.dirname(place), exist_ok=True)
+        if not os.path.isdir(os.path.dirname(place)):
+            os.makedirs(os.path.dirname(place))
         if path.link:
             os.symlink(path.link, place)
         elif path.is_directory:
@@ -151,6 +151,13 @@ def _make_scratch(_order: Order, _host: Host) -> None:
         place = os.open(ROOT + name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         content.keep_writable(place)
         os.close(place)
+
+
+def _cover(order: Order, _host: Host) -> None:
+    for number, path in enumerate(order["covered"]):
+        empty = f"{ROOT}/var/empty-{number}"
+        os.mkdir(empty)
+        content.bind(empty, ROOT + path, 0)
 
 
 def _mount_content(order: Order, _host: Host) -> None:
@@ -214,5 +221,6 @@ OPERATIONS: Final = (
     ("/etc", _write_accounts),
     ("/dev", _make_devices),
     ("temporary directories", _make_scratch),
+    ("covers", _cover),
     ("the repository and what else was asked for", _mount_content),
 )

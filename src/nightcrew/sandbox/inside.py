@@ -97,6 +97,8 @@ def run_confined(channel: socket.socket, prepared: Prepared) -> NoReturn:
         _tell_failure(report, problem.step, problem.cause)
     except OSError as problem:
         _tell_failure(report, "the start", problem)
+    except Exception as problem:  # noqa: BLE001 - told outside; in here nobody would ever see it
+        _tell_failure(report, "the start", OSError(0, f"a defect: {type(problem).__name__}: {problem}"))
     finally:
         os._exit(code)
 

@@ -30,6 +30,7 @@ class BindOrder(TypedDict):
 class Order(TypedDict):
     """One sandbox.
 
+    ``home`` is the one inside; ``covered`` are places below system directories that must not show.
     ``proc`` says what /proc may be: ``fresh`` or it fails, ``bound`` (the host's, the weaker way), or ``any``:
     fresh if the kernel lets us. ``attempts`` replaces ``argv`` in the self-test: escapes to try, with their arguments.
     """
@@ -40,6 +41,7 @@ class Order(TypedDict):
     cwd: str
     env: dict[str, str]
     home: str
+    covered: list[str]
     hostname: str
     overlays: list[OverlayOrder]
     binds: list[BindOrder]

@@ -11,6 +11,8 @@ import os
 import stat
 from typing import Final, NamedTuple
 
+from nightcrew.sandbox.places import lies_in
+
 DIRECTORIES: Final = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store",
 )  # fmt: skip
@@ -27,6 +29,7 @@ _ETC_PREFIXES: Final = ("java-", "python", "php", "ruby", "lua")
 
 DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 
+_HOMES_OF_DAEMONS: Final = (*DIRECTORIES, "/usr/bin", "/usr/sbin", "/usr/games")
 _EVERYONE_ENTERS: Final = stat.S_IROTH | stat.S_IXOTH
 _LARGEST_COPY: Final = 1 << 20
 
@@ -75,8 +78,31 @@ def visible_paths() -> tuple[SystemPath, ...]:
     names = list(ETC)
     with contextlib.suppress(OSError):  # a host whose /etc cannot be listed has no extra ones to offer
         names += sorted(name for name in os.listdir("/etc") if name.startswith(_ETC_PREFIXES))
-    wanted = [*DIRECTORIES, *(f"/etc/{name}" for name in names)]
+    directories = [shown for path in DIRECTORIES for shown in _of_the_system(path)]
+    wanted = [*directories, *(f"/etc/{name}" for name in names)]
     return tuple(found for path in wanted if (found := look_up(path)) is not None)
+
+
+def _of_the_system(path: str) -> list[str]:
+    """Return ``path``, or those things in it that belong to root when people keep theirs beside them (``/opt``)."""
+    try:
+        owners = {entry.path: entry.stat(follow_symlinks=False).st_uid for entry in os.scandir(path)}
+    except OSError:
+        return [path]  # absent, or not for us to see; look_up decides
+    return (
+        [path] if not any(owners.values()) else sorted(path for path, owner in owners.items() if owner == 0)
+    )
+
+
+def covered_places(uid: int, home: str) -> list[str]:
+    """Return the user's real home when it lies in a directory that is shown (``/opt/ci``): it must not show."""
+    if not any(lies_in(home, directory) for directory in DIRECTORIES):
+        return []
+    try:
+        own = os.stat(home).st_uid == uid
+    except OSError:
+        return []  # no such directory: nothing to show
+    return [home] if own and home not in _HOMES_OF_DAEMONS else []
 
 
 def hidden_paths() -> tuple[SystemPath, ...]:

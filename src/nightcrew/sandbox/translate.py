@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import stat
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +48,7 @@ def make_order(spec: SandboxSpec) -> Order:
         cwd=portable(spec.cwd),
         env={portable(name): portable(value) for name, value in spec.env.items()},
         home=_home(spec),
+        covered=[portable(path) for path in _covered(spec)] if confined else [],
         hostname=spec.hostname,
         overlays=[_overlay(overlay) for overlay in spec.overlays] if confined else [],
         binds=[_bind(bind) for bind in spec.binds if not _is_visible_anyway(bind)] if confined else [],
@@ -107,7 +109,8 @@ def _is_socket(entry: os.DirEntry[str]) -> bool:
 
 def _is_visible_anyway(bind: Bind) -> bool:
     same = not bind.writable and os.path.normpath(bind.source) == os.path.normpath(bind.target)
-    return same and any(lies_in(bind.source, directory) for directory in _VISIBLE)
+    # Of /opt maybe only a part is shown, see system.visible_paths; a second mount there does no harm.
+    return same and any(lies_in(bind.source, directory) for directory in _VISIBLE if directory != "/opt")
 
 
 def _home(spec: SandboxSpec) -> str:
@@ -116,6 +119,22 @@ def _home(spec: SandboxSpec) -> str:
         home.startswith("/") and home != "/" and not any(lies_in(home, directory) for directory in _VISIBLE)
     )
     return portable(home) if usable else ""
+
+
+def _covered(spec: SandboxSpec) -> list[str]:
+    """Return the user's own home if a system directory would show it; a shadow there could not be hidden."""
+    for overlay in spec.overlays:
+        if any(lies_in(os.path.realpath(overlay.upper), directory) for directory in _VISIBLE):
+            raise UsageError(
+                f"the state directory lies in a directory that every sandbox shows: {overlay.upper}",
+                code="sandbox.state_visible",
+                hint="put it elsewhere: export XDG_STATE_HOME=~/.local/state",
+            )
+    try:
+        home = os.path.realpath(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        return []  # an account without an entry has no home to hide
+    return system.covered_places(os.geteuid(), home)
 
 
 def _overlay(overlay: Overlay) -> OverlayOrder:
