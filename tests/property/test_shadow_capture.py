@@ -43,7 +43,7 @@ def build(root: Path, first: list[tuple[object, ...]]) -> World:
 
 
 @pytest.mark.parametrize("mode", ["overlay", "copy"])
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=OPERATIONS, work=OPERATIONS, more=OPERATIONS)
 def test_captured_tree_is_what_git_would_store(mode, first, work, more):
     needs_overlay(mode)
@@ -72,7 +72,7 @@ def test_captured_tree_is_what_git_would_store(mode, first, work, more):
 
 
 @pytest.mark.parametrize("mode", ["overlay", "copy"])
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=OPERATIONS, work=OPERATIONS, more=OPERATIONS)
 def test_delta_as_a_layer_gives_the_same_files(mode, first, work, more):
     needs_overlay(mode)
