@@ -46,8 +46,12 @@ LOG: Final = logging.getLogger("nightcrew.engine")
 LOOK_S: Final = 0.1
 #: How often it is checked that every running task is really being performed.
 AUDIT_S: Final = 5.0
+#: After so many audits in a row something is taken for stray: far longer than any take-over needs.
+STRAY_LOOKS: Final = 6
 #: Longest that agents may take to die when the host stops; their sandbox is killed, so this is generous.
 STOP_S: Final = 20.0
+#: Pause before a run looks again for a database that did not answer.
+AGAIN_S: Final = 1.0
 #: Longest that workflows with nothing left to do are waited for.
 END_S: Final = 1.0
 OPEN: Final = ("approved", "running")
@@ -94,7 +98,7 @@ class Engine:
         self._workspaces: dict[str, Workspace] = {}
         self._plans: dict[str, Plan] = {}
         self._performing: Counter[str] = Counter()
-        self._suspects: set[str] = set()
+        self._strays: Counter[str] = Counter()
         self._queues: dict[str, int] = {}
         self._handler: logging.Handler | None = None
 
@@ -220,7 +224,13 @@ class Engine:
         """Return what a run does next; comes back when there is something to do, or when the run is over."""
         board = await asyncio.to_thread(self._find_board, run_id)
         while True:
-            step, start = await asyncio.to_thread(self._advance, board)
+            try:
+                step, start = await asyncio.to_thread(self._advance, board)
+            except EngineUnavailable as error:
+                # The database is busy or gone for a while: nothing is lost by looking again.
+                LOG.warning("%s waits for the database: %s", run_id, error.message)
+                await asyncio.sleep(AGAIN_S)
+                continue
             if start or step.done:
                 return {"start": start, "done": step.done}
             await board.bell.wait(step.wait_s)
@@ -249,17 +259,17 @@ class Engine:
     # -- moves ------------------------------------------------------------------------------------------------------
 
     def _advance(self, board: Board) -> tuple[Step, list[list[Any]]]:
-        """Let a board draw its move; a run whose workspace cannot be opened fails here, in one place."""
+        """Let a board draw its move; a run that cannot be worked on (or a defect of ours) fails here, in one place."""
         try:
             step = board.advance()
             start = [
                 [each.task, each.generation, each.number, self._find_queue(each.task)] for each in step.start
             ]
-        except (UsageError, NightcrewError) as error:
-            if isinstance(error, EngineUnavailable):
-                raise
+        except EngineUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a run must end with a reason and never just stand still
             self._fail_run(board.run_id, error)
-            step, start = board.advance(), []
+            step, start = Step(wait_s=0.0), []
         with self._moved:
             self._moved.notify_all()
         return step, start
@@ -303,13 +313,16 @@ class Engine:
             self._queues[queue] = slots
         return queue
 
-    def _fail_run(self, run_id: str, error: NightcrewError) -> None:
-        LOG.error("%s cannot go on: %s", run_id, error.message, exc_info=error)
-        reason = "; ".join([error.message, *error.where])
+    def _fail_run(self, run_id: str, error: Exception) -> None:
+        LOG.error("%s cannot go on: %s", run_id, error, exc_info=error)
+        reason = f"a defect in nightcrew: {type(error).__name__}: {error}"
+        if isinstance(error, NightcrewError):
+            reason = "; ".join([error.message, *error.where])
         now = stamp(self._clock.now())
+        self._live.stop({task: reason for task in self._live.tasks() if task.startswith(f"{run_id}/")})
         with self._journal.write() as tx:
             for task in tx.find(TaskRecord, run=run_id):
-                settle.cancel_task(tx, task, f"the run failed: {error.message}", now)
+                settle.cancel_task(tx, task, f"the run failed: {reason}", now)
             run = tx.need(RunRecord, run_id)
             if run.state not in RUN_FINAL:
                 tx.change(
@@ -368,15 +381,15 @@ class Engine:
                     data={"lost": [name for name in lost if name.startswith(f"{run}/")]},
                 )
 
-    def _start_chapter(self, run: RunRecord) -> None:
-        """Start the run's workflow, unless one is pending; then the recovery of DBOS has it."""
+    def _start_chapter(self, run: RunRecord, *, anew: bool = False) -> None:
+        """Start the run's workflow, unless one is pending; then the recovery of DBOS has it (``anew``: it has not)."""
         from nightcrew.engine import durable, workflows
 
         chapter = 1
         status = durable.find_status(workflows.name_run(run.id, run.generation, chapter))
         while status:
             following = durable.find_status(workflows.name_run(run.id, run.generation, chapter + 1))
-            if not following and status in ("PENDING", "ENQUEUED", "DELAYED"):
+            if not anew and not following and status in ("PENDING", "ENQUEUED", "DELAYED"):
                 return
             chapter, status = chapter + 1, following
         name = workflows.name_run(run.id, run.generation, chapter)
@@ -441,17 +454,24 @@ class Engine:
         return True
 
     def _audit(self) -> None:
-        """Put tasks back that are recorded as running but that no workflow takes care of, two looks in a row."""
-        with self._journal.read() as tx:
-            running = [task for run in self._boards for task in tx.find(TaskRecord, run=run, state="running")]
+        """Take care of what is recorded as going on while no workflow takes care of it, several looks in a row."""
         with self._state:
-            stray = {task.id for task in running if not self._performing[task.id]}
-        for name in sorted(stray & self._suspects):
-            self._put_back(name)
-        self._suspects = stray
+            boards = [run for run, board in self._boards.items() if board.rest != "final"]
+        with self._journal.read() as tx:
+            running = [task.id for run in boards for task in tx.find(TaskRecord, run=run, state="running")]
+        with self._state:
+            stray = [name for name in (*boards, *running) if not self._performing[name]]
+        self._strays = Counter({name: self._strays[name] + 1 for name in stray})
+        for name in stray:
+            if self._strays[name] >= STRAY_LOOKS:
+                del self._strays[name]
+                LOG.error("%s goes on, but nothing takes care of it; it starts again", name)
+                if "/" in name:
+                    self._put_back(name)
+                else:
+                    self._start_chapter(self._read_run(name), anew=True)
 
     def _put_back(self, task_id: str) -> None:
-        LOG.error("%s is running, but nothing takes care of it; it starts again", task_id)
         with self._journal.write() as tx:
             settle.lose_attempts(tx, settle.find_alive(tx, task=task_id), stamp(self._clock.now()))
             task = tx.need(TaskRecord, task_id)
