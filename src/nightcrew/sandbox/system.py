@@ -17,15 +17,14 @@ DIRECTORIES: Final = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store",
 )  # fmt: skip
 
-# Compared with bubblewrap users' usual lists: enough for compilers, interpreters, TLS, locales, man and Java.
+# Enough for compilers, interpreters, TLS, names and locales; each costs 20 to 30 microseconds of every start.
 ETC: Final = (
-    "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf",
-    "crypto-policies", "debian_version", "fonts", "gai.conf", "host.conf", "inputrc", "java", "ld.so.cache",
-    "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.conf", "localtime", "lsb-release", "magic",
-    "magic.mime", "mime.types", "os-release", "perl", "pki/ca-trust/extracted", "pki/tls/certs", "profile",
-    "protocols", "services", "shells", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
+    "alternatives", "bash.bashrc", "crypto-policies", "fonts", "inputrc", "java", "ld.so.cache", "ld.so.conf",
+    "ld.so.conf.d", "locale.conf", "localtime", "lsb-release", "mime.types", "os-release",
+    "pki/ca-trust/extracted", "pki/tls/certs", "profile", "protocols", "services", "shells", "ssl/certs",
+    "ssl/openssl.cnf", "terminfo", "timezone",
 )  # fmt: skip
-_ETC_PREFIXES: Final = ("java-", "python", "php", "ruby", "lua")
+_ETC_PREFIXES: Final = ("java-", "php")
 
 DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 

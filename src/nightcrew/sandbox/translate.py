@@ -6,6 +6,7 @@ import errno
 import os
 import pwd
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,11 +131,16 @@ def _covered(spec: SandboxSpec) -> list[str]:
                 code="sandbox.state_visible",
                 hint="put it elsewhere: export XDG_STATE_HOME=~/.local/state",
             )
+    return _covered_homes(os.geteuid())
+
+
+@cache
+def _covered_homes(uid: int) -> list[str]:
     try:
-        home = os.path.realpath(pwd.getpwuid(os.geteuid()).pw_dir)
+        home = os.path.realpath(pwd.getpwuid(uid).pw_dir)
     except KeyError:
         return []  # an account without an entry has no home to hide
-    return system.covered_places(os.geteuid(), home)
+    return system.covered_places(uid, home)
 
 
 def _overlay(overlay: Overlay) -> OverlayOrder:
