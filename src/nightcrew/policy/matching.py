@@ -14,6 +14,9 @@ from nightcrew.policy.lines.words import Word
 from nightcrew.policy.rules import CommandPattern, FilePattern, Policy, Rule
 
 Test = Callable[[Start], bool]
+ProgramTest = Callable[[tuple[str, ...]], bool]
+# Distinct programs in one process: tens in practice; a hostile list of names must not grow without end.
+_REMEMBERED: Final = 4096
 _GLOB_CHARACTERS: Final = frozenset("*?[")
 
 
@@ -24,9 +27,9 @@ class Matcher:
         self.fixed = Globs([g.value for g in policy.fixed_paths], ignore_case=True)
         self.protected = Globs([g.value for g in policy.protected_paths])
         self.handoff = Globs([g.value for g in policy.handoff_paths])
-        self._by_program: dict[str, list[tuple[Rule, Test]]] = {}
-        self._others: list[tuple[Rule, Test]] = []
+        self._commands: list[tuple[Rule, ProgramTest, Test]] = []
         self._files: list[tuple[Rule, Globs, frozenset[str]]] = []
+        self._candidates: dict[tuple[str, ...], list[tuple[Rule, Test]]] = {}
         for rule in policy.rules:
             self._add(rule)
 
@@ -34,26 +37,27 @@ class Matcher:
         for pattern in rule.when or ():
             if isinstance(pattern, FilePattern):
                 self._files.append((rule, Globs(pattern.paths), frozenset(pattern.do)))
-                continue
-            test = _compile(pattern, loosens=rule.decision is Verdict.ALLOW)
-            if pattern.program and not any(_GLOB_CHARACTERS & set(p) for p in pattern.program):
-                for name in dict.fromkeys(pattern.program):
-                    self._by_program.setdefault(name, []).append((rule, test))
             else:
-                self._others.append((rule, test))
+                program = _program_test(pattern, loosens=rule.decision is Verdict.ALLOW)
+                self._commands.append((rule, program, _all(list(_tests(pattern)))))
 
     def rules_for_start(self, start: Start) -> list[Rule]:
         """Return the command rules that match a program start, each once."""
         found: dict[str, Rule] = {}
-        by_program = self._by_program
-        for name in (start.program, *start.via):
-            for rule, test in by_program.get(name, ()):
-                if rule.id not in found and test(start):
-                    found[rule.id] = rule
-        for rule, test in self._others:
+        for rule, test in self._for_programs((start.program, *start.via)):
             if rule.id not in found and test(start):
                 found[rule.id] = rule
         return list(found.values())
+
+    def _for_programs(self, names: tuple[str, ...]) -> list[tuple[Rule, Test]]:
+        """Return the rules that may match a program started through these wrappers; remembered, for lines repeat."""
+        known = self._candidates.get(names)
+        if known is None:
+            if len(self._candidates) >= _REMEMBERED:
+                self._candidates.clear()
+            known = [(rule, test) for rule, program, test in self._commands if program(names)]
+            self._candidates[names] = known
+        return known
 
     def rules_for_effect(self, effect: Effect) -> list[Rule]:
         """Return the file rules that match what is done to a path."""
@@ -64,27 +68,25 @@ class Matcher:
         return list(found.values())
 
 
-def _compile(pattern: CommandPattern, *, loosens: bool) -> Test:
-    tests = list(_tests(pattern, loosens=loosens))
-    if len(tests) == 1:
-        return tests[0]
-    return lambda start: all(test(start) for test in tests)
+def _all(tests: Sequence[Test]) -> Test:
+    def test(start: Start) -> bool:
+        for one in tests:  # noqa: SIM110  a generator costs more than all the tests of most rules
+            if not one(start):
+                return False
+        return True
+
+    return tests[0] if len(tests) == 1 else test
 
 
-def _tests(pattern: CommandPattern, *, loosens: bool) -> Iterator[Test]:
-    """Yield the tests of a pattern, cheap ones first."""
+def _tests(pattern: CommandPattern) -> Iterator[Test]:
+    """Yield the tests of a pattern besides the program, cheap ones first."""
     if pattern.opaque is not None:
         wanted = pattern.opaque
         yield lambda start: bool(start.opaque) is wanted
     if pattern.stdin:
         yield lambda start: start.stdin.kind == "pipe"
-    if pattern.program:
-        yield _program_test(_names(pattern.program), loosens=loosens)
-    if pattern.not_program:
-        excluded = _names(pattern.not_program)
-        yield lambda start: not excluded(start.program)
     if pattern.subcommand:
-        yield _subcommand_test([tuple(s.split()) for s in pattern.subcommand])
+        yield _subcommand_test(frozenset(" ".join(s.split()) for s in pattern.subcommand))
     if pattern.flags:
         yield _flags_test(pattern.flags)
     if pattern.args:
@@ -107,46 +109,25 @@ def _glob(glob: str) -> Callable[[str], object]:
     return re.compile(translate(glob)).match
 
 
-def _program_test(matches: Callable[[str], bool], *, loosens: bool) -> Test:
-    """Rules that ask or deny also look at wrappers (sudo, env, xargs); one that allows looks at the program alone.
+def _program_test(pattern: CommandPattern, *, loosens: bool) -> ProgramTest:
+    """Test the program first in a tuple and the wrappers that start it.
 
+    Rules that ask or deny also look at wrappers (sudo, env, xargs); one that allows looks at the program alone.
     Otherwise a rule that allows ``env`` would allow everything.
     """
-    if loosens:
-        return lambda start: matches(start.program)
-    return lambda start: matches(start.program) or any(matches(name) for name in start.via)
+    wanted = _names(pattern.program) if pattern.program else None
+    excluded = _names(pattern.not_program)
 
-
-def _subcommand_test(choices: Sequence[tuple[str, ...]]) -> Test:
-    def test(start: Start) -> bool:
-        return any(_has_subcommand(start.words, choice) for choice in choices)
+    def test(names: tuple[str, ...]) -> bool:
+        if excluded(names[0]):
+            return False
+        return wanted is None or any(map(wanted, names[:1] if loosens else names))
 
     return test
 
 
-def _has_subcommand(words: Sequence[Word], choice: tuple[str, ...]) -> bool:
-    """Tell whether the first words that are no options are ``choice``.
-
-    A word behind an option may be its value, so the search goes on behind it: ``npm --prefix x install``.
-    """
-    position = 1
-    while position < len(words):
-        text = words[position].text
-        if text.startswith("-"):
-            position += 1
-            continue
-        if tuple(w.text for w in _skip_options(words, position, len(choice))) == choice:
-            return True
-        if not words[position - 1].text.startswith("-"):
-            return False
-        position += 1
-    return False
-
-
-def _skip_options(words: Sequence[Word], position: int, count: int) -> list[Word]:
-    if count == 1:
-        return [words[position]]
-    return [w for w in words[position:] if not w.text.startswith("-")][:count]
+def _subcommand_test(choices: frozenset[str]) -> Test:
+    return lambda start: not choices.isdisjoint(start.subcommands)
 
 
 def _flags_test(flags: Sequence[str]) -> Test:
@@ -179,6 +160,7 @@ def _is_flag(text: str, long: Sequence[str], short: frozenset[str], exact: froze
 
 def _arguments_test(globs: Sequence[Callable[[str], object]]) -> Test:
     def test(start: Start) -> bool:
-        return all(any(glob(w.text) for w in start.words[1:]) for glob in globs)
+        texts = [w.text for w in start.words[1:]]
+        return all(any(map(glob, texts)) for glob in globs)
 
     return test

@@ -104,9 +104,11 @@ def find_runs(program: str, words: Words, stdin: Stdin) -> Runs | None:
     special = _SPECIAL.get(program)
     if special is not None:
         return special(words, stdin)
-    options = SCRIPT_OPTIONS.get(program)
-    scripts = tuple(Script(t) for t in option_values(words, options)) if options else ()
     unwrapped = unwrap(program, words)
+    # Only the program's own options count, not those of a command that it runs.
+    own = words[: len(words) - len(unwrapped.words)] if unwrapped else words
+    options = SCRIPT_OPTIONS.get(program)
+    scripts = tuple(Script(t) for t in option_values(own, options)) if options else ()
     if unwrapped is None:
         return Runs(scripts=scripts) if scripts else None
     if scripts:

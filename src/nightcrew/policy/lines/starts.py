@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from nightcrew.policy.lines.words import Word, join_words
@@ -26,7 +27,7 @@ class Stdin:
 NO_STDIN = Stdin()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Start:
     """One program that the line starts, wrappers taken off.
 
@@ -36,7 +37,6 @@ class Start:
         via: wrappers that start it, outermost first.
         stdin: what it reads.
         opaque: why it, or what it does, is not known before it runs; empty when it is.
-        scripts: texts handed to it to be run, as judged in turn; for ``text`` rules.
     """
 
     program: str
@@ -45,14 +45,30 @@ class Start:
     stdin: Stdin = NO_STDIN
     opaque: str = ""
 
-    @property
+    @cached_property
     def effective(self) -> str:
         """The command as it could be typed, without wrappers."""
         if self.program and self.words and self.words[0].text != self.program:
             return join_words((Word(self.program), *self.words[1:]))
         return join_words(self.words)
 
-    @property
+    @cached_property
+    def subcommands(self) -> frozenset[str]:
+        """Every first word and pair of words that may be its subcommand.
+
+        A word behind an option may be the option's value, so the one after it counts too: ``npm --prefix x install``.
+        """
+        found: set[str] = set()
+        plain = [n for n, w in enumerate(self.words) if n and not w.text.startswith("-")]
+        for place, number in enumerate(plain):
+            found.add(self.words[number].text)
+            if place + 1 < len(plain):
+                found.add(f"{self.words[number].text} {self.words[plain[place + 1]].text}")
+            if not self.words[number - 1].text.startswith("-"):
+                break
+        return frozenset(found)
+
+    @cached_property
     def text(self) -> str:
         """Everything it is given: its words and what it reads."""
         words = " ".join(w.text for w in self.words)

@@ -149,7 +149,7 @@ class _Walker:
             for child in value if isinstance(value, list) else (value,):
                 if not isinstance(child, dict):
                     continue
-                if "Position" in child:
+                if "Cmd" in child or "Redirs" in child:
                     self.statement(child, shell, stdin, via)
                 elif "Parts" in child:
                     self.substitutions(child, shell, via)
@@ -385,9 +385,9 @@ def _literal_output(start: Start) -> str | None:
         return None
     texts = [w.text for w in words]
     if start.program == "echo":
-        texts = texts[1:] if texts[:1] == ["-n"] else texts
-        plain = not any(t.startswith("-") for t in texts[:1]) and "\\" not in "".join(texts)
-        return " ".join(texts) + "\n" if plain else None
+        while texts and re.fullmatch(r"-[neE]+", texts[0]):
+            texts = texts[1:]
+        return " ".join(texts) + "\n" if "\\" not in "".join(texts) else None
     if start.program == "printf" and texts:
         if texts[0] in ("%s", "%s\\n", "%s\n"):
             return "\n".join(texts[1:]) + "\n"

@@ -203,14 +203,24 @@ def _ansi_bytes(match: re.Match[str]) -> bytes:
     if hexa is not None:
         return bytes([int(hexa, 16)])
     if short is not None or long is not None:
-        code = int(short or long, 16)
-        return chr(code).encode("utf-8", "surrogatepass") if code < 0x110000 else b""
+        return _encode(int(short or long, 16))
     if control is not None:
         return b"\x7f" if control == "?" else bytes([ord(control[0]) & 31])
     if letter in _ANSI_LETTERS:
         return bytes([_ANSI_LETTERS[letter]])
     kept = letter if letter in "\\'\"?" else "\\" + letter
     return kept.encode("utf-8", "surrogateescape")
+
+
+def _encode(code: int) -> bytes:
+    """Return a code as bash writes it: UTF-8 as it once was, up to six bytes, also for what is no character today."""
+    if code < 0x110000:
+        return chr(code).encode("utf-8", "surrogatepass")
+    if code > 0x7FFFFFFF:
+        return b""
+    length = 4 if code < 0x200000 else 5 if code < 0x4000000 else 6
+    tail = [0x80 | (code >> shift) & 0x3F for shift in range(6 * (length - 2), -1, -6)]
+    return bytes([(0xF0, 0xF8, 0xFC)[length - 4] | code >> 6 * (length - 1), *tail])
 
 
 def _spread_braces(atoms: list[Atom]) -> list[list[Atom]]:

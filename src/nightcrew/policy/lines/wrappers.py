@@ -59,11 +59,11 @@ WRAPPERS: Final[Mapping[str, Wrapper]] = {
         assignments=True,
     ),
     "flock": _wrapper(
-        "w wait timeout E conflict-exit-code",
+        "w wait timeout E conflict-exit-code c command",
         "s shared x e exclusive u unlock n nb nonblock o close F no-fork verbose",
         operands=1,
     ),
-    "runuser": _wrapper("u user g group G supp-group", ""),
+    "runuser": _wrapper("u user g group G supp-group c command session-command", "l login m p f"),
     "nice": _wrapper("n adjustment", numbers=True),
     "ionice": _wrapper("c class n classdata p pid P pgid u uid", "t ignore"),
     "nohup": _wrapper(),
