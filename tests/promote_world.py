@@ -55,9 +55,9 @@ class World:
         world.make_store()
         return world
 
-    def make_store(self) -> None:
+    def make_store(self, *options: str) -> None:
         store = self.root / "store"
-        subprocess.run(["git", "init", "-q", "--bare", str(store)], env=self.env, check=True)
+        subprocess.run(["git", "init", "-q", "--bare", *options, str(store)], env=self.env, check=True)
         objects = self.git_raw("rev-parse", "--path-format=absolute", "--git-path", "objects").rstrip(b"\n")
         (store / "objects" / "info" / "alternates").write_bytes(objects + b"\n")
 

@@ -214,3 +214,15 @@ def test_pruning_keeps_bytes_that_are_nowhere_else(world: World, monkeypatch: py
     world.promote({"y": b"y"}, "M-3")
     left = list((world.repo / ".git/nightcrew/M-1/s").iterdir())
     assert [slot.read_bytes() for slot in left] == [b"a\nlate\n"]
+
+
+def test_a_directory_stands_where_the_inverse_needs_a_file(world: World) -> None:
+    record = world.promote({"a.txt": None, "link": "run.sh"})
+    world.write({"a.txt/in": b"x"})
+    world.git("add", "a.txt")
+    world.git("commit", "-qm", "later")
+    before = world.snapshot()
+    with pytest.raises(DriftError) as drift:
+        world.promoter().undo(record, id="M-2", message="undo")
+    assert drift.value.where == ("a.txt/in: was committed since and is in the way",)
+    assert world.snapshot() == before

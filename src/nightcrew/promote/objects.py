@@ -96,10 +96,8 @@ def write_tree(site: Site, entries: Mapping[str, str], start: str = "") -> str:
 
     Args:
         entries: path → ``<mode> <id>``, empty to leave the path out.
-        start: tree or commit to begin with; empty for nothing.
-
-    Raises:
-        GitError: a file and a directory would have the same name.
+        start: tree or commit to begin with; empty for nothing. A file that is set where it has a directory replaces
+            all of that, and the other way round.
     """
     site.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     index = site.scratch / f"promote.{nonce()}.index"

@@ -28,7 +28,7 @@ from nightcrew.promote.objects import (
     tree_of,
 )
 from nightcrew.promote.prepared import Prepared, describe_changes
-from nightcrew.promote.publish import find_earlier, publish
+from nightcrew.promote.publish import explain_failure, find_earlier, publish
 from nightcrew.promote.recovery import recover_all, was_published
 from nightcrew.promote.site import Site, refuse_second_checkout, refuse_unless_ready, short
 from nightcrew.promote.survey import Survey, survey
@@ -151,12 +151,17 @@ class Promoter:
         Raises:
             DriftError: a git of the user's own holds a lock that is needed; try again later.
         """
-        if not self._site.home.is_dir() or not self._lock.acquire():
+        if not self._site.home.is_dir():
             return ()
         try:
-            return tuple(recover_all(self._site))
-        finally:
-            self._lock.release()
+            if not self._lock.acquire():
+                return ()
+            try:
+                return tuple(recover_all(self._site))
+            finally:
+                self._lock.release()
+        except OSError as error:
+            raise explain_failure(error, f"{self._site.home} cannot be put right yet") from error
 
     def outcome(self, transaction: str) -> Literal["published", "aborted"]:
         """Tell how a prepared promotion ended, for a journal that did not live to record it; call ``recover`` first."""
@@ -177,7 +182,11 @@ class Promoter:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        if not self._lock.acquire(wait_s=_LOCK_WAIT_S):
+        try:
+            ours = self._lock.acquire(wait_s=_LOCK_WAIT_S)
+        except OSError as error:
+            raise explain_failure(error) from error
+        if not ours:
             raise EngineUnavailable(
                 f"{self._lock.holder() or 'another process'} is promoting in {self.repository.root}",
                 code="promote.busy",

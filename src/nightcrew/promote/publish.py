@@ -111,7 +111,7 @@ class _Publication:
             ) from error
         except OSError as error:
             discard(self.site, self.transaction)
-            raise _explain_failure(error) from error
+            raise explain_failure(error) from error
 
     def _check_branch(self) -> None:
         found = self.site.head()
@@ -212,6 +212,8 @@ class _Publication:
         try:
             self.site.git.run("update-ref", "-m", plan.note, "-z", "--stdin", input=request)
         except GitError as error:
+            if self.site.commit_of(plan.branch) == plan.old_commit:
+                raise
             raise DriftError(
                 f"{short(plan.branch)} was moved by somebody else at the same time; nothing was changed",
                 code="drift.branch",
@@ -274,16 +276,19 @@ def _for_person(error: BaseException) -> BaseException:
             code="drift.race",
             hint="try again",
         )
+    if isinstance(error, GitError) and "No space left" in error.stderr:
+        return explain_failure(OSError(errno.ENOSPC, ""))
     if isinstance(error, OSError):
-        return _explain_failure(error)
+        return explain_failure(error)
     return error
 
 
-def _explain_failure(error: OSError) -> NightcrewError:
+def explain_failure(error: OSError, what: str = "nothing was changed") -> NightcrewError:
+    """Return an error of the operating system as one for a person; ``what`` says how things stand."""
     where = [str(name) for name in (error.filename, error.filename2) if name]
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return LimitReached(
-            "the disk is full; everything is as it was before",
+            f"the disk is full; {what}",
             code="promote.disk_full",
             where=where,
             hint="free some space, then try again",
@@ -295,7 +300,7 @@ def _explain_failure(error: OSError) -> NightcrewError:
         errno.EROFS: "the file system is mounted read-only",
     }
     return NightcrewError(
-        f"the promotion was given up: {os.strerror(error.errno or 0)}; everything is as it was before",
+        f"{os.strerror(error.errno or 0)}; {what}",
         code="promote.failed",
         where=where,
         hint=hints.get(error.errno or 0, ""),

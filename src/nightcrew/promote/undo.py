@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from nightcrew.host.git import GitError
+from collections.abc import Collection
+
 from nightcrew.model.errors import DriftError, UsageError
 from nightcrew.model.records import PromotionRecord
+from nightcrew.promote.comparison import name_path
 from nightcrew.promote.objects import compare_trees, has_commits, merge, tree_of, write_tree
 from nightcrew.promote.site import Site, short
 
@@ -62,11 +64,17 @@ def _invert(site: Site, record: PromotionRecord, head: str) -> str:
     base, ours, theirs = (write_tree(site, {path: e for path, e in side.items() if e}) for side in sides)
     merged = merge(store, base, ours, theirs)
     changed = {each.path: each.new for each in compare_trees(store, ours, merged)}
-    try:
-        return write_tree(site, changed, start=tree_of(store, head)) if changed else tree_of(store, head)
-    except GitError as error:
+    result = write_tree(site, changed, start=tree_of(store, head)) if changed else tree_of(store, head)
+    _check_confined(site, head, result, sides[0].keys())
+    return result
+
+
+def _check_confined(site: Site, head: str, result: str, promoted: Collection[str]) -> None:
+    """Git drops a directory from an index to make room for a file of its name, and the other way round."""
+    lost = [each.path for each in compare_trees(site.store, head, result) if each.path not in promoted]
+    if lost:
         raise DriftError(
-            f"a directory stands where {record.id} had a file, or the other way round; nothing was changed",
+            "later commits have a directory where a file must return, or a file for a directory; nothing was changed",
             code="drift.conflict",
-            where=error.stderr.splitlines()[:5],
-        ) from error
+            where=[name_path(path, "was committed since and is in the way") for path in lost],
+        )
