@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from nightcrew.checkpoint.objects import COMPRESSION, identify, loose_path, read_pieces, start_hash
-from nightcrew.host import files, tokens
+from nightcrew.host import crash, files, tokens
 
 _KINDS: Final = {"commit": 1, "tree": 2, "blob": 3}
 _INDEX_HEAD: Final = b"\xfftOc\x00\x00\x00\x02"
@@ -59,7 +59,9 @@ class PackWriter:
         name = f"pack-{checksum.hex()}"
         index = self._directory / f"tmp_idx_{tokens.nonce()}"
         _write_durable(index, self._encode_index(checksum))
+        crash.point("checkpoint.publish")
         self._aside.rename(self._directory / f"{name}.pack")
+        crash.point("checkpoint.half_published")
         index.rename(self._directory / f"{name}.idx")
         files.sync_directory(self._directory)
         self._file = None

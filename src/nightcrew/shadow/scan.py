@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from nightcrew.model.trees import Entry
 from nightcrew.shadow.layers import Stack, is_opaque, is_whiteout
 from nightcrew.shadow.names import GIT, is_git_name
 
-_KINDS = {
+_KINDS: Final = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a character device",
     stat.S_IFBLK: "a block device",
 }
-_PIECE_BYTES = 1 << 18
+_PIECE_BYTES: Final = 1 << 18
+
+# Linux takes 4096 bytes in one call (PATH_MAX), our own directories before it included; an agent can build deeper.
+MAX_PATH_BYTES: Final = 2000
 
 
 def scan_layer(upper: str, under: Stack) -> Iterator[Entry]:
@@ -84,10 +87,6 @@ def list_directory(root: str, directory: str) -> list[os.DirEntry[str]] | Entry:
             return sorted(found, key=lambda item: item.name)
     except PermissionError:
         return Entry(directory, "refused", detail="a directory whose mode forbids reading it")
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        return Entry(directory[:200], "refused", detail="a path longer than the system allows")
 
 
 def sort_out(
@@ -96,9 +95,13 @@ def sort_out(
     """Yield path and item of what is to be looked at; git directories are passed over (ours) or refused."""
     for item in listed:
         path = join(directory, item.name)
-        if path != GIT:
-            refused = is_git_name(item.name)
-            yield path, Entry(path, "refused", detail="a nested git directory") if refused else item
+        if is_git_name(item.name):
+            if path != GIT:
+                yield path, Entry(path, "refused", detail="a nested git directory")
+        elif len(os.fsencode(path)) > MAX_PATH_BYTES:
+            yield path, Entry(path, "refused", detail=f"a path longer than {MAX_PATH_BYTES} bytes")
+        else:
+            yield path, item
 
 
 def same_content(first: str, second: str) -> bool:

@@ -1,0 +1,110 @@
+"""Kill -9 while a base is exported, a shadow opened or a capture stored: the next process finds all of it or nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from nightcrew.model.trees import Entry
+from shadow_world import World, snapshot, write_files
+
+VICTIM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from shadow_world import World
+from nightcrew.host import crash
+from nightcrew.model.trees import Entry
+world = World(Path(sys.argv[2]))
+crash.arm(sys.argv[3])
+shadows = world.shadows("copy")
+base = shadows.export(world.repository.head)
+shadow = shadows.open("one", base)
+Path(shadow.path, "new").write_bytes(b"new")
+world.capture(shadows, shadow)
+print("alive")
+"""
+FILES = {f"d{n}/f{n}": b"%d" % n for n in range(20)}
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World.make(tmp_path, FILES)
+    yield world
+    world.close()
+
+
+def kill_at(world: World, point: str) -> None:
+    here = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", VICTIM, here, str(world.root), point], capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["shadow.export_publish", "shadow.open_publish", "checkpoint.publish", "checkpoint.half_published"],
+)
+def test_killed_and_started_again(world, point):
+    before = snapshot(world.repo)
+    kill_at(world, point)
+    assert snapshot(world.repo) == before
+
+    shadows = world.shadows("copy")
+    shadows.sweep()
+    left = shadows.reopen("one")
+    assert (left is not None) == point.startswith("checkpoint")
+    if left is not None:
+        shadows.discard(left)
+    for place in ("bases", "shadows"):
+        names = os.listdir(world.state / place) if (world.state / place).exists() else []
+        assert not [name for name in names if name.startswith(".")]
+
+    shadow = shadows.open("one", shadows.export(world.repository.head))
+    write_files(Path(shadow.path), {"new": b"new"})
+    captured = world.capture(shadows, shadow)
+    assert world.store.read(captured.tree, "new") == b"new"
+    assert world.store.read(captured.tree, "d7/f7") == b"7"
+    world.git("--git-dir", str(world.store.path), "fsck", "--strict")
+
+
+def test_capture_that_was_killed_shows_nothing(world):
+    base = world.store.tree_of(world.repository.head)
+    kill_at(world, "checkpoint.publish")
+    listed = world.git("--git-dir", str(world.store.path), "cat-file", "--batch-check", "--batch-all-objects")
+    assert "new" not in listed
+    assert world.store.capture(base, [Entry("d1", "deleted")]).tree != base
+
+
+def test_what_another_process_is_making_is_not_swept(world):
+    shadows = world.shadows("copy")
+    base = shadows.export(world.repository.head)
+    shadow = shadows.open("one", base)
+    (world.state / "shadows" / "one").rename(world.state / "shadows" / ".new-somebody")
+    world.shadows("copy").sweep()
+    assert os.listdir(world.state / "shadows") == [".new-somebody"]
+    shadows.close(shadow)
+    world.shadows("copy").sweep()
+    assert os.listdir(world.state / "shadows") == []
+
+
+def test_export_hurt_by_a_power_loss_is_made_anew(world):
+    shadows = world.shadows("copy")
+    base = shadows.export(world.repository.head)
+    meta = Path(base.path).parent / "meta.json"
+    text = meta.read_text()
+    meta.write_text(text.replace('"boot": "', '"boot": "0'))
+    assert shadows.export(base.commit) == base
+    assert meta.read_text() == text
+    (Path(base.path) / "d3/f3").write_bytes(b"")
+    meta.write_text(text.replace('"boot": "', '"boot": "0'))
+    assert shadows.export(base.commit).path == base.path
+    assert (Path(base.path) / "d3/f3").read_bytes() == b"3"
