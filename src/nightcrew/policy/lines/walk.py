@@ -116,7 +116,7 @@ class _Walker:
         elif kind == "BinaryCmd":
             self.binary(command, shell, stdin, via)
         elif kind in ("Subshell", "CoprocClause"):
-            self.inside(command, shell.copy(), stdin, via)
+            self.inside(_named_coprocess(command), shell.copy(), stdin, via)
         elif kind in _CONDITIONAL:
             self.conditional(command, shell, stdin, via)
         elif kind == "DeclClause":
@@ -153,7 +153,7 @@ class _Walker:
                     self.statement(child, shell, stdin, via)
                 elif "Parts" in child:
                     self.substitutions(child, shell, via)
-                elif "Offset" not in child:
+                elif "Col" not in child:  # a position, the most frequent child of all
                     self.inside(child, shell, stdin, via)
 
     # --- words ------------------------------------------------------------------------------------------------------
@@ -195,9 +195,11 @@ class _Walker:
 
     def assignment(self, node: Node, shell: Shell, *, kept: bool) -> None:
         self.inside({k: v for k, v in node.items() if k in ("Index", "Array")}, shell, NO_STDIN, ())
-        if "Value" not in node or "Name" not in node:
+        if "Value" not in node:
             return
         self.substitutions(node["Value"], shell)
+        if "Name" not in node:
+            return
         name = node["Name"]["Value"]
         value = read_text(node["Value"], shell)
         self.variable(name, value, shell)
@@ -353,6 +355,25 @@ class _Walker:
 
 _PLAIN_RUNS: Final = Runs()
 _STDIN_READERS: Final = frozenset({"xargs"})
+
+
+def _named_coprocess(node: Node) -> Node:
+    """Give a coprocess the program that the parser took for its name.
+
+    bash takes a name only before a compound command: in ``coproc git push | cat`` the program is git.
+    """
+    if node["Type"] != "CoprocClause" or "Name" not in node:
+        return node
+    return {**node, "Stmt": _begin_with(node["Name"], node["Stmt"])}
+
+
+def _begin_with(word: Node, statement: Node) -> Node:
+    command = statement.get("Cmd") or {}
+    if command.get("Type") == "BinaryCmd":
+        return {**statement, "Cmd": {**command, "X": _begin_with(word, command["X"])}}
+    if command.get("Type") == "CallExpr":
+        return {**statement, "Cmd": {**command, "Args": [word, *command.get("Args", ())]}}
+    return statement
 
 
 def _normal(path: str) -> str:
