@@ -229,6 +229,7 @@ def test_holds_only_when_it_was_seen() -> None:
     assert not probe.holds("privileges", nothing.replace("CapBnd=0", "CapBnd=1ff"))
     assert not probe.holds("privileges", nothing.replace("Seccomp=2", "Seccomp=0"))
     assert not probe.holds("privileges", "")
+    assert not any(probe.holds(name, "not tried") for name in probe._GUARANTEES)
     assert not probe.holds("read_outside", "read 12 bytes")
     assert not probe.holds("read_outside", "not tried")
     assert probe.holds("process_list", "2")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 
 _BLOCKED = "blocked"
+_OWN_PIDS = 2  # the sandbox's init and this process
 
 
 def try_all(arguments: dict[str, str]) -> dict[str, str]:
@@ -64,11 +64,13 @@ def _connect_abstract(name: str) -> str:
 
 
 def _signal(pid: int) -> str:
+    if pid <= _OWN_PIDS:
+        return f"{_BLOCKED}: in here that number is one of ours"
     try:
         os.kill(pid, 0)
     except OSError as problem:
         return _reason(problem)
-    return "reached" if pid > 2 and signal.SIGTERM else _BLOCKED
+    return "reached"
 
 
 def _count_processes() -> str:

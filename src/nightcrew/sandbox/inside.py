@@ -71,22 +71,16 @@ class Report:
 
 def run_confined(channel: socket.socket, prepared: Prepared) -> NoReturn:
     """In fresh namespaces: get ready, wait for the order, become pid 1 of that sandbox; returns never."""
-    if not channel.recv(1):  # our ids are not mapped yet
-        os._exit(1)
+    _wait_until_mapped(channel)
     refusal = _get_ready()
-    message, descriptors, _flags, _sender = socket.recv_fds(channel, 16, 5, socket.MSG_CMSG_CLOEXEC)
-    channel.close()
-    if not message:
-        os._exit(0)
-    order_fd, stdin, stdout, stderr, report_fd = descriptors
-    report = Report(report_fd)
+    order_fd, streams, report = _wait_for_order(channel)
     code = 1
     try:
         if refusal is not None:
             raise refusal
         order = _read_order(order_fd)
         proc = build.build(order, prepared.host)
-        _take_streams((stdin, stdout, stderr))
+        _take_streams(streams)
         confine.set_limits(order, own_namespace=True)
         confine.give_up_privileges(prepared.seccomp_filter)
         kernel.die_with_parent(signal.SIGKILL)  # dropping capabilities may have cleared it
@@ -101,6 +95,21 @@ def run_confined(channel: socket.socket, prepared: Prepared) -> NoReturn:
         _tell_failure(report, "the start", OSError(0, f"a defect: {type(problem).__name__}: {problem}"))
     finally:
         os._exit(code)
+
+
+def _wait_until_mapped(channel: socket.socket) -> None:
+    if not channel.recv(1):
+        os._exit(1)  # the zygote has gone, or could not map our ids
+
+
+def _wait_for_order(channel: socket.socket) -> tuple[int, tuple[int, int, int], Report]:
+    """Return descriptors of the order and of the streams, and the report; exits when there will be no order."""
+    message, descriptors, _flags, _sender = socket.recv_fds(channel, 16, 5, socket.MSG_CMSG_CLOEXEC)
+    channel.close()
+    if not message:
+        os._exit(0)
+    order, stdin, stdout, stderr, report = descriptors
+    return order, (stdin, stdout, stderr), Report(report)
 
 
 def _get_ready() -> build.BuildError | None:
@@ -121,8 +130,10 @@ def _get_ready() -> build.BuildError | None:
     return None
 
 
-def run_plain(order_fd: int, streams: tuple[int, int, int], report: Report) -> NoReturn:
+def run_plain(channel: socket.socket) -> NoReturn:
     """Level S0: no sandbox, only a tree that is kept together; returns never."""
+    _wait_until_mapped(channel)
+    order_fd, streams, report = _wait_for_order(channel)
     code = 1
     try:
         os.setsid()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -148,9 +149,10 @@ class Launcher:
             supervisor.abandon()
             raise
         try:
-            return supervisor.run()
+            outcome = supervisor.run()
         except LaunchFailed as failure:
             raise unavailable(failure.message, spec.level) from failure
+        return replace(outcome, detail=self._explain_loss()) if outcome.ending == "lost" else outcome
 
     def probe(self, state_dir: Path) -> IsolationReport:
         """Build a throw-away sandbox with an overlay in ``state_dir``, try to escape, and report. Under 100 ms."""
@@ -164,6 +166,14 @@ class Launcher:
         if zygote is not None:
             zygote.close()
             self._keeper.finish()
+
+    def _explain_loss(self) -> str:
+        """Say why a run was lost; the zygote's own last words help when it died of a defect."""
+        with self._lock:
+            if self._zygote is not None and self._zygote.is_alive():
+                return "its first process was killed from outside"
+            words = self._zygote.last_words() if self._zygote is not None else "it was closed"
+        return f"the launcher's process ended: {words or 'it was killed'}"
 
     def _request(self, order: Order, channels: Channels) -> None:
         payload = _memory_file(encode(order))

@@ -164,7 +164,7 @@ def holds(name: str, result: str) -> bool:
     if name == "process_list":
         return result.isdigit() and int(result) <= 2  # the sandbox's init and the attempt itself
     if name == "privileges":
-        values = dict(pair.split("=") for pair in result.split())
+        values = dict(pair.split("=") for pair in result.split() if "=" in pair)
         caps = all(int(values.get(key, "1"), 16) == 0 for key in ("CapPrm", "CapEff", "CapBnd", "CapAmb"))
         return caps and values.get("NoNewPrivs") == "1" and values.get("Seccomp") == "2"
     return result.startswith("blocked")

@@ -355,6 +355,6 @@ class Supervisor:
         if ending is None and self._exit is not None:
             ending, detail, code = "exited", self._exit["detail"], self._exit["exit"]
         if ending is None:
-            ending, detail = "lost", "its first process was killed from outside (or the launcher died)"
+            ending, detail = "lost", "its first process was killed from outside"
         duration_s = time.monotonic() - self._began
         return Outcome(ending, code, duration_s, self._output_bytes, self._dropped_bytes, detail)

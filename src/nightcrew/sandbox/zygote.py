@@ -55,8 +55,8 @@ def _allow_many_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-class Spare(NamedTuple):
-    """A process that waits in fresh namespaces for its order."""
+class Waiting(NamedTuple):
+    """A process that waits for its order, and our end of the channel it waits on."""
 
     pid: int
     channel: socket.socket
@@ -68,12 +68,12 @@ class Zygote:
     def __init__(self, control: socket.socket, prepared: inside.Prepared) -> None:
         self._control = control
         self._prepared = prepared
-        self._spare: Spare | None = None
+        self._spare: Waiting | None = None
 
     def prepare_one(self) -> None:
         """Fork a spare; when that is refused, the next request asks again and tells why."""
         with contextlib.suppress(OSError):
-            self._spare = self._fork_spare()
+            self._spare = self._fork(confined=True)
 
     def serve_one(self) -> bool:
         """Handle one request; False when the launcher is gone."""
@@ -83,75 +83,64 @@ class Zygote:
         if not message:
             return False
         if len(descriptors) == DESCRIPTORS:
-            if message == b"c":
-                self._start_confined(descriptors)
-            else:
-                self._start_plain(descriptors)
+            self._start(descriptors, confined=message == b"c")
         for fd in descriptors:
             os.close(fd)
         if self._spare is None:
             self.prepare_one()
         return True
 
-    def _start_confined(self, descriptors: list[int]) -> None:
+    def _start(self, descriptors: list[int], *, confined: bool) -> None:
         report = inside.Report(os.dup(descriptors[-1]))
         try:
-            spare = self._take_spare()
-            pidfd = os.pidfd_open(spare.pid)
-            # Without an answer nobody waits for it: it then sees its channel close and exits.
-            if report.send((pidfd,), pid=spare.pid):
-                socket.send_fds(spare.channel, [b"r"], descriptors)
-            spare.channel.close()
-            os.close(pidfd)
+            waiting = self._take_spare() if confined else self._fork(confined=False)
+            with waiting.channel:
+                _hand_over(waiting, descriptors, report)
         except OSError as problem:
-            report.send(
-                error="new namespaces", errno=problem.errno or 0, text=problem.strerror or "", path=""
-            )
+            step = "new namespaces" if confined else "a new process"
+            report.send(error=step, errno=problem.errno or 0, text=problem.strerror or "", path="")
         report.close()
 
-    def _take_spare(self) -> Spare:
+    def _take_spare(self) -> Waiting:
         spare, self._spare = self._spare, None
         if spare is not None and not select.select([spare.channel], [], [], 0)[0]:
             return spare
-        return self._fork_spare()  # there is none, or it was killed: its end of the channel is closed
+        return self._fork(confined=True)  # there is none, or it was killed: its end of the channel is closed
 
-    def _fork_spare(self) -> Spare:
+    def _fork(self, *, confined: bool) -> Waiting:
+        """Fork a process that waits: it cannot end, and its pid not be given to another, before we hold its pidfd."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            pid = kernel.clone(_NAMESPACES)
+            pid = kernel.clone(_NAMESPACES if confined else 0)
         except OSError:
             ours.close()
             theirs.close()
             raise
         if pid == 0:
-            _leave(signal.SIGKILL, [theirs.fileno()])
-            inside.run_confined(theirs, self._prepared)
+            _leave(signal.SIGKILL if confined else signal.SIGQUIT, [theirs.fileno()])
+            if confined:
+                inside.run_confined(theirs, self._prepared)
+            inside.run_plain(theirs)
         theirs.close()
         try:
-            map_ids(pid)
+            if confined:
+                map_ids(pid)
             ours.send(b"g")
         except OSError:
             os.kill(pid, signal.SIGKILL)
             ours.close()
             raise
-        return Spare(pid, ours)
+        return Waiting(pid, ours)
 
-    def _start_plain(self, descriptors: list[int]) -> None:
-        report = inside.Report(os.dup(descriptors[-1]))
-        try:
-            pid = os.fork()
-        except OSError as problem:
-            report.send(error="a new process", errno=problem.errno or 0, text=problem.strerror or "", path="")
-            report.close()
-            return
-        if pid == 0:
-            _leave(signal.SIGQUIT, descriptors)
-            order, stdin, stdout, stderr, report_fd = descriptors
-            inside.run_plain(order, (stdin, stdout, stderr), inside.Report(report_fd))
-        pidfd = os.pidfd_open(pid)
-        report.send((pidfd,), pid=pid)
+
+def _hand_over(waiting: Waiting, descriptors: list[int], report: inside.Report) -> None:
+    pidfd = os.pidfd_open(waiting.pid)
+    try:
+        # Without a listener it gets no order: it then sees its channel close and exits.
+        if report.send((pidfd,), pid=waiting.pid):
+            socket.send_fds(waiting.channel, [b"r"], descriptors)
+    finally:
         os.close(pidfd)
-        report.close()
 
 
 def _leave(signal_number: signal.Signals, kept: list[int]) -> None:
