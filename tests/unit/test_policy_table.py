@@ -319,6 +319,18 @@ ask   shell.opaque              false && X=ls; $X y
 ask   shell.opaque              (X=ls); $X y
 ask   shell.opaque              X=ls; X=rm; $X y
 ask   shell.opaque              f() { "$@"; }; f ls
+ask   shell.opaque              curl -s x | python3
+ask   shell.opaque              base64 -d x | perl
+ask   shell.opaque              cat x | node -
+allow dev.tools                 python -m json.tool < x.json
+ask   shell.opaque              shopt -s expand_aliases
+ask   shell.opaque              hash -p /bin/rm ls; ls -rf x
+ask   shell.opaque              printf -v 'a[$(x)]' y
+ask   shell.opaque              a='b[$(x)]'; echo $((a))
+ask   net.dev_tcp               exec 3<>/dev/tcp/host/80
+ask   net.dev_tcp               cat < /dev/tcp/host/80
+ask   git.hidden_push           python -c "import os; os.system('git push --force')"
+allow shell.readonly            cat x.json | python -m json.tool
 # --- not bash ----------------------------------------------------------------------------------------------------------
 ask   shell.unparsable          foo (
 ask   shell.unparsable          if true; then

@@ -47,6 +47,10 @@ FILLED: Final = Word("…", known=False, loose=True)
 SHELLS: Final = frozenset(
     ["sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "rbash", "yash", "fish", "csh", "tcsh", "posh"]
 )
+_INTERPRETERS = re.compile(
+    r"(?:python|pypy)[\d.]*\Z|(?:node|nodejs|perl|ruby|php|lua|Rscript|R|osascript|tclsh|julia|ghci|irb)\Z"
+)
+_GIVES_PROGRAM = re.compile(r"-[a-zA-Z]*[cmenprEV]|--(?:eval|print|version|help|expression|execute|run)")
 _STDIN_FILES: Final = frozenset({"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "-"})
 _SHELL_LONG_VALUES: Final = frozenset({"--rcfile", "--init-file", "--init-command", "--features"})
 _XARGS: Final = Wrapper(
@@ -101,6 +105,8 @@ def find_runs(program: str, words: Words, stdin: Stdin) -> Runs | None:
     """Return what the program ``words[0]`` runs in turn, None when it is an ordinary program."""
     if program in SHELLS:
         return read_shell(program, words, stdin)
+    if stdin.kind == "pipe" and not stdin.exact and _reads_program(program, words):
+        return Runs(opaque=f"{program} reads its program from a pipe: content is not known before it runs")
     special = _SPECIAL.get(program)
     if special is not None:
         return special(words, stdin)
@@ -118,6 +124,13 @@ def find_runs(program: str, words: Words, stdin: Stdin) -> Runs | None:
     if not unwrapped.words:
         return Runs(assignments=unwrapped.assignments)
     return Runs((unwrapped.words,), assignments=unwrapped.assignments, itself=False)
+
+
+def _reads_program(program: str, words: Words) -> bool:
+    """Tell whether an interpreter is given neither a file nor a text, so that standard input is its program."""
+    if not _INTERPRETERS.match(program):
+        return False
+    return all(w.text.startswith("-") and not _GIVES_PROGRAM.match(w.text) for w in words[1:])
 
 
 def read_shell(program: str, words: Words, stdin: Stdin) -> Runs:
@@ -227,6 +240,20 @@ def read_alias(words: Words, stdin: Stdin) -> Runs:
     del stdin
     texts = [(w, w.text.partition("=")[2]) for w in words[1:] if "=" in w.text]
     return Runs(scripts=tuple(Script(Word(text, known=w.known)) for w, text in texts if text.strip()))
+
+
+def read_shopt(words: Words, stdin: Stdin) -> Runs:
+    """``shopt -s expand_aliases``: from here on a name may stand for another command."""
+    del stdin
+    aliases = any(w.text == "expand_aliases" or not w.known for w in words[1:])
+    return Runs(opaque="with aliases a command may be another than its name says" if aliases else "")
+
+
+def read_hash(words: Words, stdin: Stdin) -> Runs:
+    """``hash -p file name``: from here on a name stands for another program."""
+    del stdin
+    renamed = any(re.match(r"-\w*p", w.text) or not w.known for w in words[1:])
+    return Runs(opaque="hash -p makes a name stand for another program" if renamed else "")
 
 
 def read_env(words: Words, stdin: Stdin) -> Runs:
@@ -395,6 +422,8 @@ _SPECIAL: Final[Mapping[str, _Special]] = {
     ".": read_source,
     "trap": read_trap,
     "alias": read_alias,
+    "shopt": read_shopt,
+    "hash": read_hash,
     "env": read_env,
     "command": read_command,
     "xargs": read_xargs,

@@ -34,6 +34,11 @@ _OPAQUE_VARIABLES = re.compile(
 _SPECIAL: Final = frozenset(
     {"RANDOM", "SECONDS", "LINENO", "UID", "EUID", "PPID", "BASHPID", "GROUPS", "_", "SHELLOPTS", "BASHOPTS"}
 )
+# Builtins that evaluate a subscript in a quoted word.
+_EVALUATING: Final = frozenset(
+    ["printf", "read", "unset", "test", "[", "declare", "typeset", "local", "export", "readonly", "let", "mapfile", "readarray", "wait", "getopts"]
+)
+_SUBSCRIPT = re.compile(r"\[[^]]*(?:\$\(|`)")
 _CONDITIONAL: Final = frozenset({"IfClause", "WhileClause", "ForClause", "CaseClause", "FuncDecl"})
 
 
@@ -174,21 +179,24 @@ class _Walker:
 
     def redirections(self, redirects: Sequence[Node], shell: Shell, stdin: Stdin) -> Stdin:
         for redirect in redirects:
-            operator = redirect["Op"]
-            if "Hdoc" in redirect:
-                self.substitutions(redirect["Hdoc"], shell)
-                stdin = _document(read_document(redirect, shell))
-                continue
-            if "Word" not in redirect:
-                continue
-            self.substitutions(redirect["Word"], shell)
-            word = read_text(redirect["Word"], shell)
-            if operator == "<<<":
-                stdin = _document(Word(word.text + "\n", word.known))
-            elif operator == "<" and redirect.get("N", {}).get("Value", "0") == "0":
-                stdin = Stdin("pipe") if not word.known and word.text.startswith("<(") else Stdin("file")
-            elif operator in _WRITES and not (operator == ">&" and re.fullmatch(r"\d+-?|-", word.text)):
-                self.effect("write", word, shell)
+            stdin = self.redirection(redirect, shell, stdin)
+        return stdin
+
+    def redirection(self, redirect: Node, shell: Shell, stdin: Stdin) -> Stdin:
+        if "Hdoc" in redirect:
+            self.substitutions(redirect["Hdoc"], shell)
+            return _document(read_document(redirect, shell))
+        if "Word" not in redirect:
+            return stdin
+        self.substitutions(redirect["Word"], shell)
+        word = read_text(redirect["Word"], shell)
+        operator = redirect["Op"]
+        if operator == "<<<":
+            return _document(Word(word.text + "\n", word.known))
+        if _writes(operator, word.text):
+            self.effect("write", word, shell)
+        if operator == "<" and redirect.get("N", {}).get("Value", "0") == "0":
+            return Stdin("pipe") if not word.known and word.text.startswith("<(") else Stdin("file")
         return stdin
 
     # --- variables --------------------------------------------------------------------------------------------------
@@ -203,6 +211,7 @@ class _Walker:
         name = node["Name"]["Value"]
         value = read_text(node["Value"], shell)
         self.variable(name, value, shell)
+        self.evaluated(name, (value,))
         plain = not (node.get("Append") or "Index" in node)
         if kept and plain and value.known and shell.certain:
             shell.values[name] = value.text
@@ -233,7 +242,16 @@ class _Walker:
                 self.substitutions(argument, shell, via)
             words += read_word(argument, shell)
         if words:
+            if words[0].text in _EVALUATING:
+                self.evaluated(words[0].text, words[1:])
             self.start(tuple(words), shell, stdin, via)
+
+    def evaluated(self, what: str, words: Sequence[Word]) -> None:
+        """Note texts that run a command when bash takes them for a number: ``a[$(command)]``."""
+        for word in words:
+            if _SUBSCRIPT.search(word.text) and word.known:
+                reason = f"{what} is given a text that runs a command when it is taken for a number: {word}"
+                self.add(Start("", (literal(what), word), opaque=reason))
 
     def start(self, words: tuple[Word, ...], shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
         if not words:
@@ -381,6 +399,13 @@ def _normal(path: str) -> str:
     if path == ".":
         return ""
     return f"//{path}" if path == ".." or path.startswith("../") else path
+
+
+def _writes(operator: str, target: str) -> bool:
+    if target.startswith(("/dev/tcp/", "/dev/udp/")):
+        # bash opens a connection, in whatever direction it is used.
+        return True
+    return operator in _WRITES and not (operator == ">&" and re.fullmatch(r"\d+-?|-", target))
 
 
 def _document(word: Word) -> Stdin:
