@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from nightcrew.host import kernel
 from nightcrew.model.errors import SandboxUnavailable
 from nightcrew.model.isolation import Bind, Overlay
-from nightcrew.sandbox import content
+from nightcrew.sandbox import content, translate
 from nightcrew.sandbox.launcher import Launcher
 from sandbox_world import Recorder, World, run, worlds
 
@@ -121,6 +121,16 @@ def test_home_inside_the_repository_is_part_of_the_shadow(launcher: Launcher, wo
 def test_the_root_is_read_only(launcher: Launcher, world: World) -> None:
     script = "for d in / /etc /usr /dev /run /var /sys /proc /home; do touch $d/x 2>/dev/null && echo $d; done; echo end"
     assert run(launcher, world.spec("bash", "-c", script)).out == b"end\n"
+
+
+def test_what_is_covered_does_not_show(launcher: Launcher, world: World) -> None:
+    """A home below a system directory; /usr/share stands for one."""
+    spec = world.spec("ls", "-A", "/usr/share")
+    order = translate.make_order(spec)
+    order["covered"] = ["/usr/share"]
+    session = Recorder()
+    assert launcher.run_order(order, spec, session, threading.Event()).exit_code == 0
+    assert session.out == b""
 
 
 def test_temporary_places_are_writable(launcher: Launcher, world: World) -> None:

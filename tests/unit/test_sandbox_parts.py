@@ -153,14 +153,11 @@ def test_unusable_specs_are_refused(bad: dict[str, object]) -> None:
         translate.make_order(spec(**bad))
 
 
-@pytest.mark.parametrize(
-    "source", ["/", "/run", "/var/run", "/run/user", "/dev", "/dev/null", "/proc", "/sys", "/proc/self"]
-)
-def test_places_with_sockets_or_devices_are_never_bound(source: str) -> None:
-    if not Path(source).exists():
-        pytest.skip("not on this machine")
-    with pytest.raises(UsageError, match="cannot be shown"):
-        translate.make_order(spec(binds=(Bind(source, "/x"),)))
+def test_places_with_sockets_or_devices_are_never_bound() -> None:
+    places = ["/", "/run", "/var/run", "/run/user", "/dev", "/dev/null", "/proc", "/sys", "/proc/self"]
+    for source in places:
+        with pytest.raises(UsageError, match="cannot be shown"):
+            translate.make_order(spec(binds=(Bind(source, "/x"),)))
 
 
 def test_a_folder_with_a_socket_is_not_bound(tmp_path: Path) -> None:
