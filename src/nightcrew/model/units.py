@@ -12,7 +12,7 @@ _TIME_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 # KB, MB, ... count in thousands (SI), KiB, MiB, ... in 1024 (IEC). A bare K, M, G is 1024, as in ls, du and df.
 _SIZES: Final = {"": 1, "b": 1} | {
     unit: factor
-    for power, letter in enumerate("kmgt", start=1)
+    for power, letter in enumerate("kmgtpe", start=1)
     for unit, factor in ((letter, 1024**power), (f"{letter}ib", 1024**power), (f"{letter}b", 1000**power))
 }
 _SECONDS: Final = {
@@ -86,3 +86,13 @@ _NAMES: Final = (
     *((f"{u}iB", 1024**p) for p, u in enumerate("KMGTPE", start=1)),
     *((f"{u}B", 1000**p) for p, u in enumerate("kMGTPE", start=1)),
 )
+
+
+def describe_size(size_bytes: int) -> str:
+    """Return a size for a person to read, rounded: ``11.5 MB``, ``900 B``."""
+    size, unit = float(size_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size_bytes} B" if unit == "B" else f"{size:.1f} {unit}"

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from nightcrew.model.actions import Change, Finding, PathChange, Verdict
-from nightcrew.model.units import format_size
+from nightcrew.model.text import shown
+from nightcrew.model.units import describe_size
 from nightcrew.policy.globs import Globs
 from nightcrew.policy.judge import find_protected, leaves_tree
 from nightcrew.policy.lines.starts import Do, Effect
@@ -20,6 +21,12 @@ _LINK: Final = 0o120000
 _SUBMODULE: Final = 0o160000
 _EXECUTABLE: Final = 0o100755
 _BUILT_IN: Final = "built in"
+_PAST: Final = {
+    "added": "added",
+    "modified": "modified",
+    "deleted": "deleted",
+    "typechange": "changed in kind",
+}
 _LEVELS: Final = (("soft", Verdict.ASK), ("hard", Verdict.DENY))
 
 
@@ -43,7 +50,7 @@ def inspect(policy: Policy, change: Change, *, scope: Sequence[str]) -> tuple[Fi
 def _inspect_path(policy: Policy, path: PathChange, scope: Globs | None) -> Iterator[Finding]:
     placed = find_protected(policy, path.path)
     if placed is not None:
-        message = f"{path.kind}: the path is protected ({placed.value})"
+        message = f"{shown(path.path)} is protected ({placed.value}), and was {_PAST[path.kind]}"
         yield Finding("protected", Verdict.DENY, "protected_path", placed.source, message, path.path)
     for rule in policy.matcher.rules_for_effect(Effect(_what_is_done(path), path.path)):
         if rule.decision is not Verdict.ALLOW:
@@ -71,33 +78,45 @@ def _outside_scope(policy: Policy, path: PathChange) -> Finding:
     verdict = placed.value if placed else Verdict.ASK
     source = placed.source if placed else _BUILT_IN
     return Finding(
-        "scope", verdict, "safety.outside_scope", source, f"{path.kind} outside the task's scope", path.path
+        "scope",
+        verdict,
+        "safety.outside_scope",
+        source,
+        f"{shown(path.path)} was {_PAST[path.kind]} outside the task's scope",
+        path.path,
     )
 
 
 def _inspect_kind(policy: Policy, path: PathChange) -> Iterator[Finding]:
     if path.new_mode == _LINK and leaves_tree(path.path, path.link_target):
-        message = f"a symbolic link that leaves the tree: {path.link_target}"
+        message = f"{shown(path.path)} is a symbolic link that leaves the tree: {shown(path.link_target)}"
         yield Finding("symlink", Verdict.DENY, "base.symlink", _BUILT_IN, message, path.path)
     if path.new_mode == _SUBMODULE or path.old_mode == _SUBMODULE:
-        message = "a nested repository (submodule) cannot be promoted"
+        message = f"{shown(path.path)} is a nested repository (submodule), which cannot be promoted"
         yield Finding("refused", Verdict.DENY, "base.submodule", _BUILT_IN, message, path.path)
     placed = policy.verdict("safety.handoff")
     verdict = placed.value if placed else Verdict.ASK
     if path.new_mode == _EXECUTABLE and path.old_mode != _EXECUTABLE:
         source = placed.source if placed else _BUILT_IN
-        yield Finding("mode", verdict, "safety.handoff", source, "becomes executable", path.path)
+        yield Finding(
+            "mode", verdict, "safety.handoff", source, f"{shown(path.path)} becomes executable", path.path
+        )
     number = policy.matcher.handoff.find(path.path)
     if number is not None:
         glob = policy.handoff_paths[number]
-        message = f"{path.kind}: something on your machine may execute it ({glob.value})"
+        message = f"{shown(path.path)} was {_PAST[path.kind]}; something on your machine may execute it ({glob.value})"
         yield Finding("handoff", verdict, "safety.handoff_paths", glob.source, message, path.path)
 
 
 def _refused(text: str) -> Finding:
     path, _, what = text.partition(": ")
     return Finding(
-        "refused", Verdict.DENY, "base.refused", _BUILT_IN, f"cannot be captured: {what or text}", path
+        "refused",
+        Verdict.DENY,
+        "base.refused",
+        _BUILT_IN,
+        f"{shown(path)} cannot be captured: {shown(what or text)}",
+        path,
     )
 
 
@@ -115,13 +134,17 @@ def _inspect_size(policy: Policy, change: Change) -> Iterator[Finding]:
         yield from _above(policy, name, count, _describe(name, count))
     for path in paths:
         yield from _above(
-            policy, "file_size", path.size_bytes, f"{format_size(path.size_bytes)} in one file", path.path
+            policy,
+            "file_size",
+            path.size_bytes,
+            f"{shown(path.path)} has {describe_size(path.size_bytes)}",
+            path.path,
         )
 
 
 def _describe(name: str, count: int) -> str:
     if name == "total_size":
-        return f"{format_size(count)} in all"
+        return f"{describe_size(count)} in all"
     return {
         "files": f"{count} files changed",
         "lines": f"{count} lines added and deleted",
@@ -136,7 +159,7 @@ def _above(policy: Policy, name: str, count: int, said: str, path: str = "") -> 
     for level, verdict in reversed(_LEVELS):
         placed: Placed[int] | None = policy.number(f"limits.{level}.{name}")
         if placed is not None and count > placed.value:
-            limit = format_size(placed.value) if name.endswith("_size") else str(placed.value)
+            limit = describe_size(placed.value) if name.endswith("_size") else str(placed.value)
             message = f"{said}, above the {level} limit of {limit}"
             yield Finding("limits", verdict, f"limits.{level}.{name}", placed.source, message, path)
             return

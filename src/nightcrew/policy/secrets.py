@@ -7,7 +7,7 @@ and commit ids have no such form and stay as they are, and so does an honest tex
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 BLOT: Final = "***"
@@ -49,33 +49,13 @@ _PEM = re.compile(
 )
 # A password in a URL holds no blank; greedy up to the last @ before a / would be read as part of it by some clients too.
 _URL = re.compile(r"(?<=://)([^\s/:@\"'<>]{0,256}):([^\s/\"'<>]{1,512})@(?=[^\s@])")
-_BEARER = re.compile(r"(?i)(?<![A-Za-z])(bearer|basic|token)([ \t]+)([A-Za-z0-9+/_.~-]{16,}={0,2})")
+_BEARER = re.compile(r"(?i)(?<![A-Za-z])(bearer|basic)([ \t]+)([A-Za-z0-9+/_.~-]{16,}={0,2})")
 
-# Names of values that are secret, in lower case; what stands around them in a name does not matter.
-_NAMES: Final = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "api_key",
-    "api-key",
-    "apikey",
-    "access_key",
-    "access-key",
-    "accesskey",
-    "private_key",
-    "privatekey",
-    "client_secret",
-    "credential",
-    "auth_key",
-    "authkey",
-    "encryption_key",
-    "signing_key",
-    "account_key",
-    "accountkey",
-    "pwd",
-]
+# Parts of the names of secret values, in small letters; what stands around them in a name does not matter.
+_NAMES: Final = ("passw", "passphrase", "secret", "token", "credential", "pwd", "key")
+# `key` alone names many honest things.
+_SECRET_KEY = re.compile(r"(?:api|access|private|auth|encryption|signing|account|master|license)[_-]?key\Z")
+_AFTER_OPTION = re.compile(r"[a-z-]{0,20}[ \t]+(['\"]?)(?P<bare>[^\s'\"-][^\s'\"]{5,})")
 _ASSIGNED = re.compile(
     r"""[A-Za-z0-9_.-]{0,40}            # rest of the name
         ["'\]]{0,2}[ \t]{0,8}(=>|:=|=|:)[ \t]{0,8}
@@ -98,12 +78,11 @@ def redact(text: str) -> str:
         text = _PEM.sub(_blot_pem, text)
     if "://" in text and "@" in text:
         text = _URL.sub(_blot_url, text)
-    lowered = text.lower()
-    if "bearer" in lowered or "basic" in lowered or "token" in lowered:
+    lowered = _lower(text)
+    if "bearer" in lowered or "basic" in lowered:
         text = _BEARER.sub(_blot_bearer, text)
-    if "=" in text or ":" in text:
-        text = _blot_assigned(text)
-    return text
+        lowered = _lower(text)
+    return _blot_assigned(text, lowered)
 
 
 def blot(secret: str) -> str:
@@ -133,35 +112,47 @@ def _blot_bearer(match: Match) -> str:
     )
 
 
-def _blot_assigned(text: str) -> str:
+def _lower(text: str) -> str:
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    # A letter whose small form is longer (U+0130) would shift every position.
+    return "".join(c.lower() if c.isascii() else "?" for c in text)
+
+
+def _blot_assigned(text: str, lowered: str) -> str:
+    """Blot out what is assigned to a name of a secret: ``password=x``, ``"api_key": "x"``, ``--token x``."""
     parts: list[str] = []
     position = 0
-    for start in _find_names(text):
+    for start in sorted({place for name in _NAMES for place in _places(lowered, name)}):
         if start < position:
             continue
-        match = _ASSIGNED.match(text, start)
-        if match is None or not _is_secret(match):
-            continue
-        group = "quoted" if match["quoted"] is not None else "bare"
-        parts += [text[position : match.start(group)], blot(match[group])]
-        position = match.end(group)
+        span = _find_value(text, lowered, start)
+        if span is not None:
+            parts += [text[position : span[0]], blot(text[span[0] : span[1]])]
+            position = span[1]
     return "".join([*parts, text[position:]]) if parts else text
 
 
-def _find_names(text: str) -> list[int]:
-    """Return where the names of secrets end, in order."""
-    lowered = text.lower()
-    if len(lowered) != len(text):
-        # A letter whose small form is longer (U+0130) would shift every position.
-        lowered = "".join(c.lower() if c.isascii() else "?" for c in text)
-    return sorted({place for name in _NAMES for place in _places(lowered, name)})
-
-
-def _places(text: str, name: str) -> Iterator[int]:
-    place = text.find(name)
+def _places(lowered: str, name: str) -> Iterator[int]:
+    place = lowered.find(name)
     while place >= 0:
-        yield place + len(name)
-        place = text.find(name, place + 1)
+        end = place + len(name)
+        if name != "key" or _SECRET_KEY.search(lowered, max(0, end - 20), end):
+            yield end
+        place = lowered.find(name, end)
+
+
+def _find_value(text: str, lowered: str, start: int) -> tuple[int, int] | None:
+    match = _ASSIGNED.match(text, start)
+    if match is not None:
+        group = "quoted" if match["quoted"] is not None else "bare"
+        return match.span(group) if _is_secret(match) else None
+    option = _AFTER_OPTION.match(lowered, start)
+    if option is None or _REFERENCE.match(option["bare"]):
+        return None
+    word = max(lowered.rfind(c, max(0, start - 60), start) for c in " \t\n\"'=")
+    return option.span("bare") if lowered.startswith("--", word + 1) else None
 
 
 def _is_secret(match: Match) -> bool:
@@ -174,6 +165,3 @@ def _is_secret(match: Match) -> bool:
     # `token: Iterator` and `token = lexer.next` are code; `TOKEN=correcthorse` is a setting.
     tight = match[1] == "=" and match[0].find("=") + 1 == match.start("bare") - match.start()
     return tight or not _IDENTIFIER.match(value)
-
-
-Redact = Callable[[str], str]

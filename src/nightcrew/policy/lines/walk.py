@@ -36,7 +36,23 @@ _SPECIAL: Final = frozenset(
 )
 # Builtins that evaluate a subscript in a quoted word.
 _EVALUATING: Final = frozenset(
-    ["printf", "read", "unset", "test", "[", "declare", "typeset", "local", "export", "readonly", "let", "mapfile", "readarray", "wait", "getopts"]
+    [
+        "printf",
+        "read",
+        "unset",
+        "test",
+        "[",
+        "declare",
+        "typeset",
+        "local",
+        "export",
+        "readonly",
+        "let",
+        "mapfile",
+        "readarray",
+        "wait",
+        "getopts",
+    ]
 )
 _SUBSCRIPT = re.compile(r"\[[^]]*(?:\$\(|`)")
 _CONDITIONAL: Final = frozenset({"IfClause", "WhileClause", "ForClause", "CaseClause", "FuncDecl"})
