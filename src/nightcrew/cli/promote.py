@@ -23,11 +23,22 @@ _MANY = 40
 @click.argument("tasks", nargs=-1, metavar="[T01...]")
 @click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--unproven", is_flag=True, help="Do not run acceptance on the combined tree; this is recorded."
+)
 def command(
-    runtime: Runtime, screen: Screen, *, run: str, tasks: tuple[str, ...], dry_run: bool, yes: bool
+    runtime: Runtime,
+    screen: Screen,
+    *,
+    run: str,
+    tasks: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    unproven: bool,
 ) -> None:
     """Put the accepted results of a run into your repository: one commit on the current branch.
 
+    Acceptance is run again on the tree that lands, unless each task was proven on exactly that tree.
     Your uncommitted edits and untracked files are not touched; where they overlap, nothing is done and they are named.
     """
     found = runtime.resolve(run, kinds="R")
@@ -47,6 +58,10 @@ def command(
             yes=yes,
             otherwise=" ".join(["nightcrew promote", found, *tasks, "--yes"]),
         )
+        if unproven:
+            screen.verb("Unproven", "acceptance was not run on the tree that lands", "yellow")
+        else:
+            prepared.prove(lambda line: screen.verb("Proving", line, "cyan"))
         done = prepared.publish()
     if screen.json:
         screen.emit(done)

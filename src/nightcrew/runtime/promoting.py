@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from nightcrew.model.plans import Plan
 from nightcrew.model.records import PlanRecord, PromotionRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.differing import describe_conflict
+from nightcrew.runtime.proving import Proof, prove
 from nightcrew.runtime.settling import abort, describe, publication_lock, settle_published
 from nightcrew.runtime.views import tasks_of, view_promotion
 
@@ -51,6 +52,7 @@ class Publication:
     view: dict[str, Any]
     undone: PromotionRecord | None = None
     done: dict[str, Any] = field(default_factory=dict)
+    proof: Proof | None = None
 
     def publish(self) -> dict[str, Any]:
         """Put it into the repository and record it; return the view of the promotion.
@@ -65,7 +67,7 @@ class Publication:
     def _publish(self) -> None:
         actor = f"user:{self.parts.env.user}"
         with self.parts.journal.write() as tx:
-            tx.add(self.record, "promotion.prepared", actor=actor, data=describe(self.record))
+            tx.add(self.record, "promotion.prepared", actor=actor, data=self._describe())
         try:
             self.parts.promoter(self.repository).publish(self.prepared)
         except NightcrewError as error:
@@ -74,6 +76,24 @@ class Publication:
             raise
         crash.point("runtime.promotion.published")
         self.done = view_promotion(settle_published(self.parts.journal, self.parts.clock, self.record.id))
+
+    def prove(self, say: Callable[[str], None]) -> Proof:
+        """Run acceptance on the tree that would land, where no task was proven on exactly that tree.
+
+        Raises:
+            StaleError: it does not pass; nothing was changed.
+        """
+        with self.parts.journal.read() as tx:
+            run = tx.need(RunRecord, self.record.run)
+            plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
+            tasks = [tx.need(TaskRecord, task) for task in self.record.tasks]
+        name, tree = self.record.id, self.prepared.tree
+        self.proof = prove(self.parts, run, plan, tasks, tree=tree, name=name, say=say)
+        return self.proof
+
+    def _describe(self) -> dict[str, Any]:
+        proof = self.proof.to_plain() if self.proof else "not run"
+        return {**describe(self.record), **({} if self.record.undo_of else {"proof": proof})}
 
 
 @contextmanager
