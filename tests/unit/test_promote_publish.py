@@ -228,7 +228,7 @@ def test_merge_with_commits_that_came_after_the_base(world: World) -> None:
     prepared = world.prepare({"a.txt": b"A\n", "new": b"n"}, base=base)
     assert prepared.merged
     assert prepared.paths == ("a.txt", "new")
-    assert any("not tested together" in note for note in prepared.notes)
+    assert any("merged with what came after" in note for note in prepared.notes)
     world.promoter().publish(prepared)
     assert is_clean(world)
     assert (world.repo / "dir/c.txt").read_bytes() == b"by the user\n"

@@ -58,7 +58,7 @@ def _about_branch(site: Site, prepared: Prepared) -> list[str]:
             f"{branch} does not have {prepared.base_commit[:12]}, the commit the work started from: merged onto it"
         ]
     return [
-        f"{branch} has moved on to {prepared.old_commit[:12]}: merged with what came after, not tested together"
+        f"{branch} has moved on to {prepared.old_commit[:12]}: merged with what came after"
     ]
 
 
