@@ -86,7 +86,7 @@ class _Stack:
     def replace_rule(self, outer: Rule, rule: Rule) -> Rule:
         """Return what stands for ``outer`` from now on; its floor goes on to hold, for its own ``when``."""
         if rule.when is None:
-            rule = replace(rule, when=outer.when, hint=rule.hint or outer.hint)
+            rule = replace(rule, when=outer.when, hint=rule.hint or outer.hint, risk=rule.risk or outer.risk)
         if outer.floor is None:
             return rule
         if strictest(outer.floor, rule.decision) != rule.decision:

@@ -209,7 +209,7 @@ class _Reading:
             decision=decision,
             reason=self.text(*path, "reason"),
             place=self.document.place(*path) if not name else self.document.key_place(*id_path),
-            risk=self.text(*path, "risk") or "medium",
+            risk=self.text(*path, "risk") or ("medium" if "when" in (self.at(*path) or ()) else ""),
             hint=self.text(*path, "hint"),
             floor=strictest(decision, floor or decision) if self.ceiling else floor,
             examples=self.examples(path),

@@ -75,7 +75,7 @@ class Rule:
         decision: what follows.
         reason: in words; also told to the agent.
         place: where its id stands.
-        risk: low, medium, high or critical.
+        risk: low, medium, high or critical; empty: taken from the outer rule, like ``when``.
         hint: what would help to go on; told to the agent with the reason.
         floor: no inner layer can make this rule weaker than this.
         examples: checked at load.
