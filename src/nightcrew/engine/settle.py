@@ -25,7 +25,7 @@ CANCEL_TASK: Final = "task.cancel_requested"
 
 
 def settle_task(tx: Writer, task: TaskRecord, now: str) -> str:
-    """Move a waiting task on if all its questions are answered.
+    """Move a waiting task on: all its questions are answered, or one of them with no.
 
     Returns:
         When the next of its questions expires, empty when none does or it waits no more.
@@ -33,16 +33,18 @@ def settle_task(tx: Writer, task: TaskRecord, now: str) -> str:
     if task.state not in TASK_WAITING:
         return ""
     approvals = [_expire(tx, approval, now) for approval in read_approvals(tx, task)]
+    refused = next((approval for approval in approvals if approval.state in REFUSED), None)
+    if refused is not None:
+        reason = describe_refusal(refused)
+        _cancel_questions(tx, task, reason, now)
+        attempts.end_task(tx, task, "failed", reason, now=now)
+        return ""
     pending = [approval for approval in approvals if approval.state == "pending"]
     if pending:
         _point_at(tx, task, pending[0])
         return min((approval.expires_at for approval in pending if approval.expires_at), default="")
-    refused = next((approval for approval in approvals if approval.state in REFUSED), None)
-    if refused is not None:
-        attempts.end_task(tx, task, "failed", describe_refusal(refused), now=now)
-    else:
-        data = {"approvals": [approval.id for approval in approvals]}
-        tx.change(task, "task.resumed", data=data, state="pending", waiting_for="", reason="")
+    data = {"approvals": [approval.id for approval in approvals]}
+    tx.change(task, "task.resumed", data=data, state="pending", waiting_for="", reason="")
     return ""
 
 
@@ -65,16 +67,7 @@ def cancel_task(tx: Writer, task: TaskRecord, reason: str, now: str) -> None:
     """Cancel a task of which no attempt is alive, with its open questions; a final one stays as it is."""
     if task.state in TASK_FINAL:
         return
-    for approval in tx.find(ApprovalRecord, task=task.id, state="pending"):
-        ended = cancel(approval, now, by="engine")
-        tx.change(
-            approval,
-            "approval.cancelled",
-            state=ended.state,
-            decided_at=ended.decided_at,
-            decided_by=ended.decided_by,
-            answer=reason,
-        )
+    _cancel_questions(tx, task, reason, now)
     attempts.end_task(tx, task, "cancelled", reason, now=now)
 
 
@@ -97,6 +90,20 @@ def find_alive(tx: Reader, *, run: str = "", task: str = "") -> list[AttemptReco
     """Return the attempts that are recorded as alive: few, whatever the number of tasks."""
     found = tx.find(AttemptRecord, state=("starting", "running"))
     return [each for each in found if run in ("", each.run) and task in ("", each.task)]
+
+
+def _cancel_questions(tx: Writer, task: TaskRecord, reason: str, now: str) -> None:
+    """Close what is still asked for a task that does not need the answers any more."""
+    for approval in tx.find(ApprovalRecord, task=task.id, state="pending"):
+        ended = cancel(approval, now, by="engine")
+        tx.change(
+            approval,
+            "approval.cancelled",
+            state=ended.state,
+            decided_at=ended.decided_at,
+            decided_by=ended.decided_by,
+            answer=reason,
+        )
 
 
 def _expire(tx: Writer, approval: ApprovalRecord, now: str) -> ApprovalRecord:
