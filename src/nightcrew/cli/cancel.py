@@ -19,5 +19,7 @@ def command(runtime: Runtime, screen: Screen, *, name: str, reason: str) -> None
     if screen.json:
         screen.emit(runtime.show(found))
         return
-    screen.verb("Cancelled", found + (f"  ({', '.join(result)})" if result else ""), "yellow")
+    screen.verb(
+        "Cancelled", found + (f"  ({', '.join(result)})" if result not in ((), (found,)) else ""), "yellow"
+    )
     screen.hint(f"what it did is kept: nightcrew log {found}")

@@ -8,6 +8,7 @@ from nightcrew.host.clock import stamp
 from nightcrew.model.errors import StaleError, UsageError
 from nightcrew.model.ids import APPROVAL, join_task
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
+from nightcrew.runtime.planning import cancel_tasks
 from nightcrew.runtime.views import view_approval
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def deny_plan(parts: Parts, name: str, *, reason: str, digest: str = "") -> None
             _check_digest(run.id, run.plan_digest, digest)
         said = f"plan denied by {parts.env.user}: {reason}"
         data = {"digest": run.plan_digest, "reason": reason}
+        cancel_tasks(tx, run.id, said, f"user:{parts.env.user}")
         tx.change(
             run,
             "plan.denied",

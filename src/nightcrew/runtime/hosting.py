@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -132,7 +133,11 @@ class Host:
     def close(self) -> None:
         """Stop hosting: agents are ended, what is unfinished is interrupted and will go on."""
         engine, self._engine = self._engine, None
-        if engine is not None:
+        if engine is None:
+            return
+        with warnings.catch_warnings():
+            # The durable engine is told to let its workflows lie; it warns about one that it was just about to take up.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             engine.close()
 
 

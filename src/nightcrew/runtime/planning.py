@@ -42,11 +42,7 @@ class Draft:
     @property
     def forbidden(self) -> list[str]:
         """One line per part that a rule forbids: ``file:line rule reason``."""
-        return [
-            f"{f.task}: {f.action}   rule {f.rule} ({f.source}): {f.text}"
-            for f in self.flags
-            if f.kind == "forbidden"
-        ]
+        return [_tell_forbidden(flag) for flag in self.flags if flag.kind == "forbidden"]
 
 
 def read_draft(parts: Parts, file: str, *, title: str = "") -> Draft:
@@ -97,6 +93,7 @@ def record(
         _add_plan(tx, run, draft, actor)
         if draft.forbidden:
             reason = "a rule forbids part of the plan"
+            cancel_tasks(tx, run.id, reason, "policy")
             tx.change(
                 run,
                 "run.failed",
@@ -110,6 +107,14 @@ def record(
                 run, "plan.proposed", actor=actor, data={"digest": run.plan_digest}, state="awaiting_approval"
             )
     return run.id
+
+
+def cancel_tasks(tx: Writer, run: str, reason: str, actor: str) -> None:
+    """Cancel the tasks of a run that will never start."""
+    for task in tx.find(TaskRecord, run=run, state="pending"):
+        tx.change(
+            task, "task.cancelled", actor=actor, data={"reason": reason}, state="cancelled", reason=reason
+        )
 
 
 def actions_of(task: Task, rules: Rules) -> Iterator[tuple[Action, Place]]:
@@ -169,6 +174,11 @@ def _flag_task(task: Task, rules: Rules) -> Iterator[Flag]:
         yield Flag(task.id, "unverified", "no acceptance command: its result can never be called verified")
     if not task.scope:
         yield Flag(task.id, "no_scope", "no scope: it may change anything that the policy allows")
+
+
+def _tell_forbidden(flag: Flag) -> str:
+    place, _, reason = flag.text.partition(": ")
+    return f"{place}: {flag.task}: {flag.action}   rule {flag.rule} ({flag.source}): {reason}"
 
 
 def _with_steps(task: Task, folder: Path, problems: list[Problem]) -> Task:
