@@ -73,7 +73,7 @@ class World:
             capture_output=True,
         )
         if done.returncode:
-            raise AssertionError(f"git {args}: {done.stderr!r}")
+            raise AssertionError(f"git {args}: {done.stderr[:2000]!r}")
         return done.stdout
 
     def git(self, *args: str) -> str:

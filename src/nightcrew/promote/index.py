@@ -16,8 +16,9 @@ from nightcrew.promote.site import Site, index_locked
 from nightcrew.promote.transaction import IndexChange, Transaction
 
 _NO_ID = {40: "0" * 40, 64: "0" * 64}
-_REFRESH_AT_MOST = 2000
-"""Git compares every entry of the index with every path given; beyond this its own next `git status` is cheaper."""
+_COMPARISONS_AT_MOST = 5_000_000
+"""Git compares every entry of the index with every path given (about 0.1 s for so many on a busy machine); beyond this its own next `git
+status` looks for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +161,14 @@ class IndexSwap:
             self._new.write_bytes(self._index.read_bytes())
         write_entries(self._site.with_index(self._new), changes)
 
-    def publish(self, written: Collection[str]) -> None:
-        """Record the times of the files now in place, keep the old index, and put the new one there in one rename."""
-        if 0 < len(written) <= _REFRESH_AT_MOST:
+    def publish(self, written: Collection[str], entries: int) -> None:
+        """Record the times of the files now in place, keep the old index, and put the new one there in one rename.
+
+        Args:
+            written: the paths whose files are new.
+            entries: how many the index has.
+        """
+        if 0 < len(written) * entries <= _COMPARISONS_AT_MOST:
             self._refresh(written)
         write_atomic(self._sum, _digest(self._new).encode("ascii"))
         if self._index.exists():

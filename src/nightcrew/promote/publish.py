@@ -18,8 +18,8 @@ from nightcrew.promote.prepared import Prepared
 from nightcrew.promote.pruning import prune
 from nightcrew.promote.recovery import beside, discard, settle
 from nightcrew.promote.site import Site, refuse_unless_ready, short
-from nightcrew.promote.staging import Staging, find_converted, open_content, touches_attributes
-from nightcrew.promote.standing import Standing
+from nightcrew.promote.staging import Content, Staging, find_converted, touches_attributes
+from nightcrew.promote.standing import SYNC_ALL_FROM, Standing
 from nightcrew.promote.survey import Earlier, Survey, survey
 from nightcrew.promote.transaction import PINS, Plan, Transaction, remove_beside
 
@@ -76,7 +76,7 @@ class _Publication:
             self.transaction.commit()
             crash.point("promote.committed")
             self._move(Mover(tree, slots), plan)
-            index.publish(self._refreshed(found, differences))
+            index.publish(self._refreshed(found, differences), found.entries)
             crash.point("promote.index")
             _sync(tree, slots, plan)
         self._move_branch(plan)
@@ -149,19 +149,21 @@ class _Publication:
     def _stage(
         self, tree: Standing, slots: Standing, found: Survey, differences: tuple[Difference, ...]
     ) -> tuple[Move, ...]:
-        coming = [want.path for want in found.wants if want.entry.startswith("100")]
+        coming = [
+            (want.path, want.entry.partition(" ")[2]) for want in found.wants if want.entry not in ("", "dir")
+        ]
         raw = touches_attributes([each.path for each in differences])
-        converted = set() if raw else find_converted(self.site, coming, self.configured)
-        with open_content(self.site, converted) as read:
-            staging = Staging(
-                tree,
-                slots,
-                self.transaction.name,
-                read,
-                configured=self.configured,
-                reuse=_find_reusable(self.site, self.prepared, self.slots),
-            )
-            return staging.fill(found.wants)
+        files = [want.path for want in found.wants if want.entry.startswith("100")]
+        converted = set() if raw else find_converted(self.site, files, self.configured)
+        staging = Staging(
+            tree,
+            slots,
+            self.transaction.name,
+            Content(self.site, converted, coming),
+            configured=self.configured,
+            reuse=_find_reusable(self.site, self.prepared, self.slots),
+        )
+        return staging.fill(found.wants)
 
     def _write_plan(self, moves: tuple[Move, ...], found: Survey) -> Plan:
         prepared = self.prepared
@@ -256,7 +258,11 @@ def _undone_plan(site: Site, prepared: Prepared) -> Plan | None:
 
 
 def _sync(tree: Standing, slots: Standing, plan: Plan) -> None:
-    for directory in sorted({move.path.rpartition("/")[0] for move in plan.moves}):
+    directories = {move.path.rpartition("/")[0] for move in plan.moves}
+    if len(directories) >= SYNC_ALL_FROM:
+        tree.sync_all()
+        return
+    for directory in directories:
         tree.sync(directory)
     slots.sync(f"{plan.transaction}/s")
 

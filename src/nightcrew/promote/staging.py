@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-from nightcrew.host.git import BlobReader
 from nightcrew.promote import standing
 from nightcrew.promote.layout import Want, parents
 from nightcrew.promote.moves import Move
 from nightcrew.promote.site import Configured, Site
-from nightcrew.promote.standing import EMPTY_DIRECTORY, Standing
+from nightcrew.promote.standing import EMPTY_DIRECTORY, SYNC_ALL_FROM, Standing
 
 _ATTRIBUTES = ("text", "crlf", "eol", "filter", "ident", "working-tree-encoding")
 _UNSET = ("unspecified", "unset")
 
-Read = Callable[[str, str], bytes]
+_READ_AT_ONCE: Final = 100
+_HEADER_AT_MOST: Final = 128
+"""``<id> blob <size>``, an id having at most 64 characters."""
 
 
 def touches_attributes(paths: Collection[str]) -> bool:
@@ -49,21 +50,44 @@ def _is_converted(found: Mapping[str, str], configured: Configured) -> bool:
     return is_text and (configured.auto_crlf or configured.crlf)
 
 
-@contextmanager
-def open_content(site: Site, converted: Collection[str]) -> Iterator[Read]:
-    """Give a function that returns the bytes to put on disk for a path and a blob id.
+class Content:
+    """The bytes to put on disk for paths and their blobs. The objects must have been handed over.
 
-    A path in ``converted`` goes through git in the user's repository, with the user's configuration; all others come
-    as they are. The objects must have been handed over.
+    A path in ``converted`` goes through git in the user's repository, with the user's configuration. All others come as
+    they are, read some at a time by one git, in the order in which they will be asked for.
     """
-    with site.git.blobs() as blobs:
-        yield lambda path, object_id: _read(site, blobs, path, object_id, converted)
+
+    def __init__(self, site: Site, converted: Collection[str], wanted: Sequence[tuple[str, str]]) -> None:
+        self._git = site.git
+        self._converted = converted
+        self._ahead = [object_id for path, object_id in wanted if path not in converted]
+        self._next = 0
+        self._read: dict[str, bytes] = {}
+
+    def read(self, path: str, object_id: str) -> bytes:
+        """Return the content of a path."""
+        if path in self._converted:
+            return self._git.run("cat-file", "--filters", f"--path={path}", object_id).stdout
+        if object_id not in self._read:
+            self._read = self._read_some(object_id)
+        return self._read[object_id]
+
+    def _read_some(self, first: str) -> dict[str, bytes]:
+        # From where we are, not from the start: one content may stand at many paths (empty files).
+        self._next = self._ahead.index(first, self._next)
+        some = self._ahead[self._next : self._next + _READ_AT_ONCE]
+        data = memoryview(self._git.run("cat-file", "--batch", input="\n".join(some).encode("ascii")).stdout)
+        found, position = {}, 0
+        for object_id in some:
+            end = position + _find_line_end(data[position : position + _HEADER_AT_MOST])
+            size = int(bytes(data[position:end]).rpartition(b" ")[2])
+            found[object_id] = bytes(data[end + 1 : end + 1 + size])
+            position = end + size + 2
+        return found
 
 
-def _read(site: Site, blobs: BlobReader, path: str, object_id: str, converted: Collection[str]) -> bytes:
-    if path in converted:
-        return site.git.run("cat-file", "--filters", f"--path={path}", object_id).stdout
-    return blobs.read(object_id)
+def _find_line_end(data: memoryview) -> int:
+    return bytes(data).index(b"\n")
 
 
 class Staging:
@@ -74,7 +98,7 @@ class Staging:
         tree: Standing,
         slots: Standing,
         name: str,
-        read: Read,
+        content: Content,
         *,
         configured: Configured,
         reuse: Mapping[str, Move] | None = None,
@@ -82,7 +106,7 @@ class Staging:
         self._tree = tree
         self._slots = slots
         self._name = name
-        self._read = read
+        self._content = content
         self._configured = configured
         self._reuse = reuse or {}
 
@@ -93,9 +117,12 @@ class Staging:
             OSError: disk full, no permission; nothing but slots was touched.
         """
         moves = tuple(self._stage(number, want) for number, want in enumerate(wants))
-        for move in moves:
-            if move.new.startswith(("100644:", "100755:")):
-                self._flush(move.slot)
+        files = [move.slot for move in moves if move.new.startswith(("100644:", "100755:"))]
+        if len(files) >= SYNC_ALL_FROM:
+            self._slots.sync_all()
+            return moves
+        for slot in files:
+            self._flush(slot)
         self._slots.sync(f"{self._name}/s")
         return moves
 
@@ -122,7 +149,7 @@ class Staging:
                 os.mkdir(name, dir_fd=fd)
             else:
                 mode, object_id = want.entry.split(" ")
-                data = self._read(want.path, object_id)
+                data = self._content.read(want.path, object_id)
                 if mode == standing.LINK and self._configured.symlinks:
                     os.symlink(data, os.fsencode(name), dir_fd=fd)
                     return

@@ -27,12 +27,14 @@ class Survey:
         index: entries to change.
         kept: paths that stand on disk as promoted already.
         skipped: paths outside the sparse checkout: committed, not written.
+        entries: how many entries the index has.
     """
 
     wants: tuple[Want, ...]
     index: tuple[IndexChange, ...]
     kept: tuple[str, ...]
     skipped: tuple[str, ...]
+    entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def survey(
     if layout.problems:
         raise _drift(layout.problems)
     index = tuple(_index_change(each, listing, skipped, earlier) for each in differences)
-    return Survey(tuple(wants), index, tuple(kept), tuple(sorted(skipped)))
+    return Survey(tuple(wants), index, tuple(kept), tuple(sorted(skipped)), len(listing.paths))
 
 
 def _seen_through(
