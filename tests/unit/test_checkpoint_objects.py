@@ -19,7 +19,7 @@ from nightcrew.checkpoint.objects import (
     identify,
     open_loose_blob,
     parse_tree,
-    write_loose_blob,
+    write_loose,
 )
 from nightcrew.checkpoint.packs import LocalObjects, PackWriter
 from nightcrew.checkpoint.trees import TreeEdit, TreeReader
@@ -88,7 +88,7 @@ def test_local_objects_are_those_of_the_store_alone(world, place, length):
     ids = [w.add("blob", b"%d" % n) for n, w in enumerate(writers)]
     for writer in writers:
         writer.publish()
-    write_loose_blob(place, io.BytesIO(b"loose"), 5, identify("blob", b"loose", length))
+    write_loose(place, "blob", io.BytesIO(b"loose"), 5, identify("blob", b"loose", length))
     assert all(i in local for i in [*ids, identify("blob", b"loose", length)])
     assert all(f"{n:02x}" + "0" * (length - 2) not in local for n in (0, 127, 255))
 
@@ -96,7 +96,7 @@ def test_local_objects_are_those_of_the_store_alone(world, place, length):
 def test_loose_blob_is_what_git_reads_and_comes_back_in_pieces(world, place, length):
     data = os.urandom(3 << 20) + b"z" * (6 << 20)
     blob = identify("blob", data, length)
-    write_loose_blob(place, io.BytesIO(data), len(data), blob)
+    write_loose(place, "blob", io.BytesIO(data), len(data), blob)
     assert git(world, "cat-file", "-s", blob) == f"{len(data)}\n"
     with open_loose_blob(objects.loose_path(place, blob)) as stream:
         assert stream.read(10) == data[:10]
@@ -107,7 +107,7 @@ def test_loose_blob_is_what_git_reads_and_comes_back_in_pieces(world, place, len
 
 def test_loose_blob_that_changes_while_it_is_read_is_not_stored(place, length):
     with pytest.raises(OSError, match="changed"):
-        write_loose_blob(place, io.BytesIO(b"other"), 5, identify("blob", b"wanted", length))
+        write_loose(place, "blob", io.BytesIO(b"other"), 5, identify("blob", b"wanted", length))
     assert not any(p.name.startswith("tmp_") for p in place.iterdir())
     with pytest.raises(OSError, match="changed"):
         objects.identify_stream(io.BytesIO(b"longer"), 3, length)

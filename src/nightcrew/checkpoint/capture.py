@@ -16,7 +16,7 @@ from nightcrew.checkpoint.objects import (
     TreeEntry,
     identify,
     identify_stream,
-    write_loose_blob,
+    write_loose,
 )
 from nightcrew.checkpoint.packs import LocalObjects, PackWriter
 from nightcrew.checkpoint.trees import TreeEdit, TreeReader
@@ -110,7 +110,7 @@ class Capture:
             object_id = identify_stream(source, size, len(self._base_tree))
             if not self._is_known(object_id, old):
                 source.seek(0)
-                write_loose_blob(self._objects, source, size, object_id)
+                write_loose(self._objects, "blob", source, size, object_id)
             return TreeEntry(entry.mode or MODE_FILE, object_id)
 
     def _store(self, data: bytes, old: TreeEntry | None) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from nightcrew.checkpoint.objects import MODE_LINK
 from nightcrew.host.git import Git
 from nightcrew.model.actions import PathChange
+
+Counts = dict[bytes, tuple[int, int] | None]
 
 _KINDS = {b"A": "added", b"D": "deleted", b"M": "modified", b"T": "typechange"}
 
@@ -34,35 +36,61 @@ def list_differences(git: Git, old_tree: str, new_tree: str) -> list[Difference]
     return [_parse_raw(head, path) for head, path in zip(fields[::2], fields[1::2], strict=True)]
 
 
-def count_lines(git: Git, old_tree: str, new_tree: str) -> dict[bytes, tuple[int, int] | None]:
-    """Return added and deleted lines for each differing path, None for binary content."""
+def list_with_counts(git: Git, old_tree: str, new_tree: str) -> tuple[list[Difference], Counts]:
+    """Return every differing path with added and deleted lines by path, None for binary content."""
     if old_tree == new_tree:
+        return [], {}
+    done = git.run(
+        "diff-tree", "-r", "-z", "--raw", "--numstat", "--no-renames", "--full-index", old_tree, new_tree
+    )
+    fields = iter(done.stdout.split(b"\0")[:-1])
+    differences: list[Difference] = []
+    counts: Counts = {}
+    for field in fields:
+        # Rows of --raw begin with a colon and have their path in the next field; counts never begin with one.
+        if field.startswith(b":"):
+            differences.append(_parse_raw(field, next(fields)))
+        else:
+            added, deleted, path = field.split(b"\t", 2)
+            counts[path] = None if added == b"-" else (int(added), int(deleted))
+    return differences, counts
+
+
+def measure(git: Git, blobs: Iterable[str]) -> dict[str, int]:
+    """Return the sizes of blobs in bytes, asked for all at once.
+
+    Raises:
+        KeyError: one of them is missing.
+    """
+    wanted = sorted({blob for blob in blobs if blob})
+    if not wanted:
         return {}
-    done = git.run("diff-tree", "-r", "-z", "--numstat", "--no-renames", old_tree, new_tree)
-    counts: dict[bytes, tuple[int, int] | None] = {}
-    for row in done.stdout.split(b"\0")[:-1]:
-        added, deleted, path = row.split(b"\t", 2)
-        counts[path] = None if added == b"-" else (int(added), int(deleted))
-    return counts
+    rows = git.run("cat-file", "--batch-check", input="\n".join(wanted).encode() + b"\n").stdout.splitlines()
+    sizes = {}
+    for blob, row in zip(wanted, rows, strict=True):
+        words = row.split()
+        if len(words) != 3:
+            raise KeyError(blob)
+        sizes[blob] = int(words[2])
+    return sizes
 
 
 def describe_changes(
     differences: Collection[Difference],
-    counts: dict[bytes, tuple[int, int] | None],
+    counts: Counts,
     ignored: Collection[bytes],
-    size_of: Callable[[str], int],
+    sizes: Mapping[str, int],
     read: Callable[[str], bytes],
 ) -> Iterator[PathChange]:
     """Turn differences into the values that policy and review look at.
 
     Args:
-        differences: from ``list_differences``; counts: from ``count_lines`` for the same trees.
+        differences, counts: from ``list_with_counts``.
         ignored: added paths that are not promoted.
-        size_of: size of a blob; read: its content (asked for symbolic links only).
+        sizes: from ``measure``; read: content of a blob (asked for symbolic links only).
     """
     for difference in differences:
         counted = counts.get(difference.path, (0, 0))
-        is_blob = difference.new_mode & 0o170000 in (0o100000, 0o120000)
         is_link = difference.new_mode == MODE_LINK
         yield PathChange(
             path=os.fsdecode(difference.path),
@@ -71,13 +99,18 @@ def describe_changes(
             new_mode=difference.new_mode,
             old_id=difference.old_id,
             new_id=difference.new_id,
-            size_bytes=size_of(difference.new_id) if is_blob else 0,
+            size_bytes=sizes[difference.new_id] if is_blob(difference) else 0,
             lines_added=counted[0] if counted else 0,
             lines_deleted=counted[1] if counted else 0,
             binary=counted is None,
             ignored=difference.path in ignored,
             link_target=os.fsdecode(read(difference.new_id)) if is_link else "",
         )
+
+
+def is_blob(difference: Difference) -> bool:
+    """Tell whether the new side is a file or a link (not a submodule, not nothing)."""
+    return difference.new_mode & 0o170000 in (0o100000, 0o120000)
 
 
 def _parse_raw(head: bytes, path: bytes) -> Difference:

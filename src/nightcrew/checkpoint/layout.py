@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from nightcrew.model.trees import Repository
 
 VERSION: Final = 1
 
+_REF: Final = re.compile(r"refs(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 _HEAD: Final = b"ref: refs/heads/none\n"
 
 
@@ -32,6 +34,19 @@ def prepare(path: Path, repository: Repository) -> None:
     _keep(path / "shallow", _read(Path(repository.common_dir) / "shallow"))
     # Git takes a directory for a repository once it has HEAD, so that comes last.
     _keep(path / "HEAD", _HEAD)
+
+
+def write_ref(path: Path, name: str, commit: str) -> None:
+    """Point a ref of the store at a commit, in one act.
+
+    Raises:
+        ValueError: not a plain ref name.
+    """
+    if not _REF.fullmatch(name) or ".." in name or name.endswith(".lock"):
+        raise ValueError(f"not a ref name: {name!r}")
+    place = path / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(place, commit.encode("ascii") + b"\n")
 
 
 def alternate_line(path: str) -> bytes:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -30,6 +30,8 @@ LARGE_BYTES: Final = 8 << 20
 PIECE_BYTES: Final = 1 << 20
 # Level 1 costs a third of level 6 and keeps the store below the bytes of the changed contents (budgets.md).
 COMPRESSION: Final = 1
+
+WRITER: Final = "nightcrew <nightcrew@localhost>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,14 @@ def encode_tree(rows: Mapping[bytes, TreeEntry]) -> bytes:
     return b"".join(b"%o %s\0%s" % (row.mode, name, bytes.fromhex(row.id)) for name, row in ordered)
 
 
+def encode_commit(tree: str, parents: Sequence[str], message: str, at_s: int) -> bytes:
+    """Return a commit object written by us at a time in seconds since the epoch."""
+    who = f"{WRITER} {at_s} +0000"
+    lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents), f"author {who}", f"committer {who}"]
+    text = "\n".join([*lines, "", message])
+    return text.encode("utf-8", "surrogateescape") + (b"" if text.endswith("\n") else b"\n")
+
+
 def read_pieces(source: BinaryIO) -> Iterator[bytes]:
     """Yield the rest of a stream in pieces of at most PIECE_BYTES."""
     while piece := source.read(PIECE_BYTES):
@@ -109,8 +119,8 @@ def loose_path(objects: Path, object_id: str) -> Path:
     return objects / object_id[:2] / object_id[2:]
 
 
-def write_loose_blob(objects: Path, source: BinaryIO, size: int, object_id: str) -> None:
-    """Write a large blob in pieces; it becomes visible by a rename, complete and on disk.
+def write_loose(objects: Path, kind: str, source: BinaryIO, size: int, object_id: str) -> None:
+    """Write one object in pieces; it becomes visible by a rename, complete and on disk.
 
     Raises:
         OSError: the content does not give ``object_id`` (it changed between two readings), or the disk is full.
@@ -120,7 +130,7 @@ def write_loose_blob(objects: Path, source: BinaryIO, size: int, object_id: str)
     aside = objects / f"tmp_obj_{tokens.nonce()}"
     digest = start_hash(len(object_id))
     squeeze = zlib.compressobj(COMPRESSION)
-    header = b"blob %d\0" % size
+    header = b"%s %d\0" % (kind.encode(), size)
     digest.update(header)
     try:
         with aside.open("xb") as out:

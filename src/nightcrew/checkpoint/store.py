@@ -16,12 +16,27 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from nightcrew.checkpoint import layout, packs
+from nightcrew.checkpoint.batches import BlobBatches
 from nightcrew.checkpoint.capture import Capture
-from nightcrew.checkpoint.compare import count_lines, describe_changes, list_differences
+from nightcrew.checkpoint.compare import (
+    describe_changes,
+    is_blob,
+    list_differences,
+    list_with_counts,
+    measure,
+)
 from nightcrew.checkpoint.compose import Composer, Part
 from nightcrew.checkpoint.conversions import Conversions, UserSettings, read_user_settings
 from nightcrew.checkpoint.ignored import IgnoreRules
-from nightcrew.checkpoint.objects import LARGE_BYTES, MODE_GITLINK, TreeEntry, loose_path, open_loose_blob
+from nightcrew.checkpoint.objects import (
+    MODE_GITLINK,
+    TreeEntry,
+    encode_commit,
+    identify,
+    loose_path,
+    open_loose_blob,
+    write_loose,
+)
 from nightcrew.checkpoint.trees import TreeEdit, TreeReader
 from nightcrew.host.git import BlobReader, Git
 from nightcrew.model.actions import Change
@@ -31,13 +46,6 @@ from nightcrew.model.trees import Captured, Composition, DeltaEntry, Entry, Repo
 _T = TypeVar("_T")
 
 REFS: Final = "refs/nightcrew/checkpoints/"
-
-_WRITER: Final = {
-    "GIT_AUTHOR_NAME": "nightcrew",
-    "GIT_AUTHOR_EMAIL": "nightcrew@localhost",
-    "GIT_COMMITTER_NAME": "nightcrew",
-    "GIT_COMMITTER_EMAIL": "nightcrew@localhost",
-}
 
 
 class Store:
@@ -93,18 +101,11 @@ class Store:
             ref: full ref name, or a checkpoint id (then it is ``refs/nightcrew/checkpoints/<id>``).
         """
         moment = at if isinstance(at, datetime) else datetime.fromisoformat(at)
-        date = f"@{int(moment.timestamp())} +0000"
-        words = [word for parent in parents for word in ("-p", parent)]
-        commit = self._git().run(
-            "commit-tree",
-            tree,
-            *words,
-            input=message.encode("utf-8", "surrogateescape"),
-            extra={**_WRITER, "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
-        )
-        name = commit.stdout.decode().strip()
+        data = encode_commit(tree, parents, message, int(moment.timestamp()))
+        name = identify("commit", data, len(tree))
+        write_loose(self._objects(), "commit", io.BytesIO(data), len(data), name)
         if ref:
-            self._git().run("update-ref", ref if ref.startswith("refs/") else REFS + ref, name)
+            layout.write_ref(self.path, ref if ref.startswith("refs/") else REFS + ref, name)
         return name
 
     def promotable(self, base_tree: str, tree: str) -> str:
@@ -143,10 +144,10 @@ class Store:
 
     def compare(self, base_tree: str, tree: str, *, refused: Sequence[str] = ()) -> Change:
         """Return what ``tree`` changes against ``base_tree``; ``refused`` is handed through from the capture."""
-        differences = list_differences(self._git(), base_tree, tree)
-        counts = count_lines(self._git(), base_tree, tree)
+        differences, counts = list_with_counts(self._git(), base_tree, tree)
         ignored = self._ignored(base_tree, tree, [d.path for d in differences if d.kind == "added"])
-        paths = describe_changes(differences, counts, ignored, self._size, self._read_object)
+        sizes = self._measure(d.new_id for d in differences if is_blob(d))
+        paths = describe_changes(differences, counts, ignored, sizes, self._read_object)
         return Change(base_tree, tree, tuple(sorted(paths, key=lambda p: p.path)), tuple(refused))
 
     def delta(self, old_tree: str, new_tree: str) -> Iterator[DeltaEntry]:
@@ -155,10 +156,16 @@ class Store:
         Deletions come first, so that a file can take the place of a directory and the other way round. Submodules
         are left out: a shadow has no working tree for them.
         """
-        differences = list_differences(self._git(), old_tree, new_tree)
-        for d in sorted(differences, key=lambda d: d.kind != "deleted"):
-            if MODE_GITLINK not in (d.old_mode, d.new_mode):
-                yield DeltaEntry(os.fsdecode(d.path), d.new_mode, partial(self._open_blob, d.new_id))
+        found = [
+            d
+            for d in list_differences(self._git(), old_tree, new_tree)
+            if MODE_GITLINK not in (d.old_mode, d.new_mode)
+        ]
+        found.sort(key=lambda d: d.kind != "deleted")
+        blobs = [d.new_id for d in found if d.new_id and not self._loose(d.new_id).exists()]
+        batches = BlobBatches(self._git(), blobs, self._measure(blobs))
+        for d in found:
+            yield DeltaEntry(os.fsdecode(d.path), d.new_mode, partial(self._open_blob, d.new_id, batches))
 
     def patch(self, old_tree: str, new_tree: str, *, paths: Sequence[str] = (), stat: bool = False) -> bytes:
         """Return the difference as text for a person (``stat``: a table of files and counts).
@@ -234,9 +241,6 @@ class Store:
     def _read_tree(self, tree: str) -> bytes:
         return self._read_object(tree)
 
-    def _size(self, blob: str) -> int:
-        return self._ask(lambda reader: reader.info(blob)[1], blob)
-
     def _ask(self, question: Callable[[BlobReader], _T], object_id: str) -> _T:
         """Put a question to git, to a new one when the old one has ended (somebody killed it, memory was short)."""
         try:
@@ -250,11 +254,19 @@ class Store:
         except KeyError:
             raise self._missing(object_id) from None
 
-    def _open_blob(self, blob: str) -> BinaryIO:
-        path = loose_path(self.path / "objects", blob)
-        if self._size(blob) >= LARGE_BYTES and path.exists():
-            return open_loose_blob(path)
-        return io.BytesIO(self._read_object(blob))
+    def _loose(self, blob: str) -> Path:
+        return loose_path(self.path / "objects", blob)
+
+    def _open_blob(self, blob: str, batches: BlobBatches) -> BinaryIO:
+        # Large blobs were stored loose so that they can be read in pieces; loose ones of git itself are small.
+        path = self._loose(blob)
+        return open_loose_blob(path) if path.exists() else batches.open(blob)
+
+    def _measure(self, blobs: Iterable[str]) -> dict[str, int]:
+        try:
+            return measure(self._git(), blobs)
+        except KeyError as missing:
+            raise self._missing(str(missing.args[0])) from None
 
     def _ignored(self, base_tree: str, tree: str, added: Sequence[bytes]) -> set[bytes]:
         reader = TreeReader(self._read_tree)

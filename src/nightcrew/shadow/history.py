@@ -7,7 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from nightcrew.host.git import Git
 from nightcrew.model.trees import DeltaEntry, Repository
@@ -45,44 +45,47 @@ def commit_delta(
         **{f"GIT_{who}_EMAIL": "nightcrew@localhost" for who in ("AUTHOR", "COMMITTER")},
         **{f"GIT_{who}_DATE": f"@{base.modified_s} +0000" for who in ("AUTHOR", "COMMITTER")},
     }
-    rows = b"".join(_index_rows(objects, delta, len(base.commit)))
+    rows = b"".join(_index_rows(objects, layer, delta, len(base.commit)))
     git.run("update-index", "-z", "--index-info", input=rows, extra=extra)
     tree = git.run("write-tree", extra=extra).stdout.decode().strip()
     made = git.run("commit-tree", tree, "-p", base.commit, input=_MESSAGE, extra=extra)
     _move_head(skeleton, place, base.commit.encode(), made.stdout.strip())
 
 
-def _index_rows(objects: Path, delta: Sequence[DeltaEntry], id_length: int) -> Iterator[bytes]:
+def _index_rows(objects: Path, layer: Path, delta: Sequence[DeltaEntry], id_length: int) -> Iterator[bytes]:
     """Yield rows for ``update-index --index-info``, deletions first: a file may take a directory's place."""
     for entry in sorted(delta, key=lambda entry: entry.mode != 0):
-        blob = _write_blob(objects, entry, id_length) if entry.mode else "0" * id_length
+        blob = _write_blob(objects, layer / entry.path, id_length) if entry.mode else "0" * id_length
         yield b"%o %s\t%s\0" % (entry.mode, blob.encode(), os.fsencode(entry.path))
 
 
-def _write_blob(objects: Path, entry: DeltaEntry, id_length: int) -> str:
-    """Write the content as a loose object, in two passes and in pieces: it may be larger than memory."""
-    with entry.open() as content:
-        size = sum(len(piece) for piece in _pieces(content))
-    head = b"blob %d\0" % size
+def _write_blob(objects: Path, place: Path, id_length: int) -> str:
+    """Write a file or link of the layer as a loose object, in pieces: it may be larger than memory."""
+    found = place.lstat()
+    head = b"blob %d\0" % found.st_size
     digest = hashlib.sha256(head) if id_length == 64 else hashlib.sha1(head, usedforsecurity=False)
-    squeeze = zlib.compressobj(1)
-    aside = objects / "tmp_obj"
-    with entry.open() as content, aside.open("wb") as out:
-        out.write(squeeze.compress(head))
-        for piece in _pieces(content):
-            digest.update(piece)
-            out.write(squeeze.compress(piece))
-        out.write(squeeze.flush())
+    for piece in _pieces(place):
+        digest.update(piece)
     blob = digest.hexdigest()
     target = objects / blob[:2] / blob[2:]
     target.parent.mkdir(exist_ok=True)
-    aside.rename(target)
+    squeeze = zlib.compressobj(1)
+    with target.open("wb") as out:
+        out.write(squeeze.compress(head))
+        for piece in _pieces(place):
+            out.write(squeeze.compress(piece))
+        out.write(squeeze.flush())
     return blob
 
 
-def _pieces(content: BinaryIO) -> Iterator[bytes]:
-    while piece := content.read(_PIECE_BYTES):
-        yield piece
+def _pieces(place: Path) -> Iterator[bytes]:
+    if place.is_symlink():
+        # Not Path.readlink: that would tidy up the target.
+        yield os.fsencode(os.readlink(place))  # noqa: PTH115
+        return
+    with place.open("rb") as content:
+        while piece := content.read(_PIECE_BYTES):
+            yield piece
 
 
 def _move_head(skeleton: Path, place: Path, old: bytes, new: bytes) -> None:

@@ -155,8 +155,10 @@ def _make_way(root: Path, path: str) -> Path:
             place.unlink(missing_ok=True)
             place.mkdir()
             place.chmod(0o755)
-    files.remove_tree(place / name, inside=root)
-    return place / name
+    target = place / name
+    if os.path.lexists(target):
+        files.remove_tree(target, inside=root)
+    return target
 
 
 def _parents(path: str) -> Iterator[str]:

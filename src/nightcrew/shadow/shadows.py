@@ -122,7 +122,8 @@ class Shadows:
         lock.acquire()
         try:
             meta = self._fill(aside, base, list(delta))
-            files.write_atomic(aside / "meta.json", json.dumps(meta, sort_keys=True).encode("ascii"))
+            # Not flushed: nothing of a shadow is, and none is used after a power loss (see reopen).
+            (aside / "meta.json").write_text(json.dumps(meta, sort_keys=True), encoding="ascii")
             crash.point("shadow.open_publish")
             self._publish(aside, place, name)
         except BaseException:
