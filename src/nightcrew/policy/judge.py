@@ -168,6 +168,8 @@ def _inside(path: str, root: str) -> str:
     if path.startswith("/"):
         return "//" + posixpath.normpath(path).lstrip("/")
     path = posixpath.normpath(path)
+    if path == ".":
+        return ""
     return f"//{path}" if path == ".." or path.startswith("../") else path
 
 

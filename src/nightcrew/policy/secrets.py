@@ -71,6 +71,13 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_.]{0,24}\Z")
 
 def redact(text: str) -> str:
     """Return ``text`` with every secret blotted out; what is not a secret is unchanged, twice is the same as once."""
+    while (blotted := _redact_once(text)) != text:
+        # What was blotted out may have stood in front of another secret and hidden its beginning.
+        text = blotted
+    return text
+
+
+def _redact_once(text: str) -> str:
     for needles, pattern in _FORMS:
         if any(n in text for n in needles):
             text = pattern.sub(_blot_match, text)
