@@ -63,10 +63,13 @@ class Rig:
         self.settings = settings
         self.env = {"PATH": os.environ["PATH"], "HOME": str(root), "GIT_CONFIG_NOSYSTEM": "1"}
         if not self.repo.exists():
-            self._make_repository(files or {"a.txt": "hello\n", ".gitignore": "ignored/\n", "leak.sh": "echo KEY=1 > .env\n"})
+            self._make_repository(
+                files or {"a.txt": "hello\n", ".gitignore": "ignored/\n", "leak.sh": "echo KEY=1 > .env\n"}
+            )
         self.clock = SystemClock()
         self.journal = Journal.open(f"sqlite:///{self.state}/nightcrew.db", clock=self.clock)
         self.repository = discover(self.repo, env=self.env)
+        self.plain_copies = False
         self._launcher: Launcher | None = None
 
     @property
@@ -115,7 +118,7 @@ class Rig:
 
     @property
     def mode(self) -> Any:
-        return "overlay" if self.launcher.probe(self.state).overlay else "copy"
+        return "overlay" if not self.plain_copies and self.launcher.probe(self.state).overlay else "copy"
 
     # -- making and reading runs
 

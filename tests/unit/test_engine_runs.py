@@ -353,6 +353,25 @@ def test_a_run_whose_workspace_cannot_be_opened_fails_with_the_reason(rig: Rig) 
     assert "the repository is gone" in rig.task(f"{run}/T01").reason
 
 
+def test_isolation_that_cannot_be_had_is_a_failure_and_never_less(rig: Rig) -> None:
+    with rig.hosting() as engine:
+        run = rig.run(engine, task("1", "touch x"), level="S1")
+    assert rig.states(run) == {"T01": "failed"}
+    assert [attempt.failure for attempt in rig.attempts(f"{run}/T01")] == ["isolation"]
+    assert "S1" in rig.task(f"{run}/T01").reason
+
+
+def test_one_no_closes_the_other_questions_of_the_task(rig: Rig) -> None:
+    with rig.hosting() as engine:
+        run = rig.run(engine, task("1", f"{ASKS} a", accept=f"{ASKS} b"), until="quiet")
+        first, second = rig.approvals(run=run)
+        rig.answer(second.id, "denied", "no")
+        engine.wait(run)
+    assert rig.states(run) == {"T01": "failed"}
+    assert [each.state for each in rig.approvals(run=run)] == ["cancelled", "denied"]
+    assert first.state == "pending"
+
+
 def test_interrupting_ends_agents_now_and_the_next_host_goes_on(rig: Rig) -> None:
     engine = rig.engine()
     engine.launch()

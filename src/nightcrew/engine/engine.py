@@ -211,6 +211,8 @@ class Engine:
             durable.stop()
             self._loop = None
         workflows.unhost()
+        for run in list(self._workspaces):
+            self._close_workspace(run)
         if self._handler is not None:
             LOG.removeHandler(self._handler)
             self._handler.close()
@@ -270,6 +272,8 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - a run must end with a reason and never just stand still
             self._fail_run(board.run_id, error)
             step, start = Step(wait_s=0.0), []
+        if step.done:
+            self._close_workspace(board.run_id)
         with self._moved:
             self._moved.notify_all()
         return step, start
@@ -345,6 +349,13 @@ class Engine:
                 self._workspaces[run.id] = self._open_workspace(run)
                 sweep_shadows(self._journal, self._workspaces[run.id])
             return self._workspaces[run.id]
+
+    def _close_workspace(self, run_id: str) -> None:
+        """Let go of what a run worked with; an attempt that is just leaving may still use it."""
+        with self._state:
+            workspace = self._workspaces.pop(run_id, None)
+        if workspace is not None:
+            workspace.store.close()
 
     def _find_plan(self, run: RunRecord) -> Plan:
         name = f"{run.id}/P{run.plan_version}"
