@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,10 +47,14 @@ def _show_decision(screen: Screen, result: dict[str, Any]) -> None:
         screen.data(f"hint:     {result['hint']}")
 
 
-@make("check", example="nightcrew policy check", exits=())
-def check(runtime: Runtime, screen: Screen) -> None:
-    """Check the policy and settings files that are in force here; all problems at once, with file:line:column."""
-    result = runtime.check_policy()
+@make("check", example="nightcrew policy check\nnightcrew policy check new-policy.yaml", exits=(3,))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def check(runtime: Runtime, screen: Screen, *, file: Path | None) -> None:
+    """Check the policy and settings files that are in force here, or one FILE as if it were this repository's own.
+
+    All problems at once, each with file:line:column.
+    """
+    result = runtime.check_policy(file)
     if screen.json:
         screen.emit(result)
         return

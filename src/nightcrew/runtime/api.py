@@ -330,13 +330,15 @@ class Runtime:
 
         return explain_command(self._rules(), words)
 
-    def check_policy(self) -> View:
-        """Return the layers of rules in force.
+    def check_policy(self, file: Path | None = None) -> View:
+        """Return the layers of rules in force, or as they would be with ``file`` as the repository's own.
 
         Raises:
             InvalidInput: with all problems.
         """
-        rules = self._rules()
+        from nightcrew.runtime.rules import check_file
+
+        rules = self._rules() if file is None else check_file(self._parts.env, self._parts.cwd / file)
         layers = [{"kind": t.kind, "layer": t.layer, "source": t.source} for t in rules.texts]
         return {"ok": True, "digest": rules.policy.digest, "rules": len(rules.policy.rules), "layers": layers}
 
@@ -357,11 +359,6 @@ class Runtime:
         return verify(self._parts)
 
     def _rules(self) -> Rules:
-        from nightcrew.model.errors import NotFound
         from nightcrew.runtime.rules import read_rules
 
-        try:
-            root = Path(self._parts.repository.root)
-        except NotFound:  # outside of a repository the user's and the shipped rules hold
-            return read_rules(self._parts.env, None)
-        return read_rules(self._parts.env, root)
+        return read_rules(self._parts.env, self._parts.find_root())

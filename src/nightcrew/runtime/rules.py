@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.model.errors import InvalidInput, Place, Problem, UsageError
+from nightcrew.model.errors import InvalidInput, NotFound, Place, Problem, UsageError
 from nightcrew.model.isolation import Level
 from nightcrew.model.settings import Settings
 from nightcrew.model.trees import Repository
@@ -63,6 +63,20 @@ def read_rules(env: Environment, root: Path | None) -> Rules:
         InvalidInput: with the problems of all files, each at file:line:column; nothing may start then.
     """
     return _build(tuple(_read_texts(env, root)))
+
+
+def check_file(env: Environment, path: Path) -> Rules:
+    """Read one file as if it were the repository's own, with the layers around it; ``config.yaml`` by its name.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: with all its problems.
+    """
+    text = _read_text(path, str(path))
+    if text is None:
+        raise NotFound(f"there is no file {path}")
+    kind = "config" if path.name.startswith("config") else "policy"
+    return _build((*_read_texts(env, None), Text(kind, "repository", str(path), text)))
 
 
 def rules_from_plain(texts: Sequence[Mapping[str, Any]]) -> Rules:
