@@ -42,11 +42,11 @@ def begin(crew: Hermetic, token: str) -> subprocess.Popen[bytes]:
     return runtime
 
 
-def check_finished(crew: Hermetic, view: dict[str, object]) -> None:
+def check_finished(crew: Hermetic, view: dict[str, object], *, attempts: tuple[int, ...] = (2,)) -> None:
     tasks = by_name(view)
     assert [task["state"] for task in tasks.values()] == ["succeeded", "succeeded"]
     assert tasks["T01"]["attempts"] == 1, "a finished task ran again"
-    assert tasks["T02"]["attempts"] == 2
+    assert tasks["T02"]["attempts"] in attempts
     assert crew.run("audit", "verify").code == 0
 
 
@@ -82,7 +82,8 @@ def test_02_the_next_run_goes_on_with_what_was_killed(crew: Hermetic, token: str
     other = crew.run_tasks("- [ ] 1. other\n  - Run: echo x > x.txt\n  - Accept: test -f x.txt\n")
     assert other.code == 0, other
     crew.run("resume", "R-1", "--json")
-    check_finished(crew, crew.show("R-1"))
+    # The other run's engine took it up too, and may have ended before it was done.
+    check_finished(crew, crew.show("R-1"), attempts=(2, 3))
 
 
 def test_03_kill_9_leaves_no_agent_process(crew: Hermetic, token: str) -> None:

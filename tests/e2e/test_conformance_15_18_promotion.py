@@ -188,9 +188,10 @@ def test_18_kill_9_during_promotion_is_all_or_nothing(crew: Hermetic, point: str
     old = state_of(crew)
     killed = crew.run("promote", "R-1", "--yes", extra={"NIGHTCREW_CRASH_AT": point})
     assert killed.code == -9, killed
-    shown = crew.run("show", "M-1", "--json")  # the next command puts it right
-    settled = crew.run("ps", "-a", "--json")
-    assert settled.code == 0, (shown, settled)
+    settled = crew.run(
+        "review", "R-1", "--json"
+    )  # the next command that looks at the repository puts it right
+    assert settled.code == 0, settled
     after = state_of(crew)
     names = crew.git("show", "--name-only", "--format=", "-z", "HEAD").split("\0")
     if after != old:  # then it must be the whole promotion

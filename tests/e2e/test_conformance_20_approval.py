@@ -16,9 +16,10 @@ pytestmark = pytest.mark.needs_userns
 POLICY = """version: 1
 commands:
   - id: test.release
-    when: {program: ["./release.sh"]}
+    when: {program: [release.sh]}
     decision: ask
     reason: a person decides
+    examples: {match: [./release.sh]}
 """
 TEXT = (
     "- [ ] 1. asks\n  - Run: ./release.sh\n  - Accept: grep -qx released out.txt\n"
@@ -53,7 +54,7 @@ def test_20_yes_approves_the_plan_and_never_the_action(asking: Hermetic) -> None
     done = asking.run_tasks(TEXT)
     assert done.code == 5, done
     states = {name: task["state"] for name, task in by_name(done.json).items()}
-    assert states == {"T01": "awaiting_approval", "T02": "succeeded", "T03": "pending"}
+    assert states == {"T01": "awaiting_approval", "T02": "succeeded", "T03": "pending"}, done
     [item] = find_open(asking)
     assert item["id"] == "A-1"
     assert item["state"] == "pending"

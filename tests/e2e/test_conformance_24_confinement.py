@@ -30,6 +30,8 @@ def connect(family, address, kind=socket.SOCK_STREAM):
         s.connect(address)
         s.send(b"evil")
         return "connected"
+attempt("read home secret", lambda: pathlib.Path(home + "/secret").read_text())
+attempt("read journal", lambda: os.listdir(state))
 attempt("write home", lambda: write(home + "/evil"))
 attempt("write state", lambda: write(state + "/evil"))
 attempt("write etc", lambda: write("/etc/evil"))
@@ -38,8 +40,6 @@ attempt("write tmp", lambda: write("/tmp/evil-" + name))
 attempt("write repository", lambda: write(repo + "/inside.txt"))
 attempt("write git config", lambda: write(repo + "/.git/config.evil"))
 attempt("write git hook", lambda: write(repo + "/.git/hooks/pre-commit"))
-attempt("read home secret", lambda: pathlib.Path(home + "/secret").read_text())
-attempt("read journal", lambda: os.listdir(state))
 attempt("connect to the host", lambda: connect(socket.AF_INET, ("127.0.0.1", int(port))))
 attempt("connect out", lambda: connect(socket.AF_INET, ("192.0.2.1", 80)))
 attempt("connect out v6", lambda: connect(socket.AF_INET6, ("2001:db8::1", 80)))
@@ -47,9 +47,9 @@ attempt("abstract socket", lambda: connect(socket.AF_UNIX, "\0" + name))
 attempt("unix socket", lambda: connect(socket.AF_UNIX, home + "/socket"))
 attempt("mount", lambda: subprocess.run(["mount", "-t", "tmpfs", "x", "/mnt"], check=True, capture_output=True).returncode)
 attempt("user namespace", lambda: subprocess.run(["unshare", "-Ur", "true"], check=True, capture_output=True).returncode)
-attempt("kill the parent", lambda: [os.kill(int(p), 0) for p in os.listdir("/proc") if p.isdigit() and b"nightcrew" in pathlib.Path(f"/proc/{p}/cmdline").read_bytes()])
+attempt("kill the parent", lambda: [os.kill(int(p), 0) for p in os.listdir("/proc") if p.isdigit() and b"--yes" in pathlib.Path(f"/proc/{p}/cmdline").read_bytes()])
 os.symlink(home + "/secret", "leaving")
-attempt("environment", lambda: sorted(k for k in os.environ if "SECRET" in k or "NIGHTCREW" in k))
+attempt("environment", lambda: sorted(k for k in os.environ if "SECRET" in k or "XDG" in k or "DATABASE" in k))
 pathlib.Path("report.json").write_text(json.dumps(found, indent=1))
 """
 REFUSED = [
@@ -89,11 +89,8 @@ def test_24_nothing_outside_is_in_reach(crew: Hermetic, token: str) -> None:
     config = (crew.repo / ".git/config").read_bytes()
     hooks = sorted(path.name for path in (crew.repo / ".git/hooks").iterdir())
     command = f"python3 attack.py {crew.home} {crew.repo} {crew.state} {port} {name}"
-    done = crew.run_tasks(
-        f"- [ ] 1. attack\n  - Run: {command}\n  - Accept: test -s report.json\n  - Scope: '*'\n".replace(
-            "'*'", "`**`"
-        )
-    )
+    text = f"- [ ] 1. attack\n  - Run: {command}\n  - Accept: test -s report.json\n"
+    done = crew.run_tasks(text, extra={"MY_SECRET_TOKEN": "x"})
     for server in sockets:
         server.close()
     patch = crew.run("diff", "R-1/T01", "--json").json["patch"]

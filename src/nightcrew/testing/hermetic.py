@@ -153,11 +153,16 @@ class Hermetic:
         return folder / "tasks.md"
 
     def run_tasks(
-        self, text: str, *options: str, scripts: Mapping[str, str] | None = None, timeout_s: float = 90.0
+        self,
+        text: str,
+        *options: str,
+        scripts: Mapping[str, str] | None = None,
+        timeout_s: float = 90.0,
+        extra: Mapping[str, str] | None = None,
     ) -> Ran:
         """Plan, approve and run a tasks file: ``nightcrew run -f … --yes --json``."""
         plan = self.write_plan(text, scripts=scripts)
-        return self.run("run", "-f", str(plan), "--yes", "--json", *options, timeout_s=timeout_s)
+        return self.run("run", "-f", str(plan), "--yes", "--json", *options, timeout_s=timeout_s, extra=extra)
 
     def show(self, name: str) -> dict[str, Any]:
         """Return ``nightcrew show NAME --json``.
