@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -433,3 +434,43 @@ def test_a_damaged_policy_gives_a_policy_or_problems(position: int, damage: str)
         assert isinstance(parse_policy(text, "p", parse=parse), Policy)
     except InvalidInput:
         return
+
+
+# --- the page -----------------------------------------------------------------------------------------------------------
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "formats"
+
+
+def test_the_policy_on_the_page_is_valid_and_holds_its_examples() -> None:
+    page = (DOCS / "policy.md").read_text("utf-8")
+    [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    policy = layer([parse_policy(text, "policy.md", parse=parse)])
+    assert {"project.deploy", "project.generated"} <= {rule.id for rule in policy.rules}
+
+
+def test_the_page_names_every_key_of_the_schema() -> None:
+    page = (DOCS / "policy.md").read_text("utf-8")
+    named = set(re.findall(r"[a-z_]+", page))
+    schema = policy_schema()
+    blocks = [schema, *schema["properties"].values(), *schema["$defs"].values()]
+    keys = {key for block in blocks for key in block.get("properties", {})}
+    rule = schema["properties"]["commands"]["items"]["properties"]
+    assert {*keys, *rule} - named == set()
+
+
+def test_the_settings_on_the_page_are_the_defaults() -> None:
+    from nightcrew.model.settings import AgentSetting, Settings
+    from nightcrew.runtime.config import config_schema, parse_settings
+
+    page = (DOCS / "config.md").read_text("utf-8")
+    [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    agent = AgentSetting("command", ("my-agent", "--print", "{prompt}"))
+    shown = parse_settings(text, "config.md")
+    assert shown == Settings(agents={"my-agent": agent}, commit_author="Night Crew <crew@example.org>")
+    named = set(re.findall(r"[a-z_]+", page))
+    keys = {
+        k
+        for name, block in config_schema()["properties"].items()
+        for k in (name, *block.get("properties", {}))
+    }
+    assert keys - named == set()
