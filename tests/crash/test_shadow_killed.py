@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from nightcrew.checkpoint.compaction import compact
 from nightcrew.model.trees import Entry
 from shadow_world import World, snapshot, write_files
 
@@ -21,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from shadow_world import World
 from nightcrew.host import crash
+from nightcrew.checkpoint.compaction import compact
 from nightcrew.model.trees import Entry
 world = World(Path(sys.argv[2]))
 crash.arm(sys.argv[3])
@@ -82,6 +84,38 @@ def test_capture_that_was_killed_shows_nothing(world):
     listed = world.git("--git-dir", str(world.store.path), "cat-file", "--batch-check", "--batch-all-objects")
     assert "new" not in listed
     assert world.store.capture(base, [Entry("d1", "deleted")]).tree != base
+
+
+COMPACTING = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from shadow_world import World
+from nightcrew.checkpoint.compaction import compact
+from nightcrew.host import crash
+world = World(Path(sys.argv[2]))
+crash.arm("checkpoint.compacted")
+world.store.tree_of(world.repository.head)
+compact(world.store._git(), world.store.path, limit=1)
+"""
+
+
+def test_killed_while_packs_are_put_together(world, tmp_path):
+    base = world.store.tree_of(world.repository.head)
+    source = tmp_path / "source"
+    trees = []
+    for n in range(3):
+        source.write_bytes(b"new %d" % n)
+        trees.append(world.store.capture(base, [Entry("new", "file", str(source), 0o100644)]).tree)
+    here = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", COMPACTING, here, str(world.root)], capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [world.store.read(tree, "new") for tree in trees] == [b"new 0", b"new 1", b"new 2"]
+    assert compact(world.store._git(), world.store.path, limit=1)
+    assert [world.store.read(tree, "new") for tree in trees] == [b"new 0", b"new 1", b"new 2"]
+    assert len(list((world.store.path / "objects/pack").glob("*.pack"))) == 1
 
 
 def test_what_another_process_is_making_is_not_swept(world):

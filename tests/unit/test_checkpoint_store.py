@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from nightcrew.checkpoint.compaction import compact
 from nightcrew.checkpoint.store import Store
 from nightcrew.model.errors import NightcrewError, NotFound, UsageError
 from nightcrew.model.trees import Composition, Conflict, Entry
@@ -375,3 +376,34 @@ def test_another_git_reads_the_store(world, base):
     assert "D\ta" in world.git("--git-dir", str(world.root / "second"), "diff", "--name-status", base, tree)
     world.git("--git-dir", str(world.root / "second"), "fsck", "--strict")
     store.close()
+
+
+def test_many_packs_are_put_together_and_nothing_is_lost(world, base):
+    trees = [change(world, base, {f"new-{n}": b"%d" % n}) for n in range(6)]
+    git = world.store._git()
+    assert not compact(git, world.store.path)
+    assert compact(git, world.store.path, limit=5)
+    assert len(list((world.store.path / "objects/pack").glob("*.pack"))) == 1
+    assert len(list((world.store.path / "objects/pack").glob("*.idx"))) == 1
+    assert [world.store.read(tree, f"new-{n}") for n, tree in enumerate(trees)] == [
+        b"%d" % n for n in range(6)
+    ]
+    fresh = Store(world.store.path, world.repository, env=world.env)
+    assert [fresh.read(tree, f"new-{n}") for n, tree in enumerate(trees)] == [b"%d" % n for n in range(6)]
+    fresh.close()
+    world.git("--git-dir", str(world.store.path), "fsck", "--strict")
+
+
+def test_commits_keep_the_number_of_packs_small(world, base):
+    for n in range(70):
+        tree = change(world, base, {"a": b"%d" % n})
+        world.store.commit(tree, message="m", at="2026-01-01T00:00:00Z", ref=f"C-{n}")
+    assert len(list((world.store.path / "objects/pack").glob("*.pack"))) < 10
+    assert world.store.read(world.store.tree_of("refs/nightcrew/checkpoints/C-3"), "a") == b"3"
+
+
+@pytest.mark.parametrize("ref", ["refs/../x", "refs/nightcrew/a..b", "../x", "a b", "refs/x.lock", "refs/-x"])
+def test_odd_refs_are_refused(world, base, ref):
+    with pytest.raises(ValueError, match="ref"):
+        world.store.commit(base, message="m", at="2026-01-01T00:00:00Z", ref=ref)
+    assert world.git("--git-dir", str(world.store.path), "for-each-ref") == ""

@@ -150,8 +150,12 @@ class LocalObjects:
         for gone in self._indexes.keys() - names:
             del self._indexes[gone]
         for name in names - self._indexes.keys():
-            with (directory / name).open("rb") as file:
-                self._indexes[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            try:
+                with (directory / name).open("rb") as file:
+                    self._indexes[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except FileNotFoundError:
+                # Put together with others this moment; at worst an object is written twice.
+                continue
         self._seen_ns = changed_ns
 
 

@@ -18,6 +18,7 @@ from typing import BinaryIO, Final, TypeVar
 from nightcrew.checkpoint import layout, packs
 from nightcrew.checkpoint.batches import BlobBatches
 from nightcrew.checkpoint.capture import Capture
+from nightcrew.checkpoint.compaction import compact
 from nightcrew.checkpoint.compare import (
     describe_changes,
     is_blob,
@@ -106,6 +107,7 @@ class Store:
         write_loose(self._objects(), "commit", io.BytesIO(data), len(data), name)
         if ref:
             layout.write_ref(self.path, ref if ref.startswith("refs/") else REFS + ref, name)
+            compact(self._git(), self.path)
         return name
 
     def promotable(self, base_tree: str, tree: str) -> str:
