@@ -135,7 +135,7 @@ def test_unverified_is_said_and_never_green() -> None:
 def test_last_lines_are_the_commands() -> None:
     lines = render_review(RUN, ALL).split("\n")
     assert lines[-3:] == [
-        " accept all green (1): nightcrew accept R-7/T01",
+        " accept all green (1): nightcrew accept R-7",
         " diff of everything: nightcrew diff R-7",
         " publish what is accepted: nightcrew promote R-7",
     ]

@@ -155,7 +155,9 @@ class _Page:
         code = "killed" if proof.exit_code is None else f"exit code {proof.exit_code}"
         facts = [code, f"{proof.duration_s:.1f} s", f"tree {shorten_id(proof.tree)}", proof.isolation]
         yield from hang(
-            " " * 10, shown(", ".join([*facts, *([proof.reason] if proof.reason else [])])), self.width
+            " " * 10,
+            shown(", ".join([*facts, *([proof.reason] if proof.reason not in ("", code) else [])])),
+            self.width,
         )
         if not proof.passed:
             for line in proof.tail.rstrip().split("\n")[-TAIL_LINES:]:
@@ -190,8 +192,7 @@ class _Page:
         run = self.run.id
         yield ""
         if green:
-            ids = " ".join(dossier.id for dossier in green)
-            yield from hang(f" accept all green ({len(green)}): ", f"nightcrew accept {ids}", self.width)
+            yield from hang(" ", f"accept all green ({len(green)}): nightcrew accept {run}", self.width)
         yield from hang(" ", f"diff of everything: nightcrew diff {run}", self.width)
         yield from hang(" ", f"publish what is accepted: nightcrew promote {run}", self.width)
 
