@@ -15,6 +15,7 @@ from nightcrew.model.units import describe_size
 from nightcrew.policy.globs import Globs
 from nightcrew.policy.judge import find_protected, leaves_tree
 from nightcrew.policy.lines.starts import Do, Effect
+from nightcrew.policy.matching import matcher_of
 from nightcrew.policy.rules import Placed, Policy
 
 _LINK: Final = 0o120000
@@ -52,7 +53,7 @@ def _inspect_path(policy: Policy, path: PathChange, scope: Globs | None) -> Iter
     if placed is not None:
         message = f"{shown(path.path)} is protected ({placed.value}), and was {_PAST[path.kind]}"
         yield Finding("protected", Verdict.DENY, "protected_path", placed.source, message, path.path)
-    for rule in policy.matcher.rules_for_effect(Effect(_what_is_done(path), path.path)):
+    for rule in matcher_of(policy).rules_for_effect(Effect(_what_is_done(path), path.path)):
         if rule.decision is not Verdict.ALLOW:
             yield Finding(
                 "protected", rule.decision, rule.id, rule.source, f"{path.kind}: {rule.reason}", path.path
@@ -101,7 +102,7 @@ def _inspect_kind(policy: Policy, path: PathChange) -> Iterator[Finding]:
         yield Finding(
             "mode", verdict, "safety.handoff", source, f"{shown(path.path)} becomes executable", path.path
         )
-    number = policy.matcher.handoff.find(path.path)
+    number = matcher_of(policy).handoff.find(path.path)
     if number is not None:
         glob = policy.handoff_paths[number]
         message = f"{shown(path.path)} was {_PAST[path.kind]}; something on your machine may execute it ({glob.value})"

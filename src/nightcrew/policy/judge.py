@@ -18,6 +18,7 @@ from nightcrew.model.actions import Action, Decision, Verdict, strictest
 from nightcrew.model.errors import ShellSyntaxError
 from nightcrew.policy.lines.starts import Do, Effect, Line, Start
 from nightcrew.policy.lines.walk import read_line
+from nightcrew.policy.matching import matcher_of
 from nightcrew.policy.rules import RISKS, Placed, Policy, Rule
 
 Parse = Callable[[str], Mapping[str, Any]]
@@ -94,7 +95,7 @@ def _unparsable(policy: Policy, error: ShellSyntaxError) -> _Match:
 
 
 def _match_start(policy: Policy, start: Start) -> Iterator[_Match]:
-    rules = policy.matcher.rules_for_start(start)
+    rules = matcher_of(policy).rules_for_start(start)
     for rule in rules:
         yield _say(rule, start.opaque if _is_about_opaque(rule) else "")
     if start.opaque and not any(_is_about_opaque(rule) for rule in rules):
@@ -180,16 +181,16 @@ def _match_path(policy: Policy, effect: Effect) -> Iterator[_Match]:
         if placed is not None:
             reason = f"{path.lstrip('/')} is protected ({placed.value}): no task may change it"
             yield _Match(Verdict.DENY, "protected_path", placed.source, reason, "high", "leave it as it is")
-        for rule in policy.matcher.rules_for_effect(candidate):
+        for rule in matcher_of(policy).rules_for_effect(candidate):
             yield _say(rule)
 
 
 def find_protected(policy: Policy, path: str) -> Placed[str] | None:
     """Return the glob that protects ``path``, None when it is not protected."""
-    number = policy.matcher.fixed.find(path)
+    number = matcher_of(policy).fixed.find(path)
     if number is not None:
         return policy.fixed_paths[number]
-    number = policy.matcher.protected.find(path)
+    number = matcher_of(policy).protected.find(path)
     return policy.protected_paths[number] if number is not None else None
 
 

@@ -68,6 +68,14 @@ class Matcher:
         return list(found.values())
 
 
+def matcher_of(policy: Policy) -> Matcher:
+    """Return the compiled rules of a policy."""
+    matcher: Matcher | None = policy.compiled.get("matcher")
+    if matcher is None:
+        matcher = policy.compiled["matcher"] = Matcher(policy)
+    return matcher
+
+
 def _all(tests: Sequence[Test]) -> Test:
     def test(start: Start) -> bool:
         for one in tests:  # noqa: SIM110  a generator costs more than all the tests of most rules

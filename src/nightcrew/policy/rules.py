@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from nightcrew.model import canonical
 from nightcrew.model.actions import Verdict
 from nightcrew.model.errors import Place
-
-if TYPE_CHECKING:
-    from nightcrew.policy.matching import Matcher
 
 T = TypeVar("T")
 
@@ -130,6 +127,7 @@ class Policy:
         settings: the single values by dotted name: limits (``limits.soft.files``), ``defaults.commands``,
             ``safety.outside_scope``, ``safety.handoff``.
         ceiling: inner layers may only tighten it.
+        compiled: what ``matching.matcher_of`` keeps, so that rules are compiled once per policy.
     """
 
     sources: tuple[str, ...] = ()
@@ -139,6 +137,7 @@ class Policy:
     handoff_paths: tuple[Placed[str], ...] = ()
     settings: Mapping[str, Placed[Any]] = field(default_factory=dict)
     ceiling: bool = False
+    compiled: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @cached_property
     def digest(self) -> str:
@@ -146,13 +145,6 @@ class Policy:
         plain = [{**canonical.to_plain(rule), "place": None, "examples": None} for rule in self.rules]
         globs = [[g.value for g in gs] for gs in (self.fixed_paths, self.protected_paths, self.handoff_paths)]
         return canonical.digest([plain, globs, {k: v.value for k, v in self.settings.items()}])
-
-    @cached_property
-    def matcher(self) -> Matcher:
-        """The rules compiled for matching, once per policy."""
-        from nightcrew.policy.matching import Matcher
-
-        return Matcher(self)
 
     def number(self, name: str) -> Placed[int] | None:
         """Return a limit such as ``limits.soft.files``; None when it is not set or ``unlimited``."""
