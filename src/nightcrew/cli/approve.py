@@ -6,11 +6,14 @@ from typing import Any
 
 import click
 
-from nightcrew.cli.asking import ask_plan_digest
+from nightcrew.cli.asking import ask_digest, ask_plan_digest
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import UsageError
 from nightcrew.runtime.api import Runtime
+
+#: Risks that need more than the command: the person looks at the thing and types how its digest begins.
+_RISKY = ("high", "critical")
 
 
 @make(
@@ -65,6 +68,9 @@ def _approve_plan(runtime: Runtime, screen: Screen, run: str, options: dict[str,
 def _approve_action(runtime: Runtime, screen: Screen, approval: str, options: dict[str, Any]) -> None:
     if options["with_asks"]:
         raise UsageError("--with-asks belongs to a plan (R-1), not to an action")
+    item = runtime.show(approval)
+    if screen.interactive and not options["digest"] and item["state"] == "pending" and item["risk"] in _RISKY:
+        options["digest"] = ask_digest(screen, item)
     done = runtime.decide(
         approval,
         answer="approved",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
+from nightcrew.cli.inbox import describe_item
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import StaleError, WaitingForHuman
 from nightcrew.runtime.api import Runtime
@@ -35,6 +37,22 @@ def ask_plan_digest(
             hint=f"nightcrew plan {run}, then: nightcrew approve {run}",
         )
     runtime.approve_plan(run, digest=typed.lower(), via="terminal", with_asks=with_asks)
+
+
+def ask_digest(screen: Screen, item: dict[str, Any]) -> str:
+    """Show a risky question and return what the person typed as the beginning of its digest.
+
+    Raises:
+        WaitingForHuman: nothing was typed; the question stays open.
+    """
+    for line in describe_item(item):
+        screen.data(line)
+    typed = ask(screen, f"Risk {item['risk']}. Approve? type the first {_DIGITS} digits of the digest: ")
+    if not typed:
+        raise WaitingForHuman(
+            f"{item['id']} is not approved", code="approval.waiting", hint=f"nightcrew approve {item['id']}"
+        )
+    return typed.lower()
 
 
 def confirm(screen: Screen, question: str, *, yes: bool, otherwise: str) -> None:

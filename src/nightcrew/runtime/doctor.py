@@ -6,7 +6,6 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew import __version__
@@ -130,7 +129,7 @@ def _check_settings(parts: Parts) -> tuple[Rules | None, Check]:
     from nightcrew.runtime.rules import read_rules
 
     try:
-        rules = read_rules(parts.env, _find_root(parts))
+        rules = read_rules(parts.env, parts.find_root())
     except UsageError as error:
         return None, Check(
             "settings", "fail", error.message, error.where, (error.hint,) if error.hint else ()
@@ -139,13 +138,6 @@ def _check_settings(parts: Parts) -> tuple[Rules | None, Check]:
     if not any(text.layer == "repository" for text in rules.texts):
         return rules, Check("settings", "ok", f"{files} (none in this repository: nightcrew init)")
     return rules, Check("settings", "ok", f"valid: {files}")
-
-
-def _find_root(parts: Parts) -> Path | None:
-    try:
-        return Path(parts.repository.root)
-    except NightcrewError:  # no usable repository here; its own check says so
-        return None
 
 
 def _check_database(parts: Parts) -> Check:

@@ -112,8 +112,8 @@ class Host:
         )
         try:
             engine.launch()
-        except EngineUnavailable:
-            if parts.engine_holder:
+        except EngineUnavailable as error:
+            if error.code == "engine.locked":
                 return False
             raise
         self._engine = engine

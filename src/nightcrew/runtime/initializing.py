@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.model.errors import UsageError
+from nightcrew.model.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
@@ -24,7 +23,10 @@ def initialize(parts: Parts, *, force: bool) -> dict[str, Any]:
     """
     from nightcrew.host.files import write_atomic
 
-    folder = Path(_find_root(parts)) / FOLDER
+    root = parts.find_root()
+    if root is None:
+        raise NotFound(f"no git repository at {parts.cwd}", code="repository.missing", hint="git init")
+    folder = root / FOLDER
     if folder.is_symlink():
         raise UsageError(f"{folder} is a symbolic link; nothing was written", code="init.link")
     written, kept = [], []
@@ -41,10 +43,3 @@ def initialize(parts: Parts, *, force: bool) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror}", code="init.unwritable") from error
     return {"written": written, "kept": kept, "next": ["nightcrew doctor", "nightcrew run -f tasks.md"]}
-
-
-def _find_root(parts: Parts) -> str:
-    from nightcrew.host.git import discover
-
-    # A repository without a commit can be initialised too; only running needs one.
-    return discover(parts.cwd, parts.env.variables, need_commit=False).root

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightcrew.host.clock import Clock, SystemClock
+from nightcrew.model.errors import NotFound
 from nightcrew.model.isolation import IsolationReport
 from nightcrew.model.records import RunRecord
 from nightcrew.model.trees import Repository
@@ -100,6 +101,19 @@ class Parts:
             self._repositories[str(path)] = known
             self._recover(known)
         return known
+
+    def find_root(self) -> Path | None:
+        """Return the working tree around ``cwd``, also of a repository without a commit; None when there is none.
+
+        Raises:
+            UsageError: bare, inside a git directory, or owned by somebody else.
+        """
+        from nightcrew.host.git import discover
+
+        try:
+            return Path(discover(self.cwd, self.env.variables, need_commit=False).root)
+        except NotFound:
+            return None
 
     def repository_of(self, run: RunRecord) -> Repository:
         """Return the repository a run belongs to."""

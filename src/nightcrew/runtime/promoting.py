@@ -220,9 +220,15 @@ def _hold(
                 or (other.id in candidates and other.id not in held)
             )
             if not ready:
-                held[name] = f"it needs {need}, which is {'held too' if other.id in held else 'not accepted'}"
+                held[name] = f"it needs {need}, which is {_why_missing(other, held)}"
                 break
     return held
+
+
+def _why_missing(task: TaskRecord, held: dict[str, str]) -> str:
+    if task.id in held:
+        return "held too"
+    return "accepted but not named" if _is_accepted(task) else "not accepted"
 
 
 def _check_wanted(

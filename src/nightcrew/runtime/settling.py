@@ -12,7 +12,6 @@ from nightcrew.host.locks import FileLock
 from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.records import PromotionRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Repository
-from nightcrew.runtime.views import tasks_of
 
 if TYPE_CHECKING:
     from nightcrew.journal.journal import Journal
@@ -64,7 +63,7 @@ def _settle_run(tx: Writer, name: str) -> None:
     run = tx.need(RunRecord, name)
     if run.state not in REVIEWED:
         return  # tasks of it still run; the state of a running run says nothing of promotions
-    tasks = [task for task in tasks_of(tx, name) if task.state != "skipped"]
+    tasks = [task for task in tx.find(TaskRecord, run=name) if task.state != "skipped"]
     done = [task for task in tasks if task.promoted]
     state = "in_review" if not done else "promoted" if len(done) == len(tasks) else "partially_promoted"
     if run.state != state:
