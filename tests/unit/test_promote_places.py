@@ -15,7 +15,7 @@ from nightcrew.model.errors import DriftError, NightcrewError, UsageError
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nightcrew.promote.transaction import BESIDE
-from promote_world import Content, World, walk
+from promote_world import Content, World, record_of, walk
 
 FILES: Content = {"a.txt": b"a\n", "dir/b.txt": b"b\n", "run.sh": b"#!/bin/sh\n", "link": "a.txt"}
 CHANGE: Content = {
@@ -129,8 +129,6 @@ def test_sparse_checkout_is_respected(tmp_path: Path) -> None:
         "S out/new",
         "S out/side/y",
     ]
-    from promote_world import record_of
-
     world.undo(record_of(prepared))
     assert world.snapshot() == before
 
@@ -171,12 +169,18 @@ def test_filter_of_the_user(tmp_path: Path) -> None:
     assert world.snapshot() == before
 
 
-def test_attributes_of_the_agent_run_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", [("clean", "smudge"), ("process",), ("clean", "smudge", "process")])
+def test_attributes_of_the_agent_run_nothing(tmp_path: Path, kinds: tuple[str, ...]) -> None:
     """A promoted .gitattributes must not choose a program, neither on the way in nor for the index."""
     world = World.make(tmp_path / "w", FILES)
     witness = tmp_path / "ran"
-    for kind in ("clean", "smudge", "process"):
+    # Changed in the same instant as the index, as far as git can tell: it compares such files when it writes one.
+    for path in ("a.txt", "dir/b.txt", "run.sh"):
+        os.utime(world.repo / path, (4_000_000_000, 4_000_000_000))
+    world.git("update-index", "--refresh")
+    for kind in kinds:
         world.git("config", f"filter.evil.{kind}", f"touch '{witness}'; cat")
+    world.git("config", "filter.evil.required", "true")
     prepared = world.prepare(
         {".gitattributes": b"* filter=evil\n", "a.txt": b"A\n", "sub/.gitattributes": b"* text eol=crlf\n"}
     )
@@ -184,6 +188,17 @@ def test_attributes_of_the_agent_run_nothing(tmp_path: Path) -> None:
     world.promoter().publish(prepared)
     assert not witness.exists()
     assert (world.repo / "a.txt").read_bytes() == b"A\n"
+    world.write({"a.txt": b"edited since"})
+    with pytest.raises(DriftError):
+        world.undo(record_of(prepared))
+    world.write({"a.txt": b"A\n"})
+    world.undo(record_of(prepared))
+    assert not witness.exists()
+    # Killed with the new index in place, and taken back.
+    again = world.prepare({".gitattributes": b"* filter=evil\n", "a.txt": b"A\n"}, "M-3")
+    assert world.run_killed("publish", again, "promote.index").wait(60) < 0
+    world.promoter().recover()
+    assert not witness.exists()
 
 
 def test_a_failing_required_filter_changes_nothing(tmp_path: Path) -> None:

@@ -19,17 +19,24 @@ class Comparison:
     Args:
         site: whose filters apply.
         tree: the working tree.
-        paths: all the paths that will be asked about.
-        entries: entries each of them may match; only where none does with its plain bytes, git is asked.
+        configured: what the user's configuration says.
+        wanted: every path that will be asked about, with the entries it may match.
+        ask_git: where none matches with its plain bytes, git is asked, which may run filters of the user's.
     """
 
     def __init__(
-        self, site: Site, tree: Standing, configured: Configured, wanted: Mapping[str, Iterable[str]]
+        self,
+        site: Site,
+        tree: Standing,
+        configured: Configured,
+        wanted: Mapping[str, Iterable[str]],
+        *,
+        ask_git: bool,
     ) -> None:
         self._configured = configured
         self.fingerprints = {path: look(tree, path) for path in wanted}
         unsure = [path for path, entries in wanted.items() if self._needs_git(path, entries)]
-        self._cleaned = _clean_ids(site, unsure)
+        self._cleaned = _clean_ids(site, unsure if ask_git else [])
 
     def matches(self, path: str, entry: str) -> bool:
         """Tell whether the path stands on disk as ``entry`` says (empty: nothing is there)."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from nightcrew.host.files import sync_directory, write_atomic
 from nightcrew.host.git import Git
 from nightcrew.model.errors import DriftError
-from nightcrew.promote.site import Site, index_locked
+from nightcrew.promote.site import Configured, Site, index_locked
 from nightcrew.promote.transaction import IndexChange, Transaction
 
 _NO_ID = {40: "0" * 40, 64: "0" * 64}
@@ -143,8 +143,9 @@ class IndexLock:
 class IndexSwap:
     """Replaces the user's index by one that differs in the promoted entries only. The lock must be ours."""
 
-    def __init__(self, site: Site, transaction: Transaction) -> None:
+    def __init__(self, site: Site, transaction: Transaction, configured: Configured) -> None:
         self._site = site
+        self._configured = configured
         self._index = Path(site.repository.git_dir) / "index"
         self._new = transaction.path / "index.new"
         self._old = transaction.path / "index.old"
@@ -159,7 +160,7 @@ class IndexSwap:
         """
         if self._index.exists():
             self._new.write_bytes(self._index.read_bytes())
-        write_entries(self._site.with_index(self._new), changes)
+        write_entries(self._site.with_index_unfiltered(self._new, self._configured), changes)
 
     def publish(self, written: Collection[str], entries: int) -> None:
         """Record the times of the files now in place, keep the old index, and put the new one there in one rename.
@@ -197,7 +198,7 @@ class IndexSwap:
             if now.get(change.path, "") == change.after
         ]
         self._back.write_bytes(self._index.read_bytes())
-        write_entries(self._site.with_index(self._back), still_ours)
+        write_entries(self._site.with_index_unfiltered(self._back, self._configured), still_ours)
         self._back.rename(self._index)
 
     def _refresh(self, written: Collection[str]) -> None:

@@ -57,9 +57,7 @@ def _about_branch(site: Site, prepared: Prepared) -> list[str]:
         return [
             f"{branch} does not have {prepared.base_commit[:12]}, the commit the work started from: merged onto it"
         ]
-    return [
-        f"{branch} has moved on to {prepared.old_commit[:12]}: merged with what came after"
-    ]
+    return [f"{branch} has moved on to {prepared.old_commit[:12]}: merged with what came after"]
 
 
 def _about_files(prepared: Prepared, found: Survey) -> list[str]:

@@ -28,8 +28,8 @@ from nightcrew.promote.objects import (
     tree_of,
 )
 from nightcrew.promote.prepared import Prepared, describe_changes
-from nightcrew.promote.publish import explain_failure, find_earlier, publish
-from nightcrew.promote.recovery import recover_all, was_published
+from nightcrew.promote.publish import explain_failure, find_earlier, may_ask_git, publish
+from nightcrew.promote.recovery import is_unsettled, recover_all, was_published
 from nightcrew.promote.site import Site, refuse_second_checkout, refuse_unless_ready, short
 from nightcrew.promote.survey import Survey, survey
 from nightcrew.promote.transaction import PINS, Transaction
@@ -151,7 +151,7 @@ class Promoter:
         Raises:
             DriftError: a git of the user's own holds a lock that is needed; try again later.
         """
-        if not self._site.home.is_dir():
+        if not is_unsettled(self._site):
             return ()
         try:
             if not self._lock.acquire():
@@ -172,7 +172,7 @@ class Promoter:
         return "published" if found.marker == "done" or was_published(self._site, plan) else "aborted"
 
     def _begin(self) -> tuple[str, str]:
-        if self._site.home.is_dir():
+        if is_unsettled(self._site):
             with self._locked():
                 recover_all(self._site)
         refuse_unless_ready(self._site)
@@ -269,4 +269,5 @@ def look_around(site: Site, prepared: Prepared, differences: tuple[Difference, .
             configured=site.configured(),
             new_commit=prepared.new_commit,
             earlier=find_earlier(site, prepared),
+            ask_git=may_ask_git(prepared),
         )

@@ -69,7 +69,7 @@ class _Publication:
                 raise _moved_meanwhile()
             self._check_branch()
             plan = self._write_plan(moves, found)
-            index = IndexSwap(self.site, self.transaction)
+            index = IndexSwap(self.site, self.transaction, self.configured)
             index.prepare(plan.index)
             crash.point("promote.planned")
             self.site.git.run("update-ref", plan.pin, plan.pin_commit)
@@ -144,6 +144,7 @@ class _Publication:
             configured=self.configured,
             new_commit=self.prepared.new_commit,
             earlier=find_earlier(self.site, self.prepared),
+            ask_git=may_ask_git(self.prepared),
         )
 
     def _stage(
@@ -234,6 +235,15 @@ def choose_slots(site: Site) -> Path:
     """Return where slots must lie so that a rename from there into the working tree stays in one file system."""
     same = Path(site.repository.root).stat().st_dev == Path(site.repository.git_dir).stat().st_dev
     return site.home if same else beside(site)
+
+
+def may_ask_git(prepared: Prepared) -> bool:
+    """Tell whether files may be compared through the user's filters; see ``with_index_unfiltered`` for why not always.
+
+    Before a promotion the attributes on disk are the user's own. Before the undo of one that changed them they are not;
+    but then it wrote its files as they are in git, and they compare without a filter.
+    """
+    return not (prepared.undo_of and touches_attributes(prepared.paths))
 
 
 def find_earlier(site: Site, prepared: Prepared) -> Earlier:

@@ -20,6 +20,11 @@ _PIN_POLL_S: Final = 0.05
 _REFLOG_AT_MOST: Final = 500
 
 
+def is_unsettled(site: Site) -> bool:
+    """Tell whether a transaction was interrupted, or is under way in another process. Needs no lock and no write."""
+    return any(each.marker in ("", "committed") for each in transactions(site.home))
+
+
 def recover_all(site: Site) -> list[str]:
     """Settle every transaction that was interrupted. The lock of the home must be held.
 
@@ -120,7 +125,7 @@ def take_back(site: Site, transaction: Transaction, plan: Plan) -> list[str]:
     """
     lock = IndexLock(site.repository.git_dir, transaction)
     lock.take()
-    IndexSwap(site, transaction).take_back(plan.index)
+    IndexSwap(site, transaction, site.configured()).take_back(plan.index)
     algorithm = algorithm_of(plan.new_commit)
     left = []
     with Standing(site.repository.root, algorithm) as tree, Standing(plan.slots, algorithm) as slots:

@@ -38,6 +38,7 @@ class Configured:
     crlf: bool = False
     sign: bool = False
     hooks_path: str = ""
+    filters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,24 @@ class Site:
             repository.git_dir, env=self.env, work_tree=repository.root, index_file=str(path), trusted=True
         )
 
+    def with_index_unfiltered(self, path: Path, configured: Configured) -> Git:
+        """Return git on another index that runs none of the user's filters.
+
+        Writing an index, git compares files that were changed in the same instant as the index, through the filters
+        that the attributes name: and if the working tree has no ``.gitattributes``, it takes the one *in that index*, which
+        here is the promoted one. An agent must not choose which program handles the user's files.
+        """
+        count = int(self.env.get("GIT_CONFIG_COUNT", "0") or "0")
+        extra: dict[str, str] = {}
+        for name in configured.filters:
+            for key, value in (("clean", ""), ("smudge", ""), ("process", ""), ("required", "false")):
+                extra[f"GIT_CONFIG_KEY_{count}"] = f"filter.{name}.{key}"
+                extra[f"GIT_CONFIG_VALUE_{count}"] = value
+                count += 1
+        repository = self.repository
+        env = {**self.env, **extra, "GIT_CONFIG_COUNT": str(count)}
+        return Git(repository.git_dir, env=env, work_tree=repository.root, index_file=str(path), trusted=True)
+
     def standing(self, commit: str) -> Standing:
         """Open the working tree; ``commit`` is any object id of the repository and tells its object format."""
         return Standing(self.repository.root, algorithm_of(commit))
@@ -93,6 +112,9 @@ class Site:
             crlf=found.get("core.eol", "").lower() == "crlf",
             sign=flag("commit.gpgsign", False),
             hooks_path=found.get("core.hookspath", ""),
+            filters=tuple(
+                sorted({key.split(".", 1)[1].rpartition(".")[0] for key in found if _is_filter(key)})
+            ),
         )
 
     def head(self) -> tuple[str, str]:
@@ -122,6 +144,10 @@ class Site:
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Tell whether ``older`` is ``newer`` or one of its ancestors."""
         return self.git.run("merge-base", "--is-ancestor", older, newer, check=False).code == 0
+
+
+def _is_filter(key: str) -> bool:
+    return key.startswith("filter.") and key.count(".") >= 2
 
 
 def algorithm_of(object_id: str) -> str:

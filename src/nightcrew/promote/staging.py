@@ -164,7 +164,7 @@ class Staging:
             mode = _permissions(
                 stat.S_IMODE(replaced.st_mode) & 0o777, want.entry.startswith(standing.EXECUTABLE)
             )
-            _change_mode(fd, name, mode)
+            os.chmod(name, mode, dir_fd=fd)
         home = next((found for parent in [*parents(want.path), ""] if (found := self._status(parent))), None)
         if home and home.st_mode & stat.S_ISGID and home.st_gid != own.st_gid:
             os.chown(name, -1, home.st_gid, dir_fd=fd, follow_symlinks=False)
@@ -195,7 +195,3 @@ def _write_file(directory: int, name: str, data: bytes, *, executable: bool) -> 
 def _permissions(mode: int, executable: bool) -> int:
     """Return the mode of the replaced file with the executable bits where it can be read, or without any."""
     return mode | (mode & 0o444) >> 2 | 0o100 if executable else mode & ~0o111
-
-
-def _change_mode(directory: int, name: str, mode: int) -> None:
-    Path(f"/proc/self/fd/{directory}/{name}").chmod(mode)

@@ -53,8 +53,16 @@ def survey(
     configured: Configured,
     new_commit: str,
     earlier: Earlier | None = None,
+    ask_git: bool = True,
 ) -> Survey:
     """Compare index and working tree with the commit that is checked out, at the paths of a change.
+
+    Args:
+        site, tree, differences: where, and the change.
+        configured: what the user's configuration says.
+        new_commit: commit or tree the change leads to.
+        earlier: for an undo.
+        ask_git: files whose plain bytes do not match may be compared through the user's filters.
 
     Raises:
         DriftError: some path holds work of the user's; each is named with how it differs, nothing was changed.
@@ -63,7 +71,8 @@ def survey(
     listing = read_index(site.git, [each.path for each in differences])
     skipped = _find_skipped(site, tree, listing, differences, configured)
     looked_at = [each for each in differences if each.path not in skipped]
-    comparison = Comparison(site, tree, configured, {each.path: (each.old, each.new) for each in looked_at})
+    wanted = {each.path: (each.old, each.new) for each in looked_at}
+    comparison = Comparison(site, tree, configured, wanted, ask_git=ask_git)
     problems = _find_staged(listing, differences) + _find_clashes(listing, differences, configured)
     leaving = {each.path for each in looked_at if not each.new}
     moved: list[Want] = []
