@@ -13,8 +13,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import pytest
-
 from nightcrew.checkpoint.store import Store
 from nightcrew.host.git import discover
 from nightcrew.model.isolation import Bind, IsolationReport, Level, Process, SandboxSpec
@@ -160,6 +158,8 @@ def report() -> IsolationReport:
 def level() -> Level:
     """Return the strongest level that works here; skip when there is none."""
     if report().level not in (Level.S3, Level.S2):
+        import pytest  # late: the test as an ordinary user has an interpreter without it
+
         pytest.skip(f"this host cannot build a sandbox: {'; '.join(report().missing)}")
     return report().level
 
@@ -167,6 +167,8 @@ def level() -> Level:
 def needs_overlay(mode: str) -> None:
     """Skip when the host cannot mount an overlay and the test is about one."""
     if mode == "overlay" and not report().overlay:
+        import pytest
+
         pytest.skip("this host cannot mount an overlay in a user namespace")
 
 

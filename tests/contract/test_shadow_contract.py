@@ -169,6 +169,70 @@ def test_sha256_repository(tmp_path, mode):
     world.close()
 
 
+def test_sparse_checkout_keeps_what_it_does_not_show(world, mode):
+    world.git("sparse-checkout", "set", "--no-cone", "/*", "!/src/deep/")
+    shadows = world.shadows(mode)
+    shadow = open_one(world, shadows)
+    seen = world.run(
+        shadows,
+        shadow,
+        "git status --porcelain; ls src; echo 1 > src/new; rm -r src; mkdir src; echo 2 > src/app.py",
+    )
+    assert seen == "app.py\n"
+    assert changed(world, shadows, shadow) == {"src/app.py": "modified"}
+    assert world.run(shadows, shadow, "git status --porcelain") == " M src/app.py\n"
+
+
+def test_submodule_is_an_empty_directory_that_stays(world, mode):
+    world.git("update-index", "--add", "--cacheinfo", f"160000,{world.repository.head},sub")
+    world.git("commit", "-q", "-m", "submodule")
+    shadows = world.shadows(mode)
+    shadow = open_one(world, shadows)
+    assert world.run(shadows, shadow, "git status --porcelain; ls -A sub; echo 1 > sub/new") == ""
+    captured = world.capture(shadows, shadow)
+    assert captured.tree == shadow.base.tree
+    assert captured.refused == ("sub/new: inside a submodule",)
+    world.run(shadows, shadow, "rm -r sub")
+    assert changed(world, shadows, shadow) == {"sub": "deleted"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["core.autocrlf", "true"],
+        ["core.splitIndex", "true"],
+        ["index.version", "4"],
+        ["feature.manyFiles", "true"],
+    ],
+)
+def test_clean_under_settings_of_the_user(world, mode, settings):
+    world.git("config", *settings)
+    before = snapshot(world.repo)
+    shadows = world.shadows(mode)
+    shadow = open_one(world, shadows)
+    assert world.run(shadows, shadow, "git status --porcelain; touch README.md; git status --porcelain") == ""
+    assert changed(world, shadows, shadow) == {}
+    assert snapshot(world.repo) == before
+
+
+def test_repository_at_a_path_with_odd_characters(tmp_path, mode):
+    world = World.make(tmp_path, FILES, repo='a b:c,d"e\\f')
+    (world.repo / "node_modules").mkdir()
+    (world.repo / "node_modules" / "x").write_bytes(b"x")
+    shadows = world.shadows(mode, environment=["node_modules"])
+    shadow = open_one(world, shadows)
+    assert (
+        world.run(
+            shadows,
+            shadow,
+            "git status --porcelain; cat node_modules/x; git log --oneline | wc -l; echo 1 > n",
+        )
+        == "x1\n"
+    )
+    assert changed(world, shadows, shadow) == {"n": "added"}
+    world.close()
+
+
 # -- what a capture sees: row 13 of the conformance suite -----------------------------------------------------------
 
 
