@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import tempfile
@@ -16,9 +15,13 @@ from nightcrew.host.files import remove_tree
 from nightcrew.host.git import Git
 from nightcrew.host.locks import FileLock
 from nightcrew.host.procs import run
-from nightcrew.model.errors import NightcrewError
+from nightcrew.model.errors import NightcrewError, SandboxUnavailable
 from nightcrew.runtime.demo_project import ASKS, FAILS, TASKS_FILE, read_demo_files
-from nightcrew.runtime.environment import Environment
+from nightcrew.runtime.environment import Environment, read_environment
+from nightcrew.runtime.hosting import choose_level
+from nightcrew.runtime.parts import Parts
+from nightcrew.runtime.rules import read_rules
+from nightcrew.runtime.views import show
 
 Say = Callable[[str], None]
 
@@ -43,6 +46,7 @@ class Stage:
     folder: Path
     say: Say
     env: Mapping[str, str]
+    parts: Parts
     flags: tuple[str, ...] = ()
     steps: list[dict[str, Any]] = field(default_factory=list)
 
@@ -68,7 +72,7 @@ class Stage:
             DemoFailed: another exit code than expected.
         """
         self.say(f"$ nightcrew {shlex.join(arguments)}")
-        code, text = self._run(arguments, merge=True)
+        code, text = self._run(arguments)
         for line in text.splitlines():
             self.say(f"  {line}")
         if code != expect:
@@ -79,10 +83,9 @@ class Stage:
         self.steps.append({"command": ["nightcrew", *arguments], "exit": code})
         return text
 
-    def ask(self, *arguments: str) -> Any:
-        """Return what a command says with ``--json``, without showing it: how the demo checks itself."""
-        _, text = self._run((*arguments, "--json"), merge=False)
-        return json.loads(text)
+    def look(self) -> dict[str, Any]:
+        """Return the run as ``show R-1 --json`` would: how the demo checks itself."""
+        return show(self.parts, "R-1")
 
     def check(self, what: str, good: bool) -> None:
         """Say what was checked.
@@ -95,13 +98,12 @@ class Stage:
         self.say(f"  checked: {what}")
         self.steps.append({"checked": what})
 
-    def _run(self, arguments: Sequence[str], *, merge: bool) -> tuple[int, str]:
+    def _run(self, arguments: Sequence[str]) -> tuple[int, str]:
         extra = self.flags if arguments[0] == "run" else ()
         argv = [sys.executable, "-m", "nightcrew", *arguments, *extra]
-        if merge:
-            # One stream, so that what is said and what is printed stay in order.
-            argv = ["/bin/sh", "-c", 'exec "$@" 2>&1', "sh", *argv]
-        done = run(argv, env=self.env, cwd=self.repository, timeout_s=_STEP_S)
+        # One stream, so that what is said and what is printed stay in order.
+        merged = ["/bin/sh", "-c", 'exec "$@" 2>&1', "sh", *argv]
+        done = run(merged, env=self.env, cwd=self.repository, timeout_s=_STEP_S)
         return done.code, done.stdout.decode("utf-8", "replace")
 
 
@@ -114,14 +116,22 @@ def run_demo(env: Environment, *, say: Say, keep: bool, unsandboxed: bool) -> di
     """
     folder = Path(tempfile.mkdtemp(prefix="nightcrew-demo-"))
     flags = ("--allow-unsandboxed",) if unsandboxed else ()
-    stage = Stage(folder, say, _environment(env, folder), flags)
+    variables = _environment(env, folder)
+    parts = Parts(read_environment(variables), folder / "ledger")
+    stage = Stage(folder, say, variables, parts, flags)
     try:
         _make_repository(stage)
+        _tell_isolation(stage, unsandboxed=unsandboxed)
         _play(stage)
         _end_engine(stage)
+    except SandboxUnavailable:
+        remove_tree(folder, inside=folder.parent)
+        raise
     except NightcrewError as error:
         error.where = (*error.where, f"the demo's place is kept: {folder}")
         raise
+    finally:
+        parts.close()
     _say_end(stage, keep=keep)
     if not keep:
         remove_tree(folder, inside=folder.parent)
@@ -163,6 +173,13 @@ def _make_repository(stage: Stage) -> None:
     (stage.repository / _EDIT[0]).write_text(_EDIT[1], encoding="utf-8")
     stage.say(f"A small Python project in a fresh repository: {stage.repository}")
     stage.say("One of its tests fails, a feature and a page are missing; tasks.md says who does what.")
+
+
+def _tell_isolation(stage: Stage, *, unsandboxed: bool) -> None:
+    level = choose_level(stage.parts, read_rules(stage.parts.env, stage.repository), unsandboxed=unsandboxed)
+    stage.say(f"Isolation on this machine: {level} (what that holds: nightcrew doctor)")
+    for line in stage.parts.isolation.missing:
+        stage.say(f"  weaker than it could be: {line}")
 
 
 def _play(stage: Stage) -> None:
@@ -223,7 +240,7 @@ def _play_promotion(stage: Stage, before: str) -> str:
         "the files are there, and your own untracked notes too",
         _is_clean(stage) and (stage.repository / "docs/usage.md").exists(),
     )
-    promoted: list[str] = stage.ask("show", "R-1")["promotions"]
+    promoted: list[str] = stage.look()["promotions"]
     return promoted[0]
 
 
@@ -237,7 +254,7 @@ def _play_undo(stage: Stage, promotion: str, before: str) -> None:
 
 
 def _tasks(stage: Stage) -> dict[str, dict[str, Any]]:
-    return {task["name"]: task for task in stage.ask("show", "R-1")["tasks"]}
+    return {task["name"]: task for task in stage.look()["tasks"]}
 
 
 def _are(tasks: Mapping[str, dict[str, Any]], names: Sequence[str], verified: str) -> bool:
