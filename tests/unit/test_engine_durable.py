@@ -6,6 +6,7 @@ import base64
 import json
 import pickle
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,17 @@ def test_nothing_is_said_on_the_console(rig: Rig, capfd: pytest.CaptureFixture[s
     with rig.hosting() as engine:
         rig.run(engine, task("1", "false"), task("2", "echo loud; echo loud >&2"))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_later_host_in_the_same_process_takes_over_at_once(rig: Rig) -> None:
+    with rig.hosting() as engine:
+        run = rig.run(engine, task("1", "wget -q http://127.0.0.1:9/x || true"), until="quiet")
+        engine._audit()
+    rig.answer(rig.approvals(run=run)[0].id, "approved")
+    began = time.monotonic()
+    with rig.hosting() as engine:
+        engine.wait(run)
+    assert time.monotonic() - began < 10
 
 
 def test_one_state_directory_can_be_hosted_again_and_again(rig: Rig) -> None:

@@ -343,7 +343,7 @@ def test_a_run_whose_workspace_cannot_be_opened_fails_with_the_reason(rig: Rig) 
         raise StaleError("the repository is gone")
 
     engine = rig.engine()
-    engine._open_workspace = refuse  # type: ignore[assignment]
+    engine._opened._open_workspace = refuse  # type: ignore[assignment]
     engine.launch()
     try:
         run = rig.run(engine, task("1", "true"))
@@ -391,6 +391,22 @@ def test_interrupting_ends_agents_now_and_the_next_host_goes_on(rig: Rig) -> Non
         engine.wait(run, until="quiet")
     assert rig.states(run) == {"T01": "succeeded", "T02": "succeeded", "T03": "awaiting_approval"}
     assert rig.task(f"{run}/T01").attempts == 1
+
+
+def test_interrupting_an_acceptance_keeps_the_work_it_judges(rig: Rig) -> None:
+    engine = rig.engine()
+    engine.launch()
+    run = rig.add_run(task("1", "date +%N > when", accept="sleep 1.5"))
+    engine.submit(run)
+    while not rig.task(f"{run}/T01").checkpoint:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    engine.interrupt()
+    assert rig.shadows_left() == []
+    with rig.hosting() as engine:
+        engine.wait(run)
+    assert rig.states(run) == {"T01": "succeeded"}
+    assert [attempt.state for attempt in rig.attempts(f"{run}/T01")] == ["succeeded"]
 
 
 def test_an_approval_that_expires_denies(rig: Rig) -> None:

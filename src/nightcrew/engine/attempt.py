@@ -128,22 +128,29 @@ class Attempt:
         return self.questions.attempt
 
     def go(self) -> None:
-        """Work, and record whatever way it ends."""
+        """Work, record whatever way it ends, and leave nothing behind; all of it is waited for when the host stops."""
         try:
             with self.tools.live.running(self.record.task) as self.stopped:
-                self.work()
+                try:
+                    self.reach_an_end()
+                finally:
+                    self.leave_place()
+        except Interrupted:
+            self.abandon()
+            raise
+        finally:
+            self.transcript.close()
+
+    def reach_an_end(self) -> None:
+        """Work, and record whatever way it ends."""
+        try:
+            self.work()
         except AttemptFailed as failed:
             self.fail(failed.failure)
         except Parked:
             crash.point("engine.approval.opened")
-        except Interrupted:
-            self.fail(Failure("lost", "interrupted: the host was stopped"))
-            raise
         except Exception as problem:  # noqa: BLE001 - the one seam where a defect becomes a task's state
             self.fail(classify_problem(problem))
-        finally:
-            self.leave_place()
-            self.transcript.close()
 
     def work(self) -> None:
         """The attempt itself; coming back means success."""
@@ -397,6 +404,11 @@ class Attempt:
                 deterministic=self.is_deterministic(),
                 now=stamp(self.tools.clock.now()),
             )
+
+    def abandon(self) -> None:
+        """Record the attempt as lost because this host stops; a captured result is left for the next host to judge."""
+        if self.record.progress["phase"] != "captured":
+            self.fail(Failure("lost", "interrupted: the host was stopped"))
 
     def leave_place(self) -> None:
         """Keep the working copy for an attempt that goes on in it; else remove it: its checkpoint has everything."""

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 import dbos
 from dbos import _serialization as serialization
 from dbos._dbos import _get_dbos_instance
-from dbos._utils import INTERNAL_QUEUE_NAME
 
 from nightcrew.model.errors import EngineUnavailable
 
@@ -109,9 +108,7 @@ def start(engine: sa.Engine, log: logging.Handler) -> asyncio.AbstractEventLoop:
         "scheduler_polling_interval_sec": 3600.0,
     }
     dbos.DBOS(config=config)
-    # The queue of recovered workflows: public settings do not reach it, and its default is a whole second.
-    registry = _get_dbos_instance()._registry  # noqa: SLF001
-    registry._register_internal_queue(INTERNAL_QUEUE_NAME, polling_interval_sec=RECOVERY_LOOK_S)  # noqa: SLF001
+    look_for_recovered(RECOVERY_LOOK_S)
     try:
         dbos.DBOS.launch()
     except Exception as error:
@@ -123,10 +120,13 @@ def start(engine: sa.Engine, log: logging.Handler) -> asyncio.AbstractEventLoop:
     return loop
 
 
-def rest_recovery() -> None:
-    """Look at the recovery queue rarely from now on: everything that a dead host left is taken up by then."""
-    registry = _get_dbos_instance()._registry  # noqa: SLF001
-    registry.get_internal_queue()._polling_interval_sec = REST_LOOK_S  # noqa: SLF001
+def look_for_recovered(every_s: float) -> None:
+    """Set how often the queue of recovered workflows is looked at: public settings do not reach it.
+
+    Its default is a second, which is half the time a take-over may need; once taken over, it is never needed again.
+    """
+    queue = _get_dbos_instance()._registry.get_internal_queue()  # noqa: SLF001
+    queue._polling_interval_sec = every_s  # noqa: SLF001
 
 
 def stop() -> None:

@@ -23,8 +23,9 @@ from nightcrew.engine import attempts, settle
 from nightcrew.engine.attempt import Tools, run_attempt
 from nightcrew.engine.board import Bell, Board, Step
 from nightcrew.engine.client import LOCK_NAME
+from nightcrew.engine.following import Follower, Strays
 from nightcrew.engine.live import Live
-from nightcrew.engine.place import sweep_shadows
+from nightcrew.engine.opened import OPEN, Opened
 from nightcrew.engine.workspace import Workspace, keep
 from nightcrew.host.clock import Clock, stamp
 from nightcrew.host.files import ensure_private_directory
@@ -33,8 +34,7 @@ from nightcrew.model.errors import EngineUnavailable, NightcrewError, StaleError
 from nightcrew.model.events import Event
 from nightcrew.model.ids import split_task
 from nightcrew.model.lifecycle import RUN_FINAL
-from nightcrew.model.plans import Plan
-from nightcrew.model.records import AttemptRecord, PlanRecord, RunRecord, TaskRecord
+from nightcrew.model.records import AttemptRecord, RunRecord, TaskRecord
 from nightcrew.model.settings import Retries
 
 if TYPE_CHECKING:
@@ -42,19 +42,14 @@ if TYPE_CHECKING:
     from nightcrew.sandbox.launcher import Launcher
 
 LOG: Final = logging.getLogger("nightcrew.engine")
-#: How often the journal is looked at for what other processes wrote.
-LOOK_S: Final = 0.1
-#: How often it is checked that every running task is really being performed.
-AUDIT_S: Final = 5.0
-#: After so many audits in a row something is taken for stray: far longer than any take-over needs.
-STRAY_LOOKS: Final = 6
 #: Longest that agents may take to die when the host stops; their sandbox is killed, so this is generous.
 STOP_S: Final = 20.0
 #: Pause before a run looks again for a database that did not answer.
 AGAIN_S: Final = 1.0
 #: Longest that workflows with nothing left to do are waited for.
 END_S: Final = 1.0
-OPEN: Final = ("approved", "running")
+#: How often a waiting caller looks whether it should stop waiting.
+LOOK_S: Final = 0.1
 TELLING: Final = ("task.", "approval.", "run.")
 
 
@@ -83,22 +78,19 @@ class Engine:
         self._journal = journal
         self._state_dir = state_dir
         self._clock = clock
-        self._open_workspace = open_workspace
         self._redact = redact
         self._live = Live()
         self._tools = Tools(journal, clock, launcher, self._live)
         self._lock = FileLock(state_dir / LOCK_NAME)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = threading.Event()
-        self._watcher: threading.Thread | None = None
-        self._seen = 0
+        self._opened = Opened(journal, open_workspace)
+        self._follower = Follower(journal, clock, self._hear, self._audit)
         self._state = threading.RLock()
         self._moved = threading.Condition(self._state)
         self._boards: dict[str, Board] = {}
-        self._workspaces: dict[str, Workspace] = {}
-        self._plans: dict[str, Plan] = {}
         self._performing: Counter[str] = Counter()
-        self._strays: Counter[str] = Counter()
+        self._strays = Strays()
         self._queues: dict[str, int] = {}
         self._handler: logging.Handler | None = None
 
@@ -122,16 +114,15 @@ class Engine:
                 hint="it goes on with every open run; follow one with: nightcrew resume R-1",
             )
         try:
-            self._reap()
+            seen = self._reap()
             workflows.host(self)
             workflows.bodies()
             self._handler = durable.open_log(self._state_dir / "engine.log", self._redact)
             LOG.addHandler(self._handler)
             LOG.propagate = False
             self._loop = durable.start(self._journal.engine, self._handler)
-            self._watcher = threading.Thread(target=self._watch, name="nightcrew-watch", daemon=True)
-            self._watcher.start()
-            for run in self._open_runs():
+            self._follower.start(seen)
+            for run in self._opened.list_runs():
                 self.submit(run)
         except BaseException:
             self.close()
@@ -144,8 +135,7 @@ class Engine:
             StaleError: the run is not approved, or over.
             NotFound: there is none.
         """
-        with self._journal.read() as tx:
-            run = tx.need(RunRecord, run_id)
+        run = self._opened.read_run(run_id)
         if run.state in RUN_FINAL:
             return
         if run.state not in (*OPEN, "paused"):
@@ -177,14 +167,13 @@ class Engine:
         with self._moved:
             while board.rest not in enough and not self._stop.is_set() and not (stop and stop.is_set()):
                 self._moved.wait(LOOK_S)
-        with self._journal.read() as tx:
-            return tx.need(RunRecord, run_id)
+        return self._opened.read_run(run_id)
 
     def is_idle(self) -> bool:
         """Tell whether nothing can go on without a human: what a background host ends by."""
         with self._state:
             resting = all(board.rest != "going" for board in self._boards.values())
-        return resting and not self._live.tasks() and not set(self._open_runs()) - set(self._boards)
+        return resting and not self._live.tasks() and not set(self._opened.list_runs()) - set(self._boards)
 
     def interrupt(self) -> None:
         """Stop hosting at once: agents are killed, their attempts lost, workflows stay pending for the next host."""
@@ -204,15 +193,13 @@ class Engine:
         self._stop.set()
         if not self._live.interrupt(STOP_S):
             LOG.error("agents did not end in %s s: %s", STOP_S, ", ".join(sorted(self._live.tasks())))
-        if self._watcher is not None:
-            self._watcher.join(STOP_S)
+        self._follower.stop()
         self._note_interrupted(going)
         if self._loop is not None:
             durable.stop()
             self._loop = None
         workflows.unhost()
-        for run in list(self._workspaces):
-            self._close_workspace(run)
+        self._opened.close()
         if self._handler is not None:
             LOG.removeHandler(self._handler)
             self._handler.close()
@@ -273,16 +260,17 @@ class Engine:
             self._fail_run(board.run_id, error)
             step, start = Step(wait_s=0.0), []
         if step.done:
-            self._close_workspace(board.run_id)
+            self._opened.let_go(board.run_id)
         with self._moved:
             self._moved.notify_all()
         return step, start
 
     def _attempt(self, task_id: str, number: int) -> None:
         run_id = split_task(task_id)[0]
-        run = self._read_run(run_id)
+        run = self._opened.read_run(run_id)
+        workspace, plan = self._opened.find_workspace(run), self._opened.find_plan(run)
         try:
-            run_attempt(self._tools, self._find_workspace(run), run, self._find_plan(run), task_id, number)
+            run_attempt(self._tools, workspace, run, plan, task_id, number)
         finally:
             self._find_board(run_id).touch(task_id)
 
@@ -304,9 +292,9 @@ class Engine:
         from nightcrew.engine import durable
 
         run_id, name = split_task(task_id)
-        run = self._read_run(run_id)
-        agent = self._find_plan(run).task(name).agent
-        slots = find_setting(agent, self._find_workspace(run).settings.agents).slots
+        run = self._opened.read_run(run_id)
+        agent = self._opened.find_plan(run).task(name).agent
+        slots = find_setting(agent, self._opened.find_workspace(run).settings.agents).slots
         if not slots:
             return ""
         queue = f"agent.{agent}"
@@ -343,46 +331,19 @@ class Engine:
                 self._boards[run_id] = Board(self._journal, self._clock, self._live, Bell(self._loop), run_id)
             return self._boards[run_id]
 
-    def _find_workspace(self, run: RunRecord) -> Workspace:
-        with self._state:
-            if run.id not in self._workspaces:
-                self._workspaces[run.id] = self._open_workspace(run)
-                sweep_shadows(self._journal, self._workspaces[run.id])
-            return self._workspaces[run.id]
-
-    def _close_workspace(self, run_id: str) -> None:
-        """Let go of what a run worked with; an attempt that is just leaving may still use it."""
-        with self._state:
-            workspace = self._workspaces.pop(run_id, None)
-        if workspace is not None:
-            workspace.store.close()
-
-    def _find_plan(self, run: RunRecord) -> Plan:
-        name = f"{run.id}/P{run.plan_version}"
-        with self._state:
-            if name not in self._plans:
-                with self._journal.read() as tx:
-                    self._plans[name] = Plan.from_plain(tx.need(PlanRecord, name).body)
-            return self._plans[name]
-
-    def _read_run(self, run_id: str) -> RunRecord:
-        with self._journal.read() as tx:
-            return tx.need(RunRecord, run_id)
-
-    def _open_runs(self) -> list[str]:
-        with self._journal.read() as tx:
-            return [run.id for run in tx.find(RunRecord, state=OPEN)]
-
     # -- taking over --------------------------------------------------------------------------------------------------
 
-    def _reap(self) -> None:
-        """Record what ran in a dead host as lost, before anything of it can be taken up again."""
-        self._stop.clear()
+    def _reap(self) -> int:
+        """Record what ran in a dead host as lost, before anything of it can be taken up again.
+
+        Returns:
+            The event up to which the tables are what launching begins with.
+        """
         with self._journal.read() as tx:
-            self._seen = tx.last_seq()
+            seen = tx.last_seq()
             alive = settle.find_alive(tx)
         if not alive:
-            return
+            return seen
         with self._journal.write() as tx:
             lost = settle.lose_attempts(tx, settle.find_alive(tx), stamp(self._clock.now()))
             for run in sorted({name.partition("/")[0] for name in lost}):
@@ -391,6 +352,7 @@ class Engine:
                     run=run,
                     data={"lost": [name for name in lost if name.startswith(f"{run}/")]},
                 )
+        return seen
 
     def _start_chapter(self, run: RunRecord, *, anew: bool = False) -> None:
         """Start the run's workflow, unless one is pending; then the recovery of DBOS has it (``anew``: it has not)."""
@@ -421,34 +383,14 @@ class Engine:
                 if tx.need(RunRecord, run_id).state == "running":
                     tx.append("run.interrupted", run=run_id)
 
-    # -- following the journal ------------------------------------------------------------------------------------------
+    # -- following ----------------------------------------------------------------------------------------------------
 
-    def _watch(self) -> None:
-        """Follow what other processes write; the journal is the only message there is."""
-        from nightcrew.engine import durable
-
-        audit_at = self._clock.monotonic() + AUDIT_S
-        while not self._stop.wait(LOOK_S):
-            try:
-                self._follow()
-                if self._clock.monotonic() >= audit_at:
-                    durable.rest_recovery()
-                    self._audit()
-                    audit_at = self._clock.monotonic() + AUDIT_S
-            except NightcrewError as error:
-                # The database may be gone for a minute; what is in it will still be there to be read.
-                LOG.warning("cannot follow the journal: %s", error.message)
-
-    def _follow(self) -> None:
-        with self._journal.read() as tx:
-            if tx.last_seq() == self._seen:
-                return
-            events = tx.events(after=self._seen)
+    def _hear(self, events: Sequence[Event]) -> None:
+        """Tell the boards of what was written, by this process or another, and take up runs that became open."""
         unknown = {event.run for event in events if event.run and not self._tell(event)}
         for run_id in sorted(unknown):
-            if self._read_run(run_id).state in OPEN:
+            if self._opened.read_run(run_id).state in OPEN:
                 self.submit(run_id)
-        self._seen = max([self._seen, *(event.seq for event in events)])
 
     def _tell(self, event: Event) -> bool:
         """Tell the run's board of an event; False when the run is not hosted."""
@@ -466,21 +408,21 @@ class Engine:
 
     def _audit(self) -> None:
         """Take care of what is recorded as going on while no workflow takes care of it, several looks in a row."""
+        from nightcrew.engine import durable
+
+        durable.look_for_recovered(durable.REST_LOOK_S)
         with self._state:
             boards = [run for run, board in self._boards.items() if board.rest != "final"]
         with self._journal.read() as tx:
             running = [task.id for run in boards for task in tx.find(TaskRecord, run=run, state="running")]
         with self._state:
-            stray = [name for name in (*boards, *running) if not self._performing[name]]
-        self._strays = Counter({name: self._strays[name] + 1 for name in stray})
-        for name in stray:
-            if self._strays[name] >= STRAY_LOOKS:
-                del self._strays[name]
-                LOG.error("%s goes on, but nothing takes care of it; it starts again", name)
-                if "/" in name:
-                    self._put_back(name)
-                else:
-                    self._start_chapter(self._read_run(name), anew=True)
+            unattended = [name for name in (*boards, *running) if not self._performing[name]]
+        for name in self._strays.look(unattended):
+            LOG.error("%s goes on, but nothing takes care of it; it starts again", name)
+            if "/" in name:
+                self._put_back(name)
+            else:
+                self._start_chapter(self._opened.read_run(name), anew=True)
 
     def _put_back(self, task_id: str) -> None:
         with self._journal.write() as tx:
