@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess  # noqa: TID251 - this file is never imported by us; it runs alone inside the sandbox
 import sys
 import time
 from typing import Any, NoReturn
@@ -89,12 +88,11 @@ def symlink(path: str, text: str) -> None:
 
 def run(_path: str, text: str) -> None:
     """Run a command line; anything but exit code 0 fails the step."""
-    code = subprocess.call(
-        ["bash", "-c", text],
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-        stderr=sys.stderr,
-    )
+    # stdin is empty, stdout joins stderr: the protocol's own streams are not for steps.
+    streams = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
+    environment = os.environ  # noqa: TID251 - the sandbox's own, made by us
+    child = os.posix_spawnp("bash", ["bash", "-c", text], environment, file_actions=streams)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code != 0:
         raise StepFailed(f"`{text}` ended with exit code {code if code >= 0 else 128 - code}")
 

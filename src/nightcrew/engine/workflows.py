@@ -11,23 +11,38 @@ the night.
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
 from nightcrew.engine import durable
-
-if TYPE_CHECKING:
-    from nightcrew.engine.engine import Engine
 
 LOG: Final = logging.getLogger("nightcrew.engine")
 MOVES_PER_CHAPTER: Final = 200
 #: How often the end of a queued attempt is looked for; one that was started directly tells by itself.
 RESULT_LOOK_S: Final = 0.25
 
-_hosted: list[Engine] = []
+
+class Host(Protocol):
+    """What the bodies ask of the engine they work for; each is safe to be asked again."""
+
+    async def next_move(self, run_id: str) -> dict[str, Any]:
+        """Return ``start``: lists of task, generation, number, queue; and ``done``."""
+
+    async def attempt(self, task_id: str, number: int) -> None:
+        """Make one attempt."""
+
+    async def settle(self, task_id: str, number: int) -> dict[str, Any]:
+        """Return ``again`` and ``delay_s``."""
+
+    def performing(self, name: str) -> AbstractContextManager[None]:
+        """Note that a task or run is taken care of."""
 
 
-def host(engine: Engine) -> None:
+_hosted: list[Host] = []
+
+
+def host(engine: Host) -> None:
     """Let the bodies work for this engine; DBOS is one per process, and so is the engine it works for."""
     _hosted[:] = [engine]
 
