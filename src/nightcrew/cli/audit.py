@@ -5,6 +5,7 @@ from __future__ import annotations
 from nightcrew.cli.options import command as make
 from nightcrew.cli.options import group
 from nightcrew.cli.screen import Screen
+from nightcrew.model.text import count
 from nightcrew.runtime.api import Runtime
 
 
@@ -15,7 +16,7 @@ def verify(runtime: Runtime, screen: Screen) -> None:
     if screen.json:
         screen.emit(result)
         return
-    screen.data(f"{result['events']} records in {result['chains']} chains, intact")
+    screen.data(f"{count(result['events'], 'record')} in {count(result['chains'], 'chain')}, intact")
 
 
 command = group("audit", purpose="The journal.", commands=[verify])

@@ -99,8 +99,15 @@ class FileLock:
                 raise EngineUnavailable(
                     f"cannot lock {self.path}: {error.strerror}", code="lock.unusable"
                 ) from error
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, process_identity(os.getpid()).encode("ascii"), 0)
+            try:
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, process_identity(os.getpid()).encode("ascii"), 0)
+            except OSError as error:
+                # A full disk. The lock would be ours without anybody knowing: give it back.
+                os.close(fd)
+                raise EngineUnavailable(
+                    f"cannot write the lock file {self.path}: {error.strerror}", code="lock.unusable"
+                ) from error
             self._fd = fd
             return True
 

@@ -187,6 +187,7 @@ class Runtime:
         """Return runs, newest first; only open ones unless ``everything``."""
         from nightcrew.runtime.views import list_runs
 
+        self._parts.recover_here()
         return list_runs(self._parts, everything=everything)
 
     def show(self, name: str) -> View:

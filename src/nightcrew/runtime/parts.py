@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightcrew.host.clock import Clock, SystemClock
-from nightcrew.model.errors import NotFound
+from nightcrew.model.errors import NotFound, UsageError
 from nightcrew.model.isolation import IsolationReport
 from nightcrew.model.records import RunRecord
 from nightcrew.model.trees import Repository
@@ -114,6 +114,17 @@ class Parts:
             return Path(discover(self.cwd, self.env.variables, need_commit=False).root)
         except NotFound:
             return None
+
+    def recover_here(self) -> None:
+        """Finish or take back a promotion that was cut off in the repository around ``cwd``, if there is one."""
+        from nightcrew.host.git import discover
+
+        try:
+            repository = discover(self.cwd, self.env.variables, need_commit=False)
+        except (NotFound, UsageError):
+            # No repository, or one that we would not write into either: there is nothing of ours to finish.
+            return
+        self._recover(repository)
 
     def repository_of(self, run: RunRecord) -> Repository:
         """Return the repository a run belongs to."""

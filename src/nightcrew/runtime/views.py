@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action
 from nightcrew.model.errors import NotFound
 from nightcrew.model.events import Event
 from nightcrew.model.ids import sort_key, split_task
-from nightcrew.model.lifecycle import TASK_FINAL, TASK_WAITING
+from nightcrew.model.lifecycle import TASK_WAITING
 from nightcrew.model.plans import Flag, Plan
 from nightcrew.model.records import (
     ApprovalRecord,
@@ -199,6 +199,10 @@ def shown_state(parts: Parts, tx: Reader, run: RunRecord) -> str:
     return "running" if find_rest(tx, run) == "waiting" else "interrupted"
 
 
+#: What counts as done in a list of runs; a failed or blocked task is over, but nobody should read it as done.
+_DONE: Final = frozenset({"succeeded", "skipped"})
+
+
 def tasks_of(tx: Reader, run: str) -> list[TaskRecord]:
     """Return the tasks of a run in the order written."""
     return sorted(tx.find(TaskRecord, run=run), key=lambda task: task.position)
@@ -227,7 +231,7 @@ def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any
         "repository": run.repo_path,
         "created_at": run.created_at,
         "total": len(tasks),
-        "done": _count(tasks, TASK_FINAL),
+        "done": _count(tasks, _DONE),
         "failed": _count(tasks, ("failed", "blocked")),
         "running": _count(tasks, ("running",)),
         "waiting": 1 if run.state == "awaiting_approval" else _count(tasks, TASK_WAITING),
