@@ -139,6 +139,8 @@ deny  git.force_push            case x in x) git push --force;; esac
 deny  git.force_push            f() { git push --force; }; f
 deny  git.force_push            function f { git push --force; }
 deny  git.force_push            coproc git push --force
+deny  git.force_push            coproc git push --force | cat
+deny  git.force_push            coproc A=1 git push --force
 deny  git.force_push            trap 'git push --force' EXIT
 deny  git.force_push            alias p='git push --force'
 deny  git.force_push            P=git; $P push --force

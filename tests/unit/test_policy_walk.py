@@ -123,6 +123,8 @@ def test_every_command_of_a_construct_is_found(text: str) -> None:
 def test_a_coprocess_has_no_name_before_a_simple_command() -> None:
     starts = read_line("coproc git push --force | cat", parse=parse).starts
     assert [s.effective for s in starts] == ["git push --force", "cat"]
+    starts = read_line("coproc GIT_EDITOR='git push' git commit", parse=parse).starts
+    assert [s.effective for s in starts] == ["git push", "git commit"]
 
 
 EFFECTS = [

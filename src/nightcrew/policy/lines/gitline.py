@@ -148,11 +148,11 @@ class _Reading:
     def add_setting(self, key: str, value: Word, rest: Sequence[Word]) -> None:
         """Note what a configuration value runs, when its key is one that runs something."""
         alias = _ALIAS_KEY.match(key)
-        arguments = join_words(rest[1:])
+        arguments = f" {join_words(rest[1:])}" if rest[1:] else ""
         if alias and value.text.startswith("!"):
-            self.scripts.append(Script(Word(f"{value.text[1:]} {arguments}".strip(), value.known)))
+            self.scripts.append(Script(Word(f"{value.text[1:]}{arguments}", value.known)))
         elif alias:
-            self.scripts.append(Script(Word(f"git {value.text} {arguments}".strip(), value.known)))
+            self.scripts.append(Script(Word(f"git {value.text}{arguments}", value.known)))
         elif _COMMAND_KEY.match(key) and value.text not in ("true", "false", ""):
             self.scripts.append(Script(Word(value.text.removeprefix("!"), value.known)))
 

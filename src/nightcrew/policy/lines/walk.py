@@ -55,6 +55,8 @@ _EVALUATING: Final = frozenset(
     ]
 )
 _SUBSCRIPT = re.compile(r"\[[^]]*(?:\$\(|`)")
+# As the name of a program this means that parser and bash disagree, or that somebody wants them to.
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(?:\[[^]]*\])?\+?=")
 _CONDITIONAL: Final = frozenset({"IfClause", "WhileClause", "ForClause", "CaseClause", "FuncDecl"})
 
 
@@ -136,8 +138,10 @@ class _Walker:
             self.call(command, shell, stdin, via)
         elif kind == "BinaryCmd":
             self.binary(command, shell, stdin, via)
-        elif kind in ("Subshell", "CoprocClause"):
-            self.inside(_named_coprocess(command), shell.copy(), stdin, via)
+        elif kind == "CoprocClause":
+            self.coprocess(command, shell.copy(), via)
+        elif kind == "Subshell":
+            self.inside(command, shell.copy(), stdin, via)
         elif kind in _CONDITIONAL:
             self.conditional(command, shell, stdin, via)
         elif kind == "DeclClause":
@@ -155,6 +159,20 @@ class _Walker:
         certain, shell.certain = shell.certain, False
         self.statement(node["Y"], shell, stdin, via)
         shell.certain = certain
+
+    def coprocess(self, node: Node, shell: Shell, via: tuple[str, ...]) -> None:
+        """Walk a coprocess.
+
+        The parser may take the program for a name (bash has one only before a compound command: in ``coproc git push | x``
+        the program is git), and an assignment for the program. So a simple command is read again without its first word.
+        """
+        if not _begins_simple(node["Stmt"]):
+            self.inside(node, shell, Stdin("pipe"), via)
+            return
+        text = shell.source[node["Coproc"]["Offset"] + len("coproc") : node["Stmt"]["End"]["Offset"]]
+        self.script(
+            Script(Word(text.decode("utf-8", "surrogateescape"))), shell, Stdin("pipe"), via, what="coproc"
+        )
 
     def conditional(self, node: Node, shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
         certain, shell.certain = shell.certain, False
@@ -276,7 +294,7 @@ class _Walker:
         if len(via) > MAX_DEPTH or len(self.starts) > MAX_STARTS:
             self.add(Start("", words, via, stdin, "the line is nested too deep to be read"))
             return
-        if not program:
+        if not program or _ASSIGNMENT.match(words[0].text):
             self.add(
                 Start("", words, via, stdin, f"which program runs is not known before it runs: {words[0]}")
             )
@@ -391,23 +409,12 @@ _PLAIN_RUNS: Final = Runs()
 _STDIN_READERS: Final = frozenset({"xargs"})
 
 
-def _named_coprocess(node: Node) -> Node:
-    """Give a coprocess the program that the parser took for its name.
-
-    bash takes a name only before a compound command: in ``coproc git push | cat`` the program is git.
-    """
-    if node["Type"] != "CoprocClause" or "Name" not in node:
-        return node
-    return {**node, "Stmt": _begin_with(node["Name"], node["Stmt"])}
-
-
-def _begin_with(word: Node, statement: Node) -> Node:
+def _begins_simple(statement: Node) -> bool:
+    """Tell whether the first thing in a statement is a simple command."""
     command = statement.get("Cmd") or {}
     if command.get("Type") == "BinaryCmd":
-        return {**statement, "Cmd": {**command, "X": _begin_with(word, command["X"])}}
-    if command.get("Type") == "CallExpr":
-        return {**statement, "Cmd": {**command, "Args": [word, *command.get("Args", ())]}}
-    return statement
+        return _begins_simple(command["X"])
+    return command.get("Type") in ("CallExpr", "DeclClause", None)
 
 
 def _normal(path: str) -> str:
