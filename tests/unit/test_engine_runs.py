@@ -182,6 +182,7 @@ def test_an_answer_given_while_nobody_hosts_still_counts(rig: Rig) -> None:
     rig.answer(rig.approvals(run=run)[0].id, "approved")
     client.wake(rig.journal, run)
     assert rig.states(run) == {"T01": "pending"}
+    assert "run.interrupted" not in rig.kinds(run)
     with rig.hosting() as engine:
         engine.wait(run)
     assert rig.states(run) == {"T01": "succeeded"}

@@ -188,7 +188,7 @@ class Engine:
 
         if not self._lock.held:
             return
-        self._let_finished_end()
+        self._come_to_rest()
         going = [run for run, board in self._boards.items() if board.rest == "going"]
         self._stop.set()
         if not self._live.interrupt(STOP_S):
@@ -371,11 +371,19 @@ class Engine:
         started = durable.start_workflow(name, workflows.bodies().drive, run.id, run.generation, chapter)
         asyncio.run_coroutine_threadsafe(started, self._loop).result(STOP_S)
 
-    def _let_finished_end(self) -> None:
-        """Give the workflows of runs that are over the moment they need to be recorded as over."""
-        with self._moved:
+    def _come_to_rest(self) -> None:
+        """Wait a moment for what is only bookkeeping: runs that are over to be recorded as over, last changes to be seen.
+
+        Not while agents live: then this is an interrupt, and every moment counts.
+        """
+
+        def is_at_rest() -> bool:
             over = [run for run, board in self._boards.items() if board.rest == "final"]
-            self._moved.wait_for(lambda: not any(self._performing[run] for run in over), timeout=END_S)
+            going = any(board.rest == "going" for board in self._boards.values())
+            return not going and not any(self._performing[run] for run in over)
+
+        with self._moved:
+            self._moved.wait_for(lambda: bool(self._live.tasks()) or is_at_rest(), timeout=END_S)
 
     def _note_interrupted(self, runs: Sequence[str]) -> None:
         for run_id in runs:
