@@ -6,6 +6,7 @@ capture that is killed leaves nothing but a ``tmp_`` file. Formats: git's ``gitf
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import os
@@ -69,7 +70,9 @@ class PackWriter:
     def abandon(self) -> None:
         """Forget what was collected; after ``publish`` this does nothing."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                # A full disk: closing tries once more to write what nobody wants any more.
+                self._file.close()
             self._aside.unlink(missing_ok=True)
             self._file = None
 
@@ -197,8 +200,12 @@ def _object_head(kind: int, size: int) -> bytes:
 
 
 def _write_durable(path: Path, data: bytes) -> None:
-    with path.open("xb") as out:
-        out.write(data)
-        out.flush()
-        os.fchmod(out.fileno(), 0o444)
-        os.fsync(out.fileno())
+    try:
+        with path.open("xb") as out:
+            out.write(data)
+            out.flush()
+            os.fchmod(out.fileno(), 0o444)
+            os.fsync(out.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
