@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from nightcrew.cli import root
+from nightcrew.cli.app import app as root
 from nightcrew.model.errors import Exit
 
 DOCS = Path(__file__).resolve().parent
@@ -80,7 +80,8 @@ def render_scripting() -> str:
 
 def render_index() -> str:
     """Return the README as front page, its links into docs/ made relative."""
-    return (DOCS.parent / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    return text.replace("[ARCHITECTURE.md](ARCHITECTURE.md)", "ARCHITECTURE.md in the repository")
 
 
 def render_decisions() -> str:
