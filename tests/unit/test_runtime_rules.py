@@ -98,7 +98,7 @@ def test_bytes_that_are_no_text_are_named_by_line(env: Environment, root: Path) 
     (root / ".nightcrew" / "policy.yaml").write_bytes(b"version: 1\n# caf\xe9\n")
     with pytest.raises(InvalidInput) as caught:
         read_rules(env, root)
-    assert str(caught.value.problems[0].place) == ".nightcrew/policy.yaml:2"
+    assert str(caught.value.problems[0].place) == ".nightcrew/policy.yaml:2:6"
 
 
 def test_a_huge_file_is_refused(env: Environment, root: Path) -> None:

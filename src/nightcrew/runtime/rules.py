@@ -139,10 +139,11 @@ def _read_text(path: Path, source: str) -> str | None:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InvalidInput(
-            f"{source} is not UTF-8", [Problem(Place(source, line), "this line has bytes that are not UTF-8")]
-        ) from error
+        before = data[: error.start]
+        column = len(before.rpartition(b"\n")[2].decode("utf-8", "replace")) + 1
+        place = Place(source, before.count(b"\n") + 1, column)
+        problem = Problem(place, f"not UTF-8: byte 0x{data[error.start]:02X} cannot be read")
+        raise InvalidInput(f"{source} cannot be read; nothing was started", [problem]) from error
 
 
 def _build(texts: tuple[Text, ...]) -> Rules:
