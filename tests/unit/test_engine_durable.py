@@ -16,7 +16,9 @@ import sqlalchemy as sa
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from engine_rig import Rig, task
-from nightcrew.engine import durable
+from nightcrew.engine import durable, workflows
+from nightcrew.engine.following import STRAY_LOOKS, Strays
+from nightcrew.model.records import RunRecord, TaskRecord
 
 MARKS: list[str] = []
 
@@ -94,8 +96,42 @@ def test_a_later_host_in_the_same_process_takes_over_at_once(rig: Rig) -> None:
     assert time.monotonic() - began < 10
 
 
+def test_a_long_run_goes_on_in_chapters(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflows, "MOVES_PER_CHAPTER", 2)
+    with rig.hosting() as engine:
+        run = rig.run(engine, *(task(str(number), "true") for number in range(1, 8)), max_parallel=1)
+    assert set(rig.states(run).values()) == {"succeeded"}
+    with rig.journal.engine.connect() as connection:
+        names = connection.execute(
+            sa.text("SELECT workflow_uuid FROM workflow_status WHERE name='nightcrew.run'")
+        )
+        assert {f"{run}/g1/c1", f"{run}/g1/c2", f"{run}/g1/c3"} <= set(names.scalars())
+
+
+def test_a_task_that_nothing_takes_care_of_is_started_again(rig: Rig) -> None:
+    run = rig.add_run(task("1", "true"))
+    with rig.journal.write() as tx:
+        started = tx.change(tx.need(RunRecord, run), "run.started", state="running")
+        assert started.state == "running"
+        tx.change(tx.need(TaskRecord, f"{run}/T01"), "task.started", state="running")
+    with rig.hosting() as engine:
+        for _ in range(STRAY_LOOKS):
+            assert rig.states(run) == {"T01": "running"}
+            engine._audit()
+        engine.wait(run)
+    assert rig.states(run) == {"T01": "succeeded"}
+
+
 def test_one_state_directory_can_be_hosted_again_and_again(rig: Rig) -> None:
     for _ in range(3):
         with rig.hosting() as engine:
             run = rig.run(engine, task("1", "true"))
         assert rig.run_state(run) == "in_review"
+
+
+def test_a_stray_is_what_is_seen_unattended_every_time() -> None:
+    strays = Strays()
+    for _ in range(STRAY_LOOKS - 1):
+        assert strays.look(["a", "b"]) == []
+    assert strays.look(["b"]) == ["b"]
+    assert strays.look(["a", "b"]) == []
