@@ -71,7 +71,8 @@ def test_02_kill_9_then_resume_goes_on_at_once(crew: Hermetic, token: str) -> No
     assert crew.show("R-1")["state"] == "interrupted"
     resumed = crew.run("resume", "R-1", "--json")
     assert resumed.code == 0, resumed
-    assert time.monotonic() - started < 25, "resume waited for something (the task itself takes 3 s)"
+    # The task itself takes 3 s; what must not happen is that somebody waits for a lease (300 s elsewhere) to run out.
+    assert time.monotonic() - started < 60
     check_finished(crew, resumed.json)
 
 

@@ -23,33 +23,48 @@ DENIED = [
 ]
 
 
-@pytest.mark.parametrize("command", DENIED)
-def test_22_a_denied_command_stops_the_plan_and_yes_does_not_help(crew: Hermetic, command: str) -> None:
-    text = f"- [ ] 1. harmless\n  - Run: echo x > x.txt\n- [ ] 2. denied\n  - Run:\n    ```\n    {command}\n    ```\n"
-    done = crew.run_tasks(text)
-    assert done.code == 6, done
-    explained = crew.run("policy", "explain", "--json", "--", command)
-    assert explained.json["decision"] == "deny"
-    assert ":" in explained.json["source"]
-    for task in crew.show_tasks("R-1").values():
-        assert (task["state"], task["attempts"]) in (
-            ("pending", 0),
-            ("cancelled", 0),
-            ("skipped", 0),
-            ("blocked", 0),
-        ), task
+def forbidden_tasks(crew: Hermetic, run: str) -> list[str]:
+    flags = crew.run("plan", run, "--json").json["flags"]
+    return sorted({flag["task"] for flag in flags if flag["kind"] == "forbidden"})
 
 
-@pytest.mark.parametrize("command", DENIED)
-def test_22_also_as_a_step_of_a_script_and_as_acceptance(crew: Hermetic, command: str) -> None:
-    step = command.replace("'", "''")
-    script = {"s.yaml": f"- run: '{step}'\n"}
-    as_step = crew.run_tasks("- [ ] 1. denied\n  - Script: s.yaml\n", scripts=script)
-    assert as_step.code == 6, as_step
-    as_proof = crew.run_tasks(
-        f"- [ ] 1. proof\n  - Run: true\n  - Accept:\n    ```\n    {command}\n    ```\n"
+def test_22_one_denied_command_stops_the_plan_and_yes_does_not_help(crew: Hermetic) -> None:
+    done = crew.run_tasks(
+        "- [ ] 1. harmless\n  - Run: echo x > x.txt\n- [ ] 2. denied\n  - Run: git push --force\n"
     )
-    assert as_proof.code == 6, as_proof
+    assert done.code == 6, done
+    assert forbidden_tasks(crew, "R-1") == ["T02"]
+    for task in crew.show_tasks("R-1").values():
+        assert task["attempts"] == 0
+        assert task["state"] in ("pending", "cancelled", "skipped", "blocked")
+    assert crew.run("approve", "R-1", "--with-asks").code == 7
+
+
+@pytest.mark.parametrize("place", ["run", "step", "accept"])
+def test_22_every_denied_command_is_seen_wherever_it_stands(crew: Hermetic, place: str) -> None:
+    lines, scripts = [], {}
+    for number, command in enumerate(DENIED, 1):
+        fenced = f"    ```\n    {command}\n    ```\n"
+        run = f"  - Run:\n{fenced}" if place == "run" else "  - Run: 'true'\n"
+        if place == "step":
+            quoted = command.replace("'", "''")
+            scripts[f"{number}.yaml"] = f"- say: hello\n- run: '{quoted}'\n"
+            run = f"  - Script: {number}.yaml\n"
+        lines.append(
+            f"- [ ] {number}. denied\n{run}" + (f"  - Accept:\n{fenced}" if place == "accept" else "")
+        )
+    done = crew.run_tasks("".join(lines), scripts=scripts)
+    assert done.code == 6, done
+    assert forbidden_tasks(crew, "R-1") == [f"T{number:02d}" for number in range(1, len(DENIED) + 1)]
+
+
+@pytest.mark.parametrize("command", [DENIED[5], DENIED[8], DENIED[10]])
+def test_22_explain_says_the_same(crew: Hermetic, command: str) -> None:
+    explained = crew.run("policy", "explain", "--json", "--", command)
+    assert explained.code == 0, explained
+    assert explained.json["decision"] == "deny"
+    assert explained.json["rule"]
+    assert ":" in explained.json["source"]
 
 
 @pytest.mark.needs_userns
