@@ -20,6 +20,7 @@ def test_the_generated_pages_are_what_the_code_says():
         [sys.executable, str(ROOT / "docs" / "generate_reference.py"), "--check"],
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -78,7 +79,9 @@ def test_every_folder_of_the_code_stands_in_the_code_map():
 
 def test_no_page_and_no_source_names_a_package_registry():
     hosts = re.compile("pypi" + r"\.org|python" + r"hosted|registry\.np" + r"mjs|deb\.deb" + r"ian")
-    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=False
+    )
     if tracked.returncode != 0:
         pytest.skip("not a git checkout")
     for name in filter(None, tracked.stdout.split("\0")):
