@@ -15,6 +15,7 @@ from nightcrew.model.plans import Flag, Plan, Task
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.rules import Rules, describe_difference, read_rules
+from nightcrew.runtime.secrecy import find_secrets, find_secrets_in_rules
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Writer
@@ -62,6 +63,8 @@ def read_draft(parts: Parts, file: str, *, title: str = "") -> Draft:
     problems = list(found.problems)
     tasks = tuple(_with_steps(task, path.parent, problems) for task in found.tasks)
     problems += check_tasks(tasks, agents=known_agents(rules))
+    problems += [problem for task in tasks for problem in find_secrets(task)]
+    problems += find_secrets_in_rules(rules)
     if problems:
         raise refuse(file, sorted(set(problems), key=lambda problem: problem.place))
     plan = Plan(
