@@ -1,4 +1,4 @@
-"""Plans: any text is either read or refused with places; waves respect needs; ticking is exact."""
+"""Plans: any text is either read or refused with places; waves respect needs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from nightcrew.model import text as words
 from nightcrew.model.errors import InvalidInput, Place, Problem
 from nightcrew.model.plans import Plan, Step, Task
 from nightcrew.plan.check import check_tasks, waves
-from nightcrew.plan.load import load_tasks
 from nightcrew.plan.loops import find_loops
 from nightcrew.plan.render import render_plan
 from nightcrew.plan.script import parse_script
 from nightcrew.plan.tasksfile import parse_tasks, read_tasks
-from nightcrew.plan.tick import tick
+from plan_loading import load_tasks
 
 PIECES = st.sampled_from(
     ["- [ ] ", "- [x] ", "* [ ]", "1. ", "2.1: ", "title", "\n", "\r\n", "  ", "\t", "- ", "Run: ", "Agent: ", "`", "```",
@@ -49,17 +48,6 @@ def test_a_file_that_loads_renders_without_a_raw_control_character(text: str) ->
         Plan(file.title, "t.md", "", "", file.tasks), (), run_id="R-1", isolation="S3", width=80
     )
     assert words.find_hidden(page.replace("\n", "")) == ()
-
-
-@given(FILES, st.sets(st.sampled_from(["1", "T02.1", "2.1", "7"])))
-def test_ticking_changes_boxes_and_nothing_else(text: str, numbers: set[str]) -> None:
-    before, ticked = read_tasks(text, "t.md").tasks, tick(text, numbers)
-    assert len(ticked) == len(text)
-    assert {(a, b) for a, b in zip(text, ticked, strict=True) if a != b} <= {(" ", "x")}
-    after = read_tasks(ticked, "t.md").tasks
-    wanted = {"T01" if n == "1" else "T02.1" if n != "7" else "T07" for n in numbers}
-    assert [task.done or task.id in wanted for task in before] == [task.done for task in after]
-    assert tick(ticked, numbers) == ticked
 
 
 NEEDS = st.integers(1, 8).flatmap(

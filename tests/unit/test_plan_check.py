@@ -9,9 +9,9 @@ import pytest
 from nightcrew.model.errors import Place
 from nightcrew.model.plans import Task
 from nightcrew.plan.check import check_tasks, waves
-from nightcrew.plan.load import load_tasks
 from nightcrew.plan.loops import find_loops
 from nightcrew.plan.tasksfile import parse_tasks
+from plan_loading import load_tasks
 
 AGENTS = ("command", "script", "coder")
 

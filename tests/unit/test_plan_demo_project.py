@@ -8,9 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from nightcrew.plan.check import waves
-from nightcrew.plan.load import load_tasks
 from nightcrew.plan.script import parse_script
 from nightcrew.runtime.demo_project import ASKS, FAILS, TASKS_FILE, read_demo_files
+from plan_loading import load_tasks
 
 AGENTS = ("command", "script")
 

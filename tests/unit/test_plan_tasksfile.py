@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nightcrew.model.errors import InvalidInput, Place
-from nightcrew.plan.load import load_tasks
 from nightcrew.plan.tasksfile import MAX_BYTES, MAX_TASKS, decode, parse_tasks, read_tasks
+from plan_loading import load_tasks
 
 AGENTS = ("command", "script", "coder")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -13,7 +13,7 @@ from typing import Any
 def to_plain(value: Any) -> Any:
     """Turn dataclasses, enums, tuples and sets into plain JSON values (dict, list, str, numbers, None)."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {key: to_plain(item) for key, item in asdict(value).items()}
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):

@@ -6,7 +6,8 @@ import re
 from typing import Final
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*\Z")
-_TIME = re.compile(r"\s*(?:[0-9]+(?:\.[0-9]+)?\s*[A-Za-z]*\s*)+\Z")
+# Possessive, so that a long row of digits with a wrong end is read once and not in every possible way.
+_TIME = re.compile(r"\s*+(?:[0-9]++(?:\.[0-9]++)?\s*+[A-Za-z]*+\s*+)+\Z")
 _TIME_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 # KB, MB, ... count in thousands (SI), KiB, MiB, ... in 1024 (IEC). A bare K, M, G is 1024, as in ls, du and df.

@@ -194,6 +194,7 @@ class Runtime:
         """Return what is known of a thing by its full id."""
         from nightcrew.runtime.views import show
 
+        self._parts.recover_here()
         return show(self._parts, name)
 
     def log(self, name: str, *, follow: bool = False) -> Iterator[View]:
@@ -323,6 +324,7 @@ class Runtime:
         """Explain a thing: ``{id, state, what, because, history, next}``."""
         from nightcrew.runtime.explaining import why
 
+        self._parts.recover_here()
         return why(self._parts, self.resolve(text))
 
     def explain_command(self, words: Sequence[str]) -> View:

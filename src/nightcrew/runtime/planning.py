@@ -54,6 +54,7 @@ def read_draft(parts: Parts, file: str, *, title: str = "") -> Draft:
         NotFound: no such file, or no repository.
     """
     from nightcrew.plan.check import check_tasks
+    from nightcrew.plan.flags import flag_tasks
     from nightcrew.plan.tasksfile import decode, read_tasks, refuse
 
     repository = parts.repository
@@ -74,7 +75,8 @@ def read_draft(parts: Parts, file: str, *, title: str = "") -> Draft:
         policy_digest=rules.policy.digest,
         tasks=tasks,
     )
-    flags = tuple(flag for task in tasks if not task.done for flag in _flag_task(task, rules))
+    judged = (flag for task in tasks if not task.done for flag in _flag_task(task, rules))
+    flags = (*judged, *flag_tasks(tasks))
     return Draft(plan, flags, rules, repository, tuple(_notes(parts, repository, rules, path)))
 
 
@@ -173,10 +175,6 @@ def _flag_task(task: Task, rules: Rules) -> Iterator[Flag]:
             action=action.describe(),
             digest=action.digest,
         )
-    if not task.accept:
-        yield Flag(task.id, "unverified", "no acceptance command: its result can never be called verified")
-    if not task.scope:
-        yield Flag(task.id, "no_scope", "no scope: it may change anything that the policy allows")
 
 
 def _tell_forbidden(flag: Flag) -> str:
