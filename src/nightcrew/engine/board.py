@@ -67,8 +67,11 @@ class Bell:
 
     async def wait(self, timeout_s: float) -> None:
         """Return when rung since the last return, or after ``timeout_s``."""
+        # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the ring, and the host
+        # that is being stopped waits ten seconds for somebody who went back to sleep.
         try:
-            await asyncio.wait_for(self._event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
         except TimeoutError:
             # Nothing rang: the caller looks all the same.
             return
