@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nightcrew.host.shell import ShellSyntaxError, parse
-from nightcrew.policy.lines.walk import Shell
+from nightcrew.policy.lines.shell import Shell
 from nightcrew.policy.lines.words import read_word
 
 # No glob characters: what they become depends on a folder. No NUL, which no argument can hold.

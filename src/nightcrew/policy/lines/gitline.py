@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from nightcrew.policy.lines.runs import Runs, Script, option_values
+from nightcrew.policy.lines.programs import option_values
+from nightcrew.policy.lines.runs import Runs, Script
 from nightcrew.policy.lines.starts import Stdin
 from nightcrew.policy.lines.words import Word, join_words
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from nightcrew.model.errors import ShellSyntaxError
 from nightcrew.policy.lines.effects import find_effects
 from nightcrew.policy.lines.gitline import read_git
-from nightcrew.policy.lines.runs import Runs, Script, find_runs
+from nightcrew.policy.lines.pipes import document_stdin, pipe_stdin
+from nightcrew.policy.lines.programs import find_runs
+from nightcrew.policy.lines.runs import Runs, Script
+from nightcrew.policy.lines.shell import Shell
 from nightcrew.policy.lines.starts import NO_STDIN, Do, Effect, Line, Start, Stdin
-from nightcrew.policy.lines.words import Node, Word, join_words, literal, read_document, read_text, read_word
+from nightcrew.policy.lines.words import Node, Word, literal, read_document, read_text, read_word
 
 Parse = Callable[[str], Mapping[str, Any]]
 
@@ -30,10 +32,9 @@ _COMMAND_VARIABLES = re.compile(
 _OPAQUE_VARIABLES = re.compile(
     r"(?:GIT_CONFIG_(?:KEY_\d+|PARAMETERS)|BASH_ENV|ENV|BASH_FUNC_.*|GIT_EXEC_PATH)\Z"
 )
-# Set by bash itself, whatever the line assigns.
-_SPECIAL: Final = frozenset(
-    {"RANDOM", "SECONDS", "LINENO", "UID", "EUID", "PPID", "BASHPID", "GROUPS", "_", "SHELLOPTS", "BASHOPTS"}
-)
+# Expanded as if in double quotes when they are shown; any variable is by ${x@P}.
+_PROMPTS: Final = frozenset({"PS0", "PS1", "PS2", "PS4"})
+_HAS_COMMAND = re.compile(r"\$\(|`")
 # Builtins that evaluate a subscript in a quoted word.
 _EVALUATING: Final = frozenset(
     [
@@ -58,41 +59,6 @@ _SUBSCRIPT = re.compile(r"\[[^]]*(?:\$\(|`)")
 # As the name of a program this means that parser and bash disagree, or that somebody wants them to.
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(?:\[[^]]*\])?\+?=")
 _CONDITIONAL: Final = frozenset({"IfClause", "WhileClause", "ForClause", "CaseClause", "FuncDecl"})
-
-
-@dataclass
-class Shell:
-    """One shell of the line: its text, folder and variables. Made by the walker; a subshell is a copy."""
-
-    text: str
-    source: bytes
-    folder: str | None = ""
-    parameters: tuple[str, ...] | None = None
-    values: dict[str, str] = field(default_factory=dict)
-    certain: bool = True
-
-    def copy(self) -> Shell:
-        """Return a subshell: it sees everything, and what it changes is gone with it."""
-        return replace(self, values=dict(self.values))
-
-    def arguments(self) -> tuple[str, ...] | None:
-        """Return ``$1``.. when they are known."""
-        return self.parameters
-
-    def is_assigned(self, name: str) -> bool:
-        """Tell whether the text mentions the variable other than by ``$name``."""
-        return self._mentions(name) > 0
-
-    def lookup(self, name: str) -> str | None:
-        """Return a value that the variable has for certain: assigned once, unconditionally, before."""
-        if name == "IFS":
-            return None if self.is_assigned("IFS") else " \t\n"
-        if name not in self.values or name in _SPECIAL or self._mentions(name) != 1 or "IFS=" in self.text:
-            return None
-        return self.values[name]
-
-    def _mentions(self, name: str) -> int:
-        return len(re.findall(rf"(?<![A-Za-z0-9_$])(?<!\$\{{){re.escape(name)}(?![A-Za-z0-9_])", self.text))
 
 
 def read_line(text: str, *, parse: Parse, root: str = "") -> Line:
@@ -138,8 +104,8 @@ class _Walker:
             self.call(command, shell, stdin, via)
         elif kind == "BinaryCmd":
             self.binary(command, shell, stdin, via)
-        elif kind == "CoprocClause":
-            self.coprocess(command, shell.copy(), via)
+        elif kind in ("CoprocClause", "LetClause"):
+            self.read_again(command, shell.copy(), via)
         elif kind == "Subshell":
             self.inside(command, shell.copy(), stdin, via)
         elif kind in _CONDITIONAL:
@@ -153,25 +119,33 @@ class _Walker:
         if node["Op"] in ("|", "|&"):
             before = len(self.starts)
             self.statement(node["X"], shell.copy(), stdin, via)
-            self.statement(node["Y"], shell.copy(), _pipe(self.starts[before:], node["X"]), via)
+            self.statement(node["Y"], shell.copy(), pipe_stdin(self.starts[before:], node["X"]), via)
             return
         self.statement(node["X"], shell, stdin, via)
         certain, shell.certain = shell.certain, False
         self.statement(node["Y"], shell, stdin, via)
         shell.certain = certain
 
-    def coprocess(self, node: Node, shell: Shell, via: tuple[str, ...]) -> None:
-        """Walk a coprocess.
+    def read_again(self, node: Node, shell: Shell, via: tuple[str, ...]) -> None:
+        """Walk a coprocess or ``let``, where the parser and bash disagree, by reading what follows the first word anew.
 
-        The parser may take the program for a name (bash has one only before a compound command: in ``coproc git push | x``
-        the program is git), and an assignment for the program. So a simple command is read again without its first word.
+        A coprocess has a name only before a compound command: in ``coproc git push | x`` the program is git. ``let`` is an
+        ordinary command to bash: in ``let a|git push`` the stroke is a pipe.
         """
-        if not _begins_simple(node["Stmt"]):
+        if node["Type"] == "LetClause":
+            start, end, before = node["Let"]["Offset"] + len("let"), node["End"]["Offset"], b":"
+        elif _begins_simple(node["Stmt"]):
+            start, end, before = node["Coproc"]["Offset"] + len("coproc"), node["Stmt"]["End"]["Offset"], b""
+        else:
             self.inside(node, shell, Stdin("pipe"), via)
             return
-        text = shell.source[node["Coproc"]["Offset"] + len("coproc") : node["Stmt"]["End"]["Offset"]]
+        text = before + shell.source[start:end]
         self.script(
-            Script(Word(text.decode("utf-8", "surrogateescape"))), shell, Stdin("pipe"), via, what="coproc"
+            Script(Word(text.decode("utf-8", "surrogateescape"))),
+            shell,
+            Stdin("pipe"),
+            via,
+            what=node["Type"],
         )
 
     def conditional(self, node: Node, shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
@@ -219,14 +193,14 @@ class _Walker:
     def redirection(self, redirect: Node, shell: Shell, stdin: Stdin) -> Stdin:
         if "Hdoc" in redirect:
             self.substitutions(redirect["Hdoc"], shell)
-            return _document(read_document(redirect, shell))
+            return document_stdin(read_document(redirect, shell))
         if "Word" not in redirect:
             return stdin
         self.substitutions(redirect["Word"], shell)
         word = read_text(redirect["Word"], shell)
         operator = redirect["Op"]
         if operator == "<<<":
-            return _document(Word(word.text + "\n", word.known))
+            return document_stdin(Word(word.text + "\n", word.known))
         if _writes(operator, word.text):
             self.effect("write", word, shell)
         if operator == "<" and redirect.get("N", {}).get("Value", "0") == "0":
@@ -254,6 +228,14 @@ class _Walker:
         """Note what a variable makes other programs run."""
         if _COMMAND_VARIABLES.match(name) and value.text.strip():
             self.script(Script(value), shell, NO_STDIN, (), what=name)
+        elif _HAS_COMMAND.search(value.text) and (name in _PROMPTS or "@P}" in shell.text):
+            self.add(
+                Start(
+                    "",
+                    (Word(f"{name}={value.text}"),),
+                    opaque=f"{name} runs a command when it is shown as a prompt",
+                )
+            )
         elif _OPAQUE_VARIABLES.match(name) and value.text not in ("", "/dev/null"):
             self.add(
                 Start("", (Word(f"{name}={value.text}"),), opaque=f"{name} makes programs run what it names")
@@ -290,6 +272,9 @@ class _Walker:
     def start(self, words: tuple[Word, ...], shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
         if not words:
             return
+        if words[0].text == "--" and len(words) > 1:
+            # `time -- command`: bash takes the dashes for the end of time's options, the parser for a program.
+            words = words[1:]
         program = words[0].program
         if len(via) > MAX_DEPTH or len(self.starts) > MAX_STARTS:
             self.add(Start("", words, via, stdin, "the line is nested too deep to be read"))
@@ -429,45 +414,3 @@ def _writes(operator: str, target: str) -> bool:
         # bash opens a connection, in whatever direction it is used.
         return True
     return operator in _WRITES and not (operator == ">&" and re.fullmatch(r"\d+-?|-", target))
-
-
-def _document(word: Word) -> Stdin:
-    return Stdin("text", word.text, word.known)
-
-
-def _pipe(upstream: Sequence[Start], node: Node) -> Stdin:
-    """Return what the program behind a pipe reads, as far as the programs before it tell."""
-    exact = None
-    command = node.get("Cmd") or {}
-    if (len(upstream) == 1 and command.get("Type") == "CallExpr" and "Redirs" not in node) or (
-        len(upstream) == 1 and upstream[0].program == "cat"
-    ):
-        exact = _literal_output(upstream[0])
-    if exact is not None:
-        return Stdin("pipe", exact, exact=True)
-    return Stdin("pipe", "\n".join(s.text for s in upstream))
-
-
-def _literal_output(start: Start) -> str | None:
-    words = start.words[1:]
-    if start.opaque or any(not w.known or w.pattern for w in words):
-        return None
-    texts = [w.text for w in words]
-    if start.program == "echo":
-        while texts and re.fullmatch(r"-[neE]+", texts[0]):
-            texts = texts[1:]
-        return " ".join(texts) + "\n" if "\\" not in "".join(texts) else None
-    if start.program == "printf" and texts:
-        if texts[0] in ("%s", "%s\\n", "%s\n"):
-            return "\n".join(texts[1:]) + "\n"
-        return (
-            texts[0]
-            if len(texts) == 1 and "%" not in texts[0] and "\\" not in texts[0].replace("\\n", "")
-            else None
-        )
-    if start.program == "cat" and not texts and start.stdin.exact:
-        return start.stdin.text
-    return None
-
-
-__all__ = ["Line", "Shell", "join_words", "read_line"]

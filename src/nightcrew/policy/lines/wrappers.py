@@ -205,7 +205,8 @@ def skip_options(program: str, wrapper: Wrapper, words: Sequence[Word], position
         if taken:
             position += taken
             continue
-        if wrapper.assignments and _is_assignment(word.text):
+        # env takes every word with an = for one, also where the name is empty.
+        if wrapper.assignments and "=" in word.text:
             assignments.append(word.text)
         elif operands == 0:
             break
@@ -238,8 +239,3 @@ def _cluster_length(wrapper: Wrapper, letters: str) -> int:
         if letter not in wrapper.plain:
             return -1
     return 1
-
-
-def _is_assignment(text: str) -> bool:
-    name, equals, _ = text.partition("=")
-    return bool(equals) and bool(name)
