@@ -177,6 +177,14 @@ deny  git.force_push            find . -type f -execdir sh -c 'git push --force'
 deny  git.force_push            parallel git push --force ::: a b
 deny  git.force_push            echo 'git push --force' | sh
 deny  git.force_push            printf 'git push --force' | bash
+deny  git.force_push            printf 'git push --force\n' | bash
+deny  git.force_push            echo -n git push --force | sh
+ask   shell.opaque              printf 'git push \x2d\x2dforce\n' | bash
+ask   shell.opaque              echo -e 'git push \x2d\x2dforce' | bash
+ask   shell.opaque              printf 'git push --%s' force | bash
+deny  git.force_push            time -- git push --force
+deny  git.force_push            let x|git push --force
+deny  git.force_push            env = git push --force
 deny  git.force_push            printf '%s\n' 'git push --force' | bash -s
 deny  git.force_push            bash <<< 'git push --force'
 deny  git.force_push            git -c alias.x='push --force' x

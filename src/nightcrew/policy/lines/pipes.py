@@ -37,7 +37,7 @@ def _literal_output(start: Start) -> str | None:
         if texts[0] in ("%s", "%s\\n", "%s\n"):
             return "\n".join(texts[1:]) + "\n"
         plain = len(texts) == 1 and "%" not in texts[0] and "\\" not in texts[0].replace("\\n", "")
-        return texts[0] if plain else None
+        return texts[0].replace("\\n", "\n") if plain else None
     if start.program == "cat" and not texts and start.stdin.exact:
         return start.stdin.text
     return None
