@@ -341,6 +341,7 @@ ask   net.dev_tcp               exec 3<>/dev/tcp/host/80
 ask   net.dev_tcp               cat < /dev/tcp/host/80
 ask   git.hidden_push           python -c "import os; os.system('git push --force')"
 allow shell.readonly            cat x.json | python -m json.tool
+ask   shell.opaque              echo() { cat x; }; echo ls | sh
 # --- not bash ----------------------------------------------------------------------------------------------------------
 ask   shell.unparsable          foo (
 ask   shell.unparsable          if true; then

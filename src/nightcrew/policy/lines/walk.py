@@ -84,6 +84,7 @@ class _Walker:
         self.starts: list[Start] = []
         self.effects: list[Effect] = []
         self.depth = 0
+        self.functions: set[str] = set()
 
     def read(self, tree: Node, shell: Shell, stdin: Stdin = NO_STDIN, via: tuple[str, ...] = ()) -> None:
         for statement in tree.get("Stmts", ()):
@@ -119,12 +120,17 @@ class _Walker:
         if node["Op"] in ("|", "|&"):
             before = len(self.starts)
             self.statement(node["X"], shell.copy(), stdin, via)
-            self.statement(node["Y"], shell.copy(), pipe_stdin(self.starts[before:], node["X"]), via)
+            self.statement(node["Y"], shell.copy(), self.pipe(before, node["X"]), via)
             return
         self.statement(node["X"], shell, stdin, via)
         certain, shell.certain = shell.certain, False
         self.statement(node["Y"], shell, stdin, via)
         shell.certain = certain
+
+    def pipe(self, before: int, node: Node) -> Stdin:
+        upstream = self.starts[before:]
+        # A function of the line may hide behind the name: what it prints is anybody's guess.
+        return pipe_stdin(upstream, {} if any(s.program in self.functions for s in upstream) else node)
 
     def read_again(self, node: Node, shell: Shell, via: tuple[str, ...]) -> None:
         """Walk a coprocess or ``let``, where the parser and bash disagree, by reading what follows the first word anew.
@@ -153,6 +159,7 @@ class _Walker:
         parameters = shell.parameters
         if node["Type"] == "FuncDecl":
             shell.parameters = None
+            self.functions.add(node["Name"]["Value"])
         self.inside(node, shell, stdin, via)
         shell.certain, shell.parameters = certain, parameters
 
