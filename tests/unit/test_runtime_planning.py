@@ -167,3 +167,10 @@ def test_the_tasks_file_may_be_named_from_a_subfolder(parts: Parts, crew: Hermet
     crew.write({"sub/tasks.md": PLAN})
     inside = Parts(parts.env, crew.repo / "sub")
     assert read_draft(inside, "tasks.md").repository.root == str(Path(crew.repo).resolve())
+
+
+def test_absolute_paths_into_the_repository_are_the_tasks_own(parts: Parts, crew: Hermetic) -> None:
+    plan = f"- [ ] 1. x\n  - Run: rm -rf {crew.repo}\n- [ ] 2. y\n  - Run: source {crew.repo}/env/activate\n"
+    flags = {(flag.task, flag.kind) for flag in draft(parts, crew, plan).flags}
+    assert ("T01", "forbidden") in flags
+    assert not flags & {("T02", "opaque"), ("T02", "asks"), ("T02", "forbidden")}

@@ -117,7 +117,7 @@ class Attempt:
             redact=workspace.redact,
             elapsed_s=lambda: tools.clock.monotonic() - self.began_s,
         )
-        decide = partial(judge, workspace.policy, parse=workspace.parse_shell)
+        decide = partial(judge, workspace.policy, parse=workspace.parse_shell, root=workspace.root)
         self.questions = Questions(tools.journal, tools.clock, record, decide, self.transcript.note)
         self.stopped = threading.Event()
         self.place: Place | None = None

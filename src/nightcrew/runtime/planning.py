@@ -156,7 +156,7 @@ def judge_action(action: Action, rules: Rules) -> Decision:
     from nightcrew.host.shell import parse
     from nightcrew.policy.judge import judge
 
-    return judge(rules.policy, action, parse=parse)
+    return judge(rules.policy, action, parse=parse, root=rules.root)
 
 
 def _flag_task(task: Task, rules: Rules) -> Iterator[Flag]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -43,11 +43,17 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Policy and settings in force, and the texts they come from."""
+    """Policy and settings in force, and the texts they come from.
+
+    Attributes:
+        root: absolute path of the working tree they were read for; absolute paths into it are the task's own. Empty when
+            there is none.
+    """
 
     policy: Policy
     settings: Settings
     texts: tuple[Text, ...]
+    root: str = ""
 
     def to_plain(self) -> tuple[Mapping[str, Any], ...]:
         """Return the texts for the plan record; ``from_plain`` makes the same rules of them."""
@@ -62,7 +68,7 @@ def read_rules(env: Environment, root: Path | None) -> Rules:
     Raises:
         InvalidInput: with the problems of all files, each at file:line:column; nothing may start then.
     """
-    return _build(tuple(_read_texts(env, root)))
+    return replace(_build(tuple(_read_texts(env, root))), root=str(root or ""))
 
 
 def check_file(env: Environment, path: Path) -> Rules:
