@@ -209,3 +209,13 @@ def test_it_is_fast_on_hostile_and_on_ordinary_text() -> None:
         before = time.process_time()
         redact(text)
         assert time.process_time() - before < 4.0, text[:30]
+
+
+@pytest.mark.parametrize("text", ["PWD=/home/ada/project", "A=1\nOLDPWD=/tmp\n", "PWD=/"])
+def test_the_working_directory_is_no_password(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize("text", ["pwd=hunter2hunter2", "DB_PWD=/opaque+secret/", "MYPWD=/abcdefgh"])
+def test_a_password_called_pwd_is_one(text: str) -> None:
+    assert redact(text) != text

@@ -55,6 +55,7 @@ _BEARER = re.compile(r"(?i)(?<![A-Za-z])(bearer|basic)([ \t]+)([A-Za-z0-9+/_.~-]
 _NAMES: Final = ("passw", "passphrase", "secret", "token", "credential", "pwd", "key")
 # `key` alone names many honest things.
 _SECRET_KEY = re.compile(r"(?:api|access|private|auth|encryption|signing|account|master|license)[_-]?key\Z")
+_WORKING_DIRECTORY = re.compile(r".{0,4}?(?<![a-z0-9_])(?:old)?pwd=/", re.DOTALL)
 _AFTER_OPTION = re.compile(r"[a-z-]{0,20}[ \t]+(['\"]?)(?P<bare>[^\s'\"-][^\s'\"]{5,})")
 _ASSIGNED = re.compile(
     r"""[A-Za-z0-9_.-]{0,40}            # rest of the name
@@ -145,9 +146,16 @@ def _places(lowered: str, name: str) -> Iterator[int]:
     place = lowered.find(name)
     while place >= 0:
         end = place + len(name)
-        if name != "key" or _SECRET_KEY.search(lowered, max(0, end - 20), end):
+        if _names_secret(lowered, name, end):
             yield end
         place = lowered.find(name, end)
+
+
+def _names_secret(lowered: str, name: str, end: int) -> bool:
+    if name == "key":
+        return _SECRET_KEY.search(lowered, max(0, end - 20), end) is not None
+    # The shell's working directory stands in every environment; what follows is a path.
+    return name != "pwd" or _WORKING_DIRECTORY.match(lowered, max(0, end - 7)) is None
 
 
 def _find_value(text: str, lowered: str, start: int) -> tuple[int, int] | None:
