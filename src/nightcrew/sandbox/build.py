@@ -25,7 +25,7 @@ ROOT: Final = "/sys"
 _READ_ONLY: Final = kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NODEV
 _DEVICE: Final = kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NOEXEC
 _PROC: Final = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
-_SCRATCH: Final = ("/tmp", "/dev/shm")  # noqa: S108 - inside, a place of its own
+_SCRATCH: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - inside, a place of its own
 _SIOCSIFFLAGS, _IFF_UP_RUNNING = 0x8914, 0x41
 
 
@@ -100,8 +100,8 @@ def _mount_root(order: Order, _host: Host) -> None:
     os.close(root)
     for name in ("dev", "etc", "proc", "run", "sys", "tmp", "var"):
         os.mkdir(f"{ROOT}/{name}")
-    for name in ("tmp", "run"):
-        os.symlink(f"../{name}", f"{ROOT}/var/{name}")
+    # Not /var/tmp: it is a place of its own on most machines, and a repository may lie below it.
+    os.symlink("../run", f"{ROOT}/var/run")
 
 
 def _show_system(_order: Order, host: Host) -> None:

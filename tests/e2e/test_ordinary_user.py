@@ -1,0 +1,82 @@
+"""The whole job without being root: plan, shadow, sandbox, review, promotion and undo as an ordinary user."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+LIBRARIES = next(Path(entry) for entry in sys.path if entry.endswith("site-packages"))
+UID = 12346
+"""A user that nobody is: no entry in passwd, no home, no group of anybody."""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="nightcrew-ordinary-", dir="/var/tmp"))
+    os.chown(folder, UID, UID)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_interpreter() -> str:
+    """Return an interpreter of this version that the ordinary user can start, with our libraries in its reach."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for candidate in (sys.executable, f"/usr/bin/python{version}", "/usr/bin/python3"):
+        probe = (
+            f"import sys; assert '%d.%d' % sys.version_info[:2] == {version!r}; import nightcrew, sqlalchemy"
+        )
+        done = as_ordinary_user([candidate, "-c", probe], Path("/"), timeout_s=30)
+        if done is not None and done.returncode == 0:
+            return candidate
+    return ""
+
+
+def as_ordinary_user(
+    argv: list[str], home: Path, timeout_s: float
+) -> subprocess.CompletedProcess[str] | None:
+    env = {
+        "HOME": str(home),
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": f"{SOURCE}:{LIBRARIES}",
+        "TMPDIR": str(home),
+        "LANG": "C.UTF-8",
+    }
+    try:
+        return subprocess.run(
+            argv,
+            env=env,
+            cwd=home,
+            user=UID,
+            group=UID,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+    except PermissionError:
+        # Its folder is closed to others: not an interpreter for this user.
+        return None
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_userns
+@pytest.mark.needs_overlay
+def test_the_demo_does_what_it_says_as_an_ordinary_user(place: Path) -> None:
+    python = find_interpreter()
+    if not python:
+        pytest.skip("no interpreter of this version that an ordinary user can start")
+    done = as_ordinary_user([python, "-m", "nightcrew", "demo"], place, timeout_s=150)
+    assert done is not None
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "isolation S3" in done.stdout
+    assert "checked: the repository is exactly what it was" in done.stdout
+    assert "intact" in done.stdout
