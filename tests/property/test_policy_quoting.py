@@ -75,7 +75,8 @@ PIECE = st.one_of(
         ]
     ),
 )
-WORD = st.lists(PIECE, min_size=1, max_size=5).map("".join)
+BRACES = st.text("{{}},,.ab1", min_size=2, max_size=10)
+WORD = st.lists(PIECE | BRACES, min_size=1, max_size=5).map("".join)
 
 
 def ask_bash(text: str, folder: str) -> list[bytes] | None:
@@ -100,6 +101,7 @@ def ask_us(text: str) -> list[str]:
 @given(st.lists(WORD, min_size=1, max_size=4))
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([r"$'rm\0x'", "{rm,-rf,/}", "g\\it", '"a\\\nb"', "a\\\nb"])
+@example(["0{},}", "{},{},x}", "{{a,b}", "{a},b}", "{},x}y", "x{a,b}{},c}"])
 @example(["{a,b}{c,d}", "x{1..12..3}y", "{z..x}", "{-1..2}", "{a,b}'{c,d}'"])
 def test_words_are_what_bash_makes_of_them(tmp_path_factory, words: list[str]) -> None:
     text = " ".join(words)

@@ -250,18 +250,29 @@ def _choices(atoms: list[Atom], start: int, end: int, commas: list[int]) -> list
 
 
 def _find_brace(atoms: list[Atom], start: int) -> tuple[int, list[int]]:
+    """Return where the brace opened at ``start`` closes (-1: nowhere) and its commas, by the rules of bash.
+
+    A ``}`` closes only after a comma or ``..`` of its own level, so ``x{},y}`` has two words; ``{}`` at the start of a word
+    is none (it is what ``find`` puts file names for).
+    """
+    if start == 0 and atoms[1:2] == ["}"]:
+        return -1, []
     depth = 0
+    closes = False
     commas: list[int] = []
-    for index in range(start, len(atoms)):
+    for index in range(start + 1, len(atoms)):
         atom = atoms[index]
         if atom == "{":
             depth += 1
-        elif atom == "}":
+        elif atom == "}" and depth:
             depth -= 1
-            if depth == 0:
-                return index, commas
-        elif atom == "," and depth == 1:
+        elif atom == "}" and closes:
+            return index, commas
+        elif atom == "," and not depth:
             commas.append(index)
+            closes = True
+        elif not depth and atoms[index : index + 2] == [".", "."] and atoms[index + 2 : index + 3] != ["}"]:
+            closes = True
     return -1, []
 
 
