@@ -231,9 +231,8 @@ def _spread_braces(atoms: list[Atom]) -> list[list[Atom]]:
         end, commas = _find_brace(atoms, start)
         if end < 0:
             continue
-        choices = _choices(atoms, start, end, commas)
-        if not choices:
-            continue
+        # A sequence that is none stays as it is, with everything in it; bash goes on behind it.
+        choices = _choices(atoms, start, end, commas) or [atoms[start : end + 1]]
         tails = _spread_braces(atoms[end + 1 :])
         if len(choices) * len(tails) > MAX_WORDS:
             raise OverflowError
@@ -242,7 +241,8 @@ def _spread_braces(atoms: list[Atom]) -> list[list[Atom]]:
 
 
 def _choices(atoms: list[Atom], start: int, end: int, commas: list[int]) -> list[list[Atom]]:
-    if not commas:
+    # Any comma will do, also one of an inner brace: `{{,}..0}` is a list of one, and loses its braces.
+    if "," not in atoms[start + 1 : end]:
         return _sequence(atoms[start + 1 : end])
     bounds = [start, *commas, end]
     pieces = [atoms[a + 1 : b] for a, b in pairwise(bounds)]
