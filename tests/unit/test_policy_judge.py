@@ -192,3 +192,20 @@ def test_a_decision_takes_little_time_with_a_hundred_rules() -> None:
             decide(action, policy)
             taken.append(time.perf_counter() - before)
         assert sorted(taken)[150] < 500e-6, line
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {"Cmd": {"Type": "FuncDecl", "Pos": {"Line": 1, "Col": 1}}},
+        {"Cmd": {"Type": "CallExpr", "Args": [{"Parts": [{"Type": "Lit"}]}]}},
+        {"Cmd": {}},
+    ],
+)
+def test_a_construct_that_is_not_understood_is_never_allowed(statement: dict[str, object]) -> None:
+    decision = judge(POLICY, Action("exec", "x"), parse=lambda _text: {"Stmts": [statement]})
+    assert (decision.verdict, decision.rule) == ("ask", "shell.unparsable")
+
+
+def test_a_function_without_a_name_is_no_bash() -> None:
+    assert decide(Action("exec", "a;()a")).rule == "shell.unparsable"

@@ -73,6 +73,9 @@ def _judge_command(policy: Policy, text: str, parse: Parse, root: str) -> Decisi
         return _decide([_unparsable(policy, error)], opaque=(f"not bash: {error.message}",))
     except RecursionError:
         return _decide([_unparsable(policy, ShellSyntaxError("nested too deep to be read", 1, 1))])
+    except (LookupError, TypeError):
+        # The parser gave a construct that this version does not know. What is not understood is never allowed.
+        return _decide([_unparsable(policy, ShellSyntaxError("a construct that is not understood", 1, 1))])
     matches = [m for start in line.starts for m in _match_start(policy, start)]
     matches += [m for effect in line.effects for m in _match_path(policy, effect)]
     if not line.starts and not matches:

@@ -159,6 +159,9 @@ class _Walker:
         parameters = shell.parameters
         if node["Type"] == "FuncDecl":
             shell.parameters = None
+            if "Name" not in node:
+                place = node["Pos"]
+                raise ShellSyntaxError("a function without a name is not bash", place["Line"], place["Col"])
             self.functions.add(node["Name"]["Value"])
         self.inside(node, shell, stdin, via)
         shell.certain, shell.parameters = certain, parameters
