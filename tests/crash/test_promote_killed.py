@@ -167,6 +167,23 @@ def test_recovery_is_killed_too(tmp_path: Path) -> None:
         assert check(world, old, new) == "old"
 
 
+def test_recovery_killed_while_it_cleans_up(tmp_path: Path) -> None:
+    """Everything is back, the marker is gone, and the rest of the transaction lies there in any state of removal."""
+    world = make_world(tmp_path / "w")
+    prepared = world.prepare(CHANGE)
+    old = world.snapshot()
+    new = publish_copy(world, prepared, tmp_path / "copy")
+    for missing in ((), ("plan.json",), ("s",), ("plan.json", "s")):
+        assert world.run_killed("publish", prepared, "promote.index").wait(60) == -signal.SIGKILL
+        assert world.run_killed("recover", prepared, "promote.unmarked").wait(60) == -signal.SIGKILL
+        [place] = [each for each in (world.repo / ".git" / "nightcrew").iterdir() if each.is_dir()]
+        for name in missing:
+            gone = place / name
+            shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+        assert check(world, old, new) == "old"
+        assert not place.exists()
+
+
 def test_git_refuses_to_work_on_a_half_moved_tree(tmp_path: Path) -> None:
     world = make_world(tmp_path / "w")
     prepared = world.prepare(CHANGE)

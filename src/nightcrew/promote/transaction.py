@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from nightcrew.host import crash
 from nightcrew.host.files import remove_tree, sync_directory, write_atomic
 from nightcrew.model import canonical
 from nightcrew.model.errors import NightcrewError
@@ -115,10 +116,19 @@ class Transaction:
             sync_directory(self.path)
 
     def remove(self, slots: Path) -> None:
-        """Remove the directory and its slots."""
-        remove_tree(self.path, inside=self.home)
+        """Remove the slots and the directory of a transaction that is taken back.
+
+        The marker goes first: killed at any later moment, this is a transaction that never had one, and the next recovery
+        removes what is left. Without its plan it could not be settled a second time.
+        """
+        committed = self.path / "committed"
+        if committed.exists():
+            committed.unlink()
+            sync_directory(self.path)
+        crash.point("promote.unmarked")
         if slots != self.home:
             remove_beside(slots, self.name)
+        remove_tree(self.path, inside=self.home)
 
 
 def remove_beside(slots: Path, name: str) -> None:
