@@ -21,6 +21,10 @@ settings.register_profile("steady", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("steady")
 
+# A shell starts background jobs with SIGINT ignored, and children inherit that: what tests start must be interruptible.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 FILES = {
     "README.md": "# sample\n",
     ".gitignore": "__pycache__/\n*.log\nbuild/\n",

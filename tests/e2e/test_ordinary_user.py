@@ -62,8 +62,8 @@ def as_ordinary_user(
             check=False,
             timeout=timeout_s,
         )
-    except PermissionError:
-        # Its folder is closed to others: not an interpreter for this user.
+    except (PermissionError, FileNotFoundError):
+        # It is not there, or its folder is closed to others: not an interpreter for this user.
         return None
 
 
