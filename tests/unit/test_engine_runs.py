@@ -387,7 +387,7 @@ def test_interrupting_ends_agents_now_and_the_next_host_goes_on(rig: Rig) -> Non
     began = time.monotonic()
     engine.interrupt()
     # Not a speed test: whoever is not told to stop is waited for ten seconds.
-    assert time.monotonic() - began < 9
+    assert time.monotonic() - began < 3
     assert "run.interrupted" in rig.kinds(run)
     assert [attempt.state for attempt in rig.attempts(f"{run}/T02")] == ["lost"]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("dbos")]
