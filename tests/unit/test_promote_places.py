@@ -330,12 +330,14 @@ try:
     world.promoter().prepare("M-1", base_commit=world.git("rev-parse", "HEAD"), tree=tree, message="m")
 except Exception as error:
     print(type(error).__name__, error)
+print("pinned", world.promoter().pin("R-1", world.git("rev-parse", "HEAD")))
 os.chmod(place, 0o755)
 """,
         )
-        assert done.stdout.decode().strip() == (
-            f"UsageError {place} cannot be written to; nothing was changed"
-        ), done.stderr.decode()
+        assert done.stdout.decode().splitlines() == [
+            f"UsageError {place} cannot be written to; nothing was changed",
+            "pinned False",
+        ], done.stderr.decode()
 
 
 def test_read_only_directory_inside(open_place: Path) -> None:

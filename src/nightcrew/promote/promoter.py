@@ -27,6 +27,7 @@ from nightcrew.promote.objects import (
     sign,
     tree_of,
 )
+from nightcrew.promote.pins import list_pins, remove_pin, set_pin
 from nightcrew.promote.prepared import Prepared, describe_changes
 from nightcrew.promote.publish import explain_failure, find_earlier, may_ask_git, publish
 from nightcrew.promote.recovery import is_unsettled, recover_all, was_published
@@ -170,6 +171,34 @@ class Promoter:
         if plan is None or found.marker == "aborted":
             return "aborted"
         return "published" if found.marker == "done" or was_published(self._site, plan) else "aborted"
+
+    def pin(self, name: str, commit: str) -> bool:
+        """Keep a commit from the user's garbage collection under ``refs/nightcrew/base/<name>``.
+
+        Args:
+            name: of letters, digits, ``-`` and ``_``: a run id.
+            commit: full id; it must be in the user's repository.
+
+        Returns:
+            whether it is kept; False where the repository cannot be written to, and so nothing is collected by us either.
+
+        Raises:
+            NotFound: the user's repository does not have the commit.
+            DriftError: another git holds the lock of the ref.
+        """
+        return set_pin(self._site, name, commit)
+
+    def unpin(self, name: str) -> None:
+        """Let go of what ``pin`` kept; nothing there is fine.
+
+        Raises:
+            DriftError: another git holds the lock of the ref.
+        """
+        remove_pin(self._site, name)
+
+    def pins(self) -> Mapping[str, str]:
+        """Return name → commit of everything that ``pin`` keeps."""
+        return list_pins(self._site)
 
     def _begin(self) -> tuple[str, str]:
         if is_unsettled(self._site):

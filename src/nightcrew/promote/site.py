@@ -177,7 +177,7 @@ def refuse_unless_ready(site: Site) -> None:
             )
     if (git_dir / "index.lock").exists():
         raise index_locked(git_dir)
-    _refuse_read_only(site, git_dir)
+    _refuse_read_only(site)
 
 
 def index_locked(git_dir: Path) -> DriftError:
@@ -190,15 +190,23 @@ def index_locked(git_dir: Path) -> DriftError:
     )
 
 
-def _refuse_read_only(site: Site, git_dir: Path) -> None:
-    common = Path(site.repository.common_dir)
+def _refuse_read_only(site: Site) -> None:
+    place = find_read_only(site)
+    if place is not None:
+        raise UsageError(
+            f"{place} cannot be written to; nothing was changed",
+            code="promote.read_only",
+            hint="make it writable for you, or promote from a checkout that is",
+        )
+
+
+def find_read_only(site: Site) -> Path | None:
+    """Return a place of the repository that we may not write to, None when there is none."""
+    git_dir, common = Path(site.repository.git_dir), Path(site.repository.common_dir)
     for place in (Path(site.repository.root), git_dir, common, common / "objects", common / "refs" / "heads"):
         if place.exists() and not os.access(place, os.W_OK | os.X_OK):
-            raise UsageError(
-                f"{place} cannot be written to; nothing was changed",
-                code="promote.read_only",
-                hint="make it writable for you, or promote from a checkout that is",
-            )
+            return place
+    return None
 
 
 def refuse_second_checkout(site: Site, branch: str) -> None:
