@@ -28,6 +28,7 @@ from nightcrew.checkpoint.compare import (
 )
 from nightcrew.checkpoint.compose import Composer, Part
 from nightcrew.checkpoint.conversions import Conversions, UserSettings, read_user_settings
+from nightcrew.checkpoint.hunks import list_hunks, merge_entries
 from nightcrew.checkpoint.ignored import IgnoreRules
 from nightcrew.checkpoint.objects import (
     MODE_GITLINK,
@@ -42,7 +43,7 @@ from nightcrew.checkpoint.trees import TreeEdit, TreeReader
 from nightcrew.host.git import BlobReader, Git
 from nightcrew.model.actions import Change
 from nightcrew.model.errors import NightcrewError, NotFound
-from nightcrew.model.trees import Captured, Composition, DeltaEntry, Entry, Repository
+from nightcrew.model.trees import Captured, Composition, Conflict, DeltaEntry, Entry, Hunk, Repository
 
 _T = TypeVar("_T")
 
@@ -133,6 +134,26 @@ class Store:
         }
         return self._edit(tree, edits)
 
+    def take_hunks(self, old_tree: str, hunks: Iterable[Hunk]) -> str:
+        """Return ``old_tree`` with some hunks of a change that starts from it; exact bytes, modes and absence.
+
+        Args:
+            hunks: from ``hunks(old_tree, ...)``, each at most once, in any order.
+
+        Raises:
+            StaleError: a hunk was made for another content than this tree has.
+        """
+        reader = TreeReader(self._read_tree)
+        pack = packs.PackWriter(self._objects(), len(old_tree))
+        try:
+            edits = merge_entries(
+                hunks, partial(reader.find, old_tree), self._read_object, partial(pack.add, "blob")
+            )
+            pack.publish()
+        finally:
+            pack.abandon()
+        return self._edit(old_tree, edits)
+
     def compose(self, base_tree: str, parts: Sequence[Part]) -> Composition:
         """Put the changes of several parts together.
 
@@ -151,6 +172,25 @@ class Store:
         sizes = self._measure(d.new_id for d in differences if is_blob(d))
         paths = describe_changes(differences, counts, ignored, sizes, self._read_object)
         return Change(base_tree, tree, tuple(sorted(paths, key=lambda p: p.path)), tuple(refused))
+
+    def hunks(self, old_tree: str, new_tree: str) -> tuple[Hunk, ...]:
+        """Return the change from one tree to another as pieces with stable ids, by path and place in the file."""
+        return list_hunks(self._git(), old_tree, new_tree)
+
+    def forecast(
+        self, base_tree: str, one: Part, other: Part, *, below: Sequence[Part] = ()
+    ) -> tuple[Conflict, ...]:
+        """Return where two tasks that know nothing of each other will collide; nothing when they will fit.
+
+        Args:
+            base_tree: base of the run.
+            one, other: (name, tree it started from, tree it has now).
+            below: results that ``one`` or ``other`` started on, in dependency order; not needed when both started
+                from the same tree.
+        """
+        start = one[1] if one[1] == other[1] else base_tree
+        pieces = [one, other] if start == one[1] else [*below, one, other]
+        return self.compose(start, pieces).conflicts
 
     def delta(self, old_tree: str, new_tree: str) -> Iterator[DeltaEntry]:
         """Yield what must be done to files of the old tree to make them those of the new one.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 EntryKind = Literal["file", "symlink", "deleted", "opaque", "refused"]
+HunkKind = Literal["lines", "mode", "whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Repository:
         key: name of its folder in our state directory: a slug and a short hash of ``common_dir``.
         shallow, sparse: as git reports them.
         operation: ``merge``, ``rebase``, ``cherry-pick``, ``revert``, ``bisect`` when one is in progress.
+        private: a directory without git; git directory and history are ours and lie in our state directory.
     """
 
     root: str
@@ -69,6 +71,7 @@ class Repository:
     shallow: bool = False
     sparse: bool = False
     operation: str = ""
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +113,32 @@ class Composition:
 
     tree: str
     conflicts: tuple[Conflict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """One piece of a change that can be taken or left by itself; all hunks of a change together are the change.
+
+    Attributes:
+        id: ``H-`` and 12 hex digits; it says what is done to which file, not at which line, so that it stays the same
+            when other hunks of the file are left out.
+        path: repository-relative.
+        kind: ``lines`` (some lines of a text file), ``mode`` (the executable bit) or ``whole`` (a file that appears,
+            vanishes or changes its type, a link, binary content, content above the store's limit: all or nothing).
+        old_mode, new_mode: git modes, 0 when absent; of ``lines`` both are the old mode.
+        old_id, new_id: blobs of the two sides of the file, empty when absent.
+        old_start, new_start: of ``lines``: how many lines are before it in the old and in the new content.
+        removed, added: of ``lines``: exact bytes of the lines taken out and put in.
+    """
+
+    id: str
+    path: str
+    kind: HunkKind
+    old_mode: int
+    new_mode: int
+    old_id: str
+    new_id: str
+    old_start: int = 0
+    new_start: int = 0
+    removed: bytes = b""
+    added: bytes = b""
