@@ -1,0 +1,92 @@
+"""Rows: promotion into the user's repository, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ground import ENV, Ground, command
+from rows import Act, Row, interleave
+
+from nightcrew.host import git as host_git
+from nightcrew.host.clock import SystemClock
+from nightcrew.model.records import PromotionRecord
+from nightcrew.promote.prepared import Prepared
+from nightcrew.promote.promoter import Promoter
+
+
+def measure(ground: Ground, rounds: int) -> Iterator[Row]:
+    for number in (10, 1000):
+        yield from _land(ground, rounds, min(number, ground.number // 2))
+
+
+def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
+    chosen = ground.files.spread(number, seed=9)
+    shadow = ground.shadows.open(f"land-{number}", ground.base)
+    ground.files.write(Path(shadow.path), chosen, next(ground.fresh))
+    tree = ground.store.capture(ground.base.tree, ground.shadows.scan(shadow)).tree
+    ground.shadows.discard(shadow)
+    patch = ground.state / "patch"
+    patch.write_bytes(ground.store.patch(ground.base.tree, tree))
+    published: list[Prepared] = []
+
+    def promoter() -> Promoter:
+        return Promoter(
+            host_git.discover(ground.repository, ENV),
+            store_git_dir=str(ground.store.path),
+            state_dir=ground.state / "promote",
+            env=ENV,
+            clock=SystemClock(),
+        )
+
+    def promote() -> None:
+        mine = promoter()
+        name = f"M-{next(ground.fresh)}"
+        published.append(mine.prepare(name, base_commit=ground.head, tree=tree, message="work"))
+        mine.publish(published[-1])
+
+    def undo() -> None:
+        mine = promoter()
+        back = mine.undo(record_of(published.pop()), id=f"M-{next(ground.fresh)}", message="undo")
+        mine.publish(back)
+
+    def apply(*more: str) -> None:
+        command("git", "apply", *more, str(patch), cwd=ground.other)
+
+    promoted, applied, undone, taken_back = interleave(
+        [Act(promote), Act(apply), Act(undo), Act(lambda: apply("-R"))], rounds
+    )
+    if (
+        command("git", "status", "--porcelain", cwd=ground.repository)
+        or command("git", "rev-parse", "HEAD", cwd=ground.repository) != ground.head
+    ):
+        raise SystemExit("undo did not bring the repository back")
+    goal = 1.5 if ground.number >= 100_000 and number == 1000 else None
+    yield Row(
+        f"promotion of {number} paths",
+        ground.number,
+        promoted,
+        "git apply (no fsync, not atomic)",
+        applied,
+        goal,
+    )
+    yield Row(f"undo of {number} paths", ground.number, undone, "git apply -R", taken_back, goal)
+
+
+def record_of(prepared: Prepared) -> PromotionRecord:
+    """Return what the journal would hold of a published promotion."""
+    return PromotionRecord(
+        id=prepared.id,
+        run="R-1",
+        state="published",
+        tasks=(),
+        branch=prepared.branch,
+        old_commit=prepared.old_commit,
+        new_commit=prepared.new_commit,
+        tree=prepared.tree,
+        paths=prepared.paths,
+        actor="bench",
+        created_at="",
+        transaction=prepared.transaction,
+        undo_of=prepared.undo_of,
+    )

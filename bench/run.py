@@ -1,0 +1,84 @@
+"""The benchmark: what nightcrew's parts cost in repositories of several sizes, each figure beside a yardstick.
+
+Usage: ``uv run python bench/run.py [--sizes 1k,10k,100k] [--only opening,changes] [--rounds 7] [--json] [--strict]``.
+
+Figures are medians; ours and the yardstick take turns, so that the load of a shared machine hits both. Goals are
+ratios; one that is missed is told, and fails only with ``--strict``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import changes
+import disk
+import inside
+import landing
+import merging
+import opening
+from ground import Ground
+from rows import Row, show, show_row
+
+PARTS: Mapping[str, Callable[[Ground, int], Iterator[Row]]] = {
+    "opening": opening.measure,
+    "changes": changes.measure,
+    "inside": inside.measure,
+    "merging": merging.measure,
+    "landing": landing.measure,
+    "disk": disk.measure,
+}
+
+
+def main() -> int:
+    """Measure, print the table, and tell which goals were missed."""
+    options = parse(sys.argv[1:])
+    place = Path(options.place or tempfile.mkdtemp(prefix="nightcrew-bench-"))
+    rows = []
+    try:
+        if not options.json:
+            show([])
+        for size in options.sizes.split(","):
+            for row in measure(place, files_of(size), options):
+                rows.append(row)
+                if not options.json:
+                    show_row(row)
+    finally:
+        if not options.place:
+            shutil.rmtree(place, ignore_errors=True)
+    if options.json:
+        print(json.dumps([row.value() for row in rows], indent=1))
+    return 1 if options.strict and any(row.missed for row in rows) else 0
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default="1k", help="numbers of files, such as 1k,10k,100k")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements of each figure")
+    parser.add_argument("--place", help="directory that keeps the repositories for the next time")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--strict", action="store_true", help="exit 1 when a goal is missed")
+    return parser.parse_args(argv)
+
+
+def files_of(size: str) -> int:
+    return int(size.removesuffix("k")) * (1000 if size.endswith("k") else 1)
+
+
+def measure(place: Path, files: int, options: argparse.Namespace) -> Iterator[Row]:
+    ground = Ground(place / str(files), files)
+    try:
+        for part in options.only.split(","):
+            yield from PARTS[part](ground, options.rounds)
+    finally:
+        ground.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
