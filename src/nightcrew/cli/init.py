@@ -9,10 +9,13 @@ from nightcrew.cli.screen import Screen
 from nightcrew.runtime.api import Runtime
 
 
-@make("init", example="nightcrew init\nnightcrew init --force", exits=(3,))
+@make("init", example="nightcrew init\nnightcrew init --force", exits=(2,))
 @click.option("--force", is_flag=True, help="Overwrite the files that are there.")
 def command(runtime: Runtime, screen: Screen, *, force: bool) -> None:
-    """Write a commented .nightcrew/policy.yaml and config.yaml that validate; never overwrites without --force."""
+    """Write a commented .nightcrew/policy.yaml and config.yaml that validate; never overwrites without --force.
+
+    Works in a directory without git too: nightcrew keeps a private history of it in its own state.
+    """
     result = runtime.init(force=force)
     if screen.json:
         screen.emit(result)
@@ -21,6 +24,9 @@ def command(runtime: Runtime, screen: Screen, *, force: bool) -> None:
         screen.verb("Wrote", path)
     for path in result["kept"]:
         screen.verb("Kept", f"{path} (it is there already; --force overwrites it)", "yellow")
-    screen.hint(
-        "commit .nightcrew/, check this machine with `nightcrew doctor`, then: nightcrew run -f tasks.md"
-    )
+    if result["history"]:
+        screen.verb(
+            "Began", f"a private history of this directory (it is not a git repository): {result['history']}"
+        )
+    commit = "" if result["history"] else "commit .nightcrew/, "
+    screen.hint(f"{commit}check this machine with `nightcrew doctor`, then: nightcrew run -f tasks.md")

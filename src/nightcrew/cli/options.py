@@ -23,6 +23,7 @@ EXITS: Final = {
     5: "waiting for a human",
     6: "denied by policy",
     7: "stale, drift or conflict",
+    8: "limit reached",
     9: "engine locked or unavailable",
     10: "finished with failed tasks",
     11: "required isolation unavailable",

@@ -344,7 +344,7 @@ def _check_kind(git: Git, path: Path) -> None:
         raise NotFound(
             f"no git repository at {path}",
             code="repository.missing",
-            hint="go to your project, or make one: git init && git add -A && git commit -m 'first commit'",
+            hint="go to your project; in a directory without git `nightcrew run -f tasks.md` keeps a history of its own",
         )
     if done.code != 0:
         raise UsageError(f"git cannot use {path}: {said}", code="repository.unusable")

@@ -85,6 +85,9 @@ class Plan:
         base_commit: full commit id the work starts from.
         policy_digest: digest of the policy in force when it was planned.
         tasks: in the order written.
+        head_commit: commit of the user's that ``base_commit`` lies on when uncommitted work was taken along; empty
+            otherwise.
+        included: paths of that uncommitted work, sorted.
     """
 
     title: str
@@ -92,6 +95,8 @@ class Plan:
     base_commit: str
     policy_digest: str
     tasks: tuple[Task, ...]
+    head_commit: str = ""
+    included: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -112,7 +117,8 @@ class Plan:
     @classmethod
     def from_plain(cls, body: Mapping[str, Any]) -> Plan:
         """Return the plan whose ``canonical.to_plain`` is ``body``."""
-        return cls(**{**body, "tasks": tuple(_restore_task(task) for task in body["tasks"])})
+        tasks = tuple(_restore_task(task) for task in body["tasks"])
+        return cls(**{**body, "tasks": tasks, "included": tuple(body.get("included", ()))})
 
 
 _PLACE = ("run_place", "agent_place", "script_place")

@@ -80,19 +80,28 @@ class Runtime:
 
     # -- hand over --------------------------------------------------------------------------------------------
 
-    def preview(self, file: str, *, width: int) -> View:
+    def preview(self, file: str, *, width: int, include_dirty: bool = False) -> View:
         """Return what a tasks file would become; nothing is recorded."""
         from nightcrew.plan.render import render_plan
         from nightcrew.runtime.planning import read_draft, view_draft
 
-        draft = read_draft(self._parts, file)
+        draft = read_draft(self._parts, file, include_dirty=include_dirty)
         text = render_plan(draft.plan, draft.flags, run_id="", isolation="", width=width)
         return {**view_draft(draft), "text": text}
 
     def plan(
-        self, file: str, *, title: str = "", max_parallel: int | None = None, unsandboxed: bool = False
+        self,
+        file: str,
+        *,
+        title: str = "",
+        max_parallel: int | None = None,
+        unsandboxed: bool = False,
+        include_dirty: bool = False,
     ) -> View:
         """Record a tasks file as a run that waits for approval: ``{id, digest, notes, forbidden}``.
+
+        Args:
+            include_dirty: start from the user's uncommitted work too.
 
         Raises:
             InvalidInput: with all problems; nothing was recorded.
@@ -101,7 +110,7 @@ class Runtime:
         from nightcrew.runtime.hosting import choose_level
         from nightcrew.runtime.planning import read_draft, record
 
-        draft = read_draft(self._parts, file, title=title)
+        draft = read_draft(self._parts, file, title=title, include_dirty=include_dirty)
         level = choose_level(self._parts, draft.rules, unsandboxed=unsandboxed)
         run = record(self._parts, draft, level=level, max_parallel=max_parallel, unsandboxed=unsandboxed)
         return {

@@ -117,6 +117,9 @@ def _check_repository(parts: Parts) -> Check:
         found = parts.repository
     except NightcrewError as error:
         return Check("repository", "warn", error.message, fixes=(error.hint,) if error.hint else ())
+    if found.private:
+        text = f"{found.root} is not a git repository; nightcrew keeps its history in {found.git_dir}"
+        return Check("repository", "ok", text)
     where = found.branch.removeprefix("refs/heads/") or "detached HEAD"
     kinds = [name for name, is_so in (("shallow", found.shallow), ("sparse", found.sparse)) if is_so]
     text = f"{found.root} at {found.head[:12]} on {where}" + (f" ({', '.join(kinds)})" if kinds else "")

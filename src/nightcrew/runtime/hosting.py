@@ -49,8 +49,6 @@ def choose_level(parts: Parts, rules: Rules, *, unsandboxed: bool) -> Level:
 
 def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
     """Return what the attempts of a run work with: its repository under the rules stored with its plan."""
-    from pathlib import Path
-
     from nightcrew.engine.workspace import Workspace
     from nightcrew.host.shell import parse
     from nightcrew.policy.secrets import redact
@@ -59,7 +57,7 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
     with parts.journal.read() as tx:
         plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     rules = rules_from_plain(plan.policies)
-    repository = parts.repository_at(Path(run.repo_path))
+    repository = parts.repository_of(run)
     overlay = run.isolation != Level.S0 and parts.isolation.overlay
     binds = find_binds(repository.root)
     return Workspace(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.model.errors import NotFound, UsageError
+from nightcrew.model.errors import UsageError
 
 if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
@@ -17,15 +18,18 @@ FILES: Final = ("policy.yaml", "config.yaml")
 def initialize(parts: Parts, *, force: bool) -> dict[str, Any]:
     """Write the templates into ``.nightcrew/``; what is there stays unless ``force``.
 
+    In a directory without git, begin a private history of it, so that runs started anywhere below find it.
+
     Raises:
-        NotFound: there is no repository here.
-        UsageError: the folder cannot be written, or is a link that leads elsewhere.
+        UsageError: the folder cannot be written, or is a link that leads elsewhere; home or a directory of the system.
     """
     from nightcrew.host.files import write_atomic
 
     root = parts.find_root()
+    history = ""
     if root is None:
-        raise NotFound(f"no git repository at {parts.cwd}", code="repository.missing", hint="git init")
+        repository = parts.repository_to_start()
+        root, history = Path(repository.root), repository.git_dir
     folder = root / FOLDER
     if folder.is_symlink():
         raise UsageError(f"{folder} is a symbolic link; nothing was written", code="init.link")
@@ -42,4 +46,5 @@ def initialize(parts: Parts, *, force: bool) -> dict[str, Any]:
             written.append(f"{FOLDER}/{name}")
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror}", code="init.unwritable") from error
-    return {"written": written, "kept": kept, "next": ["nightcrew doctor", "nightcrew run -f tasks.md"]}
+    following = ["nightcrew doctor", "nightcrew run -f tasks.md"]
+    return {"written": written, "kept": kept, "history": history, "next": following}

@@ -92,15 +92,53 @@ class Parts:
         return self.engine_lock.holder()
 
     def repository_at(self, path: Path) -> Repository:
-        """Discover the repository around ``path``; an unfinished promotion in it is finished or taken back first."""
-        from nightcrew.host.git import discover
+        """Discover the repository around ``path``; an unfinished promotion in it is finished or taken back first.
 
+        A directory without git that nightcrew has worked in counts as one, with our private history of it.
+        """
         known = self._repositories.get(str(path))
         if known is None:
-            known = discover(path, env=self.env.variables)
+            known = self._discover(path)
             self._repositories[str(path)] = known
             self._recover(known)
         return known
+
+    def repository_to_start(self) -> Repository:
+        """Return the repository around ``cwd`` for a new run; in a directory without git, begin a private history.
+
+        Raises:
+            UsageError: neither is possible here: home, a system directory, a bare repository.
+        """
+        from nightcrew.host.private import make_private
+
+        try:
+            return self.repository
+        except NotFound as error:
+            if error.code != "repository.missing" or not self.cwd.is_dir():
+                raise
+        made = make_private(self.cwd, self.env.state, self.env.variables, home=self.env.home)
+        self._repositories[str(self.cwd)] = made
+        return made
+
+    def refresh(self, repository: Repository) -> Repository:
+        """Return a private repository with the head it has now."""
+        from nightcrew.host.private import describe_private
+
+        found = describe_private(repository.root, Path(repository.git_dir), self.env.variables)
+        self._repositories[str(self.cwd)] = self._repositories[repository.root] = found
+        return found
+
+    def _discover(self, path: Path, *, need_commit: bool = True) -> Repository:
+        from nightcrew.host.git import discover
+        from nightcrew.host.private import find_private
+
+        try:
+            return discover(path, env=self.env.variables, need_commit=need_commit)
+        except NotFound:
+            found = find_private(path, self.env.state, self.env.variables)
+            if found is None:
+                raise
+            return found
 
     def find_root(self) -> Path | None:
         """Return the working tree around ``cwd``, also of a repository without a commit; None when there is none.
@@ -108,27 +146,33 @@ class Parts:
         Raises:
             UsageError: bare, inside a git directory, or owned by somebody else.
         """
-        from nightcrew.host.git import discover
-
         try:
-            return Path(discover(self.cwd, self.env.variables, need_commit=False).root)
+            return Path(self._discover(self.cwd, need_commit=False).root)
         except NotFound:
             return None
 
     def recover_here(self) -> None:
         """Finish or take back a promotion that was cut off in the repository around ``cwd``, if there is one."""
-        from nightcrew.host.git import discover
-
         try:
-            repository = discover(self.cwd, self.env.variables, need_commit=False)
+            repository = self._discover(self.cwd, need_commit=False)
         except (NotFound, UsageError):
             # No repository, or one that we would not write into either: there is nothing of ours to finish.
             return
         self._recover(repository)
 
     def repository_of(self, run: RunRecord) -> Repository:
-        """Return the repository a run belongs to."""
-        return self.repository_at(Path(run.repo_path))
+        """Return the repository a run belongs to; one that began without git stays with our history of it."""
+        from nightcrew.host.private import GIT, describe_private
+
+        private = self.env.state / run.repo_key / GIT
+        if not private.is_dir():
+            return self.repository_at(Path(run.repo_path))
+        known = self._repositories.get(str(private))
+        if known is None:
+            known = describe_private(run.repo_path, private, self.env.variables)
+            self._repositories[str(private)] = known
+            self._recover(known)
+        return known
 
     def state_of(self, repository: Repository) -> Path:
         """Return our directory for a repository."""

@@ -13,9 +13,11 @@ from nightcrew.model.errors import NotFound, Place, Problem, UsageError
 from nightcrew.model.ids import RUN, join_task
 from nightcrew.model.plans import Flag, Plan, Task
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
+from nightcrew.model.text import count
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.rules import Rules, describe_difference, read_rules
 from nightcrew.runtime.secrecy import find_secrets, find_secrets_in_rules
+from nightcrew.runtime.starting import Start, find_start, keep_base
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Writer
@@ -30,15 +32,20 @@ class Draft:
         plan: the plan.
         flags: what a person should see before approving it.
         rules: the rules it was judged under.
-        repository: where it would run.
+        start: where it would run, and what it would start from.
         notes: one line each about what a person might expect otherwise.
     """
 
     plan: Plan
     flags: tuple[Flag, ...]
     rules: Rules
-    repository: Repository
+    start: Start
     notes: tuple[str, ...]
+
+    @property
+    def repository(self) -> Repository:
+        """Where it would run."""
+        return self.start.repository
 
     @property
     def forbidden(self) -> list[str]:
@@ -46,21 +53,27 @@ class Draft:
         return [_tell_forbidden(flag) for flag in self.flags if flag.kind == "forbidden"]
 
 
-def read_draft(parts: Parts, file: str, *, title: str = "") -> Draft:
+def read_draft(parts: Parts, file: str, *, title: str = "", include_dirty: bool = False) -> Draft:
     """Read, check and judge a tasks file against the repository and rules around the working directory.
+
+    Args:
+        include_dirty: start from the user's uncommitted work too, not from HEAD alone.
 
     Raises:
         InvalidInput: all problems of the tasks file, its scripts or the rules; nothing was created.
-        NotFound: no such file, or no repository.
+        NotFound: no such file.
+        DeniedByPolicy, DriftError: the uncommitted work cannot be taken along.
     """
     from nightcrew.plan.check import check_tasks
     from nightcrew.plan.flags import flag_tasks
     from nightcrew.plan.tasksfile import decode, read_tasks, refuse
 
-    repository = parts.repository
-    rules = read_rules(parts.env, Path(repository.root))
     path = parts.cwd / file
-    found = read_tasks(decode(_read(path, file), file), file)
+    text = decode(_read(path, file), file)
+    start = find_start(parts, include_dirty=include_dirty)
+    repository = start.repository
+    rules = read_rules(parts.env, Path(repository.root))
+    found = read_tasks(text, file)
     problems = list(found.problems)
     tasks = tuple(_with_steps(task, path.parent, problems) for task in found.tasks)
     problems += check_tasks(tasks, agents=known_agents(rules))
@@ -71,22 +84,23 @@ def read_draft(parts: Parts, file: str, *, title: str = "") -> Draft:
     plan = Plan(
         title=title or found.title,
         source=file,
-        base_commit=repository.head,
+        base_commit=start.commit,
         policy_digest=rules.policy.digest,
         tasks=tasks,
+        head_commit=start.head,
+        included=start.included,
     )
     judged = (flag for task in tasks if not task.done for flag in _flag_task(task, rules))
     flags = (*judged, *flag_tasks(tasks))
-    return Draft(plan, flags, rules, repository, tuple(_notes(parts, repository, rules, path)))
+    return Draft(plan, flags, rules, start, (*start.notes, *_notes(parts, start, rules, path)))
 
 
 def record(
     parts: Parts, draft: Draft, *, level: str, max_parallel: int | None, unsandboxed: bool = False
 ) -> str:
     """Record a draft as a run that waits for approval (or that failed, when a rule forbids part of it); return its id."""
-    tree = parts.git(draft.repository).text("rev-parse", f"{draft.plan.base_commit}^{{tree}}")
     with parts.journal.write() as tx:
-        run = _make_run(parts, tx.next_id(RUN), draft, tree)
+        run = _make_run(parts, tx.next_id(RUN), draft)
         run = replace(
             run,
             max_parallel=max_parallel or draft.rules.settings.max_parallel,
@@ -111,6 +125,8 @@ def record(
             tx.change(
                 run, "plan.proposed", actor=actor, data={"digest": run.plan_digest}, state="awaiting_approval"
             )
+    if not draft.forbidden and (problem := keep_base(parts, run.id, draft.start)):
+        parts.say(problem)
     return run.id
 
 
@@ -211,13 +227,17 @@ def _read(path: Path, named: str) -> bytes:
         raise UsageError(f"cannot read {named}: {error.strerror}", code="file.unreadable") from error
 
 
-def _notes(parts: Parts, repository: Repository, rules: Rules, tasks: Path) -> Iterator[str]:
-    if difference := describe_difference(parts, repository, rules):
+def _notes(parts: Parts, start: Start, rules: Rules, tasks: Path) -> Iterator[str]:
+    repository = start.repository
+    if start.head:
+        paths = count(len(start.included), "uncommitted path")
+        yield f"{paths} taken along on top of {start.head[:12]}; promotion leaves them uncommitted"
+    elif difference := describe_difference(parts, repository, rules):
         yield difference
-    if dirty := _count_uncommitted(parts, repository, tasks):
-        yield f"{dirty} uncommitted {'change is' if dirty == 1 else 'changes are'} not part of the base {repository.head[:12]}"
+    if not start.head and (dirty := _count_uncommitted(parts, repository, tasks)):
+        yield f"{dirty} uncommitted {'change is' if dirty == 1 else 'changes are'} not part of the base {repository.head[:12]} (--include-dirty takes them along)"
     if repository.operation:
-        yield f"a {repository.operation} is in progress; tasks start from {repository.head[:12]}"
+        yield f"a {repository.operation} is in progress; tasks start from {start.commit[:12]}"
 
 
 def _count_uncommitted(parts: Parts, repository: Repository, tasks: Path) -> int:
@@ -232,7 +252,7 @@ def _count_uncommitted(parts: Parts, repository: Repository, tasks: Path) -> int
     )
 
 
-def _make_run(parts: Parts, name: str, draft: Draft, tree: str) -> RunRecord:
+def _make_run(parts: Parts, name: str, draft: Draft) -> RunRecord:
     from nightcrew.host.clock import stamp
 
     return RunRecord(
@@ -242,7 +262,7 @@ def _make_run(parts: Parts, name: str, draft: Draft, tree: str) -> RunRecord:
         repo_path=draft.repository.root,
         repo_key=draft.repository.key,
         base_commit=draft.plan.base_commit,
-        base_tree=tree,
+        base_tree=draft.start.tree,
         plan_version=1,
         plan_digest=draft.plan.digest,
         policy_digest=draft.plan.policy_digest,
@@ -290,6 +310,7 @@ def view_draft(draft: Draft) -> dict[str, Any]:
     return {
         "digest": draft.plan.digest,
         "notes": list(draft.notes),
+        "included": list(draft.plan.included),
         "forbidden": draft.forbidden,
         "plan": canonical.to_plain(draft.plan),
         "flags": _plain_flags(draft.flags),
