@@ -7,7 +7,6 @@ host killed at any line is followed by one that knows where to go on.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +22,7 @@ from nightcrew.engine.acceptance import Acceptance, describe_failure
 from nightcrew.engine.attempts import Failure, Start
 from nightcrew.engine.confined import Watched, limit_attempt, make_spec
 from nightcrew.engine.endings import classify_problem, describe_ending
-from nightcrew.engine.live import Interrupted, Live
+from nightcrew.engine.live import Interrupted, Live, Signals
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, open_place
 from nightcrew.engine.questions import Questions
 from nightcrew.engine.retry import ENDINGS
@@ -119,7 +118,7 @@ class Attempt:
         )
         decide = partial(judge, workspace.policy, parse=workspace.parse_shell, root=workspace.root)
         self.questions = Questions(tools.journal, tools.clock, record, decide, self.transcript.note)
-        self.stopped = threading.Event()
+        self.signals = Signals()
         self.place: Place | None = None
 
     @property
@@ -130,7 +129,7 @@ class Attempt:
     def go(self) -> None:
         """Work, record whatever way it ends, and leave nothing behind; all of it is waited for when the host stops."""
         try:
-            with self.tools.live.running(self.record.task) as self.stopped:
+            with self.tools.live.running(self.record.task) as self.signals:
                 try:
                     self.reach_an_end()
                 finally:
@@ -209,14 +208,14 @@ class Attempt:
         """Find the base tree, open the shadow and write down where it is."""
         with self.tools.journal.read() as tx:
             task = tx.need(TaskRecord, self.record.task)
-        base_tree = find_base_tree(self.tools.journal, self.workspace, self.run, self.plan, task)
+        base_tree, built_on = find_base_tree(self.tools.journal, self.workspace, self.run, self.plan, task)
         place = open_place(
             self.tools.journal, self.workspace, self.run, base_tree, self.start, self.record.nonce
         )
         with self.tools.journal.write() as tx:
             task = tx.need(TaskRecord, self.record.task)
             if task.base_tree != base_tree:
-                tx.change(task, "", base_tree=base_tree)
+                tx.change(task, "", base_tree=base_tree, built_on=built_on)
             self.questions.attempt = attempts.update(tx, self.record, shadow=place.name, lower=place.lower)
         return place
 
@@ -230,7 +229,7 @@ class Attempt:
         spec = make_spec(
             self.workspace, place.shadow, launch, level=self.level, limits=limits, env=self.describe_task()
         )
-        outcome = self.tools.launcher.run(spec, watched, cancel=self.stopped)
+        outcome = self.tools.launcher.run(spec, watched, cancel=self.signals.stop)
         watched.raise_problem()
         self.transcript.note("engine", describe_ending(outcome))
         return outcome, session.conclude(outcome)
@@ -260,7 +259,8 @@ class Attempt:
         change = store.compare(place.base_tree, captured.tree, refused=captured.refused)
         with self.tools.journal.write() as tx:
             name = tx.next_id(CHECKPOINT)
-            before = tx.need(TaskRecord, self.record.task).checkpoint
+            task = tx.need(TaskRecord, self.record.task)
+            before = task.checkpoint
             parent = tx.need(CheckpointRecord, before).commit if before else self.run.base_commit
         now = stamp(self.tools.clock.now())
         message = f"{name}: {self.record.id}: {why}\n"
@@ -280,6 +280,7 @@ class Attempt:
             ignored=sum(path.ignored for path in change.paths),
             refused=change.refused,
             progress=end.progress,
+            built_on=task.built_on,
         )
         with self.tools.journal.write() as tx:
             tx.add(
@@ -354,11 +355,11 @@ class Attempt:
         """
         acceptance = Acceptance(self.tools.launcher, self.workspace, self.run, self.transcript, self.level)
         evidence = acceptance.run(
-            self.record.nonce, tree, self.task.accept, self.stopped, self.describe_task()
+            self.record.nonce, tree, self.task.accept, self.signals.either, self.describe_task()
         )
         if self.tools.live.interrupted:
             raise Interrupted
-        if self.stopped.is_set():
+        if self.signals.stop.is_set():
             raise self.cancelled()
         if not all(each.passed for each in evidence):
             changes = {

@@ -8,7 +8,7 @@ An attempt's ``progress`` holds, as plain JSON:
 - ``shadow``, ``lower``: name of its shadow and the tree its read-only layers hold;
 - ``checkpoint``: the last one taken; ``agent``: what its adapter reported as done;
 - ``grants``: approvals it used up, given back if it is lost (its work is thrown away with it);
-- ``approvals``: what it is parked for; ``resume``: the Start of the attempt after it;
+- ``approvals``: what it is parked for; ``resume``: the Start of the attempt after it, when parked or paused;
 - ``retry_s``: seconds until the next attempt; absent when there is none.
 """
 
@@ -25,7 +25,7 @@ from nightcrew.model.records import ApprovalRecord, AttemptRecord, RunRecord, Ta
 from nightcrew.model.settings import Retries
 
 if TYPE_CHECKING:
-    from nightcrew.journal.transaction import Writer
+    from nightcrew.journal.transaction import Reader, Writer
 
 #: Failure class → state of the attempt that it ends in; anything else is ``failed``.
 ENDS: Final[Mapping[str, str]] = {
@@ -81,7 +81,8 @@ def begin(
         return found
     task = tx.need(TaskRecord, task_id)
     run = tx.need(RunRecord, task.run)
-    if task.state not in ("pending", "running") or run.state != "running":
+    held = run.state == "paused" or task.state == "paused"
+    if task.state not in ("pending", "running", "paused") or not (held or run.state == "running"):
         return None
     start = _next_start(tx, task, number)
     record = AttemptRecord(
@@ -100,6 +101,8 @@ def begin(
             "phase": "captured" if start.captured else "agent",
         },
     )
+    if held:
+        return _begin_paused(tx, task, record, start, run.reason or task.reason)
     tx.add(record, "attempt.started", data={"agent": agent, "resumed": start != Start()})
     moved = {"state": "running"} if task.state != "running" else {}
     tx.change(
@@ -116,16 +119,75 @@ def begin(
     return record
 
 
+def _begin_paused(
+    tx: Writer, task: TaskRecord, record: AttemptRecord, start: Start, reason: str
+) -> AttemptRecord:
+    """Record an attempt that was about to begin when its task, or the whole run, was paused.
+
+    Its number is used up by that: the workflow that came to begin it has done so for good, and an attempt with the same
+    number would be taken for done after the task goes on.
+    """
+    progress = {**record.progress, "resume": canonical.to_plain(start)}
+    record = replace(record, state="paused", ended_at=record.started_at, reason=reason, progress=progress)
+    tx.add(record, "attempt.paused", data={"reason": reason})
+    if task.state == "paused":
+        tx.change(task, "", attempts=record.number)
+    else:
+        tx.change(
+            task,
+            "task.paused",
+            data={"reason": reason},
+            state="paused",
+            reason=reason,
+            attempts=record.number,
+        )
+    return record
+
+
 def _next_start(tx: Writer, task: TaskRecord, number: int) -> Start:
-    """A parked attempt is gone on with; a lost one begins where it had begun, but never in its own shadow."""
+    """A parked or paused attempt is gone on with; a lost one from where it can be, but never in its own shadow."""
     before = tx.get(AttemptRecord, name_attempt(task.id, number - 1))
     if before is None or before.progress["generation"] != task.generation:
         return Start()
-    if before.state == "parked":
+    if before.state in ("parked", "paused"):
         return Start.read(before.progress["resume"])
     if before.state == "lost":
-        return replace(Start.read(before.progress["start"]), shadow="")
+        return recover(tx, before)
     return Start()
+
+
+def recover(tx: Reader, attempt: AttemptRecord) -> Start:
+    """Return where to go on after an attempt whose shadow cannot be trusted: judging, or where it had begun."""
+    begun = Start.read(attempt.progress["start"])
+    if attempt.progress["phase"] == "captured":
+        return Start(
+            checkpoint=attempt.progress.get("checkpoint") or begun.checkpoint, asked=True, captured=True
+        )
+    return replace(begun, shadow="")
+
+
+def pause(
+    tx: Writer, attempt: AttemptRecord, resume: Start, *, reason: str, now: str, keep_grants: bool = False
+) -> None:
+    """End the attempt as paused, and its task with it; the attempt after it begins from ``resume``.
+
+    Args:
+        keep_grants: ``resume`` holds all that it did; else what it did with its grants is thrown away, and they return.
+    """
+    ended = tx.change(
+        attempt,
+        "attempt.paused",
+        data={"reason": reason, "checkpoint": resume.checkpoint},
+        state="paused",
+        ended_at=now,
+        reason=reason,
+        progress={**attempt.progress, "resume": canonical.to_plain(resume)},
+    )
+    if not keep_grants:
+        _give_back(tx, ended)
+    task = tx.need(TaskRecord, attempt.task)
+    if task.state == "running":
+        tx.change(task, "task.paused", data={"reason": reason}, state="paused", reason=reason, waiting_for="")
 
 
 def update(tx: Writer, attempt: AttemptRecord, **progress: Any) -> AttemptRecord:

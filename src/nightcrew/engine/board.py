@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from nightcrew.engine import settle
+from nightcrew.engine import pausing, settle
 from nightcrew.engine.live import Live
 from nightcrew.engine.schedule import Frontier, Moves
 from nightcrew.host import crash
@@ -113,6 +113,7 @@ class Board:
         self._known = _Known()
         self._cancel_run = ""
         self._cancel_tasks: dict[str, str] = {}
+        self._pause_tasks: dict[str, str] = {}
 
     @property
     def rest(self) -> Rest:
@@ -133,6 +134,12 @@ class Board:
                 self._cancel_tasks[task] = reason
             else:
                 self._cancel_run = reason
+        self.touch(task)
+
+    def ask_pause(self, task: str, reason: str) -> None:
+        """Pause a task that runs as soon as what it has done is kept; a whole run is paused by its own state."""
+        with self._lock:
+            self._pause_tasks[task] = reason
         self.touch(task)
 
     def advance(self) -> Step:
@@ -164,17 +171,25 @@ class Board:
         with self._journal.read() as tx:
             plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
             tasks = tx.find(TaskRecord, run=run.id)
-            requests = tx.events(run=run.id, kinds=(settle.CANCEL_RUN, settle.CANCEL_TASK))
+            kinds = (settle.CANCEL_RUN, settle.CANCEL_TASK, pausing.PAUSE_TASK)
+            requests = tx.events(run=run.id, kinds=kinds)
             begun = tx.events(run=run.id, kinds=("task.reset",))
+            paused = tx.events(run=run.id, kinds=("task.paused", "task.resumed"))
         self._known = _Known()
         self._generation = run.generation
         self._frontier = Frontier(plan, {}, run.max_parallel)
         for task in tasks:
             self._note(task)
         reset_at = {event.task: event.seq for event in begun}
+        paused_at = {event.task: event.seq for event in paused}
         for request in requests:
-            if request.seq > reset_at.get(request.task, 0):
-                self.ask_cancel(request.task, str(request.data.get("reason", "cancelled")))
+            if request.seq < reset_at.get(request.task, 0):
+                continue
+            reason = str(request.data.get("reason", "cancelled"))
+            if request.kind != pausing.PAUSE_TASK:
+                self.ask_cancel(request.task, reason)
+            elif request.seq > paused_at.get(request.task, 0):
+                self.ask_pause(request.task, reason)
 
     def _begin(self, run: RunRecord) -> RunRecord:
         now = stamp(self._clock.now())
@@ -192,6 +207,8 @@ class Board:
         self._known.next_number[task.name] = task.attempts + 1
         if task.state in TASK_FINAL:
             self._live.pardon(task.id)
+        elif task.state == "paused":
+            self._live.pardon(task.id, stop=False)
 
     # -- drawing consequences -----------------------------------------------------------------------------------
 
@@ -205,6 +222,7 @@ class Board:
             self._note(record)
         self._settle([record.id for record in records if record.state in TASK_WAITING])
         self._cancel()
+        self._pause(run)
         while self._next_block() is not None:
             with self._journal.write() as tx:
                 self._block(tx)
@@ -266,6 +284,26 @@ class Board:
             self._cancel_tasks = {
                 name: reason for name, reason in self._cancel_tasks.items() if name in alive
             }
+
+    def _pause(self, run: RunRecord) -> None:
+        """Tell living attempts to pause; a task between two attempts is paused here and now."""
+        with self._lock:
+            wanted, self._pause_tasks = self._pause_tasks, {}
+        if not wanted and run.state != "paused":
+            return
+        with self._journal.write() as tx:
+            # In one transaction: an attempt that begins after it finds its task paused, one from before is in the list.
+            running = tx.find(TaskRecord, run=self.run_id, state="running")
+            alive = {attempt.task for attempt in settle.find_alive(tx, run=self.run_id)}
+            reasons = {
+                task.id: wanted.get(task.id) or run.reason
+                for task in running
+                if run.state == "paused" or task.id in wanted
+            }
+            for name in sorted(reasons.keys() - alive):
+                pausing.hold(tx, tx.need(TaskRecord, name), reason=reasons[name])
+                self._note(tx.need(TaskRecord, name))
+        self._live.pause({name: reason for name, reason in reasons.items() if name in alive})
 
     def _finish(self) -> None:
         now = stamp(self._clock.now())

@@ -6,10 +6,11 @@ could be lost: a living host follows the journal, and a later one begins with th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nightcrew.engine import settle
+from nightcrew.engine import pausing, settle
 from nightcrew.host.clock import Clock, SystemClock, stamp
 from nightcrew.host.locks import FileLock
 from nightcrew.model.errors import EngineUnavailable, StaleError
@@ -71,24 +72,95 @@ def cancel(
         tx.append(kind, run=run_id, task=target if "/" in target else "", actor=actor, data={"reason": said})
         if tx.need(RunRecord, run_id).state in NOT_STARTED:
             _cancel_rows(tx, run_id, target, said, stamp(clock.now()))
+    _await_host(
+        lambda: _is_over(journal, run_id, target),
+        lambda: _cancel_unhosted(journal, run_id, target, said, stamp(clock.now())),
+        FileLock(state_dir / LOCK_NAME),
+        target,
+        clock,
+        wait_s,
+        "has not ended",
+    )
+    with journal.read() as tx:
+        return tuple(name for name in tasks if tx.need(TaskRecord, name).state == "cancelled")
+
+
+def pause(
+    journal: Journal,
+    target: str,
+    *,
+    actor: str,
+    reason: str = "",
+    state_dir: Path,
+    clock: Clock | None = None,
+    wait_s: float = 60.0,
+) -> tuple[str, ...]:
+    """Pause a run or a task and return when nothing of it runs any more, with the ids of the tasks that are paused.
+
+    What an agent has done until then is kept as a checkpoint. A task that came to its end meanwhile, or to a question,
+    is not among those returned.
+
+    Args:
+        target, actor, state_dir, wait_s: as for ``cancel``.
+
+    Raises:
+        StaleError: it is over, waits for a human, or is paused already.
+        EngineUnavailable: the host did not answer in time; the request is recorded and will be carried out.
+    """
+    clock = clock or SystemClock()
+    said = f"paused by {actor.removeprefix('user:')}" + (f": {reason}" if reason else "")
+    with journal.write() as tx:
+        tasks = pausing.request(tx, target, actor=actor, reason=said)
+    where = {"task": target} if "/" in target else {"run": target}
+
+    def is_done() -> bool:
+        with journal.read() as tx:
+            return not pausing.is_running(tx, target)
+
+    def stand_in() -> None:
+        with journal.write() as tx:
+            pausing.pause_dead(tx, **where, reason=said, now=stamp(clock.now()))
+
+    _await_host(is_done, stand_in, FileLock(state_dir / LOCK_NAME), target, clock, wait_s, "has not paused")
+    with journal.read() as reader:
+        return tuple(name for name in tasks if reader.need(TaskRecord, name).state == "paused")
+
+
+def resume(journal: Journal, target: str, *, actor: str) -> tuple[str, ...]:
+    """Let a paused run or task go on; return the ids of the tasks that were paused. A living host notices by itself.
+
+    Raises:
+        StaleError: it is not paused; a task of a paused run goes on with its run.
+    """
+    with journal.write() as tx:
+        return tuple(pausing.release(tx, target, actor=actor))
+
+
+def _await_host(
+    is_done: Callable[[], bool],
+    stand_in: Callable[[], None],
+    lock: FileLock,
+    target: str,
+    clock: Clock,
+    wait_s: float,
+    late: str,
+) -> None:
+    """Wait until a living host has done what was asked of it; do it ourselves while there is none."""
     deadline = clock.monotonic() + wait_s
-    lock = FileLock(state_dir / LOCK_NAME)
-    while not _is_over(journal, run_id, target):
+    while not is_done():
         if lock.acquire():
             try:
-                _cancel_unhosted(journal, run_id, target, said, stamp(clock.now()))
+                stand_in()
             finally:
                 lock.release()
         elif clock.monotonic() > deadline:
             raise EngineUnavailable(
-                f"{lock.holder() or 'the host'} has not ended {target} yet; the request is recorded",
+                f"{lock.holder() or 'the host'} {late} {target} yet; the request is recorded",
                 code="engine.slow",
                 hint=f"nightcrew show {target}",
             )
         else:
             clock.sleep(_LOOK_S)
-    with journal.read() as tx:
-        return tuple(name for name in tasks if tx.need(TaskRecord, name).state == "cancelled")
 
 
 def retry(journal: Journal, task_id: str, *, actor: str, clock: Clock | None = None) -> tuple[str, ...]:

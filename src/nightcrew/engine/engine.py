@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from nightcrew.agents.adapters import find_setting
-from nightcrew.engine import attempts, settle
+from nightcrew.engine import attempts, pausing, settle
 from nightcrew.engine.attempt import Tools, run_attempt
 from nightcrew.engine.board import Bell, Board, Step
 from nightcrew.engine.client import LOCK_NAME
@@ -410,6 +410,8 @@ class Engine:
             board.ask_cancel("", str(event.data.get("reason", "cancelled")))
         elif event.kind == settle.CANCEL_TASK:
             board.ask_cancel(event.task, str(event.data.get("reason", "cancelled")))
+        elif event.kind == pausing.PAUSE_TASK:
+            board.ask_pause(event.task, str(event.data.get("reason", "")))
         elif event.kind.startswith(TELLING):
             board.touch(event.task)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 
 class Interrupted(BaseException):
@@ -15,12 +16,35 @@ class Interrupted(BaseException):
     """
 
 
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What an attempt is told while it runs: to end (``stop``), or to end with all it has done kept (``pause``)."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    pause: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def either(self) -> threading.Event:
+        """An event that only answers ``is_set``: whether one of the two is."""
+        return _Either(self.stop, self.pause)
+
+
+class _Either(threading.Event):
+    def __init__(self, *events: threading.Event) -> None:
+        super().__init__()
+        self._events = events
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._events)
+
+
 class Live:
     """Who runs here. Once interrupted, nobody enters any more."""
 
     def __init__(self) -> None:
-        self._stops: dict[str, threading.Event] = {}
+        self._stops: dict[str, Signals] = {}
         self._doomed: dict[str, str] = {}
+        self._pausing: dict[str, str] = {}
         self._changed = threading.Condition()
         self._interrupted = False
 
@@ -30,21 +54,23 @@ class Live:
         return self._interrupted
 
     @contextmanager
-    def running(self, task: str) -> Iterator[threading.Event]:
-        """Register the attempt of a task; the event given is set when it must end.
+    def running(self, task: str) -> Iterator[Signals]:
+        """Register the attempt of a task; the events given are set when it must end, or pause.
 
         Raises:
             Interrupted: this host is being stopped.
         """
-        stop = threading.Event()
+        signals = Signals()
         with self._changed:
             if self._interrupted:
                 raise Interrupted
-            self._stops[task] = stop
+            self._stops[task] = signals
             if task in self._doomed:
-                stop.set()
+                signals.stop.set()
+            if task in self._pausing:
+                signals.pause.set()
         try:
-            yield stop
+            yield signals
         finally:
             with self._changed:
                 del self._stops[task]
@@ -61,22 +87,32 @@ class Live:
             self._doomed.update(reasons)
             for task in reasons:
                 if task in self._stops:
-                    self._stops[task].set()
+                    self._stops[task].stop.set()
+
+    def pause(self, reasons: Mapping[str, str]) -> None:
+        """Tell the attempts of these tasks to pause, each for its reason; else as ``stop``."""
+        with self._changed:
+            self._pausing.update(reasons)
+            for task in reasons:
+                if task in self._stops:
+                    self._stops[task].pause.set()
 
     def reason(self, task: str) -> str:
-        """Return why a task was told to end."""
+        """Return why a task was told to end, or to pause."""
         with self._changed:
-            return self._doomed.get(task, "cancelled")
+            return self._doomed.get(task) or self._pausing.get(task, "cancelled")
 
-    def pardon(self, task: str) -> None:
-        """Forget that a task was told to end; called when it has, so that it may be run again."""
+    def pardon(self, task: str, *, stop: bool = True) -> None:
+        """Forget that a task was told to pause, and (``stop``) to end; called when it has, so that it may run again."""
         with self._changed:
-            self._doomed.pop(task, None)
+            self._pausing.pop(task, None)
+            if stop:
+                self._doomed.pop(task, None)
 
     def interrupt(self, wait_s: float) -> bool:
         """Tell all to end, let nobody in, and wait until they are gone; False when some are still here."""
         with self._changed:
             self._interrupted = True
-            for stop in self._stops.values():
-                stop.set()
+            for signals in self._stops.values():
+                signals.stop.set()
             return self._changed.wait_for(lambda: not self._stops, timeout=wait_s)

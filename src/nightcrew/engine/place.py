@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class Place:
 
 def find_shadows_in_use(tx: Reader) -> set[str]:
     """Return the names that shadows of unfinished tasks may have; acceptance copies are called after theirs."""
-    open_states = ("pending", "running", "awaiting_approval", "awaiting_answer")
+    open_states = ("pending", "running", "awaiting_approval", "awaiting_answer", "paused")
     names: set[str] = set()
     for task in tx.find(TaskRecord, state=open_states):
         attempt = tx.get(AttemptRecord, name_attempt(task.id, task.attempts)) if task.attempts else None
@@ -77,23 +78,23 @@ def sweep_shadows(journal: Journal, workspace: Workspace) -> None:
 
 def find_base_tree(
     journal: Journal, workspace: Workspace, run: RunRecord, plan: Plan, task: TaskRecord
-) -> str:
-    """Return the tree a task starts from.
+) -> tuple[str, Mapping[str, str]]:
+    """Return the tree a task starts from, and the results of other tasks in it (task name → tree).
 
     Raises:
         AttemptFailed: results it builds on do not fit together; names the tasks and the paths.
     """
     if task.base_tree:
-        return task.base_tree
+        return task.base_tree, task.built_on
     names = order_dependencies(plan, task.name)
     with journal.read() as tx:
         needs = [tx.need(TaskRecord, join_task(run.id, name)) for name in names]
     parts = [(need.id, need.base_tree, need.tree) for need in needs if need.tree]
     if not parts:
-        return run.base_tree
+        return run.base_tree, {}
     composed = workspace.store.compose(run.base_tree, parts)
     if not composed.conflicts:
-        return composed.tree
+        return composed.tree, {need.name: need.tree for need in needs if need.tree}
     lines = [
         f"{conflict.part} does not fit {', '.join(conflict.others) or 'the base'} in {', '.join(conflict.paths)}"
         for conflict in composed.conflicts

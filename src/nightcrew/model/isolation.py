@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -178,3 +179,28 @@ class Process(Protocol):
 
     def stop(self, reason: str) -> None:
         """End the whole tree now; the outcome will be ``stopped`` with this reason."""
+
+    def frozen(self, limit_s: float) -> AbstractContextManager[Stillness]:
+        """Hold every process of the tree still until the end of the block, but never longer than ``limit_s``."""
+
+
+class Stillness(Protocol):
+    """A moment in which a process tree stands still.
+
+    Attributes:
+        whole: every process stood still at its beginning (else something was still moving when it was given up).
+        over: the tree goes on again, because the time was up or the block has ended.
+        held_ms: how long it stood still, once over.
+    """
+
+    @property
+    def whole(self) -> bool: ...
+
+    @property
+    def over(self) -> bool: ...
+
+    @property
+    def held_ms(self) -> float: ...
+
+    def let_go(self) -> None:
+        """Let the tree go on before the end of the block."""

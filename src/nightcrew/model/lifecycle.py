@@ -2,7 +2,8 @@
 
 A run is one execution of one plan. ``interrupted`` is never stored: it is what a person sees when a run is
 ``running`` and no process hosts the engine. A waiting task (``awaiting_approval``, ``awaiting_answer``) holds no
-slot and no thread; it goes back to ``pending`` when the answer is there. ``finished`` of a run means that every
+slot and no thread; it goes back to ``pending`` when the answer is there. So does a ``paused`` one when somebody resumes
+it; a paused run starts nothing, and what ran in it is paused task by task. ``finished`` of a run means that every
 task is in a final state; what a person decides afterwards (review, promotion) moves it on.
 """
 
@@ -23,7 +24,7 @@ RUN: Final = _table(
     awaiting_approval="approved cancelled failed",
     approved="running cancelled failed awaiting_approval",
     running="paused in_review failed cancelled completed_empty",
-    paused="running cancelled",
+    paused="running cancelled failed",
     in_review="partially_promoted promoted rejected running",
     partially_promoted="partially_promoted promoted in_review running",
     promoted="partially_promoted in_review",
@@ -34,8 +35,9 @@ RUN: Final = _table(
 )
 
 TASK: Final = _table(
-    pending="running blocked skipped cancelled awaiting_approval failed",
-    running="pending awaiting_approval awaiting_answer succeeded failed cancelled",
+    pending="running blocked skipped cancelled awaiting_approval failed paused",
+    running="pending awaiting_approval awaiting_answer succeeded failed cancelled paused",
+    paused="pending cancelled",
     awaiting_approval="pending running failed cancelled succeeded",
     awaiting_answer="pending running failed cancelled",
     succeeded="pending",
@@ -46,9 +48,10 @@ TASK: Final = _table(
 )
 
 ATTEMPT: Final = _table(
-    starting="running failed killed lost parked",
-    running="succeeded failed timed_out killed lost parked",
+    starting="running failed killed lost parked paused",
+    running="succeeded failed timed_out killed lost parked paused",
     parked="",
+    paused="",
     succeeded="",
     failed="",
     timed_out="",
@@ -85,7 +88,7 @@ TASK_WAITING: Final = frozenset({"awaiting_approval", "awaiting_answer"})
 RUN_FINAL: Final = frozenset(
     {"in_review", "partially_promoted", "promoted", "rejected", "failed", "cancelled", "completed_empty"}
 )
-ATTEMPT_FINAL: Final = frozenset({"succeeded", "failed", "timed_out", "killed", "lost", "parked"})
+ATTEMPT_FINAL: Final = frozenset({"succeeded", "failed", "timed_out", "killed", "lost", "parked", "paused"})
 
 
 class IllegalMove(Exception):

@@ -29,4 +29,6 @@ def find_rest(tx: Reader, run: RunRecord) -> Rest:
         return "going"
     pending = {each.task for each in tx.find(ApprovalRecord, run=run.id, state="pending")}
     waiting = [task for task in tasks if task.state in TASK_WAITING]
-    return "waiting" if waiting and all(task.id in pending for task in waiting) else "going"
+    paused = any(task.state == "paused" for task in tasks)
+    rests = (waiting or paused) and all(task.id in pending for task in waiting)
+    return "waiting" if rests else "going"

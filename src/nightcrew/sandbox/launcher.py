@@ -20,6 +20,7 @@ import nightcrew
 from nightcrew.model.errors import UsageError
 from nightcrew.model.isolation import IsolationReport, Outcome, SandboxSpec, Session
 from nightcrew.sandbox import probe
+from nightcrew.sandbox.freezer import Groups
 from nightcrew.sandbox.order import Order, encode
 from nightcrew.sandbox.supervise import Channels, LaunchFailed, Supervisor
 from nightcrew.sandbox.translate import make_order, no_zygote, unavailable
@@ -111,6 +112,7 @@ class Launcher:
         self._keeper.start()
         self._lock = threading.Lock()
         self._closed = False
+        self._groups = Groups()
         self._zygote: _Zygote | None = self._keeper.new_zygote()
 
     @classmethod
@@ -142,7 +144,7 @@ class Launcher:
         """As ``run``, with the zygote's order already made (the self-test asks for more than a spec can say)."""
         began = time.monotonic()
         channels = Channels()
-        supervisor = Supervisor(channels, spec, session, cancel, began)
+        supervisor = Supervisor(channels, spec, session, cancel, began, self._groups.make())
         try:
             self._request(order, channels)
         except BaseException:

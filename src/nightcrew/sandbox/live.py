@@ -4,10 +4,36 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
+from nightcrew.sandbox.freezer import Freezer
+
 _CHUNK_BYTES: Final = 1 << 16
+
+
+class Hold:
+    """One moment in which a tree stands still; implements model.isolation.Stillness."""
+
+    def __init__(self, freezer: Freezer | None) -> None:
+        self._freezer = freezer
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self.whole = freezer is not None and freezer.freeze()
+        self.freezing_s = time.monotonic() - self._began
+        self.held_ms = 0.0
+        self.over = False
+
+    def let_go(self) -> None:
+        """Let the tree go on; the second time does nothing."""
+        with self._lock:
+            if not self.over and self._freezer is not None:
+                self._freezer.thaw()
+                self.held_ms = (time.monotonic() - self._began) * 1000
+            self.over = True
 
 
 class LiveProcess:
@@ -21,6 +47,8 @@ class LiveProcess:
         self._waiting: deque[memoryview] = deque()
         self._end = False
         self._stop_reason: str | None = None
+        self._freezer: Freezer | None = None
+        self._freezing = threading.Lock()
 
     def write(self, data: bytes) -> None:
         """Queue ``data`` for stdin; dropped when the other end is closed."""
@@ -41,6 +69,24 @@ class LiveProcess:
             if self._stop_reason is None:
                 self._stop_reason = reason
             self._poke()
+
+    @contextmanager
+    def frozen(self, limit_s: float) -> Iterator[Hold]:
+        """Hold the whole tree still; see model.isolation.Process."""
+        with self._freezing:
+            hold = Hold(self._freezer)
+            timer = threading.Timer(max(0.0, limit_s - hold.freezing_s), hold.let_go)
+            timer.start()
+            try:
+                yield hold
+            finally:
+                timer.cancel()
+                hold.let_go()
+                timer.join()
+
+    def freeze_with(self, freezer: Freezer) -> None:
+        """Give it what freezes its tree; the supervisor does, as soon as there is one."""
+        self._freezer = freezer
 
     @property
     def stop_reason(self) -> str | None:
@@ -80,6 +126,10 @@ class LiveProcess:
 
     def close(self) -> None:
         """Close everything; later calls from the session do nothing."""
+        with self._freezing:
+            if self._freezer is not None:
+                self._freezer.close()
+            self._freezer = None
         with self._lock:
             self._close_stdin()
             os.close(self._wake)
