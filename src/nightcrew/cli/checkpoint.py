@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from nightcrew.cli.asking import confirm
@@ -10,6 +12,8 @@ from nightcrew.cli.options import command as make
 from nightcrew.cli.options import group
 from nightcrew.cli.screen import Screen, table
 from nightcrew.runtime.api import Runtime
+
+_MANY = 40
 
 
 @make("list", example="nightcrew checkpoint list R-1\nnightcrew checkpoint list R-1/T01 --json", exits=(3,))
@@ -35,22 +39,45 @@ def listing(runtime: Runtime, screen: Screen, *, name: str) -> None:
         screen.data(line)
 
 
-@make("diff", example="nightcrew checkpoint diff C-3\nnightcrew checkpoint diff C-3 C-5 --stat", exits=(3,))
-@click.argument("old", metavar="C-1")
-@click.argument("new", metavar="[C-2]", required=False)
+@make(
+    "diff",
+    example="nightcrew checkpoint diff C-3\nnightcrew checkpoint diff C-3 C-5 --stat\n"
+    "nightcrew checkpoint diff C-3 C-5 -- src/app.py",
+    exits=(3,),
+)
+@click.argument("names", nargs=-1, required=True, metavar="C-1 [C-2] [-- PATH...]")
 @click.option("--stat", is_flag=True, help="Only paths and counts.")
-def compare(runtime: Runtime, screen: Screen, *, old: str, new: str | None, stat: bool) -> None:
-    """Show what a checkpoint holds against its base, or what differs between two checkpoints."""
-    show_patch(screen, runtime.checkpoint_diff(old, new or "", stat=stat))
+@click.option("--hunks", is_flag=True, help="Every piece of the change with its id, for restore --hunk.")
+def compare(runtime: Runtime, screen: Screen, *, names: tuple[str, ...], stat: bool, hunks: bool) -> None:
+    """Show what a checkpoint holds against its base, or what differs between two checkpoints.
+
+    Paths limit it to these files and what is below these directories.
+    """
+    second = names[1] if len(names) > 1 and names[1][:2].upper() == "C-" else ""
+    paths = names[2:] if second else names[1:]
+    patch = runtime.checkpoint_diff(names[0], second, stat=stat, hunks=hunks, paths=paths)
+    show_patch(screen, patch)
 
 
 @make(
     "restore",
-    example="nightcrew checkpoint restore C-3\nnightcrew checkpoint restore C-3 --files 'docs/**' --yes",
-    exits=(3, 5, 7, 10),
+    example="nightcrew checkpoint restore C-3\nnightcrew checkpoint restore C-3 --files 'docs/**' --yes\n"
+    "nightcrew checkpoint restore C-3 --keep-valid --dry-run",
+    exits=(3, 5, 7, 9),
 )
 @click.argument("name", metavar="C-1")
 @click.option("--files", multiple=True, metavar="GLOB", help="Only these paths; may be given more than once.")
+@click.option(
+    "--hunk",
+    "hunks",
+    multiple=True,
+    metavar="H-..",
+    help="Only this piece (ids: checkpoint diff NOW C-1 --hunks).",
+)
+@click.option(
+    "--keep-valid", is_flag=True, help="Keep what policy lets pass; put the rest back, by file and by hunk."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--no-start", is_flag=True, help="Only record it; start no background host for the acceptance.")
 def restore(
@@ -58,25 +85,33 @@ def restore(
     screen: Screen,
     *,
     name: str,
-    files: tuple[str, ...],
+    dry_run: bool,
     yes: bool,
     no_start: bool,
+    **wish: Any,
 ) -> None:
-    """Make the result of a task exactly what it was at a checkpoint (or only some of its files).
+    """Make the result of a task exactly what it was at a checkpoint: all of it, some files, some hunks, or what policy lets pass.
 
-    The restore is itself a new checkpoint, so it can be undone the same way. Acceptance runs again before the task is called verified.
+    The restore is itself a new checkpoint, so it can be undone the same way. A running task is paused for it. Acceptance runs again before the task is called verified; results that were built on the old one are marked as stale.
     """
-    plan = runtime.plan_restore(name, files)
-    again = " ".join(
-        ["nightcrew checkpoint restore", plan["checkpoint"], *(f"--files '{g}'" for g in files), "--yes"]
-    )
+    plan = runtime.plan_restore(name, **wish)
+    if dry_run and screen.json:
+        screen.emit(plan)
+        return
+    if not screen.json:
+        show_restore(screen, plan)
+    if dry_run:
+        screen.say("dry run: nothing was changed")
+        return
+    running = "It is running and will be paused for that. " if plan["state"] == "running" else ""
     confirm(
         screen,
-        f"The result of {plan['task']} becomes {plan['checkpoint']} ({plan['paths']} paths differ from it now).",
+        f"{running}The result of {plan['task']} becomes {plan['checkpoint']} "
+        f"({len(plan['paths'])} paths differ from it now).",
         yes=yes,
-        otherwise=again,
+        otherwise=" ".join(["nightcrew checkpoint restore", plan["checkpoint"], *plan["words"], "--yes"]),
     )
-    done = runtime.restore(name, files)
+    done = runtime.restore(name, **wish)
     woken = runtime.nudge(done["task"], start=not no_start)
     if screen.json:
         screen.emit({**done, "engine": woken})
@@ -88,8 +123,30 @@ def restore(
             "acceptance runs again on it" if woken != "recorded" else "acceptance must run again",
             "cyan",
         )
+    show_stale(screen, done["stale"])
     if done["before"]:
         screen.hint(f"undo: nightcrew checkpoint restore {done['before']}")
+
+
+def show_restore(screen: Screen, plan: dict[str, Any]) -> None:
+    """Say what a restore or a rollback in part changes in the result of its task, and what it puts back and why."""
+    for path in plan["paths"][:_MANY]:
+        screen.say(f"              {path['path']}  +{path['lines_added']} -{path['lines_deleted']}")
+    if len(plan["paths"]) > _MANY:
+        screen.say(f"              and {len(plan['paths']) - _MANY} more (all: --dry-run --json)")
+    for back in plan["put_back"]:
+        part = "" if back["whole"] else f" ({len(back['hunks'])} of its hunks)"
+        screen.verb("Put back", f"{back['path']}{part}  {'; '.join(back['why'])}", "yellow")
+    for left in plan["left"]:
+        screen.verb("Left", f"{left}; no choice among the files mends this", "yellow")
+
+
+def show_stale(screen: Screen, stale: dict[str, list[str]]) -> None:
+    """Say which results stand on another result than there is now."""
+    for task, others in stale.items():
+        screen.verb(
+            "Stale", f"{task} was built on another {', '.join(others)}: nightcrew retry {task}", "yellow"
+        )
 
 
 command = group("checkpoint", purpose="Snapshots of what a task did.", commands=[listing, compare, restore])

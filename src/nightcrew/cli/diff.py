@@ -14,12 +14,24 @@ from nightcrew.runtime.api import Runtime
 _LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
 
 
-@make("diff", example="nightcrew diff R-1/T01\nnightcrew diff R-1 --stat", exits=(3,))
+@make(
+    "diff",
+    example="nightcrew diff R-1/T01\nnightcrew diff R-1 --stat\nnightcrew diff R-1/T01 --hunks -- src/app.py",
+    exits=(3, 7),
+)
 @click.argument("name", metavar="R-1|R-1/T01")
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
 @click.option("--stat", is_flag=True, help="Only paths and counts.")
-def command(runtime: Runtime, screen: Screen, *, name: str, stat: bool) -> None:
-    """Show what a task (or all succeeded tasks of a run together) changed: tree against tree, base to result."""
-    show_patch(screen, runtime.diff(runtime.resolve(name, kinds="RT"), stat=stat))
+@click.option("--hunks", is_flag=True, help="Every piece of the change with its id.")
+def command(
+    runtime: Runtime, screen: Screen, *, name: str, paths: tuple[str, ...], stat: bool, hunks: bool
+) -> None:
+    """Show what a task (or all succeeded tasks of a run together) changed: tree against tree, base to result.
+
+    Paths limit it to these files and what is below these directories.
+    """
+    found = runtime.resolve(name, kinds="RT")
+    show_patch(screen, runtime.diff(found, stat=stat, hunks=hunks, paths=paths))
 
 
 def show_patch(screen: Screen, patch: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ class TaskRecord:
     Attributes:
         verified: ``verified`` (our acceptance passed on ``tree``), ``unverified`` (there was none), ``failed``, or empty.
         verdict: ``accepted``, ``rejected`` or empty: what the reviewer said of ``verdict_tree``.
-        base_tree: tree the task started on (base plus its dependencies).
+        base_tree: tree the task started on (base plus its dependencies); ``built_on`` the results in it: task name → tree.
         tree: tree of its result; ``checkpoint`` the checkpoint that holds it.
         findings, evidence: plain JSON of Finding and Evidence.
         waiting_for: approval id while it waits.
@@ -85,6 +85,7 @@ class TaskRecord:
     started_at: str = ""
     ended_at: str = ""
     generation: int = 1
+    built_on: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,12 @@ class ApprovalRecord:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRecord:
-    """One immutable snapshot of a shadow. ``id`` is ``C-112``; ``tree`` and ``commit`` are in our own object store."""
+    """One immutable snapshot of a shadow. ``id`` is ``C-112``; ``tree`` and ``commit`` are in our own object store.
+
+    Attributes:
+        built_on: results of other tasks that ``base_tree`` holds: task name → tree.
+        pruned: its content was given up to save space; what is known about it stays.
+    """
 
     id: str
     run: str
@@ -162,6 +168,8 @@ class CheckpointRecord:
     ignored: int = 0
     refused: tuple[str, ...] = ()
     progress: Mapping[str, Any] = field(default_factory=dict)
+    built_on: Mapping[str, str] = field(default_factory=dict)
+    pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

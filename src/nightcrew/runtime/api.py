@@ -257,29 +257,48 @@ class Runtime:
 
     def checkpoints(self, name: str) -> list[View]:
         """Return the checkpoints of a run or task, oldest first."""
-        from nightcrew.runtime.controlling import list_checkpoints
+        from nightcrew.runtime.restoring import list_checkpoints
 
         return list_checkpoints(self._parts, name)
 
-    def checkpoint_diff(self, old: str, new: str = "", *, stat: bool = False) -> View:
+    def checkpoint_diff(
+        self, old: str, new: str = "", *, stat: bool = False, hunks: bool = False, paths: Sequence[str] = ()
+    ) -> View:
         """Return a checkpoint against its base, or against another: ``{raw, shown, json}``."""
-        from nightcrew.runtime.differing import diff_checkpoints
+        from nightcrew.runtime.differing import Form, diff_checkpoints
 
         second = self.resolve(new, kinds="C") if new else ""
-        return diff_checkpoints(self._parts, self.resolve(old, kinds="C"), second, stat=stat)
+        form = Form(stat, hunks, tuple(paths))
+        return diff_checkpoints(self._parts, self.resolve(old, kinds="C"), second, form)
 
-    def plan_restore(self, checkpoint: str, files: Sequence[str] = ()) -> View:
-        """Return what a restore would do: ``{task, checkpoint, paths}``; nothing is changed."""
-        from nightcrew.runtime.controlling import plan_restore
+    def plan_restore(
+        self,
+        checkpoint: str,
+        *,
+        files: Sequence[str] = (),
+        hunks: Sequence[str] = (),
+        keep_valid: bool = False,
+    ) -> View:
+        """Return what a restore would do: ``{task, state, checkpoint, before, tree, paths, put_back, left}``."""
+        from nightcrew.runtime.restoring import Wish, plan_restore
 
-        planned = plan_restore(self._parts, self.resolve(checkpoint, kinds="C"), files)
-        return {"task": planned.task.id, "checkpoint": planned.source.id, "paths": planned.paths}
+        wish = Wish(tuple(files), tuple(hunks), keep_valid)
+        planned = plan_restore(self._parts, self.resolve(checkpoint, kinds="C"), wish)
+        return {**planned.to_plain(), "words": wish.to_words()}
 
-    def restore(self, checkpoint: str, files: Sequence[str] = ()) -> View:
+    def restore(
+        self,
+        checkpoint: str,
+        *,
+        files: Sequence[str] = (),
+        hunks: Sequence[str] = (),
+        keep_valid: bool = False,
+    ) -> View:
         """Make the result of a task what a checkpoint holds; its acceptance must run again."""
-        from nightcrew.runtime.controlling import restore
+        from nightcrew.runtime.restoring import Wish, restore
 
-        return restore(self._parts, self.resolve(checkpoint, kinds="C"), files)
+        wish = Wish(tuple(files), tuple(hunks), keep_valid)
+        return restore(self._parts, self.resolve(checkpoint, kinds="C"), wish)
 
     # -- review and release -----------------------------------------------------------------------------------
 
@@ -295,11 +314,12 @@ class Runtime:
 
         return review_text(self._parts, run, width=width)
 
-    def diff(self, name: str, *, stat: bool = False) -> View:
+    def diff(self, name: str, *, stat: bool = False, hunks: bool = False, paths: Sequence[str] = ()) -> View:
         """Return what a task, or all succeeded tasks of a run together, changed: ``{raw, shown, json}``."""
-        from nightcrew.runtime.differing import diff_run, diff_task
+        from nightcrew.runtime.differing import Form, diff_run, diff_task
 
-        return (diff_task if "/" in name else diff_run)(self._parts, name, stat=stat)
+        form = Form(stat, hunks, tuple(paths))
+        return (diff_task if "/" in name else diff_run)(self._parts, name, form)
 
     def accept(self, names: Sequence[str]) -> View:
         """Accept tasks, or the green ones of whole runs: ``{accepted, left_out, runs}``."""

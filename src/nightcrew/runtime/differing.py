@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model import canonical
 from nightcrew.model.errors import NotFound, StaleError, UsageError
 from nightcrew.model.records import CheckpointRecord, RunRecord, TaskRecord
 from nightcrew.model.text import shown
+from nightcrew.model.trees import Hunk
 from nightcrew.runtime.reviewing import plan_of, trees_of
 from nightcrew.runtime.views import tasks_of
 
@@ -15,7 +17,26 @@ if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
 
 
-def diff_task(parts: Parts, name: str, *, stat: bool) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a difference is shown.
+
+    Attributes:
+        stat: only paths and counts. hunks: every piece with its id.
+        paths: only these and what is below them, taken literally.
+    """
+
+    stat: bool = False
+    hunks: bool = False
+    paths: tuple[str, ...] = ()
+
+    def means(self, path: str) -> bool:
+        """Tell whether a path is to be shown."""
+        below = (each.strip("/") for each in self.paths)
+        return not self.paths or any(path == each or path.startswith(f"{each}/") for each in below)
+
+
+def diff_task(parts: Parts, name: str, form: Form) -> dict[str, Any]:
     """Return what a task changed, from what it started on to its result (or its last checkpoint when it has none).
 
     Raises:
@@ -31,10 +52,10 @@ def diff_task(parts: Parts, name: str, *, stat: bool) -> dict[str, Any]:
             code="task.no_result",
             hint=f"nightcrew why {name}",
         )
-    return _patch(parts, run, old, new, stat=stat)
+    return _patch(parts, run, old, new, form)
 
 
-def diff_run(parts: Parts, name: str, *, stat: bool) -> dict[str, Any]:
+def diff_run(parts: Parts, name: str, form: Form) -> dict[str, Any]:
     """Return what all succeeded tasks of a run change together.
 
     Raises:
@@ -60,10 +81,10 @@ def diff_run(parts: Parts, name: str, *, stat: bool) -> dict[str, Any]:
             where=[describe_conflict(each) for each in composed.conflicts],
             hint=f"one at a time: nightcrew diff {name}/{pieces[0][0]}",
         )
-    return _patch(parts, run, run.base_tree, composed.tree, stat=stat)
+    return _patch(parts, run, run.base_tree, composed.tree, form)
 
 
-def diff_checkpoints(parts: Parts, old: str, new: str, *, stat: bool) -> dict[str, Any]:
+def diff_checkpoints(parts: Parts, old: str, new: str, form: Form) -> dict[str, Any]:
     """Return what a checkpoint changed against its base, or what differs between two checkpoints of a repository.
 
     Raises:
@@ -76,8 +97,8 @@ def diff_checkpoints(parts: Parts, old: str, new: str, *, stat: bool) -> dict[st
         if second and tx.need(RunRecord, second.run).repo_key != run.repo_key:
             raise UsageError(f"{old} and {new} belong to different repositories")
     if second is None:
-        return _patch(parts, run, first.base_tree, first.tree, stat=stat)
-    return _patch(parts, run, first.tree, second.tree, stat=stat)
+        return _patch(parts, run, first.base_tree, first.tree, form)
+    return _patch(parts, run, first.tree, second.tree, form)
 
 
 def describe_conflict(conflict: Any) -> str:
@@ -86,9 +107,49 @@ def describe_conflict(conflict: Any) -> str:
     return f"{conflict.part} collides with {others} in {', '.join(conflict.paths)}"
 
 
-def _patch(parts: Parts, run: RunRecord, old: str, new: str, *, stat: bool) -> dict[str, Any]:
+def _patch(parts: Parts, run: RunRecord, old: str, new: str, form: Form) -> dict[str, Any]:
     store = parts.store(parts.repository_of(run))
-    raw = store.patch(old, new, stat=stat)
+    change = store.compare(old, new)
+    paths = tuple(path for path in change.paths if form.means(path.path))
+    plain = canonical.to_plain(replace(change, paths=paths))
+    if form.hunks:
+        hunks = [hunk for hunk in store.hunks(old, new) if form.means(hunk.path)]
+        raw = b"".join(_write_hunk(hunk) for hunk in hunks)
+        plain["hunks"] = [_view_hunk(hunk) for hunk in hunks]
+    else:
+        raw = store.patch(old, new, paths=form.paths, stat=form.stat)
     text = raw.decode("utf-8", "surrogateescape")
-    change = canonical.to_plain(store.compare(old, new))
-    return {"raw": raw, "shown": shown(text, keep="\n\t"), "json": {**change, "patch": "" if stat else text}}
+    listed = form.stat or form.hunks
+    return {"raw": raw, "shown": shown(text, keep="\n\t"), "json": {**plain, "patch": "" if listed else text}}
+
+
+def _view_hunk(hunk: Hunk) -> dict[str, Any]:
+    removed, added = (text.decode("utf-8", "surrogateescape") for text in (hunk.removed, hunk.added))
+    return {
+        "id": hunk.id,
+        "path": hunk.path,
+        "kind": hunk.kind,
+        "old_start": hunk.old_start,
+        "new_start": hunk.new_start,
+        "old_mode": hunk.old_mode,
+        "new_mode": hunk.new_mode,
+        "removed": removed,
+        "added": added,
+    }
+
+
+def _write_hunk(hunk: Hunk) -> bytes:
+    """Return a hunk as text for a person: its id and place, then its lines."""
+    from nightcrew.checkpoint.hunks import split_lines
+
+    what = {
+        "lines": f"@ line {hunk.old_start + 1}",
+        "mode": f"mode {hunk.old_mode:o} -> {hunk.new_mode:o}",
+        "whole": f"{'added' if not hunk.old_id else 'deleted' if not hunk.new_id else 'replaced'} as a whole",
+    }[hunk.kind]
+    head = f"{hunk.id}  {hunk.path}  {what}\n".encode("utf-8", "surrogateescape")
+    return head + b"".join(
+        sign + line + (b"" if line.endswith(b"\n") else b"\n\\ No newline at end of file\n")
+        for sign, side in ((b"-", hunk.removed), (b"+", hunk.added))
+        for line in split_lines(side)
+    )

@@ -203,6 +203,13 @@ def shown_state(parts: Parts, tx: Reader, run: RunRecord) -> str:
 _DONE: Final = frozenset({"succeeded", "skipped"})
 
 
+def list_stale(tx: Reader, run: str) -> dict[str, list[str]]:
+    """Return the tasks whose result stands on another result of a task than that has now: id → names of these."""
+    from nightcrew.review.staleness import find_stale
+
+    return {name: list(others) for name, others in find_stale(tasks_of(tx, run)).items()}
+
+
 def tasks_of(tx: Reader, run: str) -> list[TaskRecord]:
     """Return the tasks of a run in the order written."""
     return sorted(tx.find(TaskRecord, run=run), key=lambda task: task.position)

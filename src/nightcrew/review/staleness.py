@@ -1,0 +1,30 @@
+"""Which results stand on something that is not there any more. Pure.
+
+A task starts on the results of the tasks it depends on, and its record says which trees those were. When one of them is run
+again, restored or rolled back in part, what was built on it has never been seen together with what is there now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nightcrew.model.records import TaskRecord
+
+
+def find_stale(tasks: Sequence[TaskRecord]) -> dict[str, tuple[str, ...]]:
+    """Return the tasks that have a result, built on another result of some task than that has now.
+
+    Args:
+        tasks: all tasks of a run.
+
+    Returns:
+        Task id → names of the tasks that are different now, in the order of the plan. It empties by itself when they
+        come back to the same tree, or when the task is run again.
+    """
+    now = {task.name: task.tree for task in tasks}
+    found = {
+        task.id: tuple(name for name in now if task.built_on.get(name, now[name]) != now[name])
+        for task in tasks
+        if task.tree
+    }
+    return {name: others for name, others in found.items() if others}
