@@ -22,7 +22,24 @@ GIT: Final = "git"
 
 _SYSTEM: Final = "bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys tmp usr var"
 _TOO_WIDE: Final = frozenset(["/", *(f"/{name}" for name in _SYSTEM.split())])
-_EXCLUDED: Final = ("/.nightcrew-promotion/", "node_modules/", ".venv/", "venv/", "__pycache__/", ".DS_Store")
+_EXCLUDED: Final = (
+    *("/.nightcrew-promotion/", "node_modules/", ".venv/", "venv/", "__pycache__/", ".DS_Store"),
+    *(
+        ".env",
+        ".env.*",
+        "!.env.example",
+        "!.env.sample",
+        "*.pem",
+        "*.p12",
+        "id_rsa",
+        "id_ed25519",
+        ".netrc",
+        ".ssh/",
+        ".aws/",
+    ),
+)
+"""What people list in .gitignore: environments, and files whose names say that they hold secrets. A .gitignore in the
+directory can bring them back (``!name``)."""
 _ATTRIBUTES: Final = b"* -text -ident -filter -working-tree-encoding\n"
 """Bytes are kept as they are: there is no git here whose conversions anybody asked for."""
 _NOBODY: Final = (("user.name", "nightcrew"), ("user.email", "nightcrew@localhost"))
