@@ -326,6 +326,20 @@ class Conversation:
         self._rest = data[size:]
         return data[:size]
 
+    def receive_until(self, end: bytes, *, timeout_s: float) -> bytes:
+        """Return the answer up to ``end``, which is taken off.
+
+        Raises:
+            NightcrewError: the program has ended, or does not answer in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        data, looked = bytearray(self._rest), 0
+        while (position := data.find(end, looked)) < 0:
+            looked = max(0, len(data) - len(end))
+            data += self._more(deadline)
+        self._rest = bytes(data[position + len(end) :])
+        return bytes(data[:position])
+
     def end(self) -> None:
         """Kill the program, if it still runs, and wait for it."""
         with self._turn:

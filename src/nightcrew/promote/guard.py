@@ -33,6 +33,8 @@ def find_fault(path: str) -> str:
 
 
 def _means_git(part: str) -> bool:
+    if part.isascii() and "git" not in part.lower():
+        return False
     plain = "".join(c for c in part if c not in _IGNORED_BY_HFS)
     for name in (part, plain):
         folded = unicodedata.normalize("NFKC", name).casefold().split(":", 1)[0].rstrip(" .")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from nightcrew.promote.site import Configured, Site, index_locked
 from nightcrew.promote.transaction import IndexChange, Transaction
 
 _NO_ID = {40: "0" * 40, 64: "0" * 64}
+_UNMERGED = "unmerged"
 _COMPARISONS_AT_MOST = 5_000_000
 """Git compares every entry of the index with every path given (about 0.1 s for so many on a busy machine); beyond this its own next `git
 status` looks for itself."""
@@ -23,67 +24,128 @@ status` looks for itself."""
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What the index says.
+    """What the index says, as far as a promotion needs to know.
 
     Attributes:
         entries: ``<mode> <id>`` of the paths asked about.
         flags: of those, when they are not ordinary.
-        paths: every path in the index, sorted, as bytes.
+        added: paths that the index has and the commit has not, sorted, as bytes.
+        count: how many entries the index has.
+        digest: of the index file; the same digest means the same listing.
     """
 
     entries: dict[str, str]
     flags: dict[str, str]
-    paths: Sequence[bytes]
+    added: Sequence[bytes]
+    count: int
+    digest: str
 
     def below(self, directory: str) -> list[str]:
-        """Return the paths of the index below a directory."""
+        """Return the added paths below a directory."""
         prefix = os.fsencode(directory) + b"/"
         found = []
-        for position in range(bisect_left(self.paths, prefix), len(self.paths)):
-            if not self.paths[position].startswith(prefix):
+        for position in range(bisect_left(self.added, prefix), len(self.added)):
+            if not self.added[position].startswith(prefix):
                 break
-            found.append(os.fsdecode(self.paths[position]))
+            found.append(os.fsdecode(self.added[position]))
         return found
 
     def holds(self, path: str) -> bool:
-        """Tell whether the index has an entry for exactly this path."""
+        """Tell whether the index adds exactly this path."""
         name = os.fsencode(path)
-        position = bisect_left(self.paths, name)
-        return position < len(self.paths) and self.paths[position] == name
+        position = bisect_left(self.added, name)
+        return position < len(self.added) and self.added[position] == name
 
 
-def read_index(git: Git, paths: Collection[str]) -> Listing:
-    """List the index.
+def read_index(git: Git, commit: str, expected: Mapping[str, str]) -> Listing:
+    """Compare the index with a commit, which git does at the cost of what differs, and read off what was asked for.
+
+    Args:
+        git: on the user's repository.
+        commit: the one that is checked out.
+        expected: entries of this commit at the paths asked about, empty for none.
 
     Raises:
         DriftError: it has unmerged entries.
     """
-    wanted = {os.fsencode(path) for path in paths}
-    entries: dict[str, str] = {}
-    flags: dict[str, str] = {}
-    names: list[bytes] = []
-    unmerged: list[str] = []
-    for record in git.run("ls-files", "-s", "-v", "-z").stdout.split(b"\0"):
-        head, tab, name = record.partition(b"\t")
-        if not tab:
-            continue
-        names.append(name)
-        if not head.endswith(b" 0"):
-            unmerged.append(os.fsdecode(name))
-        elif name in wanted:
-            tag, mode, object_id, _ = head.decode("ascii").split(" ")
-            entries[os.fsdecode(name)] = f"{mode} {object_id}"
-            if tag != "H":
-                flags[os.fsdecode(name)] = tag
+    content = read_bytes(Path(git.git_dir) / "index")
+    differing = _differences(git, commit)
+    entries = {path: differing.get(os.fsencode(path), (entry, entry))[1] for path, entry in expected.items()}
+    unmerged = sorted(os.fsdecode(path) for path, (_, new) in differing.items() if new == _UNMERGED)
     if unmerged:
         raise DriftError(
             "the index has unmerged paths; nothing was changed",
             code="drift.unmerged",
-            where=sorted(set(unmerged))[:20],
+            where=unmerged[:20],
             hint="resolve them first: git status",
         )
-    names.sort()
-    return Listing(entries, flags, names)
+    present = {path: entry for path, entry in entries.items() if entry}
+    flags = {} if _are_ordinary(content, present) else _read_flags(git, present)
+    return Listing(
+        {path: entry for path, entry in entries.items() if entry},
+        flags,
+        sorted(path for path, (old, new) in differing.items() if new and not old),
+        int.from_bytes(content[8:12], "big"),
+        hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _differences(git: Git, commit: str) -> dict[bytes, tuple[str, str]]:
+    options = ("--cached", "--raw", "-z", "--no-renames", "--no-abbrev", "--ita-visible-in-index")
+    fields = git.run("diff-index", *options, commit, "--").stdout.split(b"\0")
+    found: dict[bytes, tuple[str, str]] = {}
+    for head, path in zip(fields[0::2], fields[1::2], strict=False):
+        old_mode, new_mode, old_id, new_id, status = head.decode("ascii").lstrip(":").split(" ")
+        old = "" if old_mode == "000000" else f"{old_mode} {old_id}"
+        new = "" if new_mode == "000000" else f"{new_mode} {new_id}"
+        if path not in found or status == "U":
+            found[path] = (old, _UNMERGED if status == "U" else new)
+    return found
+
+
+def _are_ordinary(content: bytes, entries: Mapping[str, str]) -> bool:
+    """Tell whether all these entries stand in an index file without a flag, in one pass over its bytes.
+
+    An entry of versions 2 and 3 is ``... id, 16 bits of flags with the length of the name, name, NUL`` in the order of the
+    names. What is not found in exactly this form (compressed names of version 4, a split index) is not known to be ordinary.
+    """
+    position = 0
+    for name, entry in sorted((os.fsencode(path), entry) for path, entry in entries.items()):
+        length = min(len(name), 0xFFF).to_bytes(2, "big")
+        position = content.find(bytes.fromhex(entry[7:]) + length + name + b"\0", position)
+        if position < 0:
+            return False
+    return True
+
+
+def _read_flags(git: Git, entries: Collection[str]) -> dict[str, str]:
+    listed = git.run("ls-files", "-v", "-z").stdout.split(b"\0")
+    tags = {os.fsdecode(line[2:]): chr(line[0]) for line in listed if line and not line.startswith(b"H ")}
+    return {path: tag for path, tag in tags.items() if path in entries}
+
+
+def read_entries(git: Git, paths: Collection[str]) -> dict[str, str]:
+    """Return ``<mode> <id>`` of the paths that the index has, whatever commit is checked out."""
+    wanted = {os.fsencode(path) for path in paths}
+    found = {}
+    for record in git.run("ls-files", "-s", "-z").stdout.split(b"\0"):
+        head, _, name = record.partition(b"\t")
+        if name in wanted:
+            found[os.fsdecode(name)] = head.decode("ascii").rpartition(" ")[0]
+    return found
+
+
+def list_paths(git: Git) -> list[str]:
+    """Return every path of the index."""
+    return [os.fsdecode(name) for name in git.run("ls-files", "-z").stdout.split(b"\0") if name]
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file, nothing when there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 class IndexLock:
@@ -152,15 +214,17 @@ class IndexSwap:
         self._sum = transaction.path / "index.sum"
         self._back = transaction.path / "index.back"
 
-    def prepare(self, changes: Sequence[IndexChange]) -> None:
-        """Make the next index aside.
+    def prepare(self, changes: Sequence[IndexChange]) -> str:
+        """Make the next index aside; return the digest of the one it was made of.
 
         Raises:
             GitError: git cannot write it (disk full).
         """
-        if self._index.exists():
-            self._new.write_bytes(self._index.read_bytes())
+        content = read_bytes(self._index)
+        if content:
+            self._new.write_bytes(content)
         write_entries(self._site.with_index_unfiltered(self._new, self._configured), changes)
+        return hashlib.sha256(content).hexdigest()
 
     def publish(self, written: Collection[str], entries: int) -> None:
         """Record the times of the files now in place, keep the old index, and put the new one there in one rename.
@@ -191,7 +255,7 @@ class IndexSwap:
         self._sum.unlink()
 
     def _restore_entries(self, changes: Sequence[IndexChange]) -> None:
-        now = read_index(self._site.git, [change.path for change in changes]).entries
+        now = read_entries(self._site.git, [change.path for change in changes])
         still_ours = [
             IndexChange(change.path, change.after, change.before, change.flags)
             for change in changes

@@ -86,6 +86,8 @@ class Layout:
     def _needed(self, arriving: Iterable[Want], gone: Collection[str]) -> set[str]:
         made: set[str] = set()
         for want in arriving:
+            if want.found and not want.found.startswith("dir"):
+                continue  # something stands there: so do the directories above it
             for directory in reversed(parents(want.path)):
                 if directory in made:
                     continue

@@ -47,14 +47,17 @@ class Mover:
         self._slots = slots
 
     def forward(self, move: Move) -> None:
-        """Carry out a move; check before and after.
+        """Carry out a move, then look at what was displaced.
+
+        A look before would prove nothing, for a program may write between the look and the rename; it is taken where the
+        rename would move more than one file.
 
         Raises:
             PathMoved: the path changed under us. The rename may have happened: take back with ``back``.
             HostLacks: the file system has no such rename.
             OSError: EACCES, EROFS, EXDEV, EBUSY ...
         """
-        if self._tree.fingerprint(move.path) != move.old:
+        if move.old == EMPTY_DIRECTORY and self._tree.fingerprint(move.path) != move.old:
             raise PathMoved(move.path)
         try:
             self._rename(move)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from nightcrew.model.text import shown
+from nightcrew.promote.content import touches_attributes
 from nightcrew.promote.objects import Signature
 from nightcrew.promote.prepared import Prepared
 from nightcrew.promote.site import Configured, Site, short
-from nightcrew.promote.staging import touches_attributes
 from nightcrew.promote.survey import Survey
 
 _HOOKS: Final = (

@@ -65,3 +65,15 @@ def _describe(each: Difference) -> PathChange:
         old_id=old_id,
         new_id=new_id,
     )
+
+
+def differences_of(changes: tuple[PathChange, ...]) -> tuple[Difference, ...]:
+    """Return changes as differences again: ``describe_changes`` the other way round."""
+    return tuple(
+        Difference(
+            each.path,
+            f"{each.old_mode:06o} {each.old_id}" if each.old_id else "",
+            f"{each.new_mode:06o} {each.new_id}" if each.new_id else "",
+        )
+        for each in changes
+    )

@@ -18,7 +18,6 @@ from nightcrew.model.trees import Repository
 from nightcrew.promote.guard import refuse_bad_paths
 from nightcrew.promote.notes import write_notes
 from nightcrew.promote.objects import (
-    Difference,
     Signature,
     add_trailer,
     compare_trees,
@@ -29,10 +28,9 @@ from nightcrew.promote.objects import (
 )
 from nightcrew.promote.pins import list_pins, remove_pin, set_pin
 from nightcrew.promote.prepared import Prepared, describe_changes
-from nightcrew.promote.publish import explain_failure, find_earlier, may_ask_git, publish
+from nightcrew.promote.publish import Known, explain_failure, look_around, publish
 from nightcrew.promote.recovery import is_unsettled, recover_all, was_published
 from nightcrew.promote.site import Site, refuse_second_checkout, refuse_unless_ready, short
-from nightcrew.promote.survey import Survey, survey
 from nightcrew.promote.transaction import PINS, Transaction
 from nightcrew.promote.undo import plan_undo
 
@@ -73,6 +71,7 @@ class Promoter:
             scratch=state_dir,
         )
         self._lock = FileLock(self._site.home / "lock")
+        self._known: Known | None = None
 
     def prepare(
         self,
@@ -142,7 +141,8 @@ class Promoter:
         """
         with self._locked():
             recover_all(self._site)
-            publish(self._site, prepared)
+            known = self._known if self._known and self._known.prepared is prepared else None
+            publish(self._site, prepared, known)
 
     def recover(self) -> tuple[str, ...]:
         """Finish or take back what was interrupted; return a sentence for each, beginning with the promotion's id.
@@ -251,8 +251,13 @@ class Promoter:
             undo_of=draft.undone.id if draft.undone else "",
             undone=draft.undone.transaction if draft.undone else "",
         )
-        found = look_around(site, prepared, differences)
-        return replace(prepared, notes=write_notes(site, prepared, found, signature))
+        configured = site.configured()
+        with site.standing(prepared.old_commit) as tree:
+            found = look_around(site, tree, prepared, configured)
+            seen = dict(tree.seen)
+        prepared = replace(prepared, notes=write_notes(site, prepared, found, signature))
+        self._known = Known(prepared, found, seen, configured)
+        return prepared
 
     def _commit(self, draft: _Draft) -> tuple[str, Signature | None]:
         if draft.exact and draft.undone:
@@ -286,17 +291,3 @@ class _Draft:
     def exact(self) -> bool:
         """An undo while nothing came after the promotion."""
         return self.undone is not None and self.head == self.base_commit
-
-
-def look_around(site: Site, prepared: Prepared, differences: tuple[Difference, ...]) -> Survey:
-    """Survey the working tree as publishing will, so that what forbids it is known now."""
-    with site.standing(prepared.old_commit) as tree:
-        return survey(
-            site,
-            tree,
-            differences,
-            configured=site.configured(),
-            new_commit=prepared.new_commit,
-            earlier=find_earlier(site, prepared),
-            ask_git=may_ask_git(prepared),
-        )

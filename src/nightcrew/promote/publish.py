@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Collection, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from nightcrew.host import clock, crash
 from nightcrew.host.files import write_atomic
 from nightcrew.host.git import GitError
 from nightcrew.model.errors import DriftError, LimitReached, NightcrewError, NotFound
-from nightcrew.promote.index import IndexLock, IndexSwap
+from nightcrew.promote.content import touches_attributes
+from nightcrew.promote.index import IndexLock, IndexSwap, read_bytes
 from nightcrew.promote.moves import Move, Mover, PathMoved
-from nightcrew.promote.objects import Difference, compare_trees, hand_over, has_commits
-from nightcrew.promote.prepared import Prepared
+from nightcrew.promote.objects import hand_over, has_commits
+from nightcrew.promote.prepared import Prepared, differences_of
 from nightcrew.promote.pruning import prune
 from nightcrew.promote.recovery import beside, discard, settle
-from nightcrew.promote.site import Site, refuse_unless_ready, short
-from nightcrew.promote.staging import Content, Staging, find_converted, touches_attributes
-from nightcrew.promote.standing import SYNC_ALL_FROM, Standing
+from nightcrew.promote.site import Configured, Site, refuse_unless_ready, short
+from nightcrew.promote.source import Source
+from nightcrew.promote.staging import Staging
+from nightcrew.promote.standing import SYNC_ALL_FROM, Signature, Standing
 from nightcrew.promote.survey import Earlier, Survey, survey
 from nightcrew.promote.transaction import PINS, Plan, Transaction, remove_beside
 
 
-def publish(site: Site, prepared: Prepared) -> None:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What ``prepare`` saw, so that publishing need not look a second time at what has not changed since."""
+
+    prepared: Prepared
+    found: Survey
+    seen: Mapping[str, Signature]
+    configured: Configured
+
+
+_AT_ONCE: Final = 4
+"""Gits at work at the same time: objects, next index, attributes, contents. Each waits for the disk most of the time."""
+
+
+def publish(site: Site, prepared: Prepared, known: Known | None = None) -> None:
     """Make a prepared promotion real, or leave everything exactly as it was. The lock of the home must be held.
 
     Raises:
@@ -33,7 +53,7 @@ def publish(site: Site, prepared: Prepared) -> None:
         NightcrewError: the file system cannot do it, or git failed; nothing was changed.
     """
     refuse_unless_ready(site)
-    publication = _Publication(site, prepared)
+    publication = _Publication(site, prepared, known)
     publication.make_directory()
     try:
         publication.run()
@@ -45,44 +65,58 @@ def publish(site: Site, prepared: Prepared) -> None:
 
 
 class _Publication:
-    """One attempt to publish; ``run`` reads top to bottom like the table of steps."""
+    """One attempt to publish; ``run`` reads top to bottom like the table of steps.
 
-    def __init__(self, site: Site, prepared: Prepared) -> None:
+    What only adds things that nobody refers to yet (objects, contents read ahead, the next index) is made aside, at the
+    same time.
+    """
+
+    def __init__(self, site: Site, prepared: Prepared, known: Known | None) -> None:
         self.site = site
         self.prepared = prepared
+        self.known = known
         self.transaction = Transaction(site.home, prepared.transaction)
         self.lock = IndexLock(site.repository.git_dir, self.transaction)
         self.slots = choose_slots(site)
         self.configured = site.configured()
+        self.differences = differences_of(prepared.changes)
 
     def run(self) -> None:
+        with ThreadPoolExecutor(_AT_ONCE) as aside:
+            plan = self._run(aside)
+        self._move_branch(plan)
+        crash.point("promote.ref")
+        self._finish(plan)
+        crash.point("promote.done")
+
+    def _run(self, aside: Executor) -> Plan:
         self._check_branch()
-        self._hand_over_objects()
-        differences = compare_trees(self.site.store, self.prepared.old_commit, self.prepared.new_commit)
-        algorithm_id = self.prepared.old_commit
-        with self.site.standing(algorithm_id) as tree, self._open_slots(tree) as slots:
-            found = self._survey(tree, differences)
-            moves = self._stage(tree, slots, found, differences)
+        objects = aside.submit(self._hand_over_objects)
+        with self.site.standing(self.prepared.old_commit) as tree, self._open_slots(tree) as slots:
+            source = self._open_source(aside, objects)
+            found = self._survey(tree)
+            seen = dict(tree.seen)
+            index = IndexSwap(self.site, self.transaction, self.configured)
+            next_index = aside.submit(index.prepare, found.index)
+            moves = self._stage(tree, slots, found, source)
+            objects.result()
             crash.point("promote.staged")
             self.lock.take()
-            if self._survey(tree, differences) != found:
-                raise _moved_meanwhile()
+            self._check_again(tree, found, seen)
             self._check_branch()
             plan = self._write_plan(moves, found)
-            index = IndexSwap(self.site, self.transaction, self.configured)
-            index.prepare(plan.index)
+            if next_index.result() != self._index_digest():
+                # Only times were recorded in it meanwhile (`git status` does that): what matters was compared just now.
+                index.prepare(found.index)
             crash.point("promote.planned")
             self.site.git.run("update-ref", plan.pin, plan.pin_commit)
             self.transaction.commit()
             crash.point("promote.committed")
             self._move(Mover(tree, slots), plan)
-            index.publish(self._refreshed(found, differences), found.entries)
+            index.publish(self._refreshed(found), found.entries)
             crash.point("promote.index")
             _sync(tree, slots, plan)
-        self._move_branch(plan)
-        crash.point("promote.ref")
-        self._finish(plan)
-        crash.point("promote.done")
+        return plan
 
     def give_up(self, error: BaseException) -> bool:
         """Return everything to what it was; tell whether it turned out to be published after all."""
@@ -136,35 +170,46 @@ class _Publication:
     def _open_slots(self, tree: Standing) -> Standing:
         return tree.beside(str(self.slots))
 
-    def _survey(self, tree: Standing, differences: tuple[Difference, ...]) -> Survey:
-        return survey(
-            self.site,
-            tree,
-            differences,
-            configured=self.configured,
-            new_commit=self.prepared.new_commit,
-            earlier=find_earlier(self.site, self.prepared),
-            ask_git=may_ask_git(self.prepared),
+    def _survey(self, tree: Standing) -> Survey:
+        known, self.known = self.known, None
+        if known and known.configured == self.configured and self._still(tree, known.found, known.seen):
+            tree.seen.update(known.seen)
+            return known.found
+        return look_around(self.site, tree, self.prepared, self.configured)
+
+    def _still(self, tree: Standing, found: Survey, seen: Mapping[str, Signature]) -> bool:
+        """Tell whether index and working tree are as they were when they were looked at."""
+        return self._index_digest() == found.digest and tree.is_unchanged(seen)
+
+    def _index_digest(self) -> str:
+        return hashlib.sha256(read_bytes(Path(self.site.repository.git_dir) / "index")).hexdigest()
+
+    def _check_again(self, tree: Standing, found: Survey, seen: Mapping[str, Signature]) -> None:
+        if self._still(tree, found, seen):
+            return
+        if look_around(self.site, tree, self.prepared, self.configured) != found:
+            raise _moved_meanwhile()
+
+    def _open_source(self, aside: Executor, objects: Future[None]) -> Source:
+        coming = [each for each in self.differences if each.new]
+        raw = touches_attributes([each.path for each in self.differences])
+        return Source(
+            self.site, aside, objects, coming, self.configured, raw=raw, ahead=not self.prepared.undone
         )
 
-    def _stage(
-        self, tree: Standing, slots: Standing, found: Survey, differences: tuple[Difference, ...]
-    ) -> tuple[Move, ...]:
-        coming = [
-            (want.path, want.entry.partition(" ")[2]) for want in found.wants if want.entry not in ("", "dir")
-        ]
-        raw = touches_attributes([each.path for each in differences])
-        files = [want.path for want in found.wants if want.entry.startswith("100")]
-        converted = set() if raw else find_converted(self.site, files, self.configured)
+    def _stage(self, tree: Standing, slots: Standing, found: Survey, source: Source) -> tuple[Move, ...]:
         staging = Staging(
             tree,
             slots,
             self.transaction.name,
-            Content(self.site, converted, coming),
+            source.read,
             configured=self.configured,
             reuse=_find_reusable(self.site, self.prepared, self.slots),
         )
-        return staging.fill(found.wants)
+        try:
+            return staging.fill(found.wants)
+        finally:
+            source.close()
 
     def _write_plan(self, moves: tuple[Move, ...], found: Survey) -> Plan:
         prepared = self.prepared
@@ -196,12 +241,12 @@ class _Publication:
             mover.forward(move)
             crash.point("promote.path")
 
-    def _refreshed(self, found: Survey, differences: tuple[Difference, ...]) -> Collection[str]:
+    def _refreshed(self, found: Survey) -> Collection[str]:
         """Return the paths whose times go into the index; none when new attributes could choose a filter for them."""
-        if touches_attributes([each.path for each in differences]):
+        if touches_attributes([each.path for each in self.differences]):
             return ()
         written = {want.path for want in found.wants if want.entry.startswith("1")}
-        return written | {each.path for each in differences if each.new and each.path in found.kept}
+        return written | {each.path for each in self.differences if each.new and each.path in found.kept}
 
     def _move_branch(self, plan: Plan) -> None:
         branch, pin = os.fsencode(plan.branch), os.fsencode(plan.pin)
@@ -235,6 +280,20 @@ def choose_slots(site: Site) -> Path:
     """Return where slots must lie so that a rename from there into the working tree stays in one file system."""
     same = Path(site.repository.root).stat().st_dev == Path(site.repository.git_dir).stat().st_dev
     return site.home if same else beside(site)
+
+
+def look_around(site: Site, tree: Standing, prepared: Prepared, configured: Configured) -> Survey:
+    """Survey index and working tree; see ``survey``."""
+    return survey(
+        site,
+        tree,
+        differences_of(prepared.changes),
+        configured=configured,
+        old_commit=prepared.old_commit,
+        new_commit=prepared.new_commit,
+        earlier=find_earlier(site, prepared),
+        ask_git=may_ask_git(prepared),
+    )
 
 
 def may_ask_git(prepared: Prepared) -> bool:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
@@ -30,6 +30,11 @@ _CHUNK_BYTES: Final = 1 << 20
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
+Signature = tuple[int, ...]
+"""What changes when something at a path is written, replaced or removed: of a file mode, inode, device, size and both
+times (the time of change cannot be set by a program), of a directory mode, inode and device; empty for nothing."""
+
+
 class Standing:
     """A directory whose content is looked at and moved by descriptor.
 
@@ -37,12 +42,17 @@ class Standing:
         root: absolute path of the directory.
         algorithm: ``sha1`` or ``sha256``, the object format of the repository.
 
+    Attributes:
+        seen: signature of every path that was looked at; under ``<path>/`` the full one of a directory whose names were read.
+
     Use it as a context manager; it holds one descriptor.
     """
 
     def __init__(self, root: str, algorithm: str) -> None:
         self.root = root
+        self.seen: dict[str, Signature] = {}
         self._algorithm = algorithm
+        self._hash = hashlib.sha256 if algorithm == "sha256" else hashlib.sha1
         self._fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -77,20 +87,47 @@ class Standing:
         Raises:
             OSError: it cannot be read (EACCES, EIO).
         """
+        directory, _, name = path.rpartition("/")
+        self.seen[path] = ()
         try:
-            with self.parent(path) as (fd, name):
-                return self._look(fd, name)
+            fd = open_beneath(self._fd, directory or ".", os.O_PATH | os.O_DIRECTORY)
+            try:
+                return self._look(fd, name, path)
+            finally:
+                os.close(fd)
         except OSError as error:
             return _nothing(error)
 
     def status(self, path: str) -> os.stat_result | None:
         """Return ``lstat`` of ``path``, None when nothing can be there."""
+        self.seen.setdefault(path, ())
         try:
             with self.parent(path) as (fd, name):
-                return os.lstat(name, dir_fd=fd)
+                found = os.lstat(name, dir_fd=fd)
         except OSError as error:
             _nothing(error)
             return None
+        self.seen[path] = _sign(found)
+        return found
+
+    def is_unchanged(self, seen: Mapping[str, Signature]) -> bool:
+        """Tell whether every path still is as it was when it was looked at, at the cost of one look-up each.
+
+        A file written within the same tick of the clock can escape this; whoever moves it finds out (``Mover``).
+        """
+        for path, signature in seen.items():
+            whole = path.endswith("/")
+            try:
+                with self.parent(path.rstrip("/")) as (fd, name):
+                    found = os.lstat(name or ".", dir_fd=fd)
+            except OSError as error:
+                _nothing(error)
+                if signature:
+                    return False
+                continue
+            if (_sign_fully(found) if whole else _sign(found)) != signature:
+                return False
+        return True
 
     def names(self, path: str) -> list[str]:
         """Return the names in the directory ``path`` (``""``: the root); none when it is no directory."""
@@ -100,6 +137,7 @@ class Standing:
             _nothing(error)
             return []
         try:
+            self.seen[f"{path}/"] = _sign_fully(os.fstat(fd))
             with os.scandir(fd) as entries:
                 return [entry.name for entry in entries]
         finally:
@@ -125,11 +163,13 @@ class Standing:
         finally:
             os.close(fd)
 
-    def _look(self, fd: int, name: str) -> str:
+    def _look(self, fd: int, name: str, path: str) -> str:
         found = os.lstat(name, dir_fd=fd)
+        self.seen[path] = _sign(found)
         if stat.S_ISLNK(found.st_mode):
             return f"{LINK}:{self.blob_id(os.fsencode(os.readlink(name, dir_fd=fd)))}"
         if stat.S_ISDIR(found.st_mode):
+            self.seen[f"{path}/"] = _sign_fully(found)
             return _look_into(fd, name)
         if stat.S_ISREG(found.st_mode):
             return self._hash_file(fd, name)
@@ -142,7 +182,7 @@ class Standing:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 return OTHER
-            digest = hashlib.new(self._algorithm, b"blob %d\0" % found.st_size, usedforsecurity=False)
+            digest = self._hash(b"blob %d\0" % found.st_size, usedforsecurity=False)
             size = 0
             while chunk := os.read(fd, _CHUNK_BYTES):
                 digest.update(chunk)
@@ -157,8 +197,24 @@ class Standing:
 
     def blob_id(self, data: bytes) -> str:
         """Return the object id git gives to ``data``."""
-        header = b"blob %d\0" % len(data)
-        return hashlib.new(self._algorithm, header + data, usedforsecurity=False).hexdigest()
+        return self._hash(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
+
+
+def _sign(found: os.stat_result) -> Signature:
+    if stat.S_ISDIR(found.st_mode):
+        return found.st_mode, found.st_ino, found.st_dev
+    return _sign_fully(found)
+
+
+def _sign_fully(found: os.stat_result) -> Signature:
+    return (
+        found.st_mode,
+        found.st_ino,
+        found.st_dev,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+    )
 
 
 def _look_into(directory: int, name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from nightcrew.model.errors import DriftError
 from nightcrew.promote import standing
 from nightcrew.promote.comparison import Comparison, describe, name_path
-from nightcrew.promote.index import Listing, read_index
+from nightcrew.promote.index import Listing, list_paths, read_index
 from nightcrew.promote.layout import Layout, Want, parents
 from nightcrew.promote.objects import Difference
 from nightcrew.promote.site import Configured, Site
@@ -28,6 +28,7 @@ class Survey:
         kept: paths that stand on disk as promoted already.
         skipped: paths outside the sparse checkout: committed, not written.
         entries: how many entries the index has.
+        digest: of the index file.
     """
 
     wants: tuple[Want, ...]
@@ -35,6 +36,7 @@ class Survey:
     kept: tuple[str, ...]
     skipped: tuple[str, ...]
     entries: int
+    digest: str = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def survey(
     differences: Sequence[Difference],
     *,
     configured: Configured,
+    old_commit: str,
     new_commit: str,
     earlier: Earlier | None = None,
     ask_git: bool = True,
@@ -60,6 +63,7 @@ def survey(
     Args:
         site, tree, differences: where, and the change.
         configured: what the user's configuration says.
+        old_commit: the commit that is checked out, which the change starts from.
         new_commit: commit or tree the change leads to.
         earlier: for an undo.
         ask_git: files whose plain bytes do not match may be compared through the user's filters.
@@ -68,12 +72,12 @@ def survey(
         DriftError: some path holds work of the user's; each is named with how it differs, nothing was changed.
     """
     earlier = earlier or Earlier()
-    listing = read_index(site.git, [each.path for each in differences])
+    listing = read_index(site.git, old_commit, {each.path: each.old for each in differences})
     skipped = _find_skipped(site, tree, listing, differences, configured)
     looked_at = [each for each in differences if each.path not in skipped]
     wanted = {each.path: (each.old, each.new) for each in looked_at}
     comparison = Comparison(site, tree, configured, wanted, ask_git=ask_git)
-    problems = _find_staged(listing, differences) + _find_clashes(listing, differences, configured)
+    problems = _find_staged(listing, differences) + _find_clashes(site, differences, configured)
     leaving = {each.path for each in looked_at if not each.new}
     moved: list[Want] = []
     kept: list[str] = []
@@ -91,7 +95,7 @@ def survey(
     if layout.problems:
         raise _drift(layout.problems)
     index = tuple(_index_change(each, listing, skipped, earlier) for each in differences)
-    return Survey(tuple(wants), index, tuple(kept), tuple(sorted(skipped)), len(listing.paths))
+    return Survey(tuple(wants), index, tuple(kept), tuple(sorted(skipped)), listing.count, listing.digest)
 
 
 def _seen_through(
@@ -127,13 +131,13 @@ def _find_staged(listing: Listing, differences: Sequence[Difference]) -> list[st
     return problems
 
 
-def _find_clashes(listing: Listing, differences: Sequence[Difference], configured: Configured) -> list[str]:
+def _find_clashes(site: Site, differences: Sequence[Difference], configured: Configured) -> list[str]:
     """Names that differ only in case cannot both exist where the file system ignores case."""
     if not configured.ignore_case:
         return []
     gone = {each.path for each in differences if not each.new}
     taken: dict[str, str] = {}
-    for path in (os.fsdecode(name) for name in listing.paths):
+    for path in list_paths(site.git):
         if path not in gone:
             taken.setdefault(path.casefold(), path)
     problems = []
