@@ -42,7 +42,7 @@ class Snapshot:
 
     Attributes:
         tree: id of the tree.
-        paths: every path that differs from HEAD, sorted.
+        paths: every path that differs from HEAD in the index or on disk, sorted.
         left_out: what stays as it is in HEAD, or out, as ``path: why``.
     """
 
