@@ -194,6 +194,7 @@ def test_only_what_is_published(world: World) -> None:
 
 def test_pruning_keeps_the_last_ones(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "KEEP", 3)
+    monkeypatch.setattr(pruning, "SLACK", 0)
     records = [world.promote({"a.txt": b"%d\n" % n, f"f{n}": b"x"}, f"M-{n}") for n in range(1, 7)]
     home = world.repo / ".git/nightcrew"
     assert [n for n in range(1, 7) if (home / f"M-{n}" / "s").is_dir()] == [4, 5, 6]
@@ -207,6 +208,7 @@ def test_pruning_keeps_the_last_ones(world: World, monkeypatch: pytest.MonkeyPat
 def test_pruning_keeps_bytes_that_are_nowhere_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program had the file open and wrote to it after it was displaced."""
     monkeypatch.setattr(pruning, "KEEP", 1)
+    monkeypatch.setattr(pruning, "SLACK", 0)
     with (world.repo / "a.txt").open("ab") as still_open:
         world.promote(CHANGE)
         still_open.write(b"late\n")

@@ -27,7 +27,12 @@ def to_plain(value: Any) -> Any:
 
 def encode(value: Any) -> str:
     """Return canonical JSON: sorted keys, no spaces, ASCII only (so undecodable file names survive as escapes)."""
-    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return encode_plain(to_plain(value))
+
+
+def encode_plain(value: Any) -> str:
+    """Return canonical JSON of a value that is plain already (tuples count as lists)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def digest(value: Any) -> str:

@@ -60,13 +60,12 @@ class Mover:
         if move.old == EMPTY_DIRECTORY and self._tree.fingerprint(move.path) != move.old:
             raise PathMoved(move.path)
         try:
-            self._rename(move)
+            displaced = self._rename(move)
         except OSError as error:
             if error.errno in _LOST_RACE:
                 raise PathMoved(move.path) from error
             raise
-        # Between the check and the rename a program may have written; then the slot has something else.
-        if self._slots.fingerprint(move.slot) != move.old:
+        if displaced != move.old:
             raise PathMoved(move.path)
 
     def happened(self, move: Move) -> bool:
@@ -109,11 +108,14 @@ class Mover:
         """Return the absolute path of the slot of a move."""
         return f"{self._slots.root}/{move.slot}"
 
-    def _rename(self, move: Move) -> None:
+    def _rename(self, move: Move) -> str:
+        """Carry out the rename; return the fingerprint of what is in the slot then."""
         with self._tree.parent(move.path) as (there, name), self._slots.parent(move.slot) as (here, slot):
             if move.old and move.new:
                 exchange(here, slot, there, name)
             elif move.new:
                 move_unless_taken(here, slot, there, name)
+                return ""
             else:
                 move_unless_taken(there, name, here, slot)
+            return self._slots.fingerprint_in(here, slot, move.slot)

@@ -11,6 +11,8 @@ from nightcrew.promote.transaction import Plan, Transaction, transactions
 
 KEEP: Final = 20
 """Transactions whose slots stay. Undo of older ones takes the content from git's objects: same bytes, new inodes."""
+SLACK: Final = 10
+"""Pruning reads every plan and every slot that goes, so it waits until there is this much to do."""
 
 
 def prune(site: Site) -> None:
@@ -18,7 +20,7 @@ def prune(site: Site) -> None:
     with_slots = [
         each for each in transactions(site.home) if (each.path / "s").is_dir() and each.marker == "done"
     ]
-    if len(with_slots) <= KEEP:
+    if len(with_slots) <= KEEP + SLACK:
         return
     plans = [(plan.at, each, plan) for each in with_slots if (plan := each.plan()) is not None]
     plans.sort(key=lambda item: (item[0], item[1].name))

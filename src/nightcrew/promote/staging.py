@@ -104,10 +104,11 @@ class Staging:
         try:
             own = os.fstat(file) if file >= 0 else os.lstat(name, dir_fd=directory)
             bits = own.st_mode
-            replaced = self._tree.status(want.path) if want.found and file >= 0 else None
-            if replaced and stat.S_ISREG(replaced.st_mode):
+            # As it was when it was looked at; what changes it after that is found out before anything is moved.
+            replaced = next(iter(self._tree.seen.get(want.path, ())), 0)
+            if file >= 0 and stat.S_ISREG(replaced):
                 wanted = _permissions(
-                    stat.S_IMODE(replaced.st_mode) & 0o777, want.entry.startswith(standing.EXECUTABLE)
+                    stat.S_IMODE(replaced) & 0o777, want.entry.startswith(standing.EXECUTABLE)
                 )
                 if wanted != stat.S_IMODE(bits):
                     os.fchmod(file, wanted)

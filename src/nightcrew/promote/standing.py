@@ -91,10 +91,17 @@ class Standing:
         self.seen[path] = ()
         try:
             fd = open_beneath(self._fd, directory or ".", os.O_PATH | os.O_DIRECTORY)
-            try:
-                return self._look(fd, name, path)
-            finally:
-                os.close(fd)
+        except OSError as error:
+            return _nothing(error)
+        try:
+            return self.fingerprint_in(fd, name, path)
+        finally:
+            os.close(fd)
+
+    def fingerprint_in(self, directory: int, name: str, path: str) -> str:
+        """Return what stands at ``path``, which is called ``name`` in a directory that is open already."""
+        try:
+            return self._look(directory, name, path)
         except OSError as error:
             return _nothing(error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -76,7 +76,13 @@ class Transaction:
 
     def write_plan(self, plan: Plan) -> None:
         """Write plan.json, complete and flushed."""
-        write_atomic(self.path / "plan.json", canonical.encode(plan).encode("ascii"))
+        plain = {field.name: getattr(plan, field.name) for field in fields(plan)}
+        # By hand, for there may be thousands of them; the rest of the plan is plain already.
+        plain["moves"] = [{"path": m.path, "slot": m.slot, "old": m.old, "new": m.new} for m in plan.moves]
+        plain["index"] = [
+            {"path": c.path, "before": c.before, "after": c.after, "flags": c.flags} for c in plan.index
+        ]
+        write_atomic(self.path / "plan.json", canonical.encode_plain(plain).encode("ascii"))
 
     def plan(self) -> Plan | None:
         """Read plan.json; None when it was not written yet.
