@@ -17,7 +17,7 @@ from nightcrew.host import git as host_git
 from nightcrew.model.isolation import Bind, Level, Limits, Overlay, SandboxSpec
 from nightcrew.model.trees import Repository
 from nightcrew.sandbox.launcher import Launcher
-from nightcrew.shadow.bases import Base
+from nightcrew.shadow.export import Base
 from nightcrew.shadow.shadows import Shadow, Shadows
 
 ENV = {

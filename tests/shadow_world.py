@@ -18,7 +18,9 @@ from nightcrew.host.git import discover
 from nightcrew.model.isolation import Bind, IsolationReport, Level, Process, SandboxSpec
 from nightcrew.model.trees import Captured, Repository
 from nightcrew.sandbox.launcher import Launcher
-from nightcrew.shadow.shadows import Mode, Shadow, Shadows
+from nightcrew.shadow.ladder import Mode
+from nightcrew.shadow.layering import Layering
+from nightcrew.shadow.shadows import Shadow, Shadows
 
 Content = bytes | str | tuple[int, bytes]
 """Bytes: a file; text: a symbolic link to it; (mode, bytes): a file with permission bits."""
@@ -27,7 +29,12 @@ OPERATIONS = Path(__file__).with_name("shadow_operations.py")
 
 
 class World:
-    """``<root>/repo`` is the user's repository, ``<root>/state`` ours, ``<root>/home`` the user's home."""
+    """``<root>/repo`` is the user's repository, ``<root>/state`` ours, ``<root>/home`` the user's home.
+
+    ``layered``: every export is a difference to one of a commit that looks quite different.
+    """
+
+    layered = False
 
     def __init__(self, root: Path, repo: str = "repo") -> None:
         self.root = root
@@ -67,8 +74,61 @@ class World:
             self._store = Store(self.state / "objects", self.repository, env=self.env)
         return self._store
 
-    def shadows(self, mode: Mode = "overlay", environment: Sequence[str] = ()) -> Shadows:
-        return Shadows(self.state, self.repository, env=self.env, mode=mode, environment=environment)
+    def shadows(
+        self,
+        mode: Mode = "overlay",
+        environment: Sequence[str] = (),
+        *,
+        own_objects: str = "",
+        layering: Layering | None = None,
+    ) -> Shadows:
+        if self.layered:
+            own_objects, layering = str(self.root / "older"), Layering(max_share=1000.0)
+        shadows = Shadows(
+            self.state,
+            self.repository,
+            env=self.env,
+            mode=mode,
+            environment=environment,
+            own_objects=own_objects,
+            layering=layering,
+        )
+        if self.layered:
+            shadows.export(self._make_older())
+        return shadows
+
+    def _make_older(self) -> str:
+        """Make a commit that differs from HEAD in every way a layer must undo; the user's repository stays as it is."""
+        older = self.root / "older"
+        older.mkdir(exist_ok=True)
+        paths = {
+            "GIT_INDEX_FILE": str(older / "index"),
+            "GIT_OBJECT_DIRECTORY": str(older),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": '"' + quote(f"{self.repository.common_dir}/objects") + '"',
+        }
+        self.env.update(paths)
+        try:
+            self.git("-c", "core.splitIndex=false", "read-tree", "HEAD")
+            blob = self.git("hash-object", "-w", "--stdin", data=b"of old\n").strip()
+            listed = self.git("ls-files", "-s", "-z").split("\0")[:-1]
+            rows = []
+            for number, row in enumerate(listed):
+                mode, name = row.partition(" ")[0], row.partition("\t")[2]
+                if name.endswith(".gitattributes"):
+                    continue
+                if number % 3 == 0:
+                    rows.append(f"0 {'0' * len(blob)}\t{name}\0")
+                    rows.append(f"100644 {blob}\t{name}/in/its/place\0")
+                elif number % 3 == 1 and mode != "160000":
+                    rows.append(f"100755 {blob}\t{name}\0")
+            rows += [f"100644 {blob}\t{name}\0" for name in ("gone", "gone-too/a/b", "-odd \n", "z/\udcff")]
+            data = os.fsencode("".join(rows))
+            self.git("-c", "core.splitIndex=false", "update-index", "-z", "--index-info", data=data)
+            tree = self.git("write-tree", "--missing-ok").strip()
+            return self.git("commit-tree", tree, "-m", "older").strip()
+        finally:
+            for name in paths:
+                del self.env[name]
 
     def commit(self, message: str) -> str:
         self.git("add", "-A", "-f")
@@ -130,6 +190,11 @@ class World:
     def close(self) -> None:
         if self._store is not None:
             self._store.close()
+
+
+def quote(path: str) -> str:
+    """Quote a path as git wants it in lists of object directories."""
+    return path.replace("\\", "\\\\").replace('"', '\\"')
 
 
 class _Session:

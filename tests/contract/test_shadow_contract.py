@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nightcrew.model.errors import NotFound, StaleError
 from nightcrew.model.trees import Entry
+from shadow_disks import Disks
 from shadow_world import World, needs_overlay, snapshot
 
 FILES = {
@@ -25,14 +27,34 @@ FILES = {
 }
 
 
-@pytest.fixture(params=["overlay", "copy"])
-def mode(request):
-    needs_overlay(request.param)
+@pytest.fixture(params=["overlay", "overlay-layered", "copy", "copy-layered", "reflink-btrfs", "reflink-xfs"])
+def kind(request):
     return request.param
 
 
 @pytest.fixture
-def world(tmp_path):
+def mode(kind, monkeypatch):
+    mode = kind.partition("-")[0]
+    needs_overlay(mode)
+    monkeypatch.setattr(World, "layered", kind.endswith("layered"))
+    return mode
+
+
+@pytest.fixture(scope="session")
+def disks(tmp_path_factory):
+    with Disks(tmp_path_factory.mktemp("disks")) as disks:
+        yield disks
+
+
+@pytest.fixture
+def tmp_path(kind, tmp_path, disks):
+    if kind.startswith("reflink"):
+        return Path(tempfile.mkdtemp(dir=disks.find(kind.partition("-")[2])))
+    return tmp_path
+
+
+@pytest.fixture
+def world(mode, tmp_path):
     world = World.make(tmp_path, FILES)
     yield world
     world.close()
@@ -563,7 +585,8 @@ def test_missing_base_commit_is_said(world, shadows):
 
 
 def test_describe(world, mode):
-    assert world.shadows(mode).describe().startswith("overlay" if mode == "overlay" else "plain copy")
+    words = {"overlay": "overlay", "reflink": "copy that shares blocks", "copy": "plain copy"}
+    assert world.shadows(mode).describe() == words[mode]
 
 
 def test_nothing_of_the_user_is_written(world, shadows):

@@ -133,12 +133,12 @@ def test_what_another_process_is_making_is_not_swept(world):
 def test_export_hurt_by_a_power_loss_is_made_anew(world):
     shadows = world.shadows("copy")
     base = shadows.export(world.repository.head)
-    meta = Path(base.path).parent / "meta.json"
+    meta = Path(base.lowers[0]).parent / "meta.json"
     text = meta.read_text()
     meta.write_text(text.replace('"boot": "', '"boot": "0'))
     assert shadows.export(base.commit) == base
     assert meta.read_text() == text
-    (Path(base.path) / "d3/f3").write_bytes(b"")
+    (Path(base.lowers[0]) / "d3/f3").write_bytes(b"")
     meta.write_text(text.replace('"boot": "', '"boot": "0'))
-    assert shadows.export(base.commit).path == base.path
-    assert (Path(base.path) / "d3/f3").read_bytes() == b"3"
+    assert shadows.export(base.commit).path == base.lowers[0]
+    assert (Path(base.lowers[0]) / "d3/f3").read_bytes() == b"3"

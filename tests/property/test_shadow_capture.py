@@ -54,7 +54,7 @@ def test_captured_tree_is_what_git_would_store(mode, first, work, more):
         base = shadows.export(world.repository.head)
         model = root / "model"
         model.mkdir()
-        write_files(model, read_files(Path(base.path)))
+        write_files(model, read_files(Path(base.lowers[0])))
 
         shadow = shadows.open("one", base)
         world.operate(shadows, shadow, work)
@@ -83,7 +83,7 @@ def test_delta_as_a_layer_gives_the_same_files(mode, first, work, more):
         base = shadows.export(world.repository.head)
         model = root / "model"
         model.mkdir()
-        write_files(model, read_files(Path(base.path)))
+        write_files(model, read_files(Path(base.lowers[0])))
         shadow_operations.apply(str(model), work)
         tree = world.tree_of_directory(model)
 

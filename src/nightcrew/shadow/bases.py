@@ -1,62 +1,61 @@
-"""Exports of base commits: one immutable directory tree per commit, made once, shared by every shadow of it."""
+"""Exports of base commits: immutable, made once per commit, shared by every shadow of it.
+
+The first one is the whole commit as files. A later one is a layer with what differs from an earlier one, so that a
+newer base commit costs its difference; see ``layering.py`` for when it is made whole again.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from nightcrew.host import crash, files, tokens
 from nightcrew.host.git import Git
 from nightcrew.host.locks import FileLock
-from nightcrew.model.errors import EngineUnavailable, NotFound
+from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.trees import Repository
-from nightcrew.shadow.indexfile import set_times
+from nightcrew.shadow.collecting import GRACE_S, Ages, measure_tree
+from nightcrew.shadow.export import Base
+from nightcrew.shadow.exporting import Exporter
+from nightcrew.shadow.indexfile import IndexFile
+from nightcrew.shadow.layering import Candidate, Difference, Layering, choose
 from nightcrew.shadow.names import GIT
+from nightcrew.shadow.objects import Objects
+from nightcrew.shadow.settings import digest_rules, read_settings
 from nightcrew.shadow.skeleton import write_skeleton
 
 _EXPORT_TIMEOUT_S: Final = 1800.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-
-# An index of our own: in one file, complete, in the form that `indexfile` understands; submodules stay empty.
-_CHECKOUT: Final = (
-    ("core.splitIndex", "false"),
-    ("index.version", "2"),
-    ("index.sparse", "false"),
-    ("index.skipHash", "false"),
-    ("core.untrackedCache", "false"),
-    ("submodule.recurse", "false"),
-    ("checkout.workers", "0"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """The export of one commit.
-
-    Attributes:
-        commit, tree: full ids.
-        path: absolute path of the exported files; only ever a lower layer, nothing writes there.
-        skeleton: absolute path of a directory that holds the private ``.git`` and nothing else.
-        modified_s: modification time of all exported files, seconds since the epoch.
-    """
-
-    commit: str
-    tree: str
-    path: str
-    skeleton: str
-    modified_s: int
+_VERSION: Final = 2
 
 
 class Bases:
-    """The exports of one repository, in ``<directory>/<commit>/``."""
+    """The exports of one repository, in ``<directory>/<commit>/``.
 
-    def __init__(self, directory: Path, repository: Repository, env: Mapping[str, str]) -> None:
+    Args:
+        directory: of ours.
+        repository: the user's repository.
+        env: environment for git.
+        own: further object directory, see ``Objects``.
+        layering: when an export may be a difference to another.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        repository: Repository,
+        env: Mapping[str, str],
+        own: str = "",
+        layering: Layering | None = None,
+    ) -> None:
         self._directory = directory
         self._repository = repository
         self._env = env
+        self._objects = Objects(repository, env, own)
+        self._layering = layering or Layering()
 
     def export(self, commit: str) -> Base:
         """Return the export of a commit, making it when it is not there; several processes may ask at once.
@@ -67,62 +66,127 @@ class Bases:
             GitError: git could not check it out (a filter failed, a partial clone has no network, disk full).
         """
         found = self._load(commit)
-        if found is not None:
-            return found
-        self._directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._directory / f"{commit}.lock")
-        if not lock.acquire(_EXPORT_TIMEOUT_S):
-            raise EngineUnavailable(f"{lock.holder()} is still exporting {commit}", code="shadow.export_busy")
-        try:
-            return self._load(commit) or self._make(commit)
-        finally:
-            lock.release()
+        if found is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._directory / f"{commit}.lock")
+            if not lock.acquire(_EXPORT_TIMEOUT_S):
+                raise EngineUnavailable(
+                    f"{lock.holder()} is still exporting {commit}", code="shadow.export_busy"
+                )
+            try:
+                found = self._load(commit) or self._make(commit)
+            finally:
+                lock.release()
+        os.utime(self._directory / commit / "meta.json")
+        return found
 
     def sweep(self) -> None:
         """Remove what interrupted exports left half made; what another process is making stays."""
-        for left in self._directory.glob(".new-*"):
+        for left in self._directory.glob(".*-*"):
             lock = FileLock(self._directory / f"{left.name.split('-')[1]}.lock")
             if lock.acquire():
                 files.remove_tree(left, inside=self._directory)
                 lock.release()
 
-    def _load(self, commit: str) -> Base | None:
-        """Return a published export; one that a power loss may have hurt counts as none."""
-        place = self._directory / commit
+    def collect(self, keep: Iterable[str], grace_s: float = GRACE_S) -> int:
+        """Remove every export that is neither kept, nor below one that is, nor was asked for just now.
+
+        Args:
+            keep: commits.
+
+        Returns:
+            Bytes of disk that became free.
+        """
+        wanted = {commit for each in keep for commit in self._with_parents(each)}
+        published = self._published()
+        ages = Ages(self._directory, grace_s)
+        for commit in published:
+            if ages.is_fresh(self._directory / commit / "meta.json"):
+                wanted |= set(self._with_parents(commit))
+        freed = 0
+        for commit in published:
+            lock = FileLock(self._directory / f"{commit}.lock")
+            if commit not in wanted and lock.acquire():
+                gone = self._directory / f".gone-{commit}-{tokens.nonce()}"
+                (self._directory / commit).rename(gone)
+                crash.point("shadow.collect_base")
+                freed += measure_tree(gone)
+                files.remove_tree(gone, inside=self._directory)
+                lock.release()
+        return freed
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _published(self) -> list[str]:
+        """Return the commits that have an export, the one asked for last first."""
+        found = [
+            (place.stat().st_mtime_ns, place.parent.name) for place in self._directory.glob("[!.]*/meta.json")
+        ]
+        return [name for _, name in sorted(found, reverse=True)]
+
+    def _with_parents(self, commit: str) -> Iterator[str]:
+        while commit:
+            yield commit
+            meta = self._read(commit)
+            commit = meta.get("parent", "") if meta else ""
+
+    def _read(self, commit: str) -> dict[str, Any] | None:
         try:
-            meta = json.loads((place / "meta.json").read_bytes())
+            meta: dict[str, Any] = json.loads((self._directory / commit / "meta.json").read_bytes())
         except FileNotFoundError:
             return None
-        base = self._describe(place, meta)
-        if meta["boot"] != boot_id() and not self._survived(base, place, meta):
+        return meta
+
+    def _load(self, commit: str) -> Base | None:
+        """Return a published export; one that a power loss may have hurt counts as none."""
+        meta = self._read(commit)
+        if meta is None:
+            return None
+        parent = self._load(meta["parent"]) if meta.get("parent") else None
+        if meta.get("parent") and parent is None:
+            return None
+        base = self._describe(commit, meta, parent)
+        if meta["boot"] != boot_id() and not self._survived(base, meta):
             return None
         return base
 
-    def _survived(self, base: Base, place: Path, meta: dict[str, Any]) -> bool:
+    def _survived(self, base: Base, meta: dict[str, Any]) -> bool:
         """After a restart of the machine: compare sizes and times with the index once.
 
         Exports are not flushed to disk file by file (that would double their cost), so a power loss can leave files
-        cut short; those differ from the index.
+        cut short; those differ from the index. A layer is made anew instead: that costs little, and what it hides is
+        in no index. So is an export with the files of submodules, which are in no index either.
         """
-        git = self._git(str(place / "tree"), str(place / "git" / GIT / "index"))
+        if base.parent or meta.get("submodules"):
+            return False
+        git = self._git(base.lowers[0], str(base.index))
         lenient = ("-c", "core.checkStat=minimal", "-c", "core.trustCtime=false")
         if git.run(*lenient, "diff-files", "--quiet", check=False).code != 0:
             return False
+        place = self._directory / base.commit
         files.write_atomic(place / "meta.json", _encode({**meta, "boot": boot_id()}))
         return True
 
     def _make(self, commit: str) -> Base:
-        tree = self._tree_of(commit)
+        tree, is_own = self._objects.find_tree(commit)
         aside = self._directory / f".new-{commit}-{tokens.nonce()}"
         place = self._directory / commit
+        settings = read_settings(self._git("", ""))
+        rules = digest_rules(settings, self._repository, self._env)
+        below = self._choose(tree, rules, own=is_own)
         try:
             (aside / "tree").mkdir(parents=True)
             (aside / "tree").chmod(0o755)
+            skeleton = aside / "git" / GIT
+            write_skeleton(skeleton, self._repository, commit, self._git("", ""), settings)
+            if is_own:
+                self._objects.copy_own(commit, skeleton / "objects")
             meta = {
-                "version": 1,
+                "version": _VERSION,
                 "tree": tree,
                 "boot": boot_id(),
-                "modified_s": self._check_out(aside, commit),
+                "rules": rules,
+                **self._fill(aside, commit, below, own=is_own),
             }
             files.write_atomic(aside / "meta.json", _encode(meta))
             crash.point("shadow.export_publish")
@@ -131,38 +195,68 @@ class Bases:
             aside.rename(place)
         finally:
             files.remove_tree(aside, inside=self._directory)
-        return self._describe(place, meta)
+        return self._describe(commit, meta, below[0] if below else None)
 
-    def _check_out(self, aside: Path, commit: str) -> int:
+    def _fill(
+        self, aside: Path, commit: str, below: tuple[Base, Difference] | None, *, own: bool
+    ) -> dict[str, Any]:
+        """Write files and index of an export and return what its ``meta.json`` says about them."""
+        id_bytes = len(commit) // 2
+        exporter = Exporter(self._objects, aside / "tree", own=own)
         index = aside / "git" / GIT / "index"
-        git = self._git(str(aside / "tree"), str(index))
-        write_skeleton(index.parent, self._repository, commit, git)
-        settings = [word for key, value in _CHECKOUT for word in ("-c", f"{key}={value}")]
-        git.run(*settings, "read-tree", "-m", "-u", commit, timeout_s=_EXPORT_TIMEOUT_S)
-        committed_s = int(git.text("show", "-s", "--format=%ct", commit))
+        committed_s = int(
+            self._git("", "")
+            .run("show", "-s", "--format=%ct", commit, extra=self._objects.alternates(own=own))
+            .stdout
+        )
         # Never as young as the index, whatever the clock of the committer said.
-        modified_s = max(0, min(committed_s, int(index.stat().st_mtime) - 10))
-        set_times(index, aside / "tree", modified_s, len(commit) // 2)
-        return modified_s
+        modified_s = max(0, min(committed_s, int(aside.stat().st_mtime) - 10))
+        if below is None:
+            exporter.check_out(index, commit)
+            made = IndexFile(index.read_bytes(), id_bytes).with_times(aside / "tree", modified_s)
+            written = {"parent": "", "layers": 1, "changed": 0}
+        else:
+            parent, difference = below
+            modified_s = max(modified_s, parent.modified_s)
+            changes = exporter.write_layer(difference, parent, modified_s)
+            made = IndexFile.read(parent.index, parent.marks, id_bytes).derive(changes)
+            above = self._read(parent.commit) or {}
+            written = {
+                "parent": parent.commit,
+                "layers": len(parent.lowers) + 1,
+                "changed": above.get("changed", 0) + len(changes),
+            }
+        files.write_atomic(index, made.data, 0o644)
+        (aside / "marks").write_bytes(made.marks)
+        return {**written, "entries": made.count, "modified_s": modified_s}
 
-    def _tree_of(self, commit: str) -> str:
-        git = Git(self._repository.git_dir, env=self._env, trusted=True)
-        done = git.run("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}", check=False)
-        if done.code != 0:
-            raise NotFound(
-                f"the base commit {commit} is not in {self._repository.root} any more",
-                code="shadow.base_missing",
-                hint="bring it back (git fetch, git reflog) or start a new run from the present HEAD",
-            )
-        return done.stdout.decode().strip()
+    def _choose(self, tree: str, rules: str, *, own: bool) -> tuple[Base, Difference] | None:
+        """Return the export to lay a difference on, and the difference; None when it must be a whole one."""
+        candidates = (self._candidate(commit, rules) for commit in self._published())
+        return choose(self._objects, self._layering, tree, (c for c in candidates if c), own=own)
+
+    def _candidate(self, commit: str, rules: str) -> Candidate | None:
+        meta = self._read(commit)
+        if meta is None or meta["version"] != _VERSION or meta["rules"] != rules:
+            return None
+        base = self._load(commit)
+        return Candidate(base, meta["entries"], meta["changed"]) if base else None
 
     def _git(self, work_tree: str, index: str) -> Git:
         return Git(
             self._repository.git_dir, env=self._env, work_tree=work_tree, index_file=index, trusted=True
         )
 
-    def _describe(self, place: Path, meta: dict[str, Any]) -> Base:
-        return Base(place.name, meta["tree"], str(place / "tree"), str(place / "git"), meta["modified_s"])
+    def _describe(self, commit: str, meta: Mapping[str, Any], parent: Base | None) -> Base:
+        place = self._directory / commit
+        return Base(
+            commit,
+            meta["tree"],
+            (str(place / "tree"), *(parent.lowers if parent else ())),
+            str(place / "git"),
+            meta["modified_s"],
+            meta.get("parent", ""),
+        )
 
 
 def boot_id() -> str:

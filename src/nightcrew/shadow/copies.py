@@ -1,4 +1,4 @@
-"""Shadows where overlay mounts cannot be had: a plain copy of the export, and how its changes are found."""
+"""Shadows where overlay mounts cannot be had: a copy of the export, and how its changes are found."""
 
 from __future__ import annotations
 
@@ -13,33 +13,47 @@ from typing import Final
 
 from nightcrew.model.trees import Entry
 from nightcrew.shadow.layers import Stack
-from nightcrew.shadow.scan import describe, list_directory, same_content, sort_out, vanished
+from nightcrew.shadow.names import GIT
+from nightcrew.shadow.scan import describe, join, list_directory, same_content, sort_out, vanished
 
 # _IOW(0x94, 9, int) of linux/fs.h: share the blocks of another file (btrfs, xfs).
 _FICLONE: Final = 0x40049409
 
 
-def copy_tree(source: Path, target: Path) -> None:
+def copy_tree(source: Path, target: Path, *, share: bool) -> None:
     """Copy directories, files and symbolic links with modes and times; other kinds are passed over.
 
     Args:
         source: a tree nobody writes to.
         target: the new tree; where it exists, what the source has too is replaced.
+        share: let the file system share the blocks, where it can.
     """
+    _copy_all(Stack([str(source)]), target, share=share, apart=())
+
+
+def copy_stack(stack: Stack, target: Path, *, share: bool) -> None:
+    """Copy what a stack of layers shows, like ``copy_tree``, without the ``.git`` at its top."""
+    _copy_all(stack, target, share=share, apart=(GIT,))
+
+
+def _copy_all(stack: Stack, target: Path, *, share: bool, apart: Collection[str]) -> None:
     target.mkdir(exist_ok=True)
-    waiting = [(str(source), str(target))]
+    waiting = [""]
     while waiting:
-        here, there = waiting.pop()
-        with os.scandir(here) as found:
-            for item in found:
-                place = f"{there}/{item.name}"
-                if item.is_dir(follow_symlinks=False):
-                    Path(place).mkdir(exist_ok=True)
-                    waiting.append((item.path, place))
-                elif item.is_symlink():
-                    Path(place).symlink_to(os.readlink(item.path))  # noqa: PTH115
-                elif item.is_file(follow_symlinks=False):
-                    _copy_file(item.path, place)
+        directory = waiting.pop()
+        for name, (source, found) in stack.list(directory).items():
+            path = join(directory, name)
+            place = f"{target}/{path}"
+            if path in apart:
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                Path(place).mkdir(exist_ok=True)
+                waiting.append(path)
+            elif stat.S_ISLNK(found.st_mode):
+                Path(place).unlink(missing_ok=True)
+                Path(place).symlink_to(os.readlink(source))  # noqa: PTH115
+            elif stat.S_ISREG(found.st_mode):
+                _copy_file(source, place, share=share)
 
 
 def scan_copy(copy: str, under: Stack, copied_ns: int, apart: Collection[str]) -> Iterator[Entry]:
@@ -99,15 +113,42 @@ def _is_unchanged(place: str, found: os.stat_result, old: tuple[str, os.stat_res
         return False
 
 
-def _copy_file(source: str, target: str) -> None:
-    """Copy one file, sharing its blocks where the file system can."""
+def _copy_file(source: str, target: str, *, share: bool) -> None:
+    """Copy one file; its holes stay holes."""
     Path(target).unlink(missing_ok=True)
     with open(source, "rb") as read, open(target, "xb") as write:  # noqa: PTH123
-        try:
-            fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
-        except OSError as error:
-            # The file system cannot share blocks, or not between these two places.
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL):
-                raise
-            shutil.copyfileobj(read, write, 1 << 20)
+        if not (share and clone(read.fileno(), write.fileno())):
+            _copy_data(read.fileno(), write.fileno())
     shutil.copystat(source, target)
+
+
+def clone(source: int, target: int) -> bool:
+    """Make an empty open file share the blocks of another; tell False where the file system cannot."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError as error:
+        # Not this file system, or not between these two places.
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL):
+            raise
+        return False
+    return True
+
+
+def _copy_data(source: int, target: int) -> None:
+    size = os.fstat(source).st_size
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            # Nothing but a hole up to the end.
+            break
+        end = os.lseek(source, at, os.SEEK_HOLE)
+        os.lseek(target, at, os.SEEK_SET)
+        while at < end and (sent := os.sendfile(target, source, at, end - at)):
+            at += sent
+        if at < end:
+            raise OSError(errno.EIO, "the file became shorter while it was copied")
+    os.ftruncate(target, size)

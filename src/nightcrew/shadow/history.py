@@ -5,76 +5,154 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from nightcrew.host import files
 from nightcrew.host.git import Git
-from nightcrew.model.trees import DeltaEntry, Repository
-from nightcrew.shadow.bases import Base
+from nightcrew.model.trees import DeltaEntry
+from nightcrew.shadow.export import Base
+from nightcrew.shadow.indexfile import IndexFile, make_entry
 from nightcrew.shadow.names import GIT
+from nightcrew.shadow.objects import Objects, join_directories, objects_of_skeleton, write_repository
 
 _MESSAGE: Final = b"Where this task starts: results of other tasks, or its own up to a checkpoint\n"
+_WHO: Final = b"nightcrew <nightcrew@localhost>"
 _PIECE_BYTES: Final = 1 << 20
 
+# Larger files are written as loose objects in pieces, smaller ones go through one git process, so much in all.
+_STREAMED_BYTES: Final = 1 << 20
+_STREAM_BYTES: Final = 64 << 20
 
-def commit_delta(
-    base: Base, layer: Path, delta: Sequence[DeltaEntry], repository: Repository, env: Mapping[str, str]
-) -> None:
-    """Put a commit of the delta on top of the base commit into the layer's own ``.git``.
+# Packs of our own are read once or twice and soon thrown away: squeezing costs more than it saves.
+_SETTINGS: Final = ("-c", "fastimport.unpackLimit=1", "-c", "pack.compression=1", "-c", "core.compression=1")
+
+
+def commit_delta(base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: Objects) -> str:
+    """Put a commit of the delta on top of the base commit into the layer's own ``.git``; return its tree.
 
     So ``git status`` of a dependent task is clean: what its dependencies did is history, not its own work. Blobs
     are written here byte by byte, not by ``git add``, which would run the user's filters on what an agent wrote.
 
     Args:
         base: its skeleton is only read.
-        layer: directory that holds the delta's files as an overlay layer.
-        delta: the same delta; env: environment for git.
+        layer: directory that holds the delta's files as an overlay layer, all of them a second younger than the base.
+        delta: the same delta; objects: where the base commit is.
     """
     skeleton, place = Path(base.skeleton) / GIT, layer / GIT
-    objects = place / "objects"
     for name in ("info", "pack"):
-        (objects / name).mkdir(parents=True)
-    index = place / "index"
-    index.write_bytes((skeleton / "index").read_bytes())
-    git = Git(str(skeleton), env=env, index_file=str(index), trusted=False)
-    extra = {
-        "GIT_OBJECT_DIRECTORY": str(objects),
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quote_directory(f"{repository.common_dir}/objects"),
-        **{f"GIT_{who}_NAME": "nightcrew" for who in ("AUTHOR", "COMMITTER")},
-        **{f"GIT_{who}_EMAIL": "nightcrew@localhost" for who in ("AUTHOR", "COMMITTER")},
-        **{f"GIT_{who}_DATE": f"@{base.modified_s} +0000" for who in ("AUTHOR", "COMMITTER")},
-    }
-    rows = b"".join(_index_rows(objects, layer, delta, len(base.commit)))
-    git.run("update-index", "-z", "--index-info", input=rows, extra=extra)
-    tree = git.run("write-tree", extra=extra).stdout.decode().strip()
-    made = git.run("commit-tree", tree, "-p", base.commit, input=_MESSAGE, extra=extra)
-    _move_head(skeleton, place, base.commit.encode(), made.stdout.strip())
-
-
-def _index_rows(objects: Path, layer: Path, delta: Sequence[DeltaEntry], id_length: int) -> Iterator[bytes]:
-    """Yield rows for ``update-index --index-info``, deletions first: a file may take a directory's place."""
+        (place / "objects" / name).mkdir(parents=True)
+    stream = _Stream(place / "objects", layer, len(base.commit))
+    changes: dict[bytes, bytes | None] = {}
     for entry in sorted(delta, key=lambda entry: entry.mode != 0):
-        blob = _write_blob(objects, layer / entry.path, id_length) if entry.mode else "0" * id_length
-        yield b"%o %s\t%s\0" % (entry.mode, blob.encode(), os.fsencode(entry.path))
+        path = os.fsencode(entry.path)
+        if entry.mode == 0:
+            changes[path] = None
+            stream.delete(path)
+        else:
+            blob = stream.put(path, entry.mode)
+            changes[path] = make_entry(path, layer / entry.path, blob, base.modified_s + 1)
+    commit, tree = _import(base, layer, stream, objects)
+    _move_head(skeleton, place, base.commit.encode(), commit)
+    index = IndexFile.read(base.index, base.marks, len(base.commit) // 2).derive(changes)
+    (place / "index").write_bytes(index.data)
+    return tree
+
+
+def _import(base: Base, layer: Path, stream: _Stream, objects: Objects) -> tuple[bytes, str]:
+    """Have git write what is streamed, with the trees and the commit above it, and return those two; the cost is that of the delta."""
+    place = layer.with_name("import")
+    write_repository(place, len(base.commit))
+    known = [f"{objects.repository.common_dir}/objects", objects_of_skeleton(base.skeleton)]
+    extra = {
+        "GIT_OBJECT_DIRECTORY": objects_of_skeleton(str(layer)),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": join_directories(known),
+    }
+    git = Git(str(place), env=objects.env, trusted=False)
+    said = git.run(
+        *_SETTINGS,
+        "fast-import",
+        "--quiet",
+        "--done",
+        "--depth=0",
+        input=stream.finish(base),
+        extra=extra,
+    )
+    files.remove_tree(place, inside=layer.parent)
+    commit, _, tree = said.stdout.partition(b"\n")
+    # As `ls` prints it: mode, kind, id, tab.
+    return commit, tree.split()[2].decode()
+
+
+class _Stream:
+    """A delta in the words of ``git fast-import``."""
+
+    def __init__(self, objects: Path, layer: Path, id_length: int) -> None:
+        self._objects = objects
+        self._layer = layer
+        self._id_length = id_length
+        self._blobs: list[bytes] = []
+        self._rows: list[bytes] = []
+        self._room = _STREAM_BYTES
+
+    def delete(self, name: bytes) -> None:
+        self._rows.append(b"D %s\n" % _quote(name))
+
+    def put(self, name: bytes, mode: int) -> str:
+        """Take in a file or link of the layer and return the id of its blob."""
+        place = self._layer / os.fsdecode(name)
+        size = place.lstat().st_size
+        if size > min(_STREAMED_BYTES, self._room):
+            blob = _write_blob(self._objects, place, self._id_length)
+        else:
+            content = b"".join(_pieces(place))
+            blob = _hash(b"blob %d\0" % size, self._id_length, content)
+            self._blobs.append(b"blob\ndata %d\n%s\n" % (size, content))
+            self._room -= size
+        self._rows.append(b"M %o %s %s\n" % (mode, blob.encode(), _quote(name)))
+        return blob
+
+    def finish(self, base: Base) -> bytes:
+        """Return everything, ending with the question for the id of the commit."""
+        head = b"commit refs/heads/none\nmark :1\nauthor %s %d +0000\ncommitter %s %d +0000\n" % (
+            _WHO,
+            base.modified_s,
+            _WHO,
+            base.modified_s,
+        )
+        message = b"data %d\n%sfrom %s\n" % (len(_MESSAGE), _MESSAGE, base.commit.encode())
+        return b"".join([*self._blobs, head, message, *self._rows, b'\nget-mark :1\nls :1 ""\ndone\n'])
+
+
+def _quote(name: bytes) -> bytes:
+    if b"\n" not in name and not name.startswith(b'"'):
+        return name
+    return b'"' + name.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'
+
+
+def _hash(head: bytes, id_length: int, content: bytes) -> str:
+    digest = hashlib.sha256(head) if id_length == 64 else hashlib.sha1(head, usedforsecurity=False)
+    digest.update(content)
+    return digest.hexdigest()
 
 
 def _write_blob(objects: Path, place: Path, id_length: int) -> str:
-    """Write a file or link of the layer as a loose object, in pieces: it may be larger than memory."""
-    found = place.lstat()
-    head = b"blob %d\0" % found.st_size
+    """Write a file of the layer as a loose object, in pieces: it may be larger than memory."""
+    head = b"blob %d\0" % place.lstat().st_size
     digest = hashlib.sha256(head) if id_length == 64 else hashlib.sha1(head, usedforsecurity=False)
-    for piece in _pieces(place):
-        digest.update(piece)
+    aside = objects / "pack" / "tmp_blob"
+    squeeze = zlib.compressobj(1)
+    with aside.open("wb") as out:
+        out.write(squeeze.compress(head))
+        for piece in _pieces(place):
+            digest.update(piece)
+            out.write(squeeze.compress(piece))
+        out.write(squeeze.flush())
     blob = digest.hexdigest()
     target = objects / blob[:2] / blob[2:]
     target.parent.mkdir(exist_ok=True)
-    squeeze = zlib.compressobj(1)
-    with target.open("wb") as out:
-        out.write(squeeze.compress(head))
-        for piece in _pieces(place):
-            out.write(squeeze.compress(piece))
-        out.write(squeeze.flush())
+    aside.rename(target)
     return blob
 
 
@@ -97,10 +175,3 @@ def _move_head(skeleton: Path, place: Path, old: bytes, new: bytes) -> None:
         return
     refs = (skeleton / "packed-refs").read_bytes()
     (place / "packed-refs").write_bytes(refs.replace(old + b" " + branch, new + b" " + branch, 1))
-
-
-def _quote_directory(path: str) -> str:
-    """Quote a path for GIT_ALTERNATE_OBJECT_DIRECTORIES, where a colon separates."""
-    if ":" not in path and not path.startswith('"'):
-        return path
-    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'

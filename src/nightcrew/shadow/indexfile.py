@@ -1,64 +1,229 @@
-"""Git's index, as far as needed to give every file of an export one fixed modification time.
+"""Git's index, as far as needed to make one for an export: fixed times, and a new index out of an older one.
 
 A fresh checkout is "racy" for git: files as young as the index are read again on every ``git status``, and an edit
 within the same second with the same size goes unseen. Times in the past, the same in index and files, end both.
+
+An index is derived from an older one by copying what stays, byte for byte, and putting changed entries between. Git's
+own way to pay only for what changed, the split index, is no way here: libgit2 and what builds on it (cargo, for one)
+refuse an index in two parts.
 """
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import os
+import stat
 import struct
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from nightcrew.host import files
+from nightcrew.shadow.cachetree import forget
 
 _HEAD: Final = struct.Struct(">4sII")
+_EXTENSION: Final = struct.Struct(">4sI")
+_STATUS: Final = struct.Struct(">10I")
 _MODIFIED_AT: Final = 8
 _ID_AT: Final = 40
 _EXTENDED: Final = 0x4000
+_LONGEST_NAME: Final = 0xFFF
 _SUBMODULE: Final = 0o160000
+_LINK: Final = 0o120000
 _MODE_AT: Final = 24
 
+# So far apart are the places that are kept for searching: about fifty entries, which are then walked one by one.
+_MARK_BYTES: Final = 4096
 
-def set_times(index: Path, tree: Path, modified_s: int, id_bytes: int) -> None:
-    """Set the modification time of every file the index names, in the tree and in the index.
+
+class IndexFile:
+    """An index of version 2 or 3 with every entry at stage 0, as git writes it for a checkout.
 
     Args:
-        index: an index of version 2 or 3; tree: its working tree.
-        modified_s: seconds since the epoch.
+        data: the whole file.
         id_bytes: 20 or 32, by the object format.
+        marks: offsets of some entries, ascending, and last where the entries end; found by a walk when not known.
 
     Raises:
-        ValueError: another index version.
+        ValueError: another version, or no index at all.
     """
-    data = bytearray(index.read_bytes())
-    magic, version, count = _HEAD.unpack_from(data)
-    if magic != b"DIRC" or version not in (2, 3):
-        raise ValueError(f"index version {version} is not understood")
-    root = os.fsencode(tree) + b"/"
-    at = _HEAD.size
-    for _ in range(count):
-        at = _set_one(data, at, root, modified_s, id_bytes)
-    digest = hashlib.sha256 if id_bytes == 32 else hashlib.sha1
-    data[-id_bytes:] = digest(data[:-id_bytes], usedforsecurity=False).digest()
-    files.write_atomic(index, bytes(data), 0o644)
 
+    def __init__(self, data: bytes, id_bytes: int, marks: array[int] | None = None) -> None:
+        magic, self._version, self.count = _HEAD.unpack_from(data)
+        if magic != b"DIRC" or self._version not in (2, 3):
+            raise ValueError(f"index version {self._version} is not understood")
+        self._data = data
+        self._id_bytes = id_bytes
+        self._marks = array("Q") if marks is None else marks
+        if marks is None:
+            for _ in self._walk(_HEAD.size, self.count, self._marks):
+                continue
 
-def _set_one(data: bytearray, at: int, root: bytes, modified_s: int, id_bytes: int) -> int:
-    """Handle the entry at an offset and return where the next one begins."""
-    flags_at = at + _ID_AT + id_bytes
-    flags = struct.unpack_from(">H", data, flags_at)[0]
-    name_at = flags_at + (4 if flags & _EXTENDED else 2)
-    end = data.index(0, name_at)
-    mode = struct.unpack_from(">I", data, at + _MODE_AT)[0]
-    if mode != _SUBMODULE:
+    @classmethod
+    def read(cls, index: Path, marks: Path, id_bytes: int) -> IndexFile:
+        """Read an index together with its marks; a missing or foreign file of marks costs a walk."""
         try:
-            os.utime(root + bytes(data[name_at:end]), (modified_s, modified_s), follow_symlinks=False)
+            kept = array("Q", marks.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return cls(index.read_bytes(), id_bytes)
+        return cls(index.read_bytes(), id_bytes, kept)
+
+    @property
+    def marks(self) -> bytes:
+        """What ``read`` wants to find again; only for this machine."""
+        return self._marks.tobytes()
+
+    @property
+    def data(self) -> bytes:
+        """The whole file."""
+        return self._data
+
+    def entries(self) -> dict[bytes, bytes]:
+        """Return every entry by its name."""
+        return {name: self._data[at:end] for at, name, end in self._walk(_HEAD.size, self.count, array("Q"))}
+
+    def with_times(self, tree: Path, modified_s: int) -> IndexFile:
+        """Set the modification time of every file the index names, in the tree and in the index returned.
+
+        Args:
+            tree: its working tree; modified_s: seconds since the epoch.
+        """
+        data = bytearray(self._data)
+        root = os.fsencode(tree) + b"/"
+        for at, name, _ in self._walk(_HEAD.size, self.count, array("Q")):
+            if struct.unpack_from(">I", data, at + _MODE_AT)[0] == _SUBMODULE:
+                continue
+            try:
+                os.utime(root + name, (modified_s, modified_s), follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                # Outside the sparse checkout: the entry has no file.
+                continue
             struct.pack_into(">II", data, at + _MODIFIED_AT, modified_s, 0)
-        except FileNotFoundError:
-            # Outside the sparse checkout: the entry has no file.
-            pass
-    # Entries are padded with one to eight NULs to a multiple of eight bytes.
-    return at + ((end - at) // 8 + 1) * 8
+        data[-self._id_bytes :] = self._digest([memoryview(data)[: -self._id_bytes]])
+        return IndexFile(bytes(data), self._id_bytes, self._marks)
+
+    def derive(self, changes: Mapping[bytes, bytes | None]) -> IndexFile:
+        """Return this index with some entries put in or replaced, and those with None taken out.
+
+        The cost is that of copying and hashing the file (10 MB for 100,000 entries), not that of its entries.
+
+        Args:
+            changes: whole entries by name; a name that is to go need not be there.
+        """
+        if not changes:
+            return self
+        view = memoryview(self._data)
+        out = _Pieces()
+        at, count, version = _HEAD.size, self.count, self._version
+        marks = iter(self._marks[:-1])
+        mark = next(marks, None)
+        for name in sorted(changes):
+            entry = changes[name]
+            start, end = self._locate(name)
+            while mark is not None and mark < start:
+                out.mark(mark + out.size - at)
+                mark = next(marks, None)
+            out.add(view[at:start])
+            if entry is not None:
+                out.mark(out.size, sparsely=True)
+                out.add(entry)
+                if struct.unpack_from(">H", entry, _ID_AT + self._id_bytes)[0] & _EXTENDED:
+                    version = 3
+            while mark is not None and mark < end:
+                mark = next(marks, None)
+            count += (entry is not None) - (end > start)
+            at = end
+        for left in (mark, *marks) if mark is not None else ():
+            out.mark(left + out.size - at)
+        out.add(view[at : self._marks[-1]])
+        out.mark(out.size)
+        return self._finish(out, version, count, changes)
+
+    def _finish(self, out: _Pieces, version: int, count: int, changes: Iterable[bytes]) -> IndexFile:
+        for name, content in self._extensions():
+            # Others speak of offsets, of what is untracked, or of conflicts: of no use or wrong after a change.
+            if name == b"TREE":
+                kept = forget(content, self._id_bytes, changes)
+                out.add(_EXTENSION.pack(name, len(kept)) + kept)
+        pieces = [_HEAD.pack(b"DIRC", version, count), *out.pieces]
+        return IndexFile(b"".join([*pieces, self._digest(pieces)]), self._id_bytes, out.marks)
+
+    def _extensions(self) -> Iterator[tuple[bytes, bytes]]:
+        at, end = self._marks[-1], len(self._data) - self._id_bytes
+        while at < end:
+            name, size = _EXTENSION.unpack_from(self._data, at)
+            at += _EXTENSION.size
+            yield name, self._data[at : at + size]
+            at += size
+
+    def _digest(self, pieces: Iterable[bytes | memoryview]) -> bytes:
+        digest = hashlib.sha256() if self._id_bytes == 32 else hashlib.sha1(usedforsecurity=False)
+        for piece in pieces:
+            digest.update(piece)
+        return digest.digest()
+
+    def _locate(self, name: bytes) -> tuple[int, int]:
+        """Return where the entry of a name is, or twice where it would be."""
+        marks = self._marks
+        last = len(marks) - 1
+        position = bisect.bisect_right(range(last), name, key=lambda n: self._name_at(marks[n])[0])
+        at = marks[position - 1] if position else _HEAD.size
+        while at < marks[last]:
+            found, end = self._name_at(at)
+            if found >= name:
+                return at, end if found == name else at
+            at = end
+        return at, at
+
+    def _walk(self, at: int, count: int, marks: array[int]) -> Iterator[tuple[int, bytes, int]]:
+        last = -_MARK_BYTES
+        for _ in range(count):
+            name, end = self._name_at(at)
+            if at - last >= _MARK_BYTES:
+                marks.append(at)
+                last = at
+            yield at, name, end
+            at = end
+        marks.append(at)
+
+    def _name_at(self, at: int) -> tuple[bytes, int]:
+        """Return the name of the entry at an offset, and where the next one begins."""
+        data, flags_at = self._data, at + _ID_AT + self._id_bytes
+        name_at = flags_at + (4 if data[flags_at] & (_EXTENDED >> 8) else 2)
+        end = data.index(0, name_at)
+        # Entries are padded with one to eight NULs to a multiple of eight bytes.
+        return data[name_at:end], at + ((end - at) // 8 + 1) * 8
+
+
+class _Pieces:
+    """The entries of a new index while it is put together; offsets count its head, which comes last."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes | memoryview] = []
+        self.size = _HEAD.size
+        self.marks: array[int] = array("Q")
+
+    def add(self, piece: bytes | memoryview) -> None:
+        self.pieces.append(piece)
+        self.size += len(piece)
+
+    def mark(self, at: int, *, sparsely: bool = False) -> None:
+        if not sparsely or not self.marks or at - self.marks[-1] >= _MARK_BYTES:
+            self.marks.append(at)
+
+
+def make_entry(name: bytes, place: Path, object_id: str, modified_s: int) -> bytes:
+    """Return an index entry for a file or link on disk.
+
+    Of its status only what git compares under ``core.checkstat=minimal`` is filled in: kind, size, time.
+
+    Args:
+        name: its path in the repository; place: where it is.
+        object_id: of its content; modified_s: seconds since the epoch.
+    """
+    found = place.lstat()
+    mode = _LINK if stat.S_ISLNK(found.st_mode) else 0o100755 if found.st_mode & stat.S_IXUSR else 0o100644
+    status = _STATUS.pack(0, 0, modified_s, 0, 0, 0, mode, 0, 0, found.st_size & 0xFFFFFFFF)
+    head = status + bytes.fromhex(object_id) + struct.pack(">H", min(len(name), _LONGEST_NAME)) + name
+    return head + bytes(8 - len(head) % 8)

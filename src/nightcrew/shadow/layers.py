@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from nightcrew.host import files
 from nightcrew.model.trees import DeltaEntry
@@ -16,6 +15,7 @@ from nightcrew.shadow.names import is_plain_path
 OPAQUE: Final = "user.overlay.opaque"
 _LINK: Final = 0o120000
 _EXECUTABLE: Final = 0o100755
+_PIECE_BYTES: Final = 1 << 16
 
 
 def is_whiteout(found: os.stat_result) -> bool:
@@ -112,18 +112,23 @@ def write_layer(layer: Path, delta: Sequence[DeltaEntry], under: Stack, modified
         _close_if_empty(layer, directory, under)
 
 
-def apply_delta(tree: Path, delta: Sequence[DeltaEntry], modified_s: int) -> None:
-    """Write a difference into a plain directory tree; directories that become empty go too.
+def white_out(layer: Path, paths: Iterable[str], under: Stack, keep: Collection[str] = ()) -> None:
+    """Hide paths of the layers under a layer whose own files are in place already.
 
-    Raises:
-        ValueError: a path leaves the tree or enters a git directory.
+    Args:
+        paths: repository-relative; what the layer itself has there hides what is under it anyway.
+        under: what the layer lies on; what is not there needs no hiding.
+        keep: directories that stay, empty as they may be (submodules).
     """
-    for entry in _deletions_first(delta):
-        target = _make_way(tree, entry.path)
-        if entry.mode:
-            write_entry(target, entry, modified_s)
-        else:
-            _remove_empty_parents(target.parent, tree)
+    parents: set[str] = set()
+    for path in paths:
+        if under.find(path) is None or _descend(str(layer), path)[1] is not None:
+            continue
+        target = _make_way(layer, path)
+        os.mknod(target, stat.S_IFCHR, os.makedev(0, 0))
+        parents.update(_parents(path))
+    for directory in sorted(parents.difference(keep), key=len, reverse=True):
+        _close_if_empty(layer, directory, under)
 
 
 def write_entry(target: Path, entry: DeltaEntry, modified_s: int) -> None:
@@ -133,9 +138,19 @@ def write_entry(target: Path, entry: DeltaEntry, modified_s: int) -> None:
             target.symlink_to(os.fsdecode(content.read()))
         else:
             with target.open("xb") as out:
-                shutil.copyfileobj(content, out, 1 << 20)
+                _write_sparsely(content, out)
             target.chmod(0o755 if entry.mode == _EXECUTABLE else 0o644)
     os.utime(target, (modified_s, modified_s), follow_symlinks=False)
+
+
+def _write_sparsely(content: BinaryIO, out: BinaryIO) -> None:
+    """Write a file with holes where its content is zeros: a sparse file comes out of the store as sparse as it was."""
+    while piece := content.read(_PIECE_BYTES):
+        if piece.count(0) == len(piece):
+            out.seek(len(piece), os.SEEK_CUR)
+        else:
+            out.write(piece)
+    out.truncate()
 
 
 def _deletions_first(delta: Iterable[DeltaEntry]) -> list[DeltaEntry]:
@@ -176,9 +191,3 @@ def _close_if_empty(layer: Path, directory: str, under: Stack) -> None:
     if all(mine.values()) and under.list(directory).keys() <= mine.keys():
         files.remove_tree(place, inside=layer)
         os.mknod(place, stat.S_IFCHR, os.makedev(0, 0))
-
-
-def _remove_empty_parents(directory: Path, root: Path) -> None:
-    while directory != root and not any(directory.iterdir()):
-        directory.rmdir()
-        directory = directory.parent

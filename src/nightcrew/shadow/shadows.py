@@ -6,10 +6,10 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from nightcrew.host import crash, files, tokens
 from nightcrew.host.git import Git
@@ -17,17 +17,21 @@ from nightcrew.host.locks import FileLock
 from nightcrew.model.errors import StaleError
 from nightcrew.model.isolation import Bind, Overlay
 from nightcrew.model.trees import DeltaEntry, Entry, Repository
-from nightcrew.shadow.bases import Base, Bases, boot_id
-from nightcrew.shadow.copies import copy_tree, scan_copy
+from nightcrew.shadow.bases import Bases, boot_id
+from nightcrew.shadow.collecting import GRACE_S
+from nightcrew.shadow.copies import copy_stack, copy_tree, scan_copy
+from nightcrew.shadow.deltas import DeltaLayer, Deltas
 from nightcrew.shadow.environment import find_environment
-from nightcrew.shadow.history import commit_delta
-from nightcrew.shadow.layers import Stack, apply_delta, write_layer
+from nightcrew.shadow.export import Base
+from nightcrew.shadow.ladder import Mode, describe_mode
+from nightcrew.shadow.layering import Layering
+from nightcrew.shadow.layers import Stack
 from nightcrew.shadow.mounts import bind_objects, overlay_environment, point_at_objects
 from nightcrew.shadow.names import GIT
+from nightcrew.shadow.objects import Objects
 from nightcrew.shadow.scan import scan_layer
 
-Mode = Literal["overlay", "copy"]
-
+_VERSION: Final = 2
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -38,11 +42,12 @@ class Shadow:
     Attributes:
         name: as given to ``open``.
         base: the export it lies on.
-        mode: ``overlay`` or ``copy``.
+        mode: how it was made, see ``ladder``.
         path: absolute path of what the task writes: the upper layer, or the whole copy (usable as it is without any
             mount, which is what isolation level S0 does).
         directory: absolute path of everything that belongs to it.
-        has_delta: results of other tasks lie between base and upper.
+        delta: name of the layer between base and upper (results of other tasks, a checkpoint); empty when there is none.
+        lowers: absolute paths of the read-only layers under it, topmost first, without the private ``.git`` of the base.
         environment: environment folders, relative to the repository.
     """
 
@@ -51,7 +56,8 @@ class Shadow:
     mode: Mode
     path: str
     directory: str
-    has_delta: bool = False
+    delta: str = ""
+    lowers: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
 
 
@@ -59,12 +65,15 @@ class Shadows:
     """The shadows of one repository.
 
     Args:
-        root: directory of ours for this repository; gets ``bases/`` and ``shadows/``.
+        root: directory of ours for this repository; gets ``bases/``, ``deltas/`` and ``shadows/``.
         repository: the user's repository.
         env: environment for git.
-        mode: ``overlay`` where the host can mount it (``IsolationReport.overlay``), else ``copy``.
+        mode: the best that works here, see ``ladder.choose_mode``.
         environment: names (or relative paths) of ignored folders to show copy-on-write.
-        why: for ``copy``: why there is no overlay, in words.
+        why: why it is nothing better, in words.
+        own_objects: object directory of ours with commits that the user's repository does not have (snapshots of the
+            working tree); empty for none. A shadow gets what its base needs of it, never the whole.
+        layering: when the export of a newer commit is a difference to an older one.
     """
 
     def __init__(
@@ -76,6 +85,8 @@ class Shadows:
         mode: Mode = "overlay",
         environment: Sequence[str] = (),
         why: str = "",
+        own_objects: str = "",
+        layering: Layering | None = None,
     ) -> None:
         self._root = root
         self._repository = repository
@@ -83,21 +94,22 @@ class Shadows:
         self._mode: Mode = mode
         self._names = tuple(environment)
         self._why = why
-        self._bases = Bases(root / "bases", repository, env)
+        self._bases = Bases(root / "bases", repository, env, own_objects, layering)
+        self._deltas = Deltas(root / "deltas", Objects(repository, env, own_objects))
         self._locks: dict[str, FileLock] = {}
         self._guard = threading.Lock()
         self._found: tuple[str, ...] | None = None
 
     def describe(self) -> str:
         """Return how shadows are made here, for a person."""
-        return "overlay" if self._mode == "overlay" else f"plain copy: {self._why or 'asked for'}"
+        return describe_mode(self._mode) + (f": {self._why}" if self._why else "")
 
     def export(self, commit: str) -> Base:
         """Return the immutable export of a commit; see ``Bases.export`` for what can go wrong."""
         files.ensure_private_directory(self._root)
         return self._bases.export(commit)
 
-    def open(self, name: str, base: Base, delta: Iterable[DeltaEntry] = ()) -> Shadow:
+    def open(self, name: str, base: Base, delta: Iterable[DeltaEntry] = (), *, tree: str = "") -> Shadow:
         """Make a shadow.
 
         Args:
@@ -105,7 +117,6 @@ class Shadows:
             delta: what lies between the base and the task's own work, such as the results of other tasks; seen
                 inside as a commit on top of the base commit. It is part of what the task starts from: ``scan``
                 tells what changed against base *and* delta.
-
         Raises:
             ValueError: a name that is not one plain path component, or a delta that leaves the tree.
             StaleError: a shadow of this name exists.
@@ -116,12 +127,15 @@ class Shadows:
         place = self._place(name)
         if place.exists():
             raise _exists(name)
+        # Asked for again, so that it counts as used now and is there, whoever collects meanwhile.
+        base = self.export(base.commit)
+        layer = self._deltas.lay(base, delta, tree)
         aside = place.with_name(f".new-{tokens.nonce()}")
         aside.mkdir(parents=True)
         lock = FileLock(aside / "lock")
         lock.acquire()
         try:
-            meta = self._fill(aside, base, list(delta))
+            meta = self._fill(aside, base, layer)
             # Not flushed: nothing of a shadow is, and none is used after a power loss (see reopen).
             (aside / "meta.json").write_text(json.dumps(meta, sort_keys=True), encoding="ascii")
             crash.point("shadow.open_publish")
@@ -133,7 +147,7 @@ class Shadows:
         lock.path = place / "lock"
         with self._guard:
             self._locks[name] = lock
-        return self._describe(place, meta, base)
+        return self._describe(place, meta, base, layer)
 
     def reopen(self, name: str) -> Shadow | None:
         """Return a shadow made before, with its changes; None when there is none that can be trusted.
@@ -150,10 +164,11 @@ class Shadows:
         except (FileNotFoundError, NotADirectoryError):
             return None
         self._take_lock(name, place)
-        if meta["boot"] != boot_id():
+        layer = self._deltas.find(meta["delta"]) if meta["version"] == _VERSION and meta["delta"] else None
+        if meta["version"] != _VERSION or meta["boot"] != boot_id() or (meta["delta"] and layer is None):
             self._remove(name, place)
             return None
-        return self._describe(place, meta, self._bases.export(meta["base"]))
+        return self._describe(place, meta, self._bases.export(meta["base"]), layer)
 
     def close(self, shadow: Shadow) -> None:
         """Give up the lock and keep the shadow for ``reopen``."""
@@ -177,11 +192,25 @@ class Shadows:
             if lock.acquire():
                 files.remove_tree(left, inside=left.parent)
                 lock.release()
+        self._deltas.sweep()
         self._bases.sweep()
+
+    def collect(self, keep_bases: Collection[str] = (), *, grace_s: float = GRACE_S) -> int:
+        """Remove exports and delta layers that nothing needs, and return the bytes that became free.
+
+        What lies under a shadow on disk stays, and so does what was asked for within the last minutes.
+
+        Args:
+            keep_bases: commits whose exports stay whatever happens.
+            grace_s: how long ago something must have been asked for, in seconds.
+        """
+        metas = [meta for name in self.names() if (meta := self._read(name)) is not None]
+        freed = self._deltas.collect({str(meta["delta"]) for meta in metas}, grace_s)
+        return freed + self._bases.collect({*keep_bases, *(meta["base"] for meta in metas)}, grace_s)
 
     def scan(self, shadow: Shadow) -> Iterator[Entry]:
         """Yield what changed against base and delta; nothing may be running in the shadow."""
-        under = Stack(_lowers(shadow))
+        under = Stack(shadow.lowers)
         if shadow.mode == "overlay":
             return scan_layer(shadow.path, under)
         copied_ns = (Path(shadow.directory) / "copied").stat().st_ctime_ns
@@ -194,12 +223,14 @@ class Shadows:
         """
         place = Path(shadow.directory)
         objects = tuple(bind_objects(place, self._repository))
-        if shadow.mode == "copy":
+        if shadow.mode != "overlay":
             tree = Bind(shadow.path, self._repository.root, writable=True)
             return (), (tree, *objects, *point_at_objects(place, self._repository))
         work = place / "work"
         files.remove_tree(work, inside=place)
-        top = Overlay(self._repository.root, _lowers(shadow, skeleton=True), shadow.path, str(work / "top"))
+        deltas = shadow.lowers[: -len(shadow.base.lowers)]
+        lowers = (*deltas, shadow.base.skeleton, *shadow.base.lowers)
+        top = Overlay(self._repository.root, lowers, shadow.path, str(work / "top"))
         (work / "top").mkdir(parents=True)
         return (top, *overlay_environment(place, self._repository, shadow.environment)), objects
 
@@ -208,44 +239,42 @@ class Shadows:
     def _place(self, name: str) -> Path:
         return self._root / "shadows" / name
 
-    def _fill(self, aside: Path, base: Base, delta: list[DeltaEntry]) -> dict[str, Any]:
-        meta = {
-            "version": 1,
+    def _read(self, name: str) -> dict[str, Any] | None:
+        """Return what a shadow says of itself; None when there is none, or one of an older version."""
+        try:
+            meta: dict[str, Any] = json.loads((self._place(name) / "meta.json").read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return meta if meta["version"] == _VERSION else None
+
+    def _fill(self, aside: Path, base: Base, layer: DeltaLayer | None) -> dict[str, Any]:
+        upper = aside / "upper"
+        upper.mkdir()
+        upper.chmod(0o755)
+        if self._mode != "overlay":
+            self._copy(upper, base, layer, aside)
+        return {
+            "version": _VERSION,
             "mode": self._mode,
             "base": base.commit,
             "boot": boot_id(),
-            "delta": bool(delta),
+            "delta": layer.name if layer else "",
             "environment": self._environment(),
         }
-        # One second after the base, so that what was built from the base alone is older.
-        modified_s = base.modified_s + 1
-        if delta:
-            layer = aside / "layers" / "deps"
-            layer.mkdir(parents=True)
-            write_layer(layer, delta, Stack([base.path]), modified_s)
-            commit_delta(base, layer, delta, self._repository, self._env)
-        upper = aside / "upper"
-        if self._mode == "overlay":
-            upper.mkdir()
-            upper.chmod(0o755)
-        else:
-            self._copy(upper, base, delta, aside, modified_s)
-        return meta
 
-    def _copy(self, target: Path, base: Base, delta: list[DeltaEntry], aside: Path, modified_s: int) -> None:
-        copy_tree(Path(base.path), target)
-        target.chmod(0o755)
-        apply_delta(target, delta, modified_s)
-        copy_tree(Path(base.skeleton) / GIT, target / GIT)
-        if delta:
-            copy_tree(aside / "layers" / "deps" / GIT, target / GIT)
+    def _copy(self, target: Path, base: Base, layer: DeltaLayer | None, aside: Path) -> None:
+        share = self._mode == "reflink"
+        copy_stack(Stack(_lowers(base, layer)), target, share=share)
+        copy_tree(Path(base.skeleton) / GIT, target / GIT, share=share)
+        if layer:
+            copy_tree(Path(layer.path) / GIT, target / GIT, share=share)
         # Usable without mounts: there the user's objects are where they are.
         (target / GIT / "objects/info/alternates").write_bytes(
             os.fsencode(f"{self._repository.common_dir}/objects\n")
         )
         for folder in self._environment():
             (target / folder).parent.mkdir(parents=True, exist_ok=True)
-            copy_tree(Path(self._repository.root) / folder, target / folder)
+            copy_tree(Path(self._repository.root) / folder, target / folder, share=share)
         (aside / "copied").write_bytes(b"")
 
     def _environment(self) -> tuple[str, ...]:
@@ -264,14 +293,15 @@ class Shadows:
                 raise _exists(name) from error
             raise
 
-    def _describe(self, place: Path, meta: Mapping[str, Any], base: Base) -> Shadow:
+    def _describe(self, place: Path, meta: Mapping[str, Any], base: Base, layer: DeltaLayer | None) -> Shadow:
         return Shadow(
             name=place.name,
             base=base,
             mode=meta["mode"],
             path=str(place / "upper"),
             directory=str(place),
-            has_delta=meta["delta"],
+            delta=meta["delta"],
+            lowers=_lowers(base, layer),
             environment=tuple(meta["environment"]),
         )
 
@@ -301,9 +331,8 @@ class Shadows:
                 lock.release()
 
 
-def _lowers(shadow: Shadow, *, skeleton: bool = False) -> tuple[str, ...]:
-    deps = (f"{shadow.directory}/layers/deps",) if shadow.has_delta else ()
-    return (*deps, *((shadow.base.skeleton,) if skeleton else ()), shadow.base.path)
+def _lowers(base: Base, layer: DeltaLayer | None) -> tuple[str, ...]:
+    return ((layer.path,) if layer else ()) + base.lowers
 
 
 def _exists(name: str) -> StaleError:

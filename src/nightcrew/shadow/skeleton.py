@@ -34,16 +34,17 @@ _OURS: Final = (
 _NOBODY: Final = (("user.name", "nightcrew agent"), ("user.email", "agent@localhost"))
 
 
-def write_skeleton(place: Path, repository: Repository, commit: str, git: Git) -> None:
+def write_skeleton(
+    place: Path, repository: Repository, commit: str, git: Git, settings: Mapping[str, str]
+) -> None:
     """Write everything but the index.
 
     Args:
         place: the ``.git`` directory to make; it must not exist.
-        git: git on the user's repository, trusted.
+        git: git on the user's repository, trusted; settings: what it is set to.
     """
     for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info"):
         (place / name).mkdir(parents=True)
-    settings = _read_settings(git)
     (place / "config").write_bytes(_format_settings(_own_settings(settings, commit)))
     (place / "packed-refs").write_bytes(_refs(repository, commit, git))
     (place / "objects/info/alternates").write_text(f"{OBJECTS_INSIDE}/0\n")
@@ -72,13 +73,6 @@ def alternates_of(objects: Path) -> list[Path]:
             place / os.fsdecode(_unquote(line)) for line in lines if line and not line.startswith(b"#")
         ]
     return found
-
-
-def _read_settings(git: Git) -> dict[str, str]:
-    rows = git.run("config", "--list", "--includes", "-z").stdout.split(b"\0")
-    pairs = (os.fsdecode(row).partition("\n") for row in rows if row)
-    # Section and name are printed in lower case; a subsection in the middle keeps its case.
-    return {key: value if line else "true" for key, line, value in pairs}
 
 
 def _own_settings(settings: Mapping[str, str], commit: str) -> Iterator[tuple[str, str]]:

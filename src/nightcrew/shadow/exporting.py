@@ -1,0 +1,121 @@
+"""Writing the files of a commit, all of them or a layer with what differs, as the user's git checks them out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from nightcrew.host import files
+from nightcrew.host.git import Git
+from nightcrew.shadow.export import Base
+from nightcrew.shadow.indexfile import IndexFile
+from nightcrew.shadow.layering import Difference
+from nightcrew.shadow.layers import Stack, white_out
+from nightcrew.shadow.objects import Objects
+
+_TIMEOUT_S: Final = 1800.0
+_PATHS_AT_ONCE: Final = 500
+
+# An index of our own: in one file, complete, in the form that `indexfile` understands; submodules stay empty.
+_CHECKOUT: Final = (
+    ("core.splitIndex", "false"),
+    ("index.version", "2"),
+    ("index.sparse", "false"),
+    ("index.skipHash", "false"),
+    ("core.untrackedCache", "false"),
+    ("submodule.recurse", "false"),
+    ("checkout.workers", "0"),
+)
+
+
+class Exporter:
+    """Writes into one directory.
+
+    Args:
+        objects: where the commit is.
+        target: empty directory for the files.
+        own: the commit is in our own objects.
+    """
+
+    def __init__(self, objects: Objects, target: Path, *, own: bool) -> None:
+        self._objects = objects
+        self._target = target
+        self._own = own
+
+    def check_out(self, index: Path, treeish: str, *more: str) -> None:
+        """Write all files of a commit or tree and an index of them; ``more``: further object directories."""
+        extra = self._objects.alternates(*more, own=self._own)
+        self._run(index, "read-tree", "-m", "-u", treeish, extra=extra)
+
+    def write_layer(self, difference: Difference, under: Base, modified_s: int) -> dict[bytes, bytes | None]:
+        """Write a difference as an overlay layer and return what it changes in the index.
+
+        Git writes a tree that holds what is new and, so that attributes are found, the rule files beside and above it.
+        Thus filters, line endings and sparse patterns are those of a whole checkout.
+        """
+        present = dict(difference.present)
+        present |= self._find_rules(difference.tree, present)
+        changes: dict[bytes, bytes | None] = dict.fromkeys(difference.deleted)
+        if present:
+            mini = self._target.with_name("mini")
+            scratch = self._target.with_name("scratch")
+            scratch.mkdir()
+            rows = b"".join(
+                b"%o %s\t%s\0" % (mode, oid.encode(), path) for path, (mode, oid) in present.items()
+            )
+            extra = self._objects.alternates(f"{self._objects.repository.common_dir}/objects", own=self._own)
+            extra["GIT_OBJECT_DIRECTORY"] = str(scratch)
+            self._run(mini, "update-index", "-z", "--index-info", data=rows, extra=extra)
+            tree = self._run(mini, "write-tree", "--missing-ok", extra=extra).decode().strip()
+            mini.unlink()
+            self.check_out(mini, tree, str(scratch))
+            id_bytes = len(tree) // 2
+            made = IndexFile(mini.read_bytes(), id_bytes).with_times(self._target, modified_s)
+            changes.update(made.entries())
+            files.remove_tree(scratch, inside=self._target.parent)
+            mini.unlink()
+        gone = [os.fsdecode(path) for path in difference.deleted]
+        keep = frozenset(os.fsdecode(path) for path in difference.submodules)
+        white_out(self._target, gone, Stack(under.lowers), keep)
+        return changes
+
+    def _find_rules(self, tree: str, paths: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
+        """Return mode and id of every ``.gitattributes`` that has a say over one of the paths."""
+        wanted = sorted({b".gitattributes", *(_join(d) for path in paths for d in _above(path))})
+        extra = self._objects.alternates(own=self._own) | {"GIT_LITERAL_PATHSPECS": "1"}
+        git = Git(self._objects.repository.git_dir, env=self._objects.env, trusted=True)
+        found = {}
+        for start in range(0, len(wanted), _PATHS_AT_ONCE):
+            names = wanted[start : start + _PATHS_AT_ONCE]
+            words = ("ls-tree", "-z", "--full-tree", tree, "--", *map(os.fsdecode, names))
+            for row in git.run(*words, extra=extra).stdout.split(b"\0"):
+                if row:
+                    head, _, path = row.partition(b"\t")
+                    mode, kind, object_id = head.split(b" ")
+                    if kind == b"blob":
+                        found[path] = int(mode, 8), object_id.decode()
+        return found
+
+    def _run(self, index: Path, *words: str, extra: dict[str, str], data: bytes = b"") -> bytes:
+        repository = self._objects.repository
+        git = Git(
+            repository.git_dir,
+            env=self._objects.env,
+            work_tree=str(self._target),
+            index_file=str(index),
+            trusted=True,
+        )
+        settings = [word for key, value in _CHECKOUT for word in ("-c", f"{key}={value}")]
+        return git.run(*settings, *words, input=data, extra=extra, timeout_s=_TIMEOUT_S).stdout
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    while b"/" in path:
+        path = path.rpartition(b"/")[0]
+        yield path
+
+
+def _join(directory: bytes) -> bytes:
+    return directory + b"/.gitattributes"
