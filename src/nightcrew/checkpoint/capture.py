@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from nightcrew.checkpoint.conversions import Conversions, FilterRefused
+from nightcrew.checkpoint.memory import TICKS_NS, CaptureMemory, Seen, Signature, read_file_clock, sign
 from nightcrew.checkpoint.objects import (
     LARGE_BYTES,
     MODE_FILE,
@@ -20,32 +21,47 @@ from nightcrew.checkpoint.objects import (
 )
 from nightcrew.checkpoint.packs import LocalObjects, PackWriter
 from nightcrew.checkpoint.trees import TreeEdit, TreeReader
+from nightcrew.host.leases import is_at_rest
 from nightcrew.model.errors import StaleError
 from nightcrew.model.trees import Captured, Entry
+from nightcrew.model.units import format_size
 
 # Far beyond real projects; keeps the recursion over directories bounded whatever an agent builds.
 MAX_DEPTH: Final = 400
 
 
 class Capture:
-    """One run over the entries of a shadow. All that it writes becomes visible at its end, or never."""
+    """One run over the entries of a shadow. All that it writes becomes visible at its end, or never.
+
+    Args:
+        reader: reads the base tree.
+        objects: the store's object directory; local: tells what is in it.
+        conversions: of the base tree.
+        memory: of earlier captures, started for this base tree and limit.
+    """
 
     def __init__(
         self,
-        base_tree: str,
         reader: TreeReader,
         objects: Path,
         local: LocalObjects,
         conversions: Conversions,
+        memory: CaptureMemory,
     ) -> None:
-        self._base_tree = base_tree
+        self._base_tree = memory.base_tree
         self._reader = reader
         self._objects = objects
         self._local = local
         self._conversions = conversions
-        self._edit = TreeEdit(reader, base_tree)
-        self._pack = PackWriter(objects, len(base_tree))
+        self._memory = memory
+        self._edit = TreeEdit(reader, memory.base_tree, memory.made)
+        self._pack = PackWriter(objects, len(memory.base_tree))
+        self._relied: set[str] = set()
         self._refused: list[str] = []
+        self._changing: list[str] = []
+        self._seen: dict[bytes, Seen] = {}
+        self._began_ns = 0
+        self._read_files = self._read_bytes = 0
 
     def take(self, entries: Iterable[Entry]) -> Captured:
         """Store the entries and return the tree they make of the base tree.
@@ -54,19 +70,29 @@ class Capture:
             StaleError: something still writes to the shadow; nothing was stored.
         """
         found = list(entries)
+        self._local.refresh()
+        self._began_ns = read_file_clock(self._objects)
         try:
-            self._conversions.learn([os.fsencode(entry.path) for entry in found if entry.kind == "file"])
-            for entry in found:
-                self._take_one(entry)
+            self._take_content([(entry, path) for entry in found if (path := self._sort_out(entry))])
             tree = self._edit.write(self._write_tree)
             self._pack.publish()
+            self._local.freshen(self._relied)
         finally:
             self._pack.abandon()
             self._conversions.close()
+        # What was learned holds only now that it is stored.
+        self._memory.seen, self._memory.made = self._seen, self._edit.made
         self._refused += [f"{path}: inside a submodule" for path in self._edit.blocked]
-        return Captured(tree, tuple(sorted(self._refused)))
+        return Captured(
+            tree,
+            tuple(sorted(self._refused)),
+            changing=tuple(sorted(self._changing)),
+            read_files=self._read_files,
+            read_bytes=self._read_bytes,
+        )
 
-    def _take_one(self, entry: Entry) -> None:
+    def _sort_out(self, entry: Entry) -> bytes:
+        """Deal with an entry that has no content to be read; return the path of one that has."""
         path = os.fsencode(entry.path)
         if entry.kind == "refused":
             self._refuse(entry, entry.detail)
@@ -74,65 +100,134 @@ class Capture:
             self._refuse(entry, f"more than {MAX_DEPTH} directories deep")
         elif entry.kind in ("deleted", "opaque"):
             self._edit.clear(path)
+        elif not self._recall(entry, path):
+            return path
+        return b""
+
+    def _recall(self, entry: Entry, path: bytes) -> bool:
+        """Take over what an earlier capture found, when the file is as it was then."""
+        if path not in self._memory.seen:
+            return False
+        try:
+            seen = self._memory.recall(path, sign(os.lstat(entry.source)))
+        except FileNotFoundError:
+            return False
+        if seen is None:
+            return False
+        self._keep(entry, path, seen)
+        return True
+
+    def _take_content(self, waiting: list[tuple[Entry, bytes]]) -> None:
+        paths = [path for _, path in waiting]
+        self._reader.prepare(self._base_tree, paths)
+        self._conversions.learn([path for entry, path in waiting if entry.kind == "file"])
+        for entry, path in waiting:
+            try:
+                take = self._take_link if entry.kind == "symlink" else self._take_file
+                self._keep(entry, path, take(entry, path))
+            except PermissionError:
+                self._refuse(entry, "its mode forbids reading it")
+            except FileNotFoundError as error:
+                raise StaleError(
+                    f"{entry.path} vanished while its shadow was captured; nothing was stored",
+                    hint="something still writes to the shadow",
+                ) from error
+
+    def _keep(self, entry: Entry, path: bytes, seen: Seen) -> None:
+        self._seen[path] = seen
+        if seen.entry is None:
+            self._refuse(entry, seen.refused)
         else:
-            self._take_content(entry, path)
+            self._edit.put(path, seen.entry)
 
     def _refuse(self, entry: Entry, why: str) -> None:
         self._refused.append(f"{entry.path}: {why}")
 
-    def _take_content(self, entry: Entry, path: bytes) -> None:
-        old = self._reader.find(self._base_tree, path)
-        try:
-            if entry.kind == "symlink":
-                new = TreeEntry(MODE_LINK, self._store(os.fsencode(os.readlink(entry.source)), old))  # noqa: PTH115
-            else:
-                self._conversions.check(path)
-                new = self._take_file(entry, path, old)
-        except PermissionError:
-            self._refuse(entry, "its mode forbids reading it")
-        except FilterRefused as refusal:
-            self._refuse(entry, str(refusal))
-        except FileNotFoundError as error:
-            raise StaleError(
-                f"{entry.path} vanished while its shadow was captured; nothing was stored",
-                hint="something still writes to the shadow",
-            ) from error
-        else:
-            self._edit.put(path, new)
+    def _take_link(self, entry: Entry, path: bytes) -> Seen:
+        signature = sign(os.lstat(entry.source))
+        target = os.fsencode(os.readlink(entry.source))  # noqa: PTH115
+        new = TreeEntry(MODE_LINK, self._store(target, self._reader.find(self._base_tree, path)))
+        return Seen(signature, new, "", certain=self._is_old(signature))
 
-    def _take_file(self, entry: Entry, path: bytes, old: TreeEntry | None) -> TreeEntry:
-        with open(entry.source, "rb", opener=_open_regular) as source:
-            size = os.fstat(source.fileno()).st_size
-            if size < LARGE_BYTES:
-                data = source.read()
-                object_id = self._conversions.convert(path, data, old) or self._store(data, old)
-                return TreeEntry(entry.mode or MODE_FILE, object_id)
+    def _take_file(self, entry: Entry, path: bytes) -> Seen:
+        fd = _open_regular(entry.source)
+        try:
+            # In this order: who maps the file only after the question moves its times at the first store.
+            at_rest = is_at_rest(fd)
+            signature = sign(os.fstat(fd))
+            certain = at_rest and self._is_old(signature)
+            if 0 <= self._memory.limit_bytes < signature[1]:
+                limit = format_size(self._memory.limit_bytes)
+                return Seen(signature, None, f"larger than {limit}, the limit for one file", certain)
+            try:
+                self._conversions.check(path)
+            except FilterRefused as refusal:
+                return Seen(signature, None, str(refusal), certain)
+            object_id = self._store_file(fd, signature[1], path)
+            if sign(os.fstat(fd)) != signature:
+                self._changing.append(entry.path)
+        finally:
+            os.close(fd)
+        return Seen(signature, TreeEntry(entry.mode or MODE_FILE, object_id), "", certain)
+
+    def _store_file(self, fd: int, size: int, path: bytes) -> str:
+        """Store the content of a file and return its id; converted where the rules say so, unless it is large."""
+        old = self._reader.find(self._base_tree, path)
+        self._read_files += 1
+        self._read_bytes += size
+        if size < LARGE_BYTES:
+            data = _read_all(fd, size)
+            return self._conversions.convert(path, data, old) or self._store(data, old)
+        with open(fd, "rb", closefd=False) as source:
             object_id = identify_stream(source, size, len(self._base_tree))
-            if not self._is_known(object_id, old):
+            if not (_is_named(object_id, old) or self._local.rely_on(object_id)):
                 source.seek(0)
                 write_loose(self._objects, "blob", source, size, object_id)
-            return TreeEntry(entry.mode or MODE_FILE, object_id)
+        return object_id
+
+    def _is_old(self, signature: Signature) -> bool:
+        """Tell whether a later change of the file is bound to give it another time."""
+        return signature[3] < self._began_ns - TICKS_NS
 
     def _store(self, data: bytes, old: TreeEntry | None) -> str:
         object_id = identify("blob", data, len(self._base_tree))
-        if not self._is_known(object_id, old):
-            self._pack.add("blob", data, object_id)
+        if not _is_named(object_id, old):
+            self._add("blob", data, object_id)
         return object_id
-
-    def _is_known(self, object_id: str, old: TreeEntry | None) -> bool:
-        """Tell whether the base tree names this object, or the store holds it."""
-        return (old is not None and old.id == object_id) or object_id in self._local
 
     def _write_tree(self, data: bytes) -> str:
         object_id = identify("tree", data, len(self._base_tree))
-        if object_id not in self._local:
-            self._pack.add("tree", data, object_id)
+        self._add("tree", data, object_id)
         return object_id
 
+    def _add(self, kind: str, data: bytes, object_id: str) -> None:
+        """Write an object unless a pack of this store has it."""
+        pack = self._local.find_pack(object_id)
+        if pack:
+            self._relied.add(pack)
+        else:
+            self._pack.add(kind, data, object_id)
 
-def _open_regular(path: str, flags: int) -> int:
+
+def _is_named(object_id: str, old: TreeEntry | None) -> bool:
+    """Tell whether the base tree has this very object at the same path."""
+    return old is not None and old.id == object_id
+
+
+def _read_all(fd: int, size: int) -> bytes:
+    """Return what is in an open file; one byte more is asked for, so that most files take one call."""
+    data = os.read(fd, size + 1)
+    if len(data) == size:
+        return data
+    pieces = [data]
+    while piece := os.read(fd, LARGE_BYTES):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _open_regular(path: str) -> int:
     """Open without following a link and without waiting on a FIFO that took the file's place."""
-    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise FileNotFoundError(path)

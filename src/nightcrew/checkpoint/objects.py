@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
+import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +32,18 @@ LARGE_BYTES: Final = 8 << 20
 PIECE_BYTES: Final = 1 << 20
 # Level 1 costs a third of level 6 and keeps the store below the bytes of the changed contents (budgets.md).
 COMPRESSION: Final = 1
+# Setting up zlib's usual window costs three times as much as compressing 2 KB; a window as large as the content
+# loses nothing. (Size below which it is used, zlib's wbits, zlib's memLevel.)
+_WINDOWS: Final = ((1 << 12, 12, 5), (1 << 14, 14, 6))
+# The longest piece of a stored (uncompressed) block of a zlib stream.
+_STORED_BYTES: Final = 0xFFFF
+
+Rows = dict[bytes, bytes]
+"""Name → encoded row of a tree object."""
+
+# The second is how some old programs wrote it.
+_TREE_ROW: Final = (b"40000 ", b"040000 ")
+_ROWS: Final = {length: re.compile(rb"(?s)([0-7]+ ([^\0]+)\0.{%d})" % (length // 2)) for length in (40, 64)}
 
 WRITER: Final = "nightcrew <nightcrew@localhost>"
 
@@ -60,27 +74,48 @@ def identify(kind: str, data: bytes, id_length: int) -> str:
     return digest.hexdigest()
 
 
+def split_rows(data: bytes, id_length: int) -> Rows:
+    """Return the rows of a tree object by name, each as it is encoded, in git's order.
+
+    Raises:
+        ValueError: the data is not a tree object.
+    """
+    rows = {name: row for row, name in _ROWS[id_length].findall(data)}
+    if sum(map(len, rows.values())) != len(data):
+        raise ValueError("not a tree object")
+    return rows
+
+
+def join_rows(rows: Mapping[bytes, bytes]) -> bytes:
+    """Return the tree object of encoded rows, in git's order (a directory sorts as if its name ended with a slash)."""
+    ordered = sorted(
+        rows.items(), key=lambda item: item[0] + b"/" if item[1].startswith(_TREE_ROW) else item[0]
+    )
+    return b"".join([row for _, row in ordered])
+
+
+def encode_row(name: bytes, entry: TreeEntry) -> bytes:
+    """Return one row of a tree object."""
+    return b"%o %s\0%s" % (entry.mode, name, bytes.fromhex(entry.id))
+
+
+def decode_row(row: bytes, id_length: int) -> TreeEntry:
+    """Return mode and id of an encoded row."""
+    return TreeEntry(int(row[: row.index(b" ")], 8), row[-(id_length // 2) :].hex())
+
+
 def parse_tree(data: bytes, id_length: int) -> dict[bytes, TreeEntry]:
     """Return the rows of a tree object by name.
 
     Raises:
         ValueError: the data is not a tree object.
     """
-    width = id_length // 2
-    rows: dict[bytes, TreeEntry] = {}
-    at = 0
-    while at < len(data):
-        space = data.index(b" ", at)
-        end = data.index(b"\0", space)
-        rows[data[space + 1 : end]] = TreeEntry(int(data[at:space], 8), data[end + 1 : end + 1 + width].hex())
-        at = end + 1 + width
-    return rows
+    return {name: decode_row(row, id_length) for name, row in split_rows(data, id_length).items()}
 
 
 def encode_tree(rows: Mapping[bytes, TreeEntry]) -> bytes:
-    """Return the tree object of these rows, in git's order (a directory sorts as if its name ended with a slash)."""
-    ordered = sorted(rows.items(), key=lambda row: row[0] + b"/" if row[1].is_tree else row[0])
-    return b"".join(b"%o %s\0%s" % (row.mode, name, bytes.fromhex(row.id)) for name, row in ordered)
+    """Return the tree object of these rows."""
+    return join_rows({name: encode_row(name, entry) for name, entry in rows.items()})
 
 
 def encode_commit(tree: str, parents: Sequence[str], message: str, at_s: int) -> bytes:
@@ -89,6 +124,29 @@ def encode_commit(tree: str, parents: Sequence[str], message: str, at_s: int) ->
     lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents), f"author {who}", f"committer {who}"]
     text = "\n".join([*lines, "", message])
     return text.encode("utf-8", "surrogateescape") + (b"" if text.endswith("\n") else b"\n")
+
+
+def compress(data: bytes) -> bytes:
+    """Return data as a zlib stream, in the time that suits its size."""
+    for below, window, memory in _WINDOWS:
+        if len(data) < below:
+            squeeze = zlib.compressobj(COMPRESSION, zlib.DEFLATED, window, memory)
+            return squeeze.compress(data) + squeeze.flush()
+    return zlib.compress(data, COMPRESSION)
+
+
+def store_plain(data: bytes) -> bytes:
+    """Return data as a zlib stream that is not compressed.
+
+    For directories: two thirds of them are hashes, which do not shrink, and when packs are put together nearly all
+    of them become differences to one another.
+    """
+    pieces = [b"\x78\x01"]
+    for at in range(0, len(data), _STORED_BYTES) or (0,):
+        piece = data[at : at + _STORED_BYTES]
+        last = at + _STORED_BYTES >= len(data)
+        pieces += [struct.pack("<BHH", last, len(piece), len(piece) ^ 0xFFFF), piece]
+    return b"".join([*pieces, struct.pack(">I", zlib.adler32(data))])
 
 
 def read_pieces(source: BinaryIO) -> Iterator[bytes]:

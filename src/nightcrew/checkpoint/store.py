@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from nightcrew.checkpoint.compose import Composer, Part
 from nightcrew.checkpoint.conversions import Conversions, UserSettings, read_user_settings
 from nightcrew.checkpoint.hunks import list_hunks, merge_entries
 from nightcrew.checkpoint.ignored import IgnoreRules
+from nightcrew.checkpoint.memory import CaptureMemory
 from nightcrew.checkpoint.objects import (
     MODE_GITLINK,
     TreeEntry,
@@ -39,11 +40,21 @@ from nightcrew.checkpoint.objects import (
     open_loose_blob,
     write_loose,
 )
+from nightcrew.checkpoint.presence import find_missing
 from nightcrew.checkpoint.trees import TreeEdit, TreeReader
 from nightcrew.host.git import BlobReader, Git
 from nightcrew.model.actions import Change
 from nightcrew.model.errors import NightcrewError, NotFound
-from nightcrew.model.trees import Captured, Composition, Conflict, DeltaEntry, Entry, Hunk, Repository
+from nightcrew.model.trees import (
+    Captured,
+    Composition,
+    Conflict,
+    DeltaEntry,
+    Entry,
+    Hunk,
+    Missing,
+    Repository,
+)
 
 _T = TypeVar("_T")
 
@@ -68,28 +79,41 @@ class Store:
         self._opening = threading.Lock()
         self._reader: BlobReader | None = None
         self._settings: UserSettings | None = None
+        self._local: packs.LocalObjects | None = None
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def capture(self, base_tree: str, entries: Iterable[Entry]) -> Captured:
-        """Write what a shadow changed; the cost is that of the changes.
+    def capture(
+        self,
+        base_tree: str,
+        entries: Iterable[Entry],
+        *,
+        memory: CaptureMemory | None = None,
+        max_file_bytes: int = -1,
+    ) -> Captured:
+        """Write what a shadow changed; the cost is that of the changes, with ``memory`` of those since the last time.
 
         Args:
             base_tree: tree that the shadow was opened on (its base commit's tree with its delta).
             entries: from ``Shadows.scan``.
+            memory: of earlier captures of the same shadow (and of no other one).
+            max_file_bytes: a larger file is refused; negative for no limit.
 
         Raises:
             StaleError: something still writes to the shadow.
             NotFound: the base tree is not there any more.
             OSError: disk full; nothing became visible.
         """
-        reader = TreeReader(self._read_tree)
-        scratch = self.path / "scratch"
-        conversions = Conversions(
-            reader, self._read_object, base_tree, self._user_settings(), scratch, self._git
-        )
-        local = packs.LocalObjects(self._objects(), len(base_tree))
-        return Capture(base_tree, reader, self._objects(), local, conversions).take(entries)
+        memory = CaptureMemory() if memory is None else memory
+        with memory.turn:
+            memory.start(base_tree, max_file_bytes)
+            reader = memory.reader = memory.reader or TreeReader(self._read_tree, self._read_trees)
+            scratch = self.path / "scratch"
+            conversions = Conversions(
+                reader, self._read_object, base_tree, self._user_settings(), scratch, self._git
+            )
+            local = self._local_objects(len(base_tree))
+            return Capture(reader, self._objects(), local, conversions, memory).take(entries)
 
     def commit(
         self, tree: str, *, parents: Sequence[str] = (), message: str, at: datetime | str, ref: str = ""
@@ -177,6 +201,19 @@ class Store:
         """Return the change from one tree to another as pieces with stable ids, by path and place in the file."""
         return list_hunks(self._git(), old_tree, new_tree)
 
+    def missing(
+        self, parts: Sequence[Part], tree: str, *, only: Collection[str] | None = None
+    ) -> tuple[Missing, ...]:
+        """Return the hunks of parts that a tree put together from them does not hold; normally none.
+
+        Args:
+            parts: everything it is made of, in that order; a later part may have superseded a hunk it started on.
+            tree: what came out, also after a merge with other commits.
+            only: names of the parts to look at; all of them by default.
+        """
+        names = {name for name, _, _ in parts} if only is None else only
+        return tuple(find_missing(self._git(), parts, tree, names))
+
     def forecast(
         self, base_tree: str, one: Part, other: Part, *, below: Sequence[Part] = ()
     ) -> tuple[Conflict, ...]:
@@ -260,6 +297,11 @@ class Store:
         self._open()
         return self.path / "objects"
 
+    def _local_objects(self, id_length: int) -> packs.LocalObjects:
+        if self._local is None:
+            self._local = packs.LocalObjects(self._objects(), id_length)
+        return self._local
+
     def _user_settings(self) -> UserSettings:
         if self._settings is None:
             git = Git(self._repository.git_dir, env=self._env, trusted=True)
@@ -282,6 +324,9 @@ class Store:
 
     def _read_tree(self, tree: str) -> bytes:
         return self._read_object(tree)
+
+    def _read_trees(self, trees: Sequence[str]) -> list[bytes]:
+        return self._ask(lambda reader: reader.read_many(trees), f"of the tree {' or '.join(trees[:1])}")
 
     def _ask(self, question: Callable[[BlobReader], _T], object_id: str) -> _T:
         """Put a question to git, to a new one when the old one has ended (somebody killed it, memory was short)."""

@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from nightcrew.checkpoint.objects import MODE_GITLINK, MODE_TREE, TreeEntry, encode_tree, parse_tree
+from nightcrew.checkpoint.objects import (
+    MODE_GITLINK,
+    MODE_TREE,
+    Rows,
+    TreeEntry,
+    decode_row,
+    encode_row,
+    join_rows,
+    split_rows,
+)
 
 ReadObject = Callable[[str], bytes]
+ReadObjects = Callable[[Sequence[str]], Sequence[bytes]]
 WriteTree = Callable[[bytes], str]
+Made = dict[bytes, tuple[bytes | None, dict[bytes, bytes | None], TreeEntry | None]]
+"""Directory → (its row in the old tree, what became of the names touched in it, the row made of that)."""
 
 
 class TreeReader:
-    """Directories of git trees, each read once."""
+    """Directories of git trees, each read once.
 
-    def __init__(self, read: ReadObject) -> None:
+    Args:
+        read: gives the content of one object.
+        read_many: gives that of several at the price of one question; without it they are read one by one.
+    """
+
+    def __init__(self, read: ReadObject, read_many: ReadObjects | None = None) -> None:
         self._read = read
-        self._known: dict[str, dict[bytes, TreeEntry]] = {}
+        self._read_many = read_many
+        self._known: dict[str, Rows] = {}
 
     def rows(self, tree: str) -> dict[bytes, TreeEntry]:
-        """Return the rows of a tree object; not to be changed by the caller."""
+        """Return the entries of a tree object by name."""
+        return {name: decode_row(row, len(tree)) for name, row in self.raw_rows(tree).items()}
+
+    def raw_rows(self, tree: str) -> Rows:
+        """Return the rows of a tree object by name, encoded, in git's order; not to be changed by the caller."""
         rows = self._known.get(tree)
         if rows is None:
-            rows = self._known[tree] = parse_tree(self._read(tree), len(tree))
+            rows = self._known[tree] = split_rows(self._read(tree), len(tree))
         return rows
 
     def find(self, tree: str, path: bytes) -> TreeEntry | None:
@@ -32,7 +54,8 @@ class TreeReader:
         for name in path.split(b"/"):
             if entry is None or not entry.is_tree:
                 return None
-            entry = self.rows(entry.id).get(name)
+            row = self.raw_rows(entry.id).get(name)
+            entry = None if row is None else decode_row(row, len(tree))
         return entry
 
     def walk(self, tree: str, prefix: bytes = b"") -> Iterator[tuple[bytes, TreeEntry]]:
@@ -42,6 +65,32 @@ class TreeReader:
                 yield from self.walk(entry.id, prefix + name + b"/")
             else:
                 yield prefix + name, entry
+
+    def prepare(self, tree: str, paths: Collection[bytes]) -> None:
+        """Read the directories above these paths, all of one depth with one question."""
+        if self._read_many is None or len(paths) < 2:
+            return
+        level: dict[tuple[bytes, ...], str] = {(): tree}
+        wanted = {tuple(path.split(b"/")[:-1]) for path in paths}
+        while level:
+            missing = sorted({tree for tree in level.values() if tree not in self._known})
+            for name, data in zip(missing, self._read_many(missing), strict=True):
+                self._known[name] = split_rows(data, len(name))
+            level = self._descend(level, wanted)
+            wanted = {way for way in wanted if len(way) >= len(next(iter(level), ()))}
+
+    def _descend(
+        self, level: dict[tuple[bytes, ...], str], wanted: Collection[tuple[bytes, ...]]
+    ) -> dict[tuple[bytes, ...], str]:
+        depth = len(next(iter(level)))
+        below: dict[tuple[bytes, ...], str] = {}
+        for way in {way[: depth + 1] for way in wanted if len(way) > depth and way[:depth] in level}:
+            row = self._known[level[way[:-1]]].get(way[-1])
+            if row is not None:
+                entry = decode_row(row, len(level[way[:-1]]))
+                if entry.is_tree:
+                    below[way] = entry.id
+        return below
 
 
 @dataclass(slots=True)
@@ -58,12 +107,21 @@ class TreeEdit:
 
     ``put`` wins over whatever the base has at and below its path; ``clear`` removes that; both may be followed by
     edits below the same path (a file that became a directory).
+
+    Args:
+        reader: reads trees.
+        tree: what is edited.
+        before: ``made`` of an earlier edit of the *same* tree whose directories were stored; those with the same
+            edits are not made again.
     """
 
-    def __init__(self, reader: TreeReader, tree: str) -> None:
+    def __init__(self, reader: TreeReader, tree: str, before: Made | None = None) -> None:
         self._reader = reader
         self._tree = tree
         self._root = _Node()
+        self._before = before or {}
+        self.made: Made = {}
+        """After ``write``: what became of every directory that was touched."""
         self.blocked: list[str] = []
         """After ``write``: paths that lie inside a submodule and were left out."""
 
@@ -79,6 +137,7 @@ class TreeEdit:
     def write(self, write: WriteTree) -> str:
         """Write the directories that differ from the base, deepest first, and return the id of the new tree."""
         self.blocked.clear()
+        self.made.clear()
         base = TreeEntry(MODE_TREE, self._tree)
         made = self._make(self._root, base, b"", write)
         return write(b"") if made is None else made.id
@@ -98,24 +157,42 @@ class TreeEdit:
         if old is not None and old.mode == MODE_GITLINK and node.below:
             self._block(node, path)
             return old
-        rows = dict(self._reader.rows(old.id)) if old is not None and old.is_tree else {}
-        before = dict(rows)
-        self._fill(node, rows, path, write)
-        if rows == before and old is not None:
-            # Nothing changed; or only deletions below something that is not a directory.
-            return old
-        return TreeEntry(MODE_TREE, write(encode_tree(rows))) if rows else None
+        rows = self._reader.raw_rows(old.id) if old is not None and old.is_tree else {}
+        edits = self._make_below(node, rows, path, write)
+        key = None if old is None else encode_row(b"", old)
+        before = self._before.get(path)
+        if before is not None and before[:2] == (key, edits):
+            made = before[2]
+        else:
+            made = _combine(old, rows, edits, write)
+        self.made[path] = (key, edits, made)
+        return made
 
-    def _fill(self, node: _Node, rows: dict[bytes, TreeEntry], path: bytes, write: WriteTree) -> None:
+    def _make_below(
+        self, node: _Node, rows: Rows, path: bytes, write: WriteTree
+    ) -> dict[bytes, bytes | None]:
+        """Return the new row of every name that is touched in a directory, None for one that is not there."""
+        edits: dict[bytes, bytes | None] = {}
         for name, child in node.below.items():
-            made = self._make(child, rows.get(name), path + name + b"/", write)
-            if made is None:
-                rows.pop(name, None)
-            else:
-                rows[name] = made
+            row = rows.get(name)
+            entry = None if row is None else decode_row(row, len(self._tree))
+            made = self._make(child, entry, path + name + b"/", write)
+            edits[name] = None if made is None else encode_row(name, made)
+        return edits
 
     def _block(self, node: _Node, path: bytes) -> None:
         for name, child in node.below.items():
             if child.leaf is not None:
                 self.blocked.append(os.fsdecode(path + name))
             self._block(child, path + name + b"/")
+
+
+def _combine(
+    old: TreeEntry | None, rows: Rows, edits: dict[bytes, bytes | None], write: WriteTree
+) -> TreeEntry | None:
+    """Return the directory that these edits make of these rows, None when nothing is left in it."""
+    new = {name: row for name, row in (rows | edits).items() if row is not None}
+    if new == rows and old is not None:
+        # Nothing changed; or only deletions below something that is not a directory.
+        return old
+    return TreeEntry(MODE_TREE, write(join_rows(new))) if new else None

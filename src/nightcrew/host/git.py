@@ -244,6 +244,8 @@ class BlobReader:
     """
 
     _DEADLINE_S: Final = 120.0
+    _AT_ONCE: Final = 500
+    """Questions sent before the first answer is read: all of them fit into a pipe, or both sides would wait."""
 
     def __init__(self, git: Git) -> None:
         self._conversation = procs.Conversation(
@@ -261,6 +263,25 @@ class BlobReader:
             _, size = self._ask("contents", object_id)
             data = talk.receive(size + 1, timeout_s=self._DEADLINE_S)
         return data[:-1]
+
+    def read_many(self, object_ids: Sequence[str]) -> list[bytes]:
+        """Return the contents of several objects, in this order; one wait instead of one per object.
+
+        Raises:
+            KeyError: one of them is missing; it is named.
+            NightcrewError: git ended or does not answer.
+        """
+        found: list[bytes] = []
+        for at in range(0, len(object_ids), self._AT_ONCE):
+            batch = object_ids[at : at + self._AT_ONCE]
+            with self._conversation as talk:
+                talk.send(b"".join(os.fsencode(f"contents {each}\n") for each in batch))
+                answers = [self._hear_content() for _ in batch]
+            for object_id, data in zip(batch, answers, strict=True):
+                if data is None:
+                    raise KeyError(object_id)
+                found.append(data)
+        return found
 
     def info(self, object_id: str) -> tuple[str, int]:
         """Return type (``blob``, ``tree``, ``commit``, ``tag``) and size in bytes of an object.
@@ -286,10 +307,21 @@ class BlobReader:
         if not object_id or "\n" in object_id:
             raise KeyError(object_id)
         self._conversation.send(os.fsencode(f"{what} {object_id}\n"))
-        words = os.fsdecode(self._conversation.receive_line(timeout_s=self._DEADLINE_S)).rsplit(" ", 2)
-        if len(words) != 3 or not words[2].isdigit():
+        answer = self._hear()
+        if answer is None:
             raise KeyError(object_id)
-        return words[1], int(words[2])
+        return answer
+
+    def _hear(self) -> tuple[str, int] | None:
+        """Return the type and size that git answers with, None when it has no such object."""
+        words = os.fsdecode(self._conversation.receive_line(timeout_s=self._DEADLINE_S)).rsplit(" ", 2)
+        return (words[1], int(words[2])) if len(words) == 3 and words[2].isdigit() else None
+
+    def _hear_content(self) -> bytes | None:
+        answer = self._hear()
+        if answer is None:
+            return None
+        return self._conversation.receive(answer[1] + 1, timeout_s=self._DEADLINE_S)[:-1]
 
 
 def discover(path: Path, env: Mapping[str, str], *, need_commit: bool = True) -> Repository:

@@ -81,10 +81,16 @@ class Captured:
     Attributes:
         tree: git tree id of the base tree plus the entries.
         refused: what could not be captured, as ``path: what it is``, sorted.
+        changing: paths of files that changed while they were read (nothing was frozen): their content in the tree is
+            of no one moment.
+        read_files, read_bytes: what had to be read; the rest was known from earlier captures.
     """
 
     tree: str
     refused: tuple[str, ...] = ()
+    changing: tuple[str, ...] = ()
+    read_files: int = 0
+    read_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +148,11 @@ class Hunk:
     new_start: int = 0
     removed: bytes = b""
     added: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A hunk of a part that is not in the tree the part was put into."""
+
+    part: str
+    hunk: Hunk

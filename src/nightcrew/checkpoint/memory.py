@@ -1,0 +1,74 @@
+"""What earlier captures of one shadow learned, so that the next one reads only what has changed since."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from nightcrew.checkpoint.objects import TreeEntry
+from nightcrew.checkpoint.trees import Made, TreeReader
+
+# Two ticks of the slowest kernel clock (100 Hz): within that time a file can be changed twice and show one time.
+TICKS_NS: Final = 20_000_000
+
+Signature = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found at one path.
+
+    Attributes:
+        signature: of the file when it was read.
+        entry: what it is in the tree, None when it was refused.
+        refused: why, in words.
+        certain: nothing could have changed the file later without changing its signature.
+    """
+
+    signature: Signature
+    entry: TreeEntry | None
+    refused: str
+    certain: bool
+
+
+@dataclass(slots=True)
+class CaptureMemory:
+    """The memory of one shadow's captures, for ``Store.capture``; made empty, kept as long as the shadow is open.
+
+    It holds no content and may be thrown away at any time: a capture without it reads everything again and gives
+    the same tree. Captures that share a memory take their turn.
+    """
+
+    base_tree: str = ""
+    limit_bytes: int = -1
+    seen: dict[bytes, Seen] = field(default_factory=dict)
+    made: Made = field(default_factory=dict)
+    reader: TreeReader | None = None
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self, base_tree: str, limit_bytes: int) -> None:
+        """Forget everything when the memory is of another tree, or of another limit."""
+        if (self.base_tree, self.limit_bytes) != (base_tree, limit_bytes):
+            self.base_tree, self.limit_bytes = base_tree, limit_bytes
+            self.seen.clear()
+            self.made.clear()
+            self.reader = None
+
+    def recall(self, path: bytes, signature: Signature) -> Seen | None:
+        """Return what is known of a path when it still holds."""
+        seen = self.seen.get(path)
+        return seen if seen is not None and seen.certain and seen.signature == signature else None
+
+
+def sign(found: os.stat_result) -> Signature:
+    """Return what tells a file from what it was before: nobody but the kernel sets the time of its last change."""
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode
+
+
+def read_file_clock(directory: Path) -> int:
+    """Return what time the file system has, in nanoseconds: the clock that the times of files are taken from."""
+    os.utime(directory)
+    return directory.stat().st_ctime_ns
