@@ -79,7 +79,7 @@ def test_filters_of_the_user_do_not_run_on_what_an_agent_wrote(world, tmp_path, 
     world.commit("filtered")
     ran.unlink()
     base = shadows.export(world.repository.head)
-    assert (Path(base.path) / "x.secret").read_bytes() == b"plain\n"
+    assert (Path(base.lowers[0]) / "x.secret").read_bytes() == b"plain\n"
     assert world.git("show", "HEAD:x.secret") == "PLAIN\n"
     shadow = shadows.open("one", base)
     world.run(
@@ -177,7 +177,8 @@ def test_a_delta_cannot_leave_the_tree(world, path):
     base = shadows.export(world.repository.head)
     with pytest.raises(ValueError, match="working tree"):
         shadows.open("one", base, [DeltaEntry(path, 0o100644, io.BytesIO)])
-    assert os.listdir(world.state / "shadows") == []
+    assert shadows.names() == ()
+    assert os.listdir(world.state / "deltas") == []
 
 
 @pytest.mark.parametrize(
