@@ -80,6 +80,8 @@ PROBLEMS = [
     (RULE.replace("{program: x}", "[{program: x}, {progam: y}]"), "p:3:27: commands[1].when[2]: unknown key 'progam'", "did you mean 'program'?"),
     (RULE.replace("program: x", "program: 3"), "p:3:21: commands[1].when.program: expected a text or a list, found the number 3", 'put quotes around it: "3"'),
     (RULE.replace("program: x", "command: '('"), "p:3:21: commands[1].when.command: bad regular expression: missing )", "in single quotes"),
+    (RULE.replace("program: x", "program: /usr/bin/x"), "p:3:21: commands[1].when.program: '/usr/bin/x' names a folder, and programs are matched by name", "write 'x'"),
+    (RULE.replace("program: x", "not_program: [a, bin/]"), "p:3:29: commands[1].when.not_program[2]: 'bin/' names a folder, and programs are matched by name", "write '*'"),
     (RULE.replace("program: x", "text: '*'"), "p:3:18: commands[1].when.text: bad regular expression: nothing to repeat", "in single quotes"),
     (RULE.replace("program: x", "stdin: file"), "p:3:19: commands[1].when.stdin: expected one of pipe, found the text 'file'", ""),
     (RULE + "    risk: huge\n", "p:6:11: commands[1].risk: expected one of low, medium, high, critical, found the text 'huge'", ""),

@@ -229,6 +229,8 @@ class _Reading:
     def command_pattern(self, path: YamlPath) -> CommandPattern:
         for name in ("command", "text"):
             self.check_regex((*path, name))
+        for name in ("program", "not_program"):
+            self.check_names((*path, name))
         opaque = self.at(*path, "opaque")
         return CommandPattern(
             program=self.texts(*path, "program"),
@@ -241,6 +243,17 @@ class _Reading:
             opaque=opaque if isinstance(opaque, bool) else None,
             stdin=self.text(*path, "stdin"),
         )
+
+    def check_names(self, path: YamlPath) -> None:
+        """Programs are matched by their names alone; a pattern with a folder would never match."""
+        for index, name in enumerate(self.texts(*path)):
+            if "/" in name:
+                where = (*path, index) if isinstance(self.at(*path), list) else path
+                self.complain(
+                    where,
+                    f"{name!r} names a folder, and programs are matched by name",
+                    f"write {name.rpartition('/')[2] or '*'!r}",
+                )
 
     def check_regex(self, path: YamlPath) -> None:
         value = self.text(*path)
