@@ -56,7 +56,7 @@ class Acceptance:
         self._transcript.note("acceptance", f"$ {command}")
         base = workspace.shadows.export(self._run.base_commit)
         self._remove_leftover(name)
-        shadow = workspace.shadows.open(name, base, workspace.store.delta(base.tree, tree))
+        shadow = workspace.shadows.open(name, base, workspace.store.delta(base.tree, tree), tree=tree)
         try:
             spec = make_spec(
                 workspace,

@@ -194,15 +194,19 @@ class Parts:
         return self._stores[repository.key]
 
     def shadows(self, repository: Repository, *, overlay: bool, environment: tuple[str, ...]) -> Shadows:
-        """Return the shadows of a repository."""
+        """Return the shadows of a repository, made in the best way its state directory allows."""
+        from nightcrew.shadow.ladder import choose_mode
         from nightcrew.shadow.shadows import Shadows
 
+        place = self.state_of(repository)
         return Shadows(
-            self.state_of(repository),
+            place,
             repository,
             env=self.env.variables,
-            mode="overlay" if overlay else "copy",
+            mode=choose_mode(place, overlay=overlay),
             environment=environment,
+            # A snapshot of the working tree is a commit that only our store has.
+            own_objects=str(place / "objects" / "objects"),
         )
 
     def promoter(self, repository: Repository) -> Promoter:
