@@ -398,6 +398,7 @@ def test_commits_keep_the_number_of_packs_small(world, base):
     for n in range(70):
         tree = change(world, base, {"a": b"%d" % n})
         world.store.commit(tree, message="m", at="2026-01-01T00:00:00Z", ref=f"C-{n}")
+    world.store.close()  # they are put together beside all this
     assert len(list((world.store.path / "objects/pack").glob("*.pack"))) < 10
     assert world.store.read(world.store.tree_of("refs/nightcrew/checkpoints/C-3"), "a") == b"3"
 

@@ -14,6 +14,7 @@ from nightcrew.model.trees import Repository
 VERSION: Final = 1
 
 _REF: Final = re.compile(r"refs(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
+_REF_TRIES: Final = 20
 _HEAD: Final = b"ref: refs/heads/none\n"
 
 
@@ -45,8 +46,20 @@ def write_ref(path: Path, name: str, commit: str) -> None:
     if not _REF.fullmatch(name) or ".." in name or name.endswith(".lock"):
         raise ValueError(f"not a ref name: {name!r}")
     place = path / name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(place, commit.encode("ascii") + b"\n")
+    for left in range(_REF_TRIES, 0, -1):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            files.write_atomic(place, commit.encode("ascii") + b"\n")
+            return
+        except FileNotFoundError:
+            # Refs are being put together this moment: git removes a folder that has become empty.
+            if left == 1:
+                raise
+
+
+def id_width(path: Path) -> int:
+    """Return the length of a raw object id of this store: 20 (SHA-1) or 32 (SHA-256)."""
+    return 32 if b"objectFormat = sha256" in _read(path / "config") else 20
 
 
 def alternate_line(path: str) -> bytes:

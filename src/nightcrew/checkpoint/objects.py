@@ -177,6 +177,17 @@ def loose_path(objects: Path, object_id: str) -> Path:
     return objects / object_id[:2] / object_id[2:]
 
 
+def read_loose_size(path: Path) -> int:
+    """Return the size of the content of a loose object in bytes, from its first bytes.
+
+    Raises:
+        FileNotFoundError: it is not there (any more).
+    """
+    with path.open("rb") as file:
+        head = zlib.decompressobj().decompress(file.read(128), 64)
+    return int(head[head.index(b" ") + 1 : head.index(b"\0")])
+
+
 def write_loose(objects: Path, kind: str, source: BinaryIO, size: int, object_id: str) -> None:
     """Write one object in pieces; it becomes visible by a rename, complete and on disk.
 

@@ -212,6 +212,25 @@ def read_ids(index: mmap.mmap | bytes, width: int) -> frozenset[bytes]:
     return frozenset([names[at : at + width] for at in range(0, len(names), width)])
 
 
+def read_spans(index: bytes, width: int, end: int) -> dict[bytes, int]:
+    """Return how many bytes each object takes in the pack of a version 2 index.
+
+    Args:
+        end: where the last object ends in the pack.
+    """
+    (count,) = struct.unpack_from(">I", index, _NAMES_AT - 4)
+    names = [index[at : at + width] for at in range(_NAMES_AT, _NAMES_AT + count * width, width)]
+    short_at = _NAMES_AT + count * (width + 4)
+    far_at = short_at + count * 4
+    places = [
+        place if place < _FAR else struct.unpack_from(">Q", index, far_at + (place - _FAR) * 8)[0]
+        for place in struct.unpack_from(f">{count}I", index, short_at)
+    ]
+    ordered = sorted(zip(places, names, strict=True))
+    ends = [place for place, _ in ordered[1:]] + [end]
+    return {name: after - place for (place, name), after in zip(ordered, ends, strict=True)}
+
+
 def _find(index: mmap.mmap, wanted: bytes, width: int) -> bool:
     """Look an id up in a version 2 index."""
     first = wanted[0]

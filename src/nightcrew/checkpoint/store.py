@@ -18,7 +18,7 @@ from typing import BinaryIO, Final, TypeVar
 from nightcrew.checkpoint import layout, packs
 from nightcrew.checkpoint.batches import BlobBatches
 from nightcrew.checkpoint.capture import Capture
-from nightcrew.checkpoint.compaction import compact
+from nightcrew.checkpoint.compaction import Tidying, compact
 from nightcrew.checkpoint.compare import (
     describe_changes,
     is_blob,
@@ -30,6 +30,7 @@ from nightcrew.checkpoint.compose import Composer, Part
 from nightcrew.checkpoint.conversions import Conversions, UserSettings, read_user_settings
 from nightcrew.checkpoint.hunks import list_hunks, merge_entries
 from nightcrew.checkpoint.ignored import IgnoreRules
+from nightcrew.checkpoint.inventory import Usage, measure_store
 from nightcrew.checkpoint.memory import CaptureMemory
 from nightcrew.checkpoint.objects import (
     MODE_GITLINK,
@@ -80,6 +81,7 @@ class Store:
         self._reader: BlobReader | None = None
         self._settings: UserSettings | None = None
         self._local: packs.LocalObjects | None = None
+        self._tidying = Tidying(path, self._git)
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -132,7 +134,7 @@ class Store:
         write_loose(self._objects(), "commit", io.BytesIO(data), len(data), name)
         if ref:
             layout.write_ref(self.path, ref if ref.startswith("refs/") else REFS + ref, name)
-            compact(self._git(), self.path)
+            self._tidying.start_if_due()
         return name
 
     def promotable(self, base_tree: str, tree: str) -> str:
@@ -284,8 +286,18 @@ class Store:
             return None
         return self._read_object(entry.id)
 
+    def usage(self) -> Usage:
+        """Return what the store takes on disk; a look at some hundred files."""
+        return measure_store(self._objects())
+
+    def tidy(self) -> bool:
+        """Put small packs together now, however few they are; tell whether there was something to do."""
+        self._tidying.wait()
+        return compact(self._git(), self.path, limit=1)
+
     def close(self) -> None:
-        """End the git process that reads objects; the store may be used again."""
+        """End the git process that reads objects, and wait for packs being put together; the store may be used again."""
+        self._tidying.wait()
         with self._opening:
             if self._reader is not None:
                 self._reader.close()

@@ -19,14 +19,19 @@ _POLL_S = 0.02
 
 
 class FileLock:
-    """An exclusive lock named by a file. The file stays when the lock is released; only the lock matters.
+    """A lock named by a file. The file stays when the lock is released; only the lock matters.
 
     One object holds the lock at most once; a second ``acquire`` of the same object, from any thread, waits like a
     stranger. Used as a context manager it does not wait.
+
+    Args:
+        path: the file.
+        shared: several may hold it at once, all of them shared; nobody is named as its holder then.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, shared: bool = False) -> None:
         self.path = Path(path)
+        self._shared = shared
         self._fd = -1
         self._trying = threading.Lock()
 
@@ -47,7 +52,8 @@ class FileLock:
         """Give the lock back; nothing happens when it is not held."""
         with self._trying:
             if self._fd >= 0:
-                os.ftruncate(self._fd, 0)
+                if not self._shared:
+                    os.ftruncate(self._fd, 0)
                 os.close(self._fd)
                 self._fd = -1
 
@@ -91,7 +97,7 @@ class FileLock:
                 return False
             fd = self._open()
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except OSError as error:
                 os.close(fd)
                 if error.errno in (errno.EWOULDBLOCK, errno.EINTR):
@@ -99,6 +105,9 @@ class FileLock:
                 raise EngineUnavailable(
                     f"cannot lock {self.path}: {error.strerror}", code="lock.unusable"
                 ) from error
+            if self._shared:
+                self._fd = fd
+                return True
             try:
                 os.ftruncate(fd, 0)
                 os.pwrite(fd, process_identity(os.getpid()).encode("ascii"), 0)
