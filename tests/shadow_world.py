@@ -124,7 +124,7 @@ class World:
             rows += [f"100644 {blob}\t{name}\0" for name in ("gone", "gone-too/a/b", "-odd \n", "z/\udcff")]
             data = os.fsencode("".join(rows))
             self.git("-c", "core.splitIndex=false", "update-index", "-z", "--index-info", data=data)
-            tree = self.git("write-tree", "--missing-ok").strip()
+            tree = self.git("-c", "core.splitIndex=false", "write-tree", "--missing-ok").strip()
             return self.git("commit-tree", tree, "-m", "older").strip()
         finally:
             for name in paths:

@@ -23,7 +23,7 @@ from nightcrew.shadow.exporting import Exporter
 from nightcrew.shadow.indexfile import IndexFile
 from nightcrew.shadow.layering import Candidate, Difference, Layering, choose
 from nightcrew.shadow.names import GIT
-from nightcrew.shadow.objects import Objects
+from nightcrew.shadow.objects import Found, Objects
 from nightcrew.shadow.settings import digest_rules, read_settings
 from nightcrew.shadow.skeleton import write_skeleton
 
@@ -168,25 +168,26 @@ class Bases:
         return True
 
     def _make(self, commit: str) -> Base:
-        tree, is_own = self._objects.find_tree(commit)
+        found = self._objects.find(commit)
         aside = self._directory / f".new-{commit}-{tokens.nonce()}"
         place = self._directory / commit
-        settings = read_settings(self._git("", ""))
+        git = self._git("", "")
+        settings = read_settings(git)
         rules = digest_rules(settings, self._repository, self._env)
-        below = self._choose(tree, rules, own=is_own)
+        below = self._choose(found, rules)
         try:
             (aside / "tree").mkdir(parents=True)
             (aside / "tree").chmod(0o755)
             skeleton = aside / "git" / GIT
-            write_skeleton(skeleton, self._repository, commit, self._git("", ""), settings)
-            if is_own:
+            write_skeleton(skeleton, self._repository, commit, git, settings)
+            if found.own:
                 self._objects.copy_own(commit, skeleton / "objects")
             meta = {
                 "version": _VERSION,
-                "tree": tree,
+                "tree": found.tree,
                 "boot": boot_id(),
                 "rules": rules,
-                **self._fill(aside, commit, below, own=is_own),
+                **self._fill(aside, commit, found, below),
             }
             files.write_atomic(aside / "meta.json", _encode(meta))
             crash.point("shadow.export_publish")
@@ -198,42 +199,35 @@ class Bases:
         return self._describe(commit, meta, below[0] if below else None)
 
     def _fill(
-        self, aside: Path, commit: str, below: tuple[Base, Difference] | None, *, own: bool
+        self, aside: Path, commit: str, found: Found, below: tuple[Base, Difference] | None
     ) -> dict[str, Any]:
         """Write files and index of an export and return what its ``meta.json`` says about them."""
         id_bytes = len(commit) // 2
-        exporter = Exporter(self._objects, aside / "tree", own=own)
+        exporter = Exporter(self._objects, aside / "tree", own=found.own)
         index = aside / "git" / GIT / "index"
-        committed_s = int(
-            self._git("", "")
-            .run("show", "-s", "--format=%ct", commit, extra=self._objects.alternates(own=own))
-            .stdout
-        )
         # Never as young as the index, whatever the clock of the committer said.
-        modified_s = max(0, min(committed_s, int(aside.stat().st_mtime) - 10))
+        modified_s = max(0, min(found.committed_s, int(aside.stat().st_mtime) - 10))
         if below is None:
             exporter.check_out(index, commit)
             made = IndexFile(index.read_bytes(), id_bytes).with_times(aside / "tree", modified_s)
-            written = {"parent": "", "layers": 1, "changed": 0}
+            written = {"parent": "", "changed": 0}
         else:
             parent, difference = below
             modified_s = max(modified_s, parent.modified_s)
             changes = exporter.write_layer(difference, parent, modified_s)
             made = IndexFile.read(parent.index, parent.marks, id_bytes).derive(changes)
             above = self._read(parent.commit) or {}
-            written = {
-                "parent": parent.commit,
-                "layers": len(parent.lowers) + 1,
-                "changed": above.get("changed", 0) + len(changes),
-            }
-        files.write_atomic(index, made.data, 0o644)
+            written = {"parent": parent.commit, "changed": above.get("changed", 0) + len(changes)}
+        index.unlink(missing_ok=True)
+        index.write_bytes(made.data)
         (aside / "marks").write_bytes(made.marks)
         return {**written, "entries": made.count, "modified_s": modified_s}
 
-    def _choose(self, tree: str, rules: str, *, own: bool) -> tuple[Base, Difference] | None:
+    def _choose(self, found: Found, rules: str) -> tuple[Base, Difference] | None:
         """Return the export to lay a difference on, and the difference; None when it must be a whole one."""
         candidates = (self._candidate(commit, rules) for commit in self._published())
-        return choose(self._objects, self._layering, tree, (c for c in candidates if c), own=own)
+        usable = (candidate for candidate in candidates if candidate is not None)
+        return choose(self._objects, self._layering, found.tree, usable, own=found.own)
 
     def _candidate(self, commit: str, rules: str) -> Candidate | None:
         meta = self._read(commit)

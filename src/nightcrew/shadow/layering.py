@@ -18,7 +18,11 @@ from nightcrew.shadow.objects import Objects
 
 # Files that decide how others look, or whether they are there.
 _RULES: Final = frozenset({".gitattributes", ".gitmodules"})
+
+# So many exports are compared with, unless one is so near (a hundredth of the paths) that looking on is not worth it.
 _LOOKED_AT: Final = 4
+_NEAR: Final = 0.01
+
 _DELETED: Final = b"D"
 _SUBMODULE: Final = 0o160000
 
@@ -92,6 +96,8 @@ def choose(
         fits = len(found) + candidate.changed <= layering.max_share * candidate.entries
         if fits and not _changes_rules(found) and (best is None or len(found) < len(best[1])):
             best = candidate.base, found
+            if len(found) <= _NEAR * candidate.entries:
+                break
     return best
 
 

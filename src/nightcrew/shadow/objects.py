@@ -13,6 +13,20 @@ from nightcrew.shadow.names import GIT
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """A commit that is to be exported.
+
+    Attributes:
+        tree: its tree; committed_s: its date, seconds since the epoch, as its committer says.
+        own: only our own objects have it.
+    """
+
+    tree: str
+    committed_s: int
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Objects:
     """The objects that a base commit is made of.
 
@@ -27,18 +41,19 @@ class Objects:
     env: Mapping[str, str]
     own: str = ""
 
-    def find_tree(self, commit: str) -> tuple[str, bool]:
-        """Return the tree of a commit, and whether only our own objects have it.
+    def find(self, commit: str) -> Found:
+        """Return what must be known of a commit to export it.
 
         Raises:
-            NotFound: neither has it (any more).
+            NotFound: neither the user's repository nor our own objects have it (any more).
         """
-        for is_own in (False, True) if self.own else (False,):
-            git = Git(self.repository.git_dir, env=self.env, trusted=True)
-            extra = self.alternates(own=is_own)
-            done = git.run("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}", check=False, extra=extra)
+        git = Git(self.repository.git_dir, env=self.env, trusted=True)
+        for own in (False, True) if self.own else (False,):
+            extra = self.alternates(own=own)
+            done = git.run("show", "-s", "--format=%T %ct", commit, "--", check=False, extra=extra)
             if done.code == 0:
-                return done.stdout.decode().strip(), is_own
+                tree, _, committed_s = done.stdout.decode().partition(" ")
+                return Found(tree, int(committed_s), own)
         raise NotFound(
             f"the base commit {commit} is not in {self.repository.root} any more",
             code="shadow.base_missing",
