@@ -171,6 +171,9 @@ def record_of(prepared: Prepared, state: str = "published") -> PromotionRecord:
         created_at="",
         transaction=prepared.transaction,
         undo_of=prepared.undo_of,
+        place=prepared.place,
+        start=prepared.start,
+        commits=prepared.commits,
     )
 
 

@@ -173,16 +173,31 @@ def test_later_rename_of_a_promoted_path_conflicts(world: World) -> None:
     assert drift.value.where == ("dir/c.txt: changed on both sides",)
 
 
-def test_rewritten_branch_and_other_branch(world: World) -> None:
+def test_a_branch_that_is_not_checked_out_any_more(world: World) -> None:
+    """The ref alone goes back; what is checked out now is not looked at."""
     record = world.promote(CHANGE)
     world.git("stash", "-q")
     world.git("switch", "-q", "-c", "elsewhere")
-    with pytest.raises(DriftError, match="checked out") as drift:
-        world.promoter().undo(record, id="M-2", message="undo")
-    assert drift.value.hint == "git switch main"
-    world.git("switch", "-q", "main")
+    world.write({"a.txt": b"edited elsewhere"})
+    before = world.snapshot(refs=False)
+    undone = world.undo(record)
+    assert world.git("rev-parse", "main") == record.old_commit
+    assert world.snapshot(refs=False) == before
+    world.undo(undone, "M-3")
+    assert world.git("rev-parse", "main") == record.new_commit
+    world.git("worktree", "add", "-q", "../there", "main")
+    with pytest.raises(DriftError, match="checked out in another working tree"):
+        world.promoter().undo(record, id="M-4", message="undo")
+
+
+def test_rewritten_branch(world: World) -> None:
+    record = world.promote(CHANGE)
     world.git("reset", "-q", "--hard", record.old_commit)
     with pytest.raises(DriftError, match="any more"):
+        world.promoter().undo(record, id="M-2", message="undo")
+    world.git("switch", "-q", "-c", "elsewhere")
+    world.git("branch", "-D", "main")
+    with pytest.raises(DriftError, match="is gone"):
         world.promoter().undo(record, id="M-2", message="undo")
 
 

@@ -57,6 +57,8 @@ _EXACT: Final = frozenset(
         "paths",
         "tasks",
         "requester",
+        "waived",
+        "file",
     }
 )
 """Fields that name things on the disk or other records: altered they would name nothing. All others are redacted."""

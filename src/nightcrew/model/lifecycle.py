@@ -69,9 +69,10 @@ APPROVAL: Final = _table(
 )
 
 PROMOTION: Final = _table(
-    prepared="published aborted",
+    prepared="published aborted exported",
     published="undone",
     aborted="",
+    exported="",
     undone="published",
 )
 

@@ -152,6 +152,11 @@ class CheckpointRecord:
     Attributes:
         built_on: results of other tasks that ``base_tree`` holds: task name → tree.
         pruned: its content was given up to save space; what is known about it stays.
+        event: number of the last event when it was taken: the state of the whole run at that moment.
+        between: no action of the agent was under way, so an attempt can go on from here exactly, with ``progress``.
+        frozen_ms: how long the agent stood still for it; 0 when nothing ran.
+        capture_ms, inspect_ms, took_ms: reading and storing the files; asking the policy; all of it.
+        degraded: in which way it is less than a checkpoint should be, in words; empty when it is all that.
     """
 
     id: str
@@ -170,11 +175,28 @@ class CheckpointRecord:
     progress: Mapping[str, Any] = field(default_factory=dict)
     built_on: Mapping[str, str] = field(default_factory=dict)
     pruned: bool = False
+    event: int = 0
+    between: bool = False
+    frozen_ms: float = 0.0
+    capture_ms: float = 0.0
+    inspect_ms: float = 0.0
+    took_ms: float = 0.0
+    degraded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PromotionRecord:
-    """One publication into the user's repository. ``id`` is ``M-31``; an undo is a promotion with ``undo_of`` set."""
+    """One publication into the user's repository. ``id`` is ``M-31``; an undo is a promotion with ``undo_of`` set.
+
+    Attributes:
+        old_commit, new_commit: where the branch was and is; empty when it was made or removed by this.
+        place: ``here`` (the branch that was checked out), ``branch`` (another one), ``new`` (one that was made), ``patch`` or
+            ``bundle`` (a file, and nothing in the repository).
+        start: the commit that the paths are relative to.
+        commits: the new ones, in order.
+        waived: what was left out of the accepted results, by name.
+        file: absolute path of a patch or bundle.
+    """
 
     id: str
     run: str
@@ -192,6 +214,11 @@ class PromotionRecord:
     undo_of: str = ""
     undone_by: str = ""
     reason: str = ""
+    place: str = "here"
+    start: str = ""
+    commits: tuple[str, ...] = ()
+    waived: tuple[str, ...] = ()
+    file: str = ""
 
 
 Record = (

@@ -8,7 +8,6 @@ from typing import Final
 
 from nightcrew.model.text import shown
 from nightcrew.promote.content import touches_attributes
-from nightcrew.promote.objects import Signature
 from nightcrew.promote.prepared import Prepared
 from nightcrew.promote.site import Configured, Site, short
 from nightcrew.promote.survey import Survey
@@ -29,18 +28,24 @@ _HOOKS: Final = (
 _NAMED_AT_MOST: Final = 3
 
 
-def write_notes(
-    site: Site, prepared: Prepared, found: Survey, signature: Signature | None
-) -> tuple[str, ...]:
-    """Return the notes of a prepared promotion."""
+def write_notes(site: Site, prepared: Prepared, found: Survey | None, *, nobody: bool) -> tuple[str, ...]:
+    """Return the notes of a prepared promotion.
+
+    Args:
+        site, prepared: what is promoted where.
+        found: what the working tree has; None when it is not touched.
+        nobody: git names no committer.
+    """
     configured = site.configured()
-    notes = [*_about_branch(site, prepared), *_about_files(prepared, found)]
+    notes = _about_branch(site, prepared)
+    if found is not None:
+        notes += _about_files(prepared, found)
     hooks = _find_hooks(site, configured)
     if hooks:
         notes.append(f"hooks are not run: {', '.join(hooks)}")
     if prepared.kind == "commit" and configured.sign:
         notes.append("the commit is not signed (commit.gpgSign is set; nightcrew starts no signing program)")
-    if signature and signature.made_up:
+    if nobody:
         notes.append(
             "git has no user.name and user.email here: the commit is by nightcrew <nightcrew@localhost>"
         )
@@ -49,15 +54,32 @@ def write_notes(
 
 def _about_branch(site: Site, prepared: Prepared) -> list[str]:
     branch = short(prepared.branch)
+    if not prepared.new_commit:
+        return [f"exact: {branch}, which the promotion made, is removed"]
     if prepared.kind == "restore":
         return [f"exact: {branch} returns to {prepared.new_commit[:12]}"]
+    if prepared.place == "new":
+        return [
+            f"{branch} is made at {prepared.start[:12]}; your files stay as they are",
+            *_about_base(site, prepared),
+        ]
+    if prepared.place == "branch":
+        return [f"{branch} is not checked out: your files stay as they are", *_about_base(site, prepared)]
+    return _about_base(site, prepared)
+
+
+def _about_base(site: Site, prepared: Prepared) -> list[str]:
+    """Say what the new commits are merged with."""
+    branch, base = short(prepared.branch), prepared.base_commit[:12]
     if not prepared.merged:
         return []
-    if not site.is_ancestor(prepared.base_commit, prepared.old_commit):
+    if not site.commit_of(prepared.base_commit):
         return [
-            f"{branch} does not have {prepared.base_commit[:12]}, the commit the work started from: merged onto it"
+            "the work started from your uncommitted edits: they stay uncommitted, only what the tasks changed is committed"
         ]
-    return [f"{branch} has moved on to {prepared.old_commit[:12]}: merged with what came after"]
+    if not site.is_ancestor(prepared.base_commit, prepared.start):
+        return [f"{branch} does not have {base}, the commit the work started from: merged onto it"]
+    return [f"{branch} has moved on to {prepared.start[:12]}: merged with what came after"]
 
 
 def _about_files(prepared: Prepared, found: Survey) -> list[str]:

@@ -114,30 +114,44 @@ def write_tree(site: Site, entries: Mapping[str, str], start: str = "") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
-    """Who a commit is by, as the environment git wants, and whether the user's configuration names nobody."""
+class Identities:
+    """Who commits are by, from the user's configuration.
 
-    env: Mapping[str, str]
-    made_up: bool
-
-
-def sign(site: Site, author: str) -> Signature:
-    """Return author and committer of a new commit.
-
-    Args:
-        author: ``Name <mail>``; empty for the user's own configuration.
+    Attributes:
+        author, committer: name, mail, time zone.
+        moment: seconds since the epoch.
     """
+
+    author: tuple[str, str, str]
+    committer: tuple[str, str, str]
+    moment: int
+
+    @property
+    def made_up(self) -> bool:
+        """The configuration names nobody."""
+        return self.committer[:2] == _FALLBACK
+
+    def sign(self, author: str) -> dict[str, str]:
+        """Return author and committer of a commit as the environment git wants.
+
+        Args:
+            author: ``Name <mail>``; empty for the user's own configuration.
+        """
+        given = _IDENTITY.match(author)
+        env: dict[str, str] = {}
+        for who, (own_name, own_mail, zone) in (("AUTHOR", self.author), ("COMMITTER", self.committer)):
+            named = given if who == "AUTHOR" else None
+            name, mail = (named["name"], named["mail"]) if named else (own_name, own_mail)
+            env[f"GIT_{who}_NAME"] = name
+            env[f"GIT_{who}_EMAIL"] = mail
+            env[f"GIT_{who}_DATE"] = f"@{self.moment} {zone}"
+        return env
+
+
+def read_identities(site: Site) -> Identities:
+    """Read who the user is, once for all commits of a promotion."""
     moment = int(site.clock.now().timestamp())
-    own = {who: _read_identity(site.git, who) for who in ("AUTHOR", "COMMITTER")}
-    given = _IDENTITY.match(author)
-    env: dict[str, str] = {}
-    for who, (own_name, own_mail, zone) in own.items():
-        named = given if who == "AUTHOR" else None
-        name, mail = (named["name"], named["mail"]) if named else (own_name, own_mail)
-        env[f"GIT_{who}_NAME"] = name
-        env[f"GIT_{who}_EMAIL"] = mail
-        env[f"GIT_{who}_DATE"] = f"@{moment} {zone}"
-    return Signature(env, made_up=own["COMMITTER"][:2] == _FALLBACK)
+    return Identities(_read_identity(site.git, "AUTHOR"), _read_identity(site.git, "COMMITTER"), moment)
 
 
 def _read_identity(git: Git, who: str) -> tuple[str, str, str]:
@@ -148,17 +162,11 @@ def _read_identity(git: Git, who: str) -> tuple[str, str, str]:
     return found["name"], found["mail"], found["zone"] or "+0000"
 
 
-def make_commit(site: Site, tree: str, parent: str, message: str, signature: Signature) -> str:
+def make_commit(site: Site, tree: str, parents: Sequence[str], message: str, who: Mapping[str, str]) -> str:
     """Write a commit into our store, where nobody sees it, and return its id."""
     text = message.replace("\0", "").strip("\n") + "\n"
-    done = site.store.run(
-        "commit-tree",
-        tree,
-        "-p",
-        parent,
-        input=text.encode("utf-8", "replace"),
-        extra=signature.env,
-    )
+    options = [word for parent in parents for word in ("-p", parent)]
+    done = site.store.run("commit-tree", tree, *options, input=text.encode("utf-8", "replace"), extra=who)
     return done.stdout.decode("ascii").strip()
 
 
@@ -170,18 +178,20 @@ def add_trailer(message: str, key: str, value: str) -> str:
     return f"{body}{chr(10) if trailers else chr(10) * 2}{key}: {value}\n"
 
 
-def hand_over(site: Site, old_commit: str, new_commit: str) -> None:
-    """Copy a commit and what its tree has that the old one had not into the user's object database, as one pack.
+def hand_over(site: Site, commits: Sequence[str]) -> None:
+    """Copy commits, each with what its tree has that its first parent's had not, into the user's object database.
 
-    Nothing refers to it yet; if we die, the user's next garbage collection removes it. Git checks each object
-    on the way in (``.git`` inside trees and the like).
+    They go in as one pack. Nothing refers to it yet; if we die, the user's next garbage collection removes it. Git checks
+    each object on the way in (``.git`` inside trees and the like).
 
     Raises:
         GitError: disk full, no permission, or an object that must not be.
     """
-    changed = compare_trees(site.store, old_commit, new_commit, with_trees=True)
-    ids = {each.new.partition(" ")[2] for each in changed if each.new}
-    ids |= {new_commit, tree_of(site.store, new_commit)}
+    ids = set(commits)
+    for commit in commits:
+        changed = compare_trees(site.store, f"{commit}^", commit, with_trees=True)
+        ids |= {each.new.partition(" ")[2] for each in changed if each.new}
+        ids.add(tree_of(site.store, commit))
     lines = "".join(f"{object_id}\n" for object_id in sorted(ids)).encode("ascii")
     pack = site.store.run("pack-objects", "--stdout", "-q", "--window=0", input=lines).stdout
     site.git.run("index-pack", "--stdin", "--fsck-objects", input=pack)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nightcrew.model.actions import PathChange
 from nightcrew.promote.objects import Difference
+from nightcrew.promote.target import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +15,15 @@ class Prepared:
 
     Attributes:
         id: ``M-31``.
-        kind: ``commit`` (a new commit on top of ``old_commit``) or ``restore`` (the branch returns to ``new_commit``).
+        kind: ``commit`` (new commits on top of ``old_commit``) or ``restore`` (the branch returns to ``new_commit``).
+        place: ``here`` (branch, index and working tree), ``branch`` (the ref alone), ``new`` (a ref is made; its undo removes it).
         branch: full ref name.
         base_commit: what the work started from; for an undo, the promotion's own commit.
-        old_commit, new_commit, tree: where the branch is, where it will be, the tree it will have.
+        old_commit, new_commit, tree: where the branch is, where it will be, the tree it will have. ``old_commit`` is empty
+            where the branch is made, ``new_commit`` where it is removed.
+        start: the commit that ``paths`` are relative to: ``old_commit``, or what a new branch starts from.
+        commits: the new ones, in order.
+        untracked: files that git did not know when the work started: path → entry as the work found it.
         paths: all paths that differ between the two, sorted; ``changes`` says how.
         merged: the branch had moved on: ``tree`` is a three-way merge and was not itself verified.
         notes: what a person should know, in words: hooks not run, paths not written, who the author is.
@@ -40,6 +46,10 @@ class Prepared:
     transaction: str
     undo_of: str = ""
     undone: str = ""
+    place: Kind = "here"
+    start: str = ""
+    commits: tuple[str, ...] = ()
+    untracked: tuple[tuple[str, str], ...] = ()
 
 
 def describe_changes(differences: tuple[Difference, ...]) -> tuple[PathChange, ...]:

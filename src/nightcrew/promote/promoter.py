@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -12,25 +12,19 @@ from nightcrew.host.clock import Clock
 from nightcrew.host.git import Git
 from nightcrew.host.locks import FileLock
 from nightcrew.host.tokens import nonce
-from nightcrew.model.errors import EngineUnavailable, StaleError
+from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.records import PromotionRecord
 from nightcrew.model.trees import Repository
+from nightcrew.promote.commits import Step, make_commits
 from nightcrew.promote.guard import refuse_bad_paths
 from nightcrew.promote.notes import write_notes
-from nightcrew.promote.objects import (
-    Signature,
-    add_trailer,
-    compare_trees,
-    make_commit,
-    merge,
-    sign,
-    tree_of,
-)
+from nightcrew.promote.objects import add_trailer, compare_trees, make_commit, read_identities
 from nightcrew.promote.pins import list_pins, remove_pin, set_pin
 from nightcrew.promote.prepared import Prepared, describe_changes
 from nightcrew.promote.publish import Known, explain_failure, look_around, publish
 from nightcrew.promote.recovery import is_unsettled, recover_all, was_published
-from nightcrew.promote.site import Site, refuse_second_checkout, refuse_unless_ready, short
+from nightcrew.promote.site import Site
+from nightcrew.promote.target import HERE, Target, find_place
 from nightcrew.promote.transaction import PINS, Transaction
 from nightcrew.promote.undo import plan_undo
 
@@ -78,12 +72,14 @@ class Promoter:
         id: str,  # noqa: A002  (what a PromotionRecord calls it)
         *,
         base_commit: str,
-        tree: str,
-        message: str,
+        tree: str = "",
+        message: str = "",
         author: str = "",
         allow_paths: Collection[str] | None = None,
+        steps: Sequence[Step] = (),
+        target: Target = HERE,
     ) -> Prepared:
-        """Find out what promoting ``tree`` onto the branch that is checked out would do; change nothing.
+        """Find out what promoting a result would do; change nothing.
 
         When the branch has moved on from ``base_commit``, the result is a three-way merge (``merged``).
 
@@ -94,22 +90,41 @@ class Promoter:
             message: of the commit; a trailer with the id is added.
             author: ``Name <mail>``, empty for the user's own.
             allow_paths: the paths that were reviewed; any other one is refused.
+            steps: the commits to make, in order, in place of ``tree``, ``message`` and ``author``, which stand for one.
+            target: the branch, and how the commits come onto it when it has moved on.
 
         Raises:
-            UsageError: detached HEAD, read-only repository.
+            UsageError: detached HEAD, read-only repository, a branch that cannot be the target.
             DeniedByPolicy: a path that is never promoted.
             StaleError: the branch has all of it already.
             DriftError: work of the user's is in the way: uncommitted edits, untracked files, conflicting commits, an
                 operation in progress. Every path is named.
         """
-        branch, head = self._begin()
-        store = self._site.store
-        if head == base_commit:
-            new_tree = tree
-        else:
-            new_tree = merge(store, tree_of(store, base_commit), tree_of(store, head), tree)
-        draft = _Draft(id, branch, base_commit, head, new_tree, message, author)
-        return self._complete(draft, allow_paths)
+        self._settle()
+        place = find_place(self._site, target)
+        made = make_commits(
+            self._site, id, place, base_commit, steps or (Step(tree, message, author),), target.join
+        )
+        new = place.kind == "new"
+        draft = Prepared(
+            id=id,
+            kind="commit",
+            branch=place.branch,
+            base_commit=base_commit,
+            old_commit="" if new else place.head,
+            new_commit=made.commits[-1],
+            tree=made.tree,
+            paths=(),
+            changes=(),
+            merged=place.head != base_commit,
+            notes=(),
+            transaction=self._choose_name(id),
+            place=place.kind,
+            start=place.head,
+            commits=made.commits,
+            untracked=tuple(made.untracked.items()),
+        )
+        return self._complete(draft, allow_paths, nobody=made.nobody)
 
     def undo(self, record: PromotionRecord, *, id: str, message: str, author: str = "") -> Prepared:  # noqa: A002
         """Find out what taking back a published promotion would do; change nothing. ``publish`` it like any other.
@@ -126,10 +141,36 @@ class Promoter:
         Raises:
             DriftError, UsageError: as ``prepare``; also paths edited since, and conflicts with later commits.
         """
-        branch, head = self._begin()
-        tree = plan_undo(self._site, record, branch, head)
-        draft = _Draft(id, branch, record.new_commit, head, tree, message, author, record)
-        return self._complete(draft, record.paths)
+        self._settle()
+        site = self._site
+        back = plan_undo(site, record)
+        commits: tuple[str, ...] = ()
+        new_commit, nobody = back.commit, False
+        if not back.exact:
+            names = read_identities(site)
+            text = add_trailer(message, "Nightcrew-Promotion", id)
+            new_commit = make_commit(site, back.tree, [back.place.head], text, names.sign(author))
+            commits, nobody = (new_commit,), names.made_up
+        draft = Prepared(
+            id=id,
+            kind="restore" if back.exact else "commit",
+            branch=back.place.branch,
+            base_commit=record.new_commit or record.old_commit,
+            old_commit=back.old_commit,
+            new_commit=new_commit,
+            tree=back.tree,
+            paths=(),
+            changes=(),
+            merged=not back.exact,
+            notes=(),
+            transaction=self._choose_name(id),
+            undo_of=record.id,
+            undone=record.transaction,
+            place=back.place.kind,
+            start=back.start,
+            commits=commits,
+        )
+        return self._complete(draft, record.paths, nobody=nobody)
 
     def publish(self, prepared: Prepared) -> None:
         """Make it real. Killed at any moment, ``recover`` finds exactly the old or exactly the new state.
@@ -200,14 +241,10 @@ class Promoter:
         """Return name → commit of everything that ``pin`` keeps."""
         return list_pins(self._site)
 
-    def _begin(self) -> tuple[str, str]:
+    def _settle(self) -> None:
         if is_unsettled(self._site):
             with self._locked():
                 recover_all(self._site)
-        refuse_unless_ready(self._site)
-        branch, head = self._site.head()
-        refuse_second_checkout(self._site, branch)
-        return branch, head
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -226,45 +263,24 @@ class Promoter:
         finally:
             self._lock.release()
 
-    def _complete(self, draft: _Draft, allow_paths: Collection[str] | None) -> Prepared:
+    def _complete(self, draft: Prepared, allow_paths: Collection[str] | None, *, nobody: bool) -> Prepared:
         site = self._site
-        differences = compare_trees(site.store, draft.head, draft.tree)
-        if not differences and not draft.exact:
-            raise StaleError(
-                f"{short(draft.branch)} has all of this already; nothing was changed", code="promote.empty"
-            )
+        differences = compare_trees(site.store, *_compared(draft))
         refuse_bad_paths(((each.path, each.old, each.new) for each in differences), allow_paths)
-        new_commit, signature = self._commit(draft)
-        prepared = Prepared(
-            id=draft.id,
-            kind="restore" if draft.exact else "commit",
-            branch=draft.branch,
-            base_commit=draft.base_commit,
-            old_commit=draft.head,
-            new_commit=new_commit,
-            tree=draft.tree,
+        prepared = replace(
+            draft,
             paths=tuple(sorted(each.path for each in differences)),
             changes=describe_changes(differences),
-            merged=draft.head != draft.base_commit,
-            notes=(),
-            transaction=self._choose_name(draft.id),
-            undo_of=draft.undone.id if draft.undone else "",
-            undone=draft.undone.transaction if draft.undone else "",
         )
         configured = site.configured()
+        if prepared.place != "here":
+            return replace(prepared, notes=write_notes(site, prepared, None, nobody=nobody))
         with site.standing(prepared.old_commit) as tree:
             found = look_around(site, tree, prepared, configured)
             seen = dict(tree.seen)
-        prepared = replace(prepared, notes=write_notes(site, prepared, found, signature))
+        prepared = replace(prepared, notes=write_notes(site, prepared, found, nobody=nobody))
         self._known = Known(prepared, found, seen, configured)
         return prepared
-
-    def _commit(self, draft: _Draft) -> tuple[str, Signature | None]:
-        if draft.exact and draft.undone:
-            return draft.undone.old_commit, None
-        signature = sign(self._site, draft.author)
-        text = add_trailer(draft.message, "Nightcrew-Promotion", draft.id)
-        return make_commit(self._site, draft.tree, draft.head, text, signature), signature
 
     def _choose_name(self, id: str) -> str:  # noqa: A002
         """Return a name for the transaction that neither a directory nor a pin has; a lost state directory counts anew."""
@@ -274,20 +290,8 @@ class Promoter:
         return name
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """What is going to be prepared. ``head`` is where the branch is now, ``tree`` what it shall have."""
-
-    id: str
-    branch: str
-    base_commit: str
-    head: str
-    tree: str
-    message: str
-    author: str
-    undone: PromotionRecord | None = None
-
-    @property
-    def exact(self) -> bool:
-        """An undo while nothing came after the promotion."""
-        return self.undone is not None and self.head == self.base_commit
+def _compared(draft: Prepared) -> tuple[str, str]:
+    """Return what the paths of a promotion are the differences of."""
+    if not draft.new_commit:
+        return draft.old_commit, draft.start
+    return draft.start, draft.tree

@@ -25,7 +25,7 @@ def prune(site: Site) -> None:
     plans = [(plan.at, each, plan) for each in with_slots if (plan := each.plan()) is not None]
     plans.sort(key=lambda item: (item[0], item[1].name))
     expected = _displaced([plan for _, _, plan in plans])
-    with Standing(str(site.home), algorithm_of(plans[-1][2].new_commit)) as slots:
+    with Standing(str(site.home), algorithm_of(plans[-1][2].pin_commit)) as slots:
         for _, transaction, _ in plans[:-KEEP]:
             _empty(slots, transaction, expected)
 

@@ -22,7 +22,14 @@ from nightcrew.promote.objects import hand_over, has_commits
 from nightcrew.promote.prepared import Prepared, differences_of
 from nightcrew.promote.pruning import prune
 from nightcrew.promote.recovery import beside, discard, settle
-from nightcrew.promote.site import Configured, Site, refuse_unless_ready, short
+from nightcrew.promote.site import (
+    Configured,
+    Site,
+    refuse_second_checkout,
+    refuse_unless_ready,
+    refuse_unless_writable,
+    short,
+)
 from nightcrew.promote.source import Source
 from nightcrew.promote.staging import Staging
 from nightcrew.promote.standing import SYNC_ALL_FROM, Signature, Standing
@@ -40,6 +47,7 @@ class Known:
     configured: Configured
 
 
+_NOTHING: Final = Survey((), (), (), (), 0, "")
 _AT_ONCE: Final = 4
 """Gits at work at the same time: objects, next index, attributes, contents. Each waits for the disk most of the time."""
 
@@ -52,8 +60,9 @@ def publish(site: Site, prepared: Prepared, known: Known | None = None) -> None:
         LimitReached: the disk is full; nothing was changed.
         NightcrewError: the file system cannot do it, or git failed; nothing was changed.
     """
-    refuse_unless_ready(site)
-    publication = _Publication(site, prepared, known)
+    here = prepared.place == "here"
+    (refuse_unless_ready if here else refuse_unless_writable)(site)
+    publication = _Publication(site, prepared, known) if here else _RefPublication(site, prepared, None)
     publication.make_directory()
     try:
         publication.run()
@@ -77,7 +86,7 @@ class _Publication:
         self.known = known
         self.transaction = Transaction(site.home, prepared.transaction)
         self.lock = IndexLock(site.repository.git_dir, self.transaction)
-        self.slots = choose_slots(site)
+        self.slots = choose_slots(site) if prepared.place == "here" else site.home
         self.configured = site.configured()
         self.differences = differences_of(prepared.changes)
 
@@ -148,22 +157,30 @@ class _Publication:
             raise explain_failure(error) from error
 
     def _check_branch(self) -> None:
-        found = self.site.head()
+        prepared = self.prepared
+        if prepared.place == "here":
+            found = self.site.head()
+        else:
+            refuse_second_checkout(self.site, prepared.branch)
+            if self.site.is_checked_out(prepared.branch):
+                raise _checked_out(prepared.branch)
+            found = (prepared.branch, self.site.commit_of(prepared.branch))
         if found != (self.prepared.branch, self.prepared.old_commit):
             raise DriftError(
-                f"{short(found[0])} is at {found[1][:12]}, not {short(self.prepared.branch)} at "
-                f"{self.prepared.old_commit[:12]} as when this was prepared; nothing was changed",
+                f"{_say(found)}, not {_say((prepared.branch, prepared.old_commit))} as when this was prepared; "
+                "nothing was changed",
                 code="drift.branch",
                 hint="try again: it will be prepared on the new state",
             )
 
     def _hand_over_objects(self) -> None:
         prepared = self.prepared
+        ends = [commit for commit in (prepared.new_commit, prepared.old_commit) if commit]
         if prepared.kind == "commit":
-            hand_over(self.site, prepared.old_commit, prepared.new_commit)
-        elif not has_commits(self.site.git, prepared.new_commit, prepared.old_commit):
+            hand_over(self.site, prepared.commits)
+        elif not has_commits(self.site.git, *ends):
             raise NotFound(
-                f"the commit {prepared.new_commit[:12]} is not in the repository any more; nothing was changed",
+                f"the commit {ends[0][:12]} is not in the repository any more; nothing was changed",
                 code="promote.collected",
             )
 
@@ -228,12 +245,15 @@ class _Publication:
             moves=moves,
             index=found.index,
             kept=found.kept,
+            place=prepared.place,
         )
         self.transaction.write_plan(plan)
         return plan
 
     def _later_commit(self) -> str:
         old, new = self.prepared.old_commit, self.prepared.new_commit
+        if not old or not new:
+            return old or new
         return new if self.site.is_ancestor(old, new) else old
 
     def _move(self, mover: Mover, plan: Plan) -> None:
@@ -250,12 +270,13 @@ class _Publication:
 
     def _move_branch(self, plan: Plan) -> None:
         branch, pin = os.fsencode(plan.branch), os.fsencode(plan.pin)
+        none = "0" * len(plan.pin_commit)
         request = b"verify %s\0%s\0update %s\0%s\0%s\0" % (
             pin,
             plan.pin_commit.encode(),
             branch,
-            plan.new_commit.encode(),
-            plan.old_commit.encode(),
+            (plan.new_commit or none).encode(),
+            (plan.old_commit or none).encode(),
         )
         try:
             self.site.git.run("update-ref", "-m", plan.note, "-z", "--stdin", input=request)
@@ -274,6 +295,35 @@ class _Publication:
         self.transaction.end("done")
         if self.slots != self.site.home:
             remove_beside(self.slots, self.transaction.name)
+
+
+class _RefPublication(_Publication):
+    """A publication that moves, makes or removes a ref, and touches neither index nor working tree."""
+
+    def _run(self, aside: Executor) -> Plan:
+        self._check_branch()
+        self._hand_over_objects()
+        crash.point("promote.staged")
+        plan = self._write_plan((), _NOTHING)
+        crash.point("promote.planned")
+        self.site.git.run("update-ref", plan.pin, plan.pin_commit)
+        self.transaction.commit()
+        crash.point("promote.committed")
+        self._check_branch()
+        return plan
+
+
+def _say(found: tuple[str, str]) -> str:
+    branch, commit = found
+    return f"{short(branch)} is at {commit[:12]}" if commit else f"{short(branch)} does not exist"
+
+
+def _checked_out(branch: str) -> DriftError:
+    return DriftError(
+        f"{short(branch)} was checked out since this was prepared; nothing was changed",
+        code="drift.branch",
+        hint="try again: it will be prepared on the new state",
+    )
 
 
 def choose_slots(site: Site) -> Path:

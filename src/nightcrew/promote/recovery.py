@@ -88,7 +88,8 @@ def _describe(settled: Settled) -> str:
     plan = settled.plan
     word = "undo" if plan.undo_of else "promotion"
     if settled.published:
-        return f"{plan.id}: an interrupted {word} was complete: {short(plan.branch)} is at {plan.new_commit[:12]}"
+        now = f"at {plan.new_commit[:12]}" if plan.new_commit else "removed"
+        return f"{plan.id}: an interrupted {word} was complete: {short(plan.branch)} is {now}"
     if not settled.left:
         return f"{plan.id}: an interrupted {word} was taken back: everything is as it was before"
     return f"{plan.id}: an interrupted {word} was taken back, except: " + "; ".join(settled.left)
@@ -123,10 +124,14 @@ def take_back(site: Site, transaction: Transaction, plan: Plan) -> list[str]:
     Raises:
         DriftError: the index is locked by somebody else.
     """
+    if plan.place != "here":
+        _delete_pin(site, plan)
+        transaction.remove(Path(plan.slots))
+        return []
     lock = IndexLock(site.repository.git_dir, transaction)
     lock.take()
     IndexSwap(site, transaction, site.configured()).take_back(plan.index)
-    algorithm = algorithm_of(plan.new_commit)
+    algorithm = algorithm_of(plan.pin_commit)
     left = []
     with Standing(site.repository.root, algorithm) as tree, Standing(plan.slots, algorithm) as slots:
         mover = Mover(tree, slots)

@@ -129,12 +129,17 @@ class Site:
                 "HEAD is detached: there is no branch to put the commit on",
                 code="promote.detached",
                 where=[self.repository.root],
-                hint="check out a branch first: git switch main",
+                hint="check out a branch first (git switch main), or make one: --new-branch NAME",
             )
         commit = self.commit_of(branch)
         if not commit:
             raise UsageError(f"{short(branch)} has no commit yet", code="repository.no_commit")
         return branch, commit
+
+    def is_checked_out(self, branch: str) -> bool:
+        """Tell whether a branch is the one of this working tree."""
+        done = self.git.run("symbolic-ref", "-q", "HEAD", check=False)
+        return os.fsdecode(done.stdout).strip() == branch
 
     def commit_of(self, ref: str) -> str:
         """Return the commit a ref is at, empty when there is no such ref."""
@@ -177,7 +182,7 @@ def refuse_unless_ready(site: Site) -> None:
             )
     if (git_dir / "index.lock").exists():
         raise index_locked(git_dir)
-    _refuse_read_only(site)
+    refuse_unless_writable(site)
 
 
 def index_locked(git_dir: Path) -> DriftError:
@@ -190,7 +195,8 @@ def index_locked(git_dir: Path) -> DriftError:
     )
 
 
-def _refuse_read_only(site: Site) -> None:
+def refuse_unless_writable(site: Site) -> None:
+    """Raise UsageError when the repository cannot be written to."""
     place = find_read_only(site)
     if place is not None:
         raise UsageError(
@@ -210,7 +216,7 @@ def find_read_only(site: Site) -> Path | None:
 
 
 def refuse_second_checkout(site: Site, branch: str) -> None:
-    """Refuse a branch that another working tree has checked out too: it would fall behind without being told."""
+    """Refuse a branch that another working tree has checked out: it would fall behind without being told."""
     if not (Path(site.repository.common_dir) / "worktrees").is_dir():
         return
     listed = os.fsdecode(site.git.run("worktree", "list", "--porcelain", "-z").stdout)
@@ -219,7 +225,7 @@ def refuse_second_checkout(site: Site, branch: str) -> None:
         place = fields.get("worktree", "")
         if fields.get("branch") == branch and os.path.realpath(place) != site.repository.root:
             raise DriftError(
-                f"{short(branch)} is checked out in another working tree too; nothing was changed",
+                f"{short(branch)} is checked out in another working tree; nothing was changed",
                 code="drift.worktree",
                 where=[place],
                 hint="switch one of them to another branch",

@@ -49,6 +49,7 @@ class Plan:
     moves: tuple[Move, ...] = ()
     index: tuple[IndexChange, ...] = ()
     kept: tuple[str, ...] = ()
+    place: str = "here"
     format: int = field(default=FORMAT)
 
     @property

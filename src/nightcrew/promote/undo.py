@@ -3,41 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from nightcrew.model.errors import DriftError, UsageError
+from nightcrew.model.errors import DriftError, NotFound, UsageError
 from nightcrew.model.records import PromotionRecord
 from nightcrew.promote.comparison import name_path
 from nightcrew.promote.objects import compare_trees, has_commits, merge, tree_of, write_tree
-from nightcrew.promote.site import Site, short
+from nightcrew.promote.site import Site, refuse_unless_writable, short
+from nightcrew.promote.target import Place, find_branch
 
 
-def plan_undo(site: Site, record: PromotionRecord, branch: str, head: str) -> str:
-    """Return the tree the branch shall have after the undo of ``record``.
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """Where an undo leads.
+
+    Attributes:
+        place: the branch, and how it is reached.
+        old_commit: where the ref is; empty when it is not there.
+        commit: where it returns to, empty when it goes away; meaningless unless ``exact``.
+        tree: what the branch will have.
+        start: the commit that the paths are relative to.
+        exact: nothing came after the promotion.
+    """
+
+    place: Place
+    old_commit: str
+    commit: str
+    tree: str
+    start: str
+    exact: bool
+
+
+def plan_undo(site: Site, record: PromotionRecord) -> WayBack:
+    """Find the way back from ``record``.
 
     Raises:
         UsageError: the promotion has not been published.
-        DriftError: another branch is checked out, the branch no longer has the promotion, its commits are gone, or
+        DriftError: the branch is in use elsewhere, no longer has the promotion, its commits are gone, or
             later commits conflict with its inverse (each path is named); nothing was changed.
     """
     if record.state != "published":
         raise UsageError(f"{record.id} is {record.state}, not published", code="undo.state")
-    if branch != record.branch:
+    if not record.new_commit:
+        return _make_again(site, record)
+    _check_commits(site, record.new_commit, record.start or record.old_commit, record.id)
+    place = _find_branch(site, record)
+    _check_present(site, record, place.head)
+    if place.head != record.new_commit:
+        return WayBack(place, place.head, "", _invert(site, record, place.head), place.head, exact=False)
+    if record.place == "new" and place.kind == "branch":
+        # Nobody is on it: it goes away as it came.
+        tree = tree_of(site.git, record.start)
+        return WayBack(Place("new", place.branch, place.head), place.head, "", tree, record.start, exact=True)
+    commit = record.old_commit or record.start
+    return WayBack(place, place.head, commit, tree_of(site.git, commit), place.head, exact=True)
+
+
+def _make_again(site: Site, record: PromotionRecord) -> WayBack:
+    """Undo the removal of a branch."""
+    _check_commits(site, record.old_commit, record.start, record.id)
+    if site.commit_of(record.branch):
         raise DriftError(
-            f"{record.id} is on {short(record.branch)}, but {short(branch)} is checked out; nothing was changed",
-            code="drift.branch",
-            hint=f"git switch {short(record.branch)}",
+            f"there is a branch {short(record.branch)} again; nothing was changed", code="drift.branch_exists"
         )
-    _check_present(site, record, head)
-    if head == record.new_commit:
-        return tree_of(site.git, record.old_commit)
-    return _invert(site, record, head)
+    refuse_unless_writable(site)
+    place = Place("new", record.branch, record.start)
+    return WayBack(
+        place, "", record.old_commit, tree_of(site.git, record.old_commit), record.start, exact=True
+    )
+
+
+def _find_branch(site: Site, record: PromotionRecord) -> Place:
+    try:
+        return find_branch(site, record.branch)
+    except NotFound as error:
+        raise DriftError(
+            f"the branch {short(record.branch)} is gone; there is nothing to undo",
+            code="drift.rewritten",
+            hint=f"git branch {short(record.branch)} {record.new_commit[:12]} brings it back",
+        ) from error
+
+
+def _check_commits(site: Site, new: str, old: str, id: str) -> None:  # noqa: A002
+    if not has_commits(site.git, new, old):
+        raise DriftError(f"the commits of {id} are not in the repository any more", code="undo.collected")
 
 
 def _check_present(site: Site, record: PromotionRecord, head: str) -> None:
-    if not has_commits(site.git, record.new_commit, record.old_commit):
-        raise DriftError(
-            f"the commits of {record.id} are not in the repository any more", code="undo.collected"
-        )
     if not site.is_ancestor(record.new_commit, head):
         raise DriftError(
             f"{short(record.branch)} does not have {record.new_commit[:12]} any more; there is nothing to undo",
@@ -54,7 +106,7 @@ def _invert(site: Site, record: PromotionRecord, head: str) -> str:
     promoted. (Git's merge cannot be told to leave renames alone before 2.43.)
     """
     store = site.store
-    way_back = compare_trees(store, record.new_commit, record.old_commit)
+    way_back = compare_trees(store, record.new_commit, record.old_commit or record.start)
     since = {each.path: each.new for each in compare_trees(store, record.new_commit, head)}
     sides = (
         {each.path: each.old for each in way_back},
