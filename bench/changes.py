@@ -11,6 +11,7 @@ from ground import Ground, command
 from opening import open_on
 from rows import Act, Row, interleave
 
+from nightcrew.checkpoint.memory import CaptureMemory
 from nightcrew.shadow.shadows import Shadow
 
 AT = datetime(2024, 1, 1, tzinfo=UTC)
@@ -107,11 +108,13 @@ class Taker:
         self._ground = ground
         self._shadow = shadow
         self._parents: tuple[str, ...] = ()
+        self._memory = CaptureMemory()
 
     def take(self) -> str:
         """Take one and return its tree."""
         ground = self._ground
-        tree = ground.store.capture(ground.base.tree, ground.shadows.scan(self._shadow)).tree
+        entries = ground.shadows.scan(self._shadow)
+        tree = ground.store.capture(ground.base.tree, entries, memory=self._memory).tree
         number = next(ground.fresh)
         self._parents = (
             ground.store.commit(tree, parents=self._parents, message="checkpoint", at=AT, ref=f"C-{number}"),
@@ -155,7 +158,7 @@ def _restore(ground: Ground, rounds: int) -> Iterator[Row]:
     def restore() -> None:
         """Put a shadow with other work in it at the checkpoint: the old one goes, one on the checkpoint comes."""
         ground.shadows.discard(shadows.pop())
-        shadows.append(open_on(ground, trees[-1], ground.store.delta(ground.base.tree, trees[-1])))
+        shadows.append(open_on(ground, trees[-1]))
 
     def new_commit() -> None:
         ground.files.write(ground.other, chosen, next(ground.fresh))

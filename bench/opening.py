@@ -9,6 +9,8 @@ from pathlib import Path
 from ground import NEXT_FILES, Ground, command
 from rows import Act, Row, disk_kib, interleave
 
+from nightcrew.shadow.shadows import Shadow
+
 DELTA_FILES = 100
 """What the tasks before have changed, where a task depends on others."""
 
@@ -91,7 +93,7 @@ def _newer_base(ground: Ground, rounds: int) -> Row:
 
 
 def _open(ground: Ground, rounds: int, worktree: float, worktree_kib: float) -> Iterator[Row]:
-    opened = []
+    opened: list[Shadow] = []
 
     def open_one() -> None:
         opened.append(ground.shadows.open(f"open-{next(ground.fresh)}", ground.base))
@@ -116,8 +118,8 @@ def _open(ground: Ground, rounds: int, worktree: float, worktree_kib: float) -> 
 
 def _open_dependent(ground: Ground, rounds: int, worktree: float) -> Iterator[Row]:
     """A task that starts on the result of others; then the same start once more (acceptance, a retry)."""
-    opened = []
-    trees = []
+    opened: list[Shadow] = []
+    trees: list[str] = []
     chosen = ground.files.spread(DELTA_FILES, seed=2)
 
     def new_result() -> None:
@@ -127,8 +129,7 @@ def _open_dependent(ground: Ground, rounds: int, worktree: float) -> Iterator[Ro
         ground.shadows.discard(shadow)
 
     def start() -> None:
-        delta = ground.store.delta(ground.base.tree, trees[-1])
-        opened.append(open_on(ground, trees[-1], delta))
+        opened.append(open_on(ground, trees[-1]))
 
     def discard() -> None:
         ground.shadows.discard(opened.pop())
@@ -140,6 +141,7 @@ def _open_dependent(ground: Ground, rounds: int, worktree: float) -> Iterator[Ro
     yield Row(f"{what}, the second time", ground.number, again, "git worktree add", worktree, goal)
 
 
-def open_on(ground: Ground, tree: str, delta: object) -> object:
+def open_on(ground: Ground, tree: str) -> Shadow:
     """Open a shadow that starts from ``tree``."""
-    return ground.shadows.open(f"on-{next(ground.fresh)}", ground.base, delta)  # type: ignore[arg-type]
+    delta = ground.store.delta(ground.base.tree, tree)
+    return ground.shadows.open(f"on-{next(ground.fresh)}", ground.base, delta, tree=tree)
