@@ -27,11 +27,15 @@ class FakeDesk:
     def __init__(self, **answers: Answer) -> None:
         self.answers = answers
         self.asked: list[Action] = []
+        self.done: list[Action] = []
         self.notes: list[str] = []
 
     def ask(self, action: Action) -> Answer:
         self.asked.append(action)
         return self.answers.get(action.command, Answer("allow"))
+
+    def finished(self, action: Action) -> None:
+        self.done.append(action)
 
     def note(self, kind: str, text: str) -> None:
         self.notes.append(text)

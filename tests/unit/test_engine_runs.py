@@ -197,8 +197,8 @@ def test_a_script_goes_on_at_the_step_that_asked_in_the_same_shadow(rig: Rig) ->
     ]
     with rig.hosting() as engine:
         run = rig.run(engine, task("1", steps=steps), until="quiet")
-        assert rig.task(f"{run}/T01").checkpoint == "C-1"
-        assert rig.approvals(run=run)[0].checkpoint == "C-1"
+        assert rig.task(f"{run}/T01").checkpoint == "C-3"
+        assert rig.approvals(run=run)[0].checkpoint == "C-3"
     with rig.hosting() as engine:
         rig.answer(rig.approvals(run=run)[0].id, "approved")
         engine.wait(run)

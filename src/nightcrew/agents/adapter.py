@@ -96,6 +96,9 @@ class Desk(Protocol):
     def ask(self, action: Action) -> Answer:
         """Return the decision on ``action``; it is in the journal by then."""
 
+    def finished(self, action: Action) -> None:
+        """Take note that an action that was allowed has been carried out; a checkpoint follows."""
+
     def note(self, kind: str, text: str) -> None:
         """Write something the agent said or did to the transcript."""
 
@@ -116,6 +119,19 @@ class AgentEnd:
     progress: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far an agent is while it runs.
+
+    Attributes:
+        between: it waits for its next action to be decided, and nothing that was allowed is under way.
+        progress: as in AgentEnd; with ``between`` it fits exactly to what is in the shadow at this moment.
+    """
+
+    between: bool = False
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+
 class AgentSession(Protocol):
     """Drives one agent process; see ``model.isolation.Session`` for the first two."""
 
@@ -124,6 +140,9 @@ class AgentSession(Protocol):
 
     def feed(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
         """Bytes arrived; any length, any content."""
+
+    def standing(self) -> Standing:
+        """Say how far it is; called from another thread, while its process stands still or is gone."""
 
     def conclude(self, outcome: Outcome) -> AgentEnd:
         """Say how it ended; called once, when no process of the tree is left and it was not killed by a limit."""

@@ -14,7 +14,16 @@ import hashlib
 import shlex
 from typing import Final, Literal
 
-from nightcrew.agents.adapter import INSIDE, AgentEnd, AgentSession, Capabilities, Desk, Job, Launch
+from nightcrew.agents.adapter import (
+    INSIDE,
+    AgentEnd,
+    AgentSession,
+    Capabilities,
+    Desk,
+    Job,
+    Launch,
+    Standing,
+)
 from nightcrew.model.actions import Action
 from nightcrew.model.errors import UsageError
 from nightcrew.model.isolation import Bind, Outcome, Process
@@ -43,6 +52,10 @@ class CommandSession:
 
     def feed(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
         """Output is kept in the transcript by the engine and means nothing here."""
+
+    def standing(self) -> Standing:
+        """It asks nothing, so nobody knows."""
+        return Standing()
 
     def conclude(self, outcome: Outcome) -> AgentEnd:
         """Exit code 0 is the only end that counts."""

@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from nightcrew.agents.adapter import INSIDE, AgentEnd, AgentSession, Capabilities, Desk, Job, Launch
+from nightcrew.agents.adapter import (
+    INSIDE,
+    AgentEnd,
+    AgentSession,
+    Capabilities,
+    Desk,
+    Job,
+    Launch,
+    Standing,
+)
 from nightcrew.model.actions import Action
 from nightcrew.model.isolation import Bind, Outcome, Process
 from nightcrew.model.plans import Step
@@ -69,6 +78,11 @@ class ScriptSession:
         elif len(self._pending) > LINE_LIMIT_BYTES:
             self._stop("failed", "the agent broke its protocol: an endless line")
 
+    def standing(self) -> Standing:
+        """Between two steps nothing is answered that is not reported as done."""
+        between = not self._answered
+        return Standing(between, self._progress())
+
     def conclude(self, outcome: Outcome) -> AgentEnd:
         """Only the terminal event counts; exit code 0 without it is a failure."""
         if self._end is None:
@@ -88,8 +102,11 @@ class ScriptSession:
             self._answered = True
             self._answer(self._steps[self._next])
         elif message.get("done") == self._next and self._answered:
-            self._answered = False
+            step = self._steps[self._next]
+            # In this order: ``standing`` is asked from another thread, and must not see an old number as finished.
             self._next += 1
+            self._answered = False
+            self._desk.finished(describe_step(step))
         elif message.get("end") in ("finished", "failed", "denied"):
             self._finish(str(message["end"]), str(message.get("reason", "")))
         else:

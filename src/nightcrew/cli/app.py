@@ -34,7 +34,8 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "events": ("events", "Print the journal."),
     },
     "Control": {
-        "resume": ("resume", "Go on with interrupted or waiting runs."),
+        "pause": ("pause", "Pause a run or a task, keeping what it has done."),
+        "resume": ("resume", "Go on with paused, interrupted or waiting runs."),
         "cancel": ("cancel", "Cancel a run or a task."),
         "retry": ("retry", "Run a task again from the start."),
         "checkpoint": ("checkpoint", "List, compare and restore checkpoints."),

@@ -46,12 +46,21 @@ def _finished(screen: Screen, view: dict[str, Any]) -> int:
 def _waiting(runtime: Runtime, screen: Screen, view: dict[str, Any]) -> int:
     run = view["id"]
     items = [item for item in runtime.inbox() if item["run"] == run]
+    paused = [task["id"] for task in view["tasks"] if task["state"] == "paused"]
     error = WaitingForHuman(
         f"all that is left of {run} waits for you",
         code="run.waiting",
-        where=[f"{item['id']}: {item['action']}" for item in items],
+        where=[f"{item['id']}: {item['action']}" for item in items]
+        + [f"{each} is paused" for each in paused],
         hint=f"answer, and it goes on by itself; stay until the end with: nightcrew resume {run} --wait",
     )
+    if view["state"] == "paused" or not items:
+        error = WaitingForHuman(
+            f"{run} is {'paused' if view['state'] == 'paused' else 'waiting'}: {view['reason'] or 'tasks are paused'}",
+            code="run.paused",
+            where=[f"{each} is paused; what it did is kept" for each in paused],
+            hint=f"go on: nightcrew resume {run if view['state'] == 'paused' or not paused else paused[0]}",
+        )
     if screen.json:
         screen.emit({**view, "ok": False, "error": as_json(error)})
         return int(Exit.WAITING)

@@ -10,15 +10,24 @@ from nightcrew.cli.screen import Screen
 from nightcrew.runtime.api import Runtime
 
 
-@make("resume", example="nightcrew resume\nnightcrew resume R-1 --wait", exits=(3, 5, 7, 9, 10, 130))
-@click.argument("name", required=False, metavar="[R-1]")
+@make(
+    "resume",
+    example="nightcrew resume\nnightcrew resume R-1 --wait\nnightcrew resume R-1/T02",
+    exits=(3, 5, 7, 9, 10, 130),
+)
+@click.argument("name", required=False, metavar="[R-1|R-1/T01]")
 @click.option(
     "--wait", is_flag=True, help="Stay until the end, also while all that is left waits for a human."
 )
 def command(runtime: Runtime, screen: Screen, *, name: str | None, wait: bool) -> int:
     """Go on with a run (or the newest that can go on): hosts the engine where none is hosted, and follows it.
 
-    Finished tasks are never run again.
+    What is paused goes on from where it was; of a paused task only that one does. Finished tasks are never run again.
     """
+    if name and "/" in name:
+        task = runtime.resolve(name, kinds="T")
+        runtime.resume(task)
+        return follow_run(runtime, screen, task.partition("/")[0], wait=wait)
     run = runtime.find_resumable(name)
+    runtime.resume(run)
     return follow_run(runtime, screen, run, wait=wait)

@@ -37,6 +37,7 @@ STATE_STYLE: Final = {
     "awaiting_approval": "yellow",
     "awaiting_answer": "yellow",
     "interrupted": "yellow",
+    "paused": "yellow",
     "warn": "yellow",
     "cancelled": "yellow",
     "expired": "yellow",

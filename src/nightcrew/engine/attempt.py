@@ -7,38 +7,38 @@ host killed at any line is followed by one that knows where to go on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nightcrew.agents.adapter import Adapter, AgentEnd, Answer, Job
+from nightcrew.agents.adapter import Adapter, AgentEnd, AgentSession, Answer, Job, Standing
 from nightcrew.agents.adapters import find_adapter, find_setting
 from nightcrew.agents.transcript import Transcript
 from nightcrew.engine import attempts
 from nightcrew.engine.acceptance import Acceptance, describe_failure
 from nightcrew.engine.attempts import Failure, Start
-from nightcrew.engine.confined import Watched, limit_attempt, make_spec
+from nightcrew.engine.confined import Watched, describe_task, limit_attempt, make_spec, write_private
 from nightcrew.engine.endings import classify_problem, describe_ending
+from nightcrew.engine.halting import Halt
 from nightcrew.engine.live import Interrupted, Live, Signals
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, open_place
 from nightcrew.engine.questions import Questions
+from nightcrew.engine.recording import Recorder
 from nightcrew.engine.retry import ENDINGS
 from nightcrew.engine.workspace import Workspace
 from nightcrew.host import crash
 from nightcrew.host.clock import Clock, stamp
-from nightcrew.host.files import ensure_private_directory, write_atomic
 from nightcrew.host.tokens import nonce
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Evidence, Finding, Verdict
 from nightcrew.model.errors import UsageError
-from nightcrew.model.ids import CHECKPOINT, split_task
-from nightcrew.model.isolation import Level, Outcome
+from nightcrew.model.ids import split_task
+from nightcrew.model.isolation import Level, Outcome, Process
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, TaskRecord
-from nightcrew.policy.inspect import inspect
+from nightcrew.policy.inspect import Known, inspect
 from nightcrew.policy.judge import judge
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ class Attempt:
         decide = partial(judge, workspace.policy, parse=workspace.parse_shell, root=workspace.root)
         self.questions = Questions(tools.journal, tools.clock, record, decide, self.transcript.note)
         self.signals = Signals()
+        self.halt = Halt(self.signals, tools.clock)
         self.place: Place | None = None
+        self.known: dict[Known, tuple[Finding, ...]] = {}
 
     @property
     def record(self) -> AttemptRecord:
@@ -130,6 +132,7 @@ class Attempt:
         """Work, record whatever way it ends, and leave nothing behind; all of it is waited for when the host stops."""
         try:
             with self.tools.live.running(self.record.task) as self.signals:
+                self.halt = Halt(self.signals, self.tools.clock)
                 try:
                     self.reach_an_end()
                 finally:
@@ -183,16 +186,20 @@ class Attempt:
 
     def let_agent_work(self) -> None:
         """Open the shadow, run the agent in it, and capture what it left, however it ended."""
+        if self.signals.pause.is_set():
+            self.pause(replace(self.start, asked=True))
         place = self.place = self.open_place()
-        outcome, end = self.run_agent(place)
+        outcome, end, standing = self.run_agent(place)
         crash.point("engine.agent.finished")
         if self.tools.live.interrupted:
             raise Interrupted
-        checkpoint = self.capture(place, end)
+        checkpoint = self.capture(end, standing)
         if outcome.ending in ENDINGS:
             if outcome.ending == "cancelled":
                 raise self.cancelled()
             raise AttemptFailed(Failure(ENDINGS[outcome.ending], describe_ending(outcome), outcome.ending))
+        if self.halt.halted and outcome.ending == "stopped" and not self.questions.waiting:
+            self.pause_agent(place, checkpoint, standing)
         if end.result == "waiting":
             resume = Start(place.name, place.lower, checkpoint, asked=True, agent=end.progress)
             self.park(resume, checkpoint)
@@ -219,76 +226,54 @@ class Attempt:
             self.questions.attempt = attempts.update(tx, self.record, shadow=place.name, lower=place.lower)
         return place
 
-    def run_agent(self, place: Place) -> tuple[Outcome, AgentEnd]:
-        """Run the agent's process to its end and let its adapter say what that end means."""
+    def run_agent(self, place: Place) -> tuple[Outcome, AgentEnd, Standing]:
+        """Run the agent's process to its end and let its adapter say what that end means, and how far it got."""
         launch = self.adapter.prepare(self.job)
-        self.write_private(launch.files)
+        write_private(self.job.private, launch.files)
         session = self.adapter.open(self.job, self.questions)
-        watched = Watched(session, self.transcript, on_start=self.note_running)
+        self.recorder = self.make_recorder(place)
+        watched = Watched(session, self.transcript, on_start=partial(self.attend, session))
         limits = limit_attempt(self.workspace.settings.limits, self.task.timeout_s)
         spec = make_spec(
-            self.workspace, place.shadow, launch, level=self.level, limits=limits, env=self.describe_task()
+            self.workspace,
+            place.shadow,
+            launch,
+            level=self.level,
+            limits=limits,
+            env=describe_task(self.record),
         )
-        outcome = self.tools.launcher.run(spec, watched, cancel=self.signals.stop)
+        try:
+            outcome = self.tools.launcher.run(spec, watched, cancel=self.signals.stop)
+        finally:
+            self.recorder.end()
         watched.raise_problem()
         self.transcript.note("engine", describe_ending(outcome))
-        return outcome, session.conclude(outcome)
+        end = session.conclude(outcome)
+        rests = end.result in ("waiting", "finished")
+        return outcome, end, Standing(True, end.progress) if rests else session.standing()
 
-    def describe_task(self) -> Mapping[str, str]:
-        """Return the variables that tell a process where it is."""
-        return {
-            "NIGHTCREW_RUN": self.run.id,
-            "NIGHTCREW_TASK": self.record.task,
-            "NIGHTCREW_ATTEMPT": self.record.id,
-        }
+    def make_recorder(self, place: Place) -> Recorder:
+        """Return what takes the checkpoints of this attempt."""
+        tools = self.tools
+        return Recorder(
+            tools.journal, tools.clock, self.workspace, self.run, self.task, self.record.id, place, self.known
+        )
 
-    def write_private(self, files: Mapping[str, bytes]) -> None:
-        """Write the files an adapter wants beside its agent."""
-        if files:
-            ensure_private_directory(self.job.private)
-        for name, data in files.items():
-            write_atomic(self.job.private / name, data)
+    def attend(self, session: AgentSession, process: Process) -> None:
+        """The agent's process exists: watch what it does, and be ready to end it between two of its actions."""
+        exact = self.adapter.capabilities.resume == "exact"
+        self.halt.begin(process, self.workspace.settings.limits.grace_s if exact else 0.0)
+        self.recorder.begin(process, session, self.halt.tick)
+        self.questions.attend(self.recorder, self.halt)
+        self.note_running()
 
     # -- the result -----------------------------------------------------------------------------------------------
 
-    def capture(self, place: Place, end: AgentEnd) -> str:
+    def capture(self, end: AgentEnd, standing: Standing) -> str:
         """Write what the shadow holds as a checkpoint and return its id."""
-        why = "an action waits" if end.result == "waiting" else "the agent ended"
-        store = self.workspace.store
-        captured = store.capture(place.lower, self.workspace.shadows.scan(place.shadow))
-        change = store.compare(place.base_tree, captured.tree, refused=captured.refused)
+        why = {"waiting": "an action waits"}.get(end.result, "the agent ended")
+        name = self.recorder.take_last("paused" if self.halt.halted else why, standing).id
         with self.tools.journal.write() as tx:
-            name = tx.next_id(CHECKPOINT)
-            task = tx.need(TaskRecord, self.record.task)
-            before = task.checkpoint
-            parent = tx.need(CheckpointRecord, before).commit if before else self.run.base_commit
-        now = stamp(self.tools.clock.now())
-        message = f"{name}: {self.record.id}: {why}\n"
-        commit = store.commit(captured.tree, parents=[parent], message=message, at=now, ref=name)
-        checkpoint = CheckpointRecord(
-            id=name,
-            run=self.run.id,
-            task=self.record.task,
-            attempt=self.record.id,
-            parent=before,
-            base_tree=place.base_tree,
-            tree=captured.tree,
-            commit=commit,
-            why=why,
-            created_at=now,
-            paths=len(change.paths),
-            ignored=sum(path.ignored for path in change.paths),
-            refused=change.refused,
-            progress=end.progress,
-            built_on=task.built_on,
-        )
-        with self.tools.journal.write() as tx:
-            tx.add(
-                checkpoint,
-                "checkpoint.taken",
-                data={"why": why, "tree": captured.tree, "paths": checkpoint.paths},
-            )
-            tx.change(tx.need(TaskRecord, self.record.task), "", checkpoint=name)
             self.questions.attempt = attempts.update(tx, self.record, checkpoint=name)
         crash.point("engine.checkpoint.taken")
         return name
@@ -328,7 +313,7 @@ class Attempt:
         """
         store = self.workspace.store
         change = store.compare(checkpoint.base_tree, checkpoint.tree, refused=checkpoint.refused)
-        findings = inspect(self.workspace.policy, change, scope=self.task.scope)
+        findings = inspect(self.workspace.policy, change, scope=self.task.scope, known=self.known)
         shown = tuple(canonical.to_plain(finding) for finding in findings)
         denied = [finding for finding in findings if finding.verdict is Verdict.DENY]
         if denied:
@@ -355,12 +340,14 @@ class Attempt:
         """
         acceptance = Acceptance(self.tools.launcher, self.workspace, self.run, self.transcript, self.level)
         evidence = acceptance.run(
-            self.record.nonce, tree, self.task.accept, self.signals.either, self.describe_task()
+            self.record.nonce, tree, self.task.accept, self.signals.either, describe_task(self.record)
         )
         if self.tools.live.interrupted:
             raise Interrupted
         if self.signals.stop.is_set():
             raise self.cancelled()
+        if self.signals.pause.is_set() and not _is_proved(self.task, evidence):
+            self.pause(self.resume_judging(self.find_checkpoint().id))
         if not all(each.passed for each in evidence):
             changes = {
                 "verified": "failed",
@@ -384,6 +371,33 @@ class Attempt:
         with self.tools.journal.write() as tx:
             opened = self.questions.open(tx, checkpoint, expires_at)
             attempts.park(tx, self.record, opened, resume, stamp(now))
+        raise Parked
+
+    def pause_agent(self, place: Place, checkpoint: str, standing: Standing) -> None:
+        """Pause after the agent was ended for it.
+
+        An agent that can go on exactly, but was ended in the middle of an action, goes on from the last checkpoint
+        between two of them: the action is done again on what it was begun on, and what was granted for it returns.
+
+        Raises:
+            Parked: always.
+        """
+        if self.adapter.capabilities.resume != "exact" or standing.between:
+            self.pause(Start(place.name, place.lower, checkpoint, asked=True, agent=standing.progress))
+        with self.tools.journal.read() as tx:
+            resume = attempts.recover(tx, self.record)
+        self.pause(resume, keep_grants=False)
+
+    def pause(self, resume: Start, *, keep_grants: bool = True) -> None:
+        """End as paused; the attempt after it begins from ``resume``.
+
+        Raises:
+            Parked: always.
+        """
+        reason = self.tools.live.reason(self.record.task)
+        with self.tools.journal.write() as tx:
+            now = stamp(self.tools.clock.now())
+            attempts.pause(tx, self.record, resume, reason=reason, now=now, keep_grants=keep_grants)
         raise Parked
 
     def cancelled(self) -> AttemptFailed:
@@ -416,14 +430,16 @@ class Attempt:
         shadows = self.workspace.shadows
         with self.tools.journal.read() as tx:
             record = tx.need(AttemptRecord, self.record.id)
-        if self.place is None and record.state != "parked":
-            name = self.start.shadow or record.progress.get("shadow", "")
-            left = shadows.reopen(name) if name else None
+        name = self.place.name if self.place else self.start.shadow or record.progress.get("shadow", "")
+        resume = record.progress.get("resume", {}) if record.state in ("parked", "paused") else {}
+        kept = bool(name) and resume.get("shadow") == name
+        if self.place is None:
+            left = shadows.reopen(name) if name and not kept else None
             if left is not None:
                 shadows.discard(left)
-        elif self.place is not None and record.state == "parked":
+        elif kept:
             shadows.close(self.place.shadow)
-        elif self.place is not None:
+        else:
             shadows.discard(self.place.shadow)
 
     # -- small things ---------------------------------------------------------------------------------------------
@@ -466,6 +482,10 @@ class Attempt:
 def find_folder(workspace: Workspace, run: RunRecord, task: Task) -> Path:
     """Return the folder of a task's transcripts."""
     return workspace.transcripts / run.id / task.id
+
+
+def _is_proved(task: Task, evidence: tuple[Evidence, ...]) -> bool:
+    return len(evidence) == len(task.accept) and all(each.passed for each in evidence)
 
 
 def accept_action(line: str) -> Action:

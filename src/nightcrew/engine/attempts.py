@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Any, Final
 from nightcrew.engine.retry import decide_retry
 from nightcrew.model import canonical
 from nightcrew.model.lifecycle import ATTEMPT_FINAL, TASK_FINAL
-from nightcrew.model.records import ApprovalRecord, AttemptRecord, RunRecord, TaskRecord
+from nightcrew.model.records import (
+    ApprovalRecord,
+    AttemptRecord,
+    CheckpointRecord,
+    RunRecord,
+    TaskRecord,
+)
 from nightcrew.model.settings import Retries
 
 if TYPE_CHECKING:
@@ -157,13 +163,25 @@ def _next_start(tx: Writer, task: TaskRecord, number: int) -> Start:
 
 
 def recover(tx: Reader, attempt: AttemptRecord) -> Start:
-    """Return where to go on after an attempt whose shadow cannot be trusted: judging, or where it had begun."""
+    """Return where to go on after an attempt whose shadow cannot be trusted.
+
+    That is judging when its agent was done, else the last checkpoint between two of its actions, else where it had begun.
+    """
     begun = Start.read(attempt.progress["start"])
     if attempt.progress["phase"] == "captured":
         return Start(
             checkpoint=attempt.progress.get("checkpoint") or begun.checkpoint, asked=True, captured=True
         )
+    last = find_boundary(tx, attempt)
+    if last is not None:
+        return Start(checkpoint=last.id, asked=True, agent=last.progress)
     return replace(begun, shadow="")
+
+
+def find_boundary(tx: Reader, attempt: AttemptRecord) -> CheckpointRecord | None:
+    """Return the last checkpoint of an attempt that was taken between two actions of its agent."""
+    found = tx.find(CheckpointRecord, attempt=attempt.id)
+    return next((each for each in reversed(found) if each.between and not each.pruned), None)
 
 
 def pause(
@@ -344,8 +362,15 @@ def _failures_before(tx: Writer, attempt: AttemptRecord) -> list[str]:
 
 
 def _give_back(tx: Writer, attempt: AttemptRecord) -> None:
-    """Return the grants a lost attempt used: nothing it did with them has reached anything."""
-    for name in attempt.progress.get("grants", ()):
-        approval = tx.need(ApprovalRecord, name)
+    """Return the grants an attempt used for what is thrown away with it: nothing it did with them has reached anything.
+
+    What it did before the checkpoint that is gone on from stays, and with it the grants for that.
+    """
+    last = find_boundary(tx, attempt) if attempt.state in ("lost", "paused") else None
+    used = tx.events(after=last.event if last else 0, task=attempt.task, kinds=("approval.used",))
+    for event in used:
+        if event.data.get("attempt") != attempt.id:
+            continue
+        approval = tx.need(ApprovalRecord, str(event.data["id"]))
         if approval.state == "approved" and approval.uses >= 0:
             tx.change(approval, "approval.returned", data={"attempt": attempt.id}, uses=approval.uses + 1)

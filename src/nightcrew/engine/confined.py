@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from nightcrew.agents.adapter import Launch
 from nightcrew.agents.transcript import Transcript
 from nightcrew.engine.workspace import Workspace
+from nightcrew.host.files import ensure_private_directory, write_atomic
 from nightcrew.model.isolation import Level, Limits, Process, SandboxSpec
+from nightcrew.model.records import AttemptRecord
 
 if TYPE_CHECKING:
     from nightcrew.shadow.shadows import Shadow
@@ -45,7 +48,7 @@ class Watched:
         transcript: Transcript,
         *,
         prefix: str = "",
-        on_start: Callable[[], None] | None = None,
+        on_start: Callable[[Process], None] | None = None,
     ) -> None:
         self._listener = listener
         self._transcript = transcript
@@ -76,10 +79,10 @@ class Watched:
         return self._tail.decode("utf-8", "backslashreplace")[-TAIL_CHARACTERS:]
 
     def _begin(self) -> None:
-        if self._on_start is not None:
-            self._on_start()
         if self._process is None:
             return
+        if self._on_start is not None:
+            self._on_start(self._process)
         if self._listener is None:
             self._process.close_stdin()
         else:
@@ -125,6 +128,23 @@ def make_spec(
         limits=limits,
         level=level,
     )
+
+
+def describe_task(attempt: AttemptRecord) -> Mapping[str, str]:
+    """Return the variables that tell a process of an attempt where it is."""
+    return {
+        "NIGHTCREW_RUN": attempt.run,
+        "NIGHTCREW_TASK": attempt.task,
+        "NIGHTCREW_ATTEMPT": attempt.id,
+    }
+
+
+def write_private(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files that an adapter wants beside its agent into a folder that only we can enter."""
+    if files:
+        ensure_private_directory(folder)
+    for name, data in files.items():
+        write_atomic(folder / name, data)
 
 
 def limit_attempt(limits: Limits, timeout_s: float | None) -> Limits:

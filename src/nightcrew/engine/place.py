@@ -37,12 +37,14 @@ class Place:
         name: its name.
         base_tree: base commit plus dependencies: what the task's change is measured against.
         lower: tree that the shadow's read-only layers hold; its writable layer is the difference to it.
+        begun: tree that the shadow held when the attempt began.
     """
 
     shadow: Shadow
     name: str
     base_tree: str
     lower: str
+    begun: str
 
 
 def find_shadows_in_use(tx: Reader) -> set[str]:
@@ -107,14 +109,14 @@ def open_place(
     journal: Journal, workspace: Workspace, run: RunRecord, base_tree: str, start: Start, nonce: str
 ) -> Place:
     """Open a new shadow, or the one that a parked attempt left; called ``nonce`` when new."""
+    begun = base_tree
+    if start.checkpoint:
+        with journal.read() as tx:
+            begun = tx.need(CheckpointRecord, start.checkpoint).tree
     if start.shadow:
         shadow = workspace.shadows.reopen(start.shadow)
         if shadow is not None:
-            return Place(shadow, start.shadow, base_tree, start.lower)
-    lower = base_tree
-    if start.checkpoint:
-        with journal.read() as tx:
-            lower = tx.need(CheckpointRecord, start.checkpoint).tree
+            return Place(shadow, start.shadow, base_tree, start.lower, begun)
     base = workspace.shadows.export(run.base_commit)
-    shadow = workspace.shadows.open(nonce, base, workspace.store.delta(base.tree, lower))
-    return Place(shadow, nonce, base_tree, lower)
+    shadow = workspace.shadows.open(nonce, base, workspace.store.delta(base.tree, begun), tree=begun)
+    return Place(shadow, nonce, base_tree, begun, begun)

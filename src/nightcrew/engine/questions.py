@@ -16,6 +16,8 @@ from nightcrew.model.ids import APPROVAL
 from nightcrew.model.records import ApprovalRecord, AttemptRecord
 
 if TYPE_CHECKING:
+    from nightcrew.engine.halting import Halt
+    from nightcrew.engine.recording import Recorder
     from nightcrew.journal.journal import Journal
     from nightcrew.journal.transaction import Writer
 
@@ -56,10 +58,33 @@ class Questions:
         self.attempt = attempt
         self.waiting: list[OpenQuestion] = []
         self.denied = ""
+        self._under_way: Action | None = None
+        self._recorder: Recorder | None = None
+        self._halt: Halt | None = None
+
+    def attend(self, recorder: Recorder, halt: Halt) -> None:
+        """The agent works: from now on its actions are followed by checkpoints, and it ends between two when it must."""
+        self._recorder, self._halt = recorder, halt
 
     def ask(self, action: Action) -> Answer:
         """Return the answer to one action; the decision is journaled by then."""
-        return self._settle(OpenQuestion("action", action, self._judge(action)))
+        if self._under_way is not None:
+            # An agent that never says when it is done: what it was allowed before is, by now.
+            self.finished(self._under_way)
+        if self._recorder is not None:
+            self._recorder.settle()
+        if self._halt is not None and self._halt.at_rest():
+            return Answer("wait", "the task is paused")
+        answer = self._settle(OpenQuestion("action", action, self._judge(action)))
+        self._under_way = action if answer.verdict == "allow" else None
+        return answer
+
+    def finished(self, action: Action) -> None:
+        """Take note that an action has been carried out."""
+        self._under_way = None
+        ended = self._halt is not None and self._halt.at_rest()
+        if self._recorder is not None and not ended:
+            self._recorder.note_action(action.describe())
 
     def note(self, kind: str, text: str) -> None:
         """Write to the transcript."""

@@ -40,6 +40,40 @@ class AgentSetting:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """When a running task is checkpointed, beside after each of its actions; times in seconds.
+
+    Attributes:
+        every_s: at most this long after a change; 0 for never by time.
+        after_paths: as soon as so many paths have changed since the last one; 0 for never by number.
+        debounce_s: but not sooner than this after the last one.
+        target_s: one that takes no longer is fine. slow_s: after a longer one they are spaced out, which is recorded.
+    """
+
+    every_s: float = 30.0
+    after_paths: int = 50
+    debounce_s: float = 5.0
+    target_s: float = 0.5
+    slow_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class DriftChecks:
+    """How the user's own changes since the base commit are looked for while a run goes on.
+
+    Attributes:
+        every_s: between two looks; 0 for never by time. after_tasks: finished tasks between two looks; 0 for never.
+        on_high, on_medium, on_low: what follows: ``go`` on, ``pause`` the run, or ``ask`` (pause it with a question).
+    """
+
+    every_s: float = 600.0
+    after_tasks: int = 5
+    on_high: str = "go"
+    on_medium: str = "go"
+    on_low: str = "go"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of config.yaml.
 
@@ -50,6 +84,9 @@ class Settings:
         pass_env: names of environment variables handed to agents.
         limits: per process tree.
         approval_timeout_s: 0 for none; on expiry the question is denied.
+        checkpoints, drift: see there.
+        conflicts: when two tasks that run will collide: ``tell``, or ``serialise`` (the later one starts again on the
+            result of the earlier one).
     """
 
     max_parallel: int = 4
@@ -58,6 +95,9 @@ class Settings:
     pass_env: tuple[str, ...] = ("LANG", "LC_ALL", "TERM", "TZ")
     limits: Limits = Limits()
     retries: Retries = Retries()
+    checkpoints: Checkpoints = Checkpoints()
+    drift: DriftChecks = DriftChecks()
+    conflicts: str = "tell"
     agents: Mapping[str, AgentSetting] = field(default_factory=dict)
     approval_timeout_s: float = 0.0
     commit_author: str = ""

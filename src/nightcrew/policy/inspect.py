@@ -6,13 +6,14 @@ binary, a mode, a link.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Final
 
 from nightcrew.model.actions import Change, Finding, PathChange, Verdict
 from nightcrew.model.text import shown
 from nightcrew.model.units import describe_size
 from nightcrew.policy.globs import Globs
+from nightcrew.policy.handoff import find_handoff
 from nightcrew.policy.judge import find_protected, leaves_tree
 from nightcrew.policy.lines.starts import Do, Effect
 from nightcrew.policy.matching import matcher_of
@@ -28,21 +29,35 @@ _PAST: Final = {
     "deleted": "deleted",
     "typechange": "changed in kind",
 }
+#: Everything that the findings at one path depend on: digest of the policy, scope, and the path with its content.
+Known = tuple[str, tuple[str, ...], PathChange]
 _LEVELS: Final = (("soft", Verdict.ASK), ("hard", Verdict.DENY))
 
 
-def inspect(policy: Policy, change: Change, *, scope: Sequence[str]) -> tuple[Finding, ...]:
+def inspect(
+    policy: Policy,
+    change: Change,
+    *,
+    scope: Sequence[str],
+    known: MutableMapping[Known, tuple[Finding, ...]] | None = None,
+) -> tuple[Finding, ...]:
     """Return everything the policy has to say about a change; nothing when it is fine.
 
     Args:
         policy: layers put together by ``load.layer``.
         change: difference between the task's base and its result.
         scope: globs of the task's ``Scope:``; empty means anywhere.
+        known: what was found at single paths before, for any policy and scope; what is new is added to it. A path
+            whose content, mode and place have not changed is not looked at again.
     """
     globs = Globs(tuple(scope)) if scope else None
+    known = {} if known is None else known
     findings: list[Finding] = []
     for path in change.paths:
-        findings += _inspect_path(policy, path, globs)
+        key = (policy.digest, tuple(scope), path)
+        if key not in known:
+            known[key] = tuple(_inspect_path(policy, path, globs))
+        findings += known[key]
     findings += [_refused(text) for text in change.refused]
     findings += _inspect_size(policy, change)
     return tuple(findings)
@@ -102,11 +117,12 @@ def _inspect_kind(policy: Policy, path: PathChange) -> Iterator[Finding]:
         yield Finding(
             "mode", verdict, "safety.handoff", source, f"{shown(path.path)} becomes executable", path.path
         )
-    number = matcher_of(policy).handoff.find(path.path)
-    if number is not None:
-        glob = policy.handoff_paths[number]
-        message = f"{shown(path.path)} was {_PAST[path.kind]}; something on your machine may execute it ({glob.value})"
-        yield Finding("handoff", verdict, "safety.handoff_paths", glob.source, message, path.path)
+    found = find_handoff(policy, path)
+    if found is not None and found.kind not in ("executable", "symlink"):
+        message = f"{shown(path.path)} was {_PAST[path.kind]}; {found.who} executes it by itself ({found.kind}): {found.reason}"
+        # What may never land need not be waited for until promotion.
+        strict = Verdict.DENY if found.verdict is Verdict.DENY else verdict
+        yield Finding("handoff", strict, f"handoff.{found.kind}", found.source, message, path.path)
 
 
 def _refused(text: str) -> Finding:

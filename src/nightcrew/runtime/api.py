@@ -249,6 +249,18 @@ class Runtime:
 
         return cancel(self._parts, name, reason=reason)
 
+    def pause(self, name: str, *, reason: str = "") -> tuple[str, ...]:
+        """Pause a run or task; return the tasks that are paused, when nothing of them runs any more."""
+        from nightcrew.runtime.controlling import pause
+
+        return pause(self._parts, name, reason=reason)
+
+    def resume(self, name: str) -> tuple[str, ...]:
+        """Let a paused run or task go on; return the tasks that were paused. Nothing is hosted by this."""
+        from nightcrew.runtime.controlling import resume
+
+        return resume(self._parts, name)
+
     def retry(self, task: str) -> tuple[str, ...]:
         """Have a task run again from the start; return it and what was blocked by it."""
         from nightcrew.runtime.controlling import retry
@@ -334,12 +346,12 @@ class Runtime:
         return reject(self._parts, task, reason=reason)
 
     def promotion(
-        self, run: str, tasks: Sequence[str] = (), *, dry_run: bool = False
+        self, run: str, tasks: Sequence[str] = (), *, dry_run: bool = False, waive: Sequence[str] = ()
     ) -> AbstractContextManager[Publication]:
         """Prepare a promotion; look at its ``view``, then ``publish`` it."""
         from nightcrew.runtime.promoting import open_promotion
 
-        return open_promotion(self._parts, run, tasks, dry_run=dry_run)
+        return open_promotion(self._parts, run, tasks, dry_run=dry_run, waive=waive)
 
     def undoing(self, promotion: str, *, dry_run: bool = False) -> AbstractContextManager[Publication]:
         """Prepare the undo of a promotion; look at its ``view``, then ``publish`` it."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from nightcrew.model.errors import Problem
 from nightcrew.model.isolation import Level, Limits
-from nightcrew.model.settings import AgentSetting, Retries, Settings
+from nightcrew.model.settings import AgentSetting, Checkpoints, DriftChecks, Retries, Settings
 from nightcrew.model.units import parse_duration, parse_size
 from nightcrew.model.yamltext import (
     Document,
@@ -67,12 +67,15 @@ class _Reading:
         return replace(
             old,
             **self.take({"max_parallel": ("max_parallel", int), "commit_author": ("commit_author", str)}),
+            **self.take({"conflicts": ("conflicts", str)}),
             **self.take({"require": ("require_isolation", Level)}, "isolation"),
             **self.take({"environment": ("environment", tuple), "pass_env": ("pass_env", tuple)}),
             **self.take({"timeout": ("approval_timeout_s", parse_duration)}, "approvals"),
             **self.take({"keep_days": ("transcript_days", int)}, "transcripts"),
             limits=self.read_limits(old.limits),
             retries=self.read_retries(old.retries),
+            checkpoints=self.read_checkpoints(old.checkpoints),
+            drift=self.read_drift(old.drift),
             agents=self.read_agents(old.agents),
         )
 
@@ -146,6 +149,27 @@ class _Reading:
                 "retries",
             ),
         )
+
+    def read_checkpoints(self, old: Checkpoints) -> Checkpoints:
+        keys: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "every": ("every_s", parse_duration),
+            "after_paths": ("after_paths", int),
+            "debounce": ("debounce_s", parse_duration),
+            "budget": ("target_s", parse_duration),
+            "slow": ("slow_s", parse_duration),
+        }
+        new = replace(old, **self.take(keys, "checkpoints"))
+        if new.slow_s < new.target_s:
+            self.complain(("checkpoints", "slow"), "must not be below checkpoints.budget")
+        return new
+
+    def read_drift(self, old: DriftChecks) -> DriftChecks:
+        keys: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "every": ("every_s", parse_duration),
+            "after_tasks": ("after_tasks", int),
+            **{name: (name, str) for name in ("on_high", "on_medium", "on_low")},
+        }
+        return replace(old, **self.take(keys, "drift"))
 
     def read_agents(self, old: Mapping[str, AgentSetting]) -> Mapping[str, AgentSetting]:
         block = self.at(("agents",))

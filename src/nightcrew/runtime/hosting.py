@@ -202,7 +202,7 @@ def _leave(parts: Parts, host: Host, *, abandoned: str) -> None:
 def going_runs(parts: Parts) -> list[str]:
     """Return the runs that an engine could go on with now."""
     with parts.journal.read() as tx:
-        runs = tx.find(RunRecord, state=("approved", "running"))
+        runs = tx.find(RunRecord, state=("approved", "running", "paused"))
         return [run.id for run in runs if find_rest(tx, run) == "going"]
 
 

@@ -20,7 +20,10 @@ def find_rest(tx: Reader, run: RunRecord) -> Rest:
 
     if run.state in RUN_FINAL:
         return "final"
-    if run.state in ("draft", "awaiting_approval", "paused"):
+    if run.state == "paused":
+        # What ran when it was paused may still be coming to its end.
+        return "going" if tx.find(TaskRecord, run=run.id, state="running", limit=1) else "waiting"
+    if run.state in ("draft", "awaiting_approval"):
         return "waiting"
     plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
     tasks = tx.find(TaskRecord, run=run.id)

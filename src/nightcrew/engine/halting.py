@@ -1,0 +1,60 @@
+"""Ending an agent because its task is paused: between two of its actions when that comes soon, else right where it is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nightcrew.engine.live import Signals
+from nightcrew.host.clock import Clock
+from nightcrew.model.isolation import Process
+
+#: What the process is told to have been stopped for.
+PAUSED: Final = "paused"
+_STILL_S: Final = 0.05
+
+
+class Halt:
+    """Watches for the wish to pause while one agent works.
+
+    Args:
+        signals: of the attempt.
+        clock: the only clock.
+    """
+
+    def __init__(self, signals: Signals, clock: Clock) -> None:
+        self._signals = signals
+        self._clock = clock
+        self._patience_s = 0.0
+        self._process: Process | None = None
+        self._due_s = 0.0
+        self.halted = False
+
+    def begin(self, process: Process, patience_s: float) -> None:
+        """The agent's process exists.
+
+        Args:
+            patience_s: how long the action under way may take to its end; 0 for an agent that does not say when that is.
+        """
+        self._process, self._patience_s = process, patience_s
+
+    def at_rest(self) -> bool:
+        """Called between two actions: when the task is to pause, the agent ends here and gets no further answer."""
+        if self._signals.pause.is_set():
+            self._end()
+        return self.halted
+
+    def tick(self) -> None:
+        """Called a few times a second: when the action under way takes too long, the agent ends in the middle of it."""
+        if self.halted or not self._signals.pause.is_set() or self._process is None:
+            return
+        now = self._clock.monotonic()
+        self._due_s = self._due_s or now + self._patience_s
+        if now >= self._due_s:
+            # All of the tree stands still before any of it is killed, so that what it leaves is of one moment.
+            with self._process.frozen(_STILL_S):
+                self._end()
+
+    def _end(self) -> None:
+        self.halted = True
+        if self._process is not None:
+            self._process.stop(PAUSED)
