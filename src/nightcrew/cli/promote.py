@@ -26,12 +26,19 @@ _MANY = 40
 @click.option(
     "--unproven", is_flag=True, help="Do not run acceptance on the combined tree; this is recorded."
 )
+@click.option(
+    "--waive",
+    multiple=True,
+    metavar="T..|H-..",
+    help="Let a task go that was built on results that are different now, or a hunk be missing; this is recorded.",
+)
 def command(
     runtime: Runtime,
     screen: Screen,
     *,
     run: str,
     tasks: tuple[str, ...],
+    waive: tuple[str, ...],
     dry_run: bool,
     yes: bool,
     unproven: bool,
@@ -42,7 +49,8 @@ def command(
     Your uncommitted edits and untracked files are not touched; where they overlap, nothing is done and they are named.
     """
     found = runtime.resolve(run, kinds="R")
-    with runtime.promotion(found, tasks, dry_run=dry_run or not (yes or screen.interactive)) as prepared:
+    dry = dry_run or not (yes or screen.interactive)
+    with runtime.promotion(found, tasks, dry_run=dry, waive=waive) as prepared:
         view = prepared.view
         if not screen.json or not (dry_run or yes):
             _show(screen, view)
@@ -56,7 +64,9 @@ def command(
             screen,
             f"One commit with {len(view['paths'])} paths goes on {short_branch(view)}.",
             yes=yes,
-            otherwise=" ".join(["nightcrew promote", found, *tasks, "--yes"]),
+            otherwise=" ".join(
+                ["nightcrew promote", found, *tasks, *(f"--waive {each}" for each in waive), "--yes"]
+            ),
         )
         if unproven:
             screen.verb("Unproven", "acceptance was not run on the tree that lands", "yellow")

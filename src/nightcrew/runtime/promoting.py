@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from nightcrew.model.ids import PROMOTION, join_task
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import PlanRecord, PromotionRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Repository
-from nightcrew.runtime.differing import describe_conflict
+from nightcrew.runtime.composing import Piece, check_landed, compose, cut_piece
 from nightcrew.runtime.proving import Proof, prove
 from nightcrew.runtime.settling import abort, describe, publication_lock, settle_published
 from nightcrew.runtime.views import tasks_of, view_promotion
@@ -93,28 +93,35 @@ class Publication:
 
     def _describe(self) -> dict[str, Any]:
         proof = self.proof.to_plain() if self.proof else "not run"
-        return {**describe(self.record), **({} if self.record.undo_of else {"proof": proof})}
+        waived = {"waived": self.view["waived"]} if self.view.get("waived") else {}
+        return {**describe(self.record), **waived, **({} if self.record.undo_of else {"proof": proof})}
 
 
 @contextmanager
-def open_promotion(parts: Parts, name: str, tasks: Sequence[str], *, dry_run: bool) -> Iterator[Publication]:
+def open_promotion(
+    parts: Parts, name: str, tasks: Sequence[str], *, dry_run: bool, waive: Sequence[str] = ()
+) -> Iterator[Publication]:
     """Prepare the promotion of the accepted tasks of a run.
 
     Args:
         name: run id.
         tasks: names (``T01``) or full ids; empty for everything that is accepted.
         dry_run: take no id and record nothing.
+        waive: tasks that may go although they were built on results that are different now, and hunks that may be
+            missing from what lands.
 
     Raises:
-        StaleError: nothing is accepted, or what was named is not.
+        StaleError: nothing is accepted, or what was named is not; an accepted hunk got lost and is not waived.
         DriftError: the repository holds something that overlaps; nothing was changed.
     """
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
-        selection = select(run, plan, tasks_of(tx, run.id), [_full_name(run.id, task) for task in tasks])
+        waived = tuple(each.rpartition("/")[2] for each in waive)
+        wanted = [_full_name(run.id, task) for task in tasks]
+        selection = select(run, plan, tasks_of(tx, run.id), wanted, waived)
     repository = parts.repository_of(run)
-    tree, paths = _compose(parts, repository, run, selection)
+    tree, paths, pieces = _compose(parts, repository, run, selection, waived)
     promotion = _take_id(parts, keep=not dry_run)
     prepared = parts.promoter(repository).prepare(
         promotion,
@@ -124,9 +131,14 @@ def open_promotion(parts: Parts, name: str, tasks: Sequence[str], *, dry_run: bo
         author=_author(parts, run),
         allow_paths=paths,
     )
+    # The branch may have moved: what lands is a merge again, and what came by earlier promotions may be changed in it.
+    mine = {task.name for task in selection.tasks}
+    check_landed(parts.store(repository), run, pieces, prepared.tree, only=mine, waived=waived)
     record = _record(parts, run, prepared, promotion, _in_order_written(selection.tasks))
     held = [{"id": task, "why": why} for task, why in selection.held]
-    yield Publication(parts, repository, prepared, record, {**_view(record, prepared), "held": held})
+    yield Publication(
+        parts, repository, prepared, record, {**_view(record, prepared), "held": held, "waived": list(waived)}
+    )
 
 
 @contextmanager
@@ -157,8 +169,16 @@ def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication
     )
 
 
-def select(run: RunRecord, plan: Plan, tasks: Sequence[TaskRecord], wanted: Sequence[str]) -> Selection:
+def select(
+    run: RunRecord,
+    plan: Plan,
+    tasks: Sequence[TaskRecord],
+    wanted: Sequence[str],
+    waived: Collection[str] = (),
+) -> Selection:
     """Choose what can be promoted: accepted on exactly the tree it has now, with everything it builds on.
+
+    A result that was built on another result of some task than that has now is held, unless its name is in ``waived``.
 
     Raises:
         NotFound: a wanted task does not exist.
@@ -172,7 +192,8 @@ def select(run: RunRecord, plan: Plan, tasks: Sequence[TaskRecord], wanted: Sequ
     candidates = {
         t.id: t for t in tasks if _is_accepted(t) and not t.promoted and (not wanted or t.id in wanted)
     }
-    held = _hold(run, plan, known, candidates)
+    stale = {name: why for name, why in _stale(tasks).items() if known[name].name not in waived}
+    held = _hold(run, plan, known, candidates, stale)
     chosen = tuple(
         candidates[name] for name in _in_order(run, plan) if name in candidates and name not in held
     )
@@ -205,12 +226,19 @@ def _in_order(run: RunRecord, plan: Plan) -> list[str]:
 
 
 def _hold(
-    run: RunRecord, plan: Plan, known: dict[str, TaskRecord], candidates: dict[str, TaskRecord]
+    run: RunRecord,
+    plan: Plan,
+    known: dict[str, TaskRecord],
+    candidates: dict[str, TaskRecord],
+    stale: dict[str, str],
 ) -> dict[str, str]:
     """Return the candidates that miss something they build on; in dependency order, so that holding spreads."""
     held: dict[str, str] = {}
     for name in _in_order(run, plan):
         if name not in candidates:
+            continue
+        if name in stale:
+            held[name] = stale[name]
             continue
         for need in plan.task(known[name].name).depends:
             other = known[join_task(run.id, need)]
@@ -223,6 +251,16 @@ def _hold(
                 held[name] = f"it needs {need}, which is {_why_missing(other, held)}"
                 break
     return held
+
+
+def _stale(tasks: Sequence[TaskRecord]) -> dict[str, str]:
+    """Return why results are stale, by task id."""
+    from nightcrew.review.staleness import find_stale
+
+    return {
+        name: f"it was built on another {', '.join(others)} than there is now: nightcrew retry {name}, or --waive {name}"
+        for name, others in find_stale(tasks).items()
+    }
 
 
 def _why_missing(task: TaskRecord, held: dict[str, str]) -> str:
@@ -258,25 +296,18 @@ def _why_not(task: TaskRecord) -> str:
 
 
 def _compose(
-    parts: Parts, repository: Repository, run: RunRecord, selection: Selection
-) -> tuple[str, frozenset[str]]:
-    """Return the base tree with the results of the selected tasks on it, and every path that was reviewed.
+    parts: Parts, repository: Repository, run: RunRecord, selection: Selection, waived: Collection[str]
+) -> tuple[str, frozenset[str], list[Piece]]:
+    """Return the base tree with the results of the selected tasks on it, every path that was reviewed, and the pieces.
 
     What is promoted already belongs into it: later results build on it, and against a branch that has it, it merges away.
     """
     store = parts.store(repository)
     chosen = [*selection.promoted, *selection.tasks]
-    pieces = [(task.name, task.base_tree, store.promotable(task.base_tree, task.tree)) for task in chosen]
-    composed = store.compose(run.base_tree, pieces)
-    if composed.conflicts:
-        raise StaleError(
-            f"the accepted results of {run.id} do not fit together; nothing was done",
-            code="promote.conflict",
-            where=[describe_conflict(each) for each in composed.conflicts],
-            hint=f"promote them one after the other, or reject one: nightcrew reject {run.id}/T..",
-        )
+    pieces = [cut_piece(store, task) for task in chosen]
+    composed = compose(store, run, pieces, waived=waived)
     paths = {path.path for _, base, tree in pieces for path in store.compare(base, tree).paths}
-    return composed.tree, frozenset(paths)
+    return composed, frozenset(paths), pieces
 
 
 def write_message(run: RunRecord, tasks: Sequence[TaskRecord]) -> str:
