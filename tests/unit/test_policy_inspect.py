@@ -138,7 +138,14 @@ def test_what_becomes_executable_is_shown() -> None:
 @pytest.mark.parametrize("path", ["Makefile", "sub/Makefile", ".github/workflows/ci.yml", "package.json", "conftest.py", "tests/conftest.py", ".vscode/tasks.json", "CLAUDE.md", ".pre-commit-config.yaml", "x.pth", ".gitattributes"])  # fmt: skip
 def test_handoff_paths_are_shown(path: str) -> None:
     [found] = findings(modified(path))
-    assert (found.check, found.verdict, found.rule) == ("handoff", Verdict.ALLOW, "safety.handoff_paths")
+    assert (found.check, found.verdict) == ("handoff", Verdict.ALLOW)
+    assert found.rule.startswith("handoff.")
+
+
+def test_a_class_that_may_never_land_is_denied_at_once() -> None:
+    policy = layer([parse_policy("handoff: {ci: deny}\n", "p")])
+    [found] = findings(modified(".github/workflows/x.yml"), policy=policy)
+    assert (found.verdict, found.rule, found.source) == (Verdict.DENY, "handoff.ci", "p:1")
 
 
 def test_handoff_paths_can_be_added_and_taken_out() -> None:

@@ -13,7 +13,7 @@ from nightcrew.model.plans import Task
 from nightcrew.model.records import AttemptRecord, TaskRecord
 from nightcrew.review.concerns import find_concerns, name_signs
 from nightcrew.review.dossier import Dossier, build_dossier, order_dossiers
-from nightcrew.review.handoff import find_runner
+from nightcrew.policy.handoff import find_runner
 
 TREE, BASE = "77ab" * 10, "0c1d" * 10
 RECORD = TaskRecord(
@@ -233,7 +233,6 @@ def test_signs_of_one_path() -> None:
         "name with invisible or misleading characters",
         "symbolic link",
         "points to /etc/<U+001B>x",
-        "read by continuous integration or repository automation",
         "ignored, will not be promoted",
     )
 

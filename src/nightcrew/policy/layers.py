@@ -10,7 +10,7 @@ from nightcrew.model.actions import Verdict, strictest
 from nightcrew.model.errors import Place, Problem
 from nightcrew.model.text import closest
 from nightcrew.model.yamltext import refuse_problems
-from nightcrew.policy.rules import Placed, Policy, Rule
+from nightcrew.policy.rules import Allowance, HandoffClass, Placed, Policy, Rule
 
 
 def layer_over(policies: Sequence[Policy]) -> Policy:
@@ -30,6 +30,8 @@ def layer_over(policies: Sequence[Policy]) -> Policy:
         fixed_paths=tuple(stack.fixed),
         protected_paths=tuple(stack.protected),
         handoff_paths=tuple(stack.handoff),
+        handoff_classes=tuple(stack.classes.values()),
+        allowances=tuple(stack.allowances),
         settings=stack.settings,
     )
 
@@ -43,6 +45,8 @@ class _Stack:
     fixed: list[Placed[str]] = field(default_factory=list)
     protected: list[Placed[str]] = field(default_factory=list)
     handoff: list[Placed[str]] = field(default_factory=list)
+    classes: dict[str, Placed[HandoffClass]] = field(default_factory=dict)
+    allowances: list[Placed[Allowance]] = field(default_factory=list)
     settings: dict[str, Placed[Any]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -52,6 +56,8 @@ class _Stack:
         target = self.fixed if policy.ceiling else self.protected
         target += policy.protected_paths
         self.handoff += policy.handoff_paths
+        self.classes |= {placed.value.id: placed for placed in policy.handoff_classes}
+        self.add_allowances(policy)
         for rule in policy.rules:
             self.add_rule(rule)
         for name, placed in policy.settings.items():
@@ -59,6 +65,15 @@ class _Stack:
 
     def complain(self, place: Place, message: str, hint: str = "") -> None:
         self.problems.append(Problem(place, message, hint))
+
+    def add_allowances(self, policy: Policy) -> None:
+        """Take in what a layer lets land, unless an outer one has fixed that no secret may."""
+        fixed = self.settings.get("secrets.change")
+        for placed in policy.allowances:
+            if fixed is not None and fixed.fixed and fixed.value is Verdict.DENY:
+                self.complain(placed.place, f"secrets.allow cannot open what {fixed.source} has fixed")
+            else:
+                self.allowances.append(placed)
 
     def add_rule(self, rule: Rule) -> None:
         outer = self.rules.get(rule.id)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal
 
 from nightcrew.model.actions import Verdict, strictest
 from nightcrew.model.errors import Problem
+from nightcrew.model.text import closest
 from nightcrew.model.units import parse_size
 from nightcrew.model.yamltext import (
     Document,
@@ -23,8 +25,18 @@ from nightcrew.model.yamltext import (
 )
 from nightcrew.policy.examples import check_examples
 from nightcrew.policy.globs import check_glob
+from nightcrew.policy.handoff import LISTED, check_own, shipped_classes
 from nightcrew.policy.layers import layer_over
-from nightcrew.policy.rules import CommandPattern, Example, FilePattern, Placed, Policy, Rule
+from nightcrew.policy.rules import (
+    Allowance,
+    CommandPattern,
+    Example,
+    FilePattern,
+    HandoffClass,
+    Placed,
+    Policy,
+    Rule,
+)
 
 __all__ = ["DEFAULTS", "Policy", "default_policy", "layer", "parse_policy", "policy_schema"]
 
@@ -107,6 +119,8 @@ class _Reading:
             fixed_paths=tuple(self.globs("fixed_paths")),
             protected_paths=tuple(self.globs("protected_paths")),
             handoff_paths=tuple(self.globs("handoff_paths")),
+            handoff_classes=tuple(self.handoff_classes()),
+            allowances=tuple(self.allowances()),
             settings=self.settings(),
             ceiling=self.ceiling,
         )
@@ -155,14 +169,67 @@ class _Reading:
     def settings(self) -> dict[str, Placed[Any]]:
         found: dict[str, Placed[Any]] = {}
         verdicts = [("defaults", k) for k in ("commands", "files", "network", "unparsable")]
-        for path in (*verdicts, ("safety", "handoff"), ("safety", "outside_scope")):
+        safety = [("safety", "handoff"), ("safety", "outside_scope"), ("secrets", "change")]
+        classes = [("handoff", name) for name in self.names("handoff")]
+        for path in (*verdicts, *safety, *classes):
             verdict = self.verdict(*path)
+            if verdict is None and path[0] == "handoff":
+                verdict = self.verdict(*path, "decision")
             if verdict is not None:
                 found[".".join(path)] = Placed(verdict, self.document.key_place(*path), self.ceiling)
         for level in ("soft", "hard"):
             for name in _LIMITS:
                 self.read_limit(("limits", level, name), found)
         return found
+
+    def names(self, block: str) -> tuple[str, ...]:
+        value = self.at(block)
+        return tuple(name for name in value if isinstance(name, str)) if isinstance(value, dict) else ()
+
+    def handoff_classes(self) -> Iterator[Placed[HandoffClass]]:
+        """Yield the classes a policy adds; a name that is neither shipped nor described is a slip."""
+        known = {"default", LISTED, *(each.id for each in shipped_classes())}
+        for name in self.names("handoff"):
+            path = ("handoff", name)
+            if not isinstance(self.at(*path), dict):
+                if name not in known:
+                    near = closest(name, known)
+                    self.complain(
+                        path,
+                        f"there is no class {name!r}",
+                        f"did you mean {near!r}?" if near else "",
+                        key=True,
+                    )
+                continue
+            if name in known:
+                self.complain(
+                    path, "this class is shipped; say allow, ask or deny, or choose another name", key=True
+                )
+                continue
+            for index, glob in enumerate(self.texts(*path, "paths")):
+                self.check_glob(glob, (*path, "paths", index))
+            match, not_match = (self.texts(*path, "examples", key) for key in ("match", "not_match"))
+            who, reason = self.text(*path, "who"), self.text(*path, "reason")
+            made = HandoffClass(name, who, reason, self.texts(*path, "paths"), "", match, not_match)
+            place = self.document.key_place(*path)
+            self.problems.extend(check_own([(made, place)]))
+            yield Placed(made, place)
+
+    def allowances(self) -> Iterator[Placed[Allowance]]:
+        value = self.at("secrets", "allow")
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            path = ("secrets", "allow", index)
+            if not isinstance(item, dict):
+                continue
+            made = Allowance(*(self.text(*path, key) for key in ("fingerprint", "reason", "until", "by")))
+            try:
+                date.fromisoformat(made.until)
+            except ValueError:
+                if made.until:
+                    self.complain(
+                        (*path, "until"), f"there is no day {made.until!r}", "write it like 2027-01-31"
+                    )
+            yield Placed(made, self.document.place(*path))
 
     def read_limit(self, path: YamlPath, found: dict[str, Placed[Any]]) -> None:
         value = self.at(*path)

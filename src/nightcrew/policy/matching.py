@@ -26,7 +26,6 @@ class Matcher:
     def __init__(self, policy: Policy) -> None:
         self.fixed = Globs([g.value for g in policy.fixed_paths], ignore_case=True)
         self.protected = Globs([g.value for g in policy.protected_paths])
-        self.handoff = Globs([g.value for g in policy.handoff_paths])
         self._commands: list[tuple[Rule, ProgramTest, Test]] = []
         self._files: list[tuple[Rule, Globs, frozenset[str]]] = []
         self._candidates: dict[tuple[str, ...], list[tuple[Rule, Test]]] = {}

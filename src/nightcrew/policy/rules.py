@@ -114,6 +114,44 @@ class Placed(Generic[T]):
         return locate(self.place)
 
 
+@dataclass(frozen=True, slots=True)
+class HandoffClass:
+    """Paths that one kind of program on the host executes by itself. Format: docs/formats/policy.md.
+
+    Attributes:
+        id: small letters.
+        who, reason: in words.
+        paths: which paths; the shipped table says how it writes them, a policy writes globs as in .gitignore.
+        when: instead of paths: ``executable`` or ``link``.
+        match, not_match: examples, checked at load.
+    """
+
+    id: str
+    who: str
+    reason: str
+    paths: tuple[str, ...] = ()
+    when: str = ""
+    match: tuple[str, ...] = ()
+    not_match: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """A secret that a person lets land, named by its fingerprint.
+
+    Attributes:
+        fingerprint: 20 hexadecimal digits, as findings show it.
+        reason: why it is none, or why it may be there.
+        until: last day it holds, ``YYYY-MM-DD``.
+        by: who says so.
+    """
+
+    fingerprint: str
+    reason: str
+    until: str
+    by: str
+
+
 @dataclass(frozen=True)
 class Policy:
     """One layer of policy as read, or several put together by ``layer``.
@@ -124,8 +162,10 @@ class Policy:
         fixed_paths: globs that no task may touch and that no layer can open again (matched without regard to case).
         protected_paths: globs that no task may touch; a later ``!glob`` opens a path again.
         handoff_paths: globs of paths that something on the host will execute.
+        handoff_classes: classes of such paths of its own.
+        allowances: secrets that may land.
         settings: the single values by dotted name: limits (``limits.soft.files``), ``defaults.commands``,
-            ``safety.outside_scope``, ``safety.handoff``.
+            ``safety.outside_scope``, ``safety.handoff``, ``secrets.change``, ``handoff.<class>``.
         ceiling: inner layers may only tighten it.
         compiled: what ``matching.matcher_of`` keeps, so that rules are compiled once per policy.
     """
@@ -135,6 +175,8 @@ class Policy:
     fixed_paths: tuple[Placed[str], ...] = ()
     protected_paths: tuple[Placed[str], ...] = ()
     handoff_paths: tuple[Placed[str], ...] = ()
+    handoff_classes: tuple[Placed[HandoffClass], ...] = ()
+    allowances: tuple[Placed[Allowance], ...] = ()
     settings: Mapping[str, Placed[Any]] = field(default_factory=dict)
     ceiling: bool = False
     compiled: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -144,7 +186,11 @@ class Policy:
         """SHA-256 over everything that decides; comments, order of keys and line numbers do not change it."""
         plain = [{**canonical.to_plain(rule), "place": None, "examples": None} for rule in self.rules]
         globs = [[g.value for g in gs] for gs in (self.fixed_paths, self.protected_paths, self.handoff_paths)]
-        return canonical.digest([plain, globs, {k: v.value for k, v in self.settings.items()}])
+        whole = [plain, globs, {k: v.value for k, v in self.settings.items()}]
+        # What an older policy could not say does not change its digest.
+        more = (self.handoff_classes, self.allowances)
+        whole += [[canonical.to_plain(placed.value) for placed in each] for each in more if each]
+        return canonical.digest(whole)
 
     def number(self, name: str) -> Placed[int] | None:
         """Return a limit such as ``limits.soft.files``; None when it is not set or ``unlimited``."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from nightcrew.model.actions import Change, PathChange
 from nightcrew.model.text import find_hidden, shown
-from nightcrew.review.handoff import find_runner
+from nightcrew.policy.handoff import find_runner
 
 EXECUTABLE: Final = 0o100755
 SYMLINK: Final = 0o120000
@@ -46,7 +46,7 @@ def name_signs(path: PathChange) -> tuple[str, ...]:
     words = [word for kind, word, applies in _SIGNS if kind != "handoff" and applies(path)]
     if path.link_target:
         words.append(f"points to {shown(path.link_target)}")
-    if runner := find_runner(path.path):
+    if not path.ignored and (runner := find_runner(path.path)):
         words.append(f"read by {runner}")
     if path.ignored:
         words.append("ignored, will not be promoted")

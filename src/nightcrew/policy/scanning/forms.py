@@ -1,0 +1,166 @@
+"""The forms that issuers give their keys: one table, used by redaction and by the scan of changes. Pure.
+
+Forms: the issuers' own documentation, as of 2026. A form is looked for only where one of its needles stands, which is a
+plain substring search. The scan is faster still: it looks only around runs of key characters, so every form must hold a
+run of at least ``RUN`` of them, and one that is not marked ``inside`` must begin with its needle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from nightcrew.policy.scanning.noise import is_varied
+
+RUN: Final = 15
+"""Shortest run of ``[A-Za-z0-9_-]`` in any form: ``xoxb-`` and ten characters."""
+GATE: Final = re.compile(rf"[A-Za-z0-9_-]{{{RUN}}}")
+"""Stands in every text that holds a form; most short texts are let through by it at once."""
+
+_START = r"(?<![A-Za-z0-9_])"
+
+# id, needles, marks, form, title; columns are two blanks or more apart. Marks: `-` none; `low` is meant to be seen, but
+# worth knowing; `varied` is also the form of ordinary names, so only what mixes letters and digits counts; `inside` does
+# not begin with its needle.
+_TABLE: Final = r"""
+github.token          ghp_,gho_,ghs_,ghu_,ghr_   -       gh[posur]_[A-Za-z0-9]{30,255}        GitHub token
+github.fine_grained   github_pat_                -       github_pat_[A-Za-z0-9_]{22,255}      GitHub token
+gitlab.token          glpat-,gldt-,glrt-,glrtr-,glcbt-,glptt-,glft-,glsoat-,glimt-,glagent-,gloas-,glffct-,glwt-  -  gl(?:pat|dt|rtr?|cbt|ptt|ft|soat|imt|agent|oas|ffct|wt)-[A-Za-z0-9_.-]{20,300}  GitLab token
+bitbucket.password    ATBB                       -       ATBB[A-Za-z0-9]{24,40}(?![A-Za-z0-9])  Bitbucket app password
+atlassian.token       ATATT3,ATCTT3,ATSTT3       -       AT[ACS]TT3[A-Za-z0-9_=-]{20,300}     Atlassian token
+linear.token          lin_api_,lin_oauth_        -       lin_(?:api|oauth)_[A-Za-z0-9]{32,}   Linear token
+notion.token          ntn_,secret_               -       (?:ntn_[A-Za-z0-9]{40,}|secret_[A-Za-z0-9]{43}(?![A-Za-z0-9]))  Notion token
+postman.key           PMAK-                      -       PMAK-[a-f0-9]{24}-[a-f0-9]{34}       Postman key
+figma.token           figd_                      -       figd_[A-Za-z0-9_-]{30,}              Figma token
+airtable.token        pat                        -       pat[A-Za-z0-9]{14}\.[a-f0-9]{64}     Airtable token
+sentry.token          sntrys_,sntryu_            -       sntry[su]_[A-Za-z0-9+/=_-]{40,}      Sentry token
+grafana.token         glsa_,glc_eyJ              -       (?:glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}|glc_eyJ[A-Za-z0-9+/=]{30,})  Grafana token
+newrelic.key          NRAK-                      -       NRAK-[A-Z0-9]{27}                    New Relic key
+
+npm.token             npm_                       -       npm_[A-Za-z0-9]{30,}                 npm token
+pypi.token            pypi-                      varied  pypi-[A-Za-z0-9_-]{20,}              PyPI token
+rubygems.token        rubygems_                  -       rubygems_[a-f0-9]{48}                RubyGems token
+crates.token          cio                        varied  cio[A-Za-z0-9]{32}(?![A-Za-z0-9])    crates.io token
+nuget.key             oy2                        -       oy2[a-z0-9]{43}(?![A-Za-z0-9])       NuGet key
+docker.token          dckr_pat_,dckr_oat_        -       dckr_[po]at_[A-Za-z0-9_-]{20,}       Docker token
+artifactory.key       AKCp                       -       AKCp[A-Za-z0-9]{60,}                 Artifactory key
+
+aws.access_key        AKIA,ASIA,ABIA,ACCA        -       (?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])  AWS access key
+aws.bedrock_key       ABSKQmVkcm9jay             -       ABSKQmVkcm9jay[A-Za-z0-9+/]{60,}={0,2}  AWS Bedrock key
+google.api_key        AIza                       -       AIza[A-Za-z0-9_-]{35}                Google API key
+google.oauth_secret   GOCSPX-                    -       GOCSPX-[A-Za-z0-9_-]{24,}            Google OAuth client secret
+google.access_token   ya29.                      inside  ya29\.[A-Za-z0-9_-]{20,}             Google access token
+azure.client_secret   Q~                         inside  (?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}(?![A-Za-z0-9_~-])  Azure client secret
+azure.devops_token    AZDO                       inside  [A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}    Azure DevOps token
+azure.service_key     JQQJ9                      inside  [A-Za-z0-9]{52}JQQJ9[9D][A-Za-z0-9]{20,30}  Azure service key
+digitalocean.token    dop_v1_,doo_v1_,dor_v1_    -       do[opr]_v1_[a-f0-9]{64}              DigitalOcean token
+cloudflare.key        v1.0-                      inside  v1\.0-[a-f0-9]{24}-[a-f0-9]{100,}    Cloudflare origin key
+heroku.key            HRKU-                      -       HRKU-[A-Za-z0-9_-]{36,}              Heroku key
+netlify.token         nfp_                       -       nfp_[A-Za-z0-9]{36}                  Netlify token
+fly.token             fm1_,fm2_                  -       fm[12]_[A-Za-z0-9+/=_-]{60,}         Fly.io token
+alibaba.key           LTAI                       varied  LTAI[A-Za-z0-9]{16,26}(?![A-Za-z0-9])  Alibaba access key
+databricks.token      dapi                       -       dapi[a-f0-9]{32}(?:-[0-9])?(?![A-Za-z0-9])  Databricks token
+vault.token           hvs.,hvb.,hvr.             inside  hv[sbr]\.[A-Za-z0-9_-]{24,}          Vault token
+terraform.token       .atlasv1.                  inside  [A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{60,}  Terraform Cloud token
+pulumi.token          pul-                       -       pul-[a-f0-9]{40}                     Pulumi token
+doppler.token         dp.pt.,dp.st.,dp.ct.,dp.sa.  inside  dp\.(?:pt|st|ct|sa)\.[A-Za-z0-9_.-]{40,}  Doppler token
+planetscale.token     pscale_                    -       pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.=-]{32,}  PlanetScale credential
+supabase.key          sbp_,sb_secret_            -       (?:sbp_[a-f0-9]{40}|sb_secret_[A-Za-z0-9_-]{20,})  Supabase key
+tailscale.key         tskey-                     -       tskey-[a-z]+-[A-Za-z0-9]{8,}-[A-Za-z0-9]{16,}  Tailscale key
+dynatrace.token       dt0                        inside  dt0[a-z][0-9]{2}\.[A-Z0-9]{24}\.[A-Z0-9]{64}  Dynatrace token
+onepassword.token     ops_eyJ                    -       ops_eyJ[A-Za-z0-9+/=_-]{60,}         1Password service account
+
+anthropic.key         sk-ant-                    -       (?<![A-Za-z0-9_-])sk-ant-[A-Za-z0-9_-]{20,}  Anthropic key
+openai.key            sk-                        varied  (?<![A-Za-z0-9_-])sk-(?:proj-|svcacct-|admin-|or-)?[A-Za-z0-9_-]{20,}  OpenAI key
+huggingface.token     hf_,api_org_               -       (?:hf|api_org)_[A-Za-z0-9]{30,}      Hugging Face token
+groq.key              gsk_                       -       gsk_[A-Za-z0-9]{40,}                 Groq key
+xai.key               xai-                       -       xai-[A-Za-z0-9]{60,}                 xAI key
+perplexity.key        pplx-                      -       pplx-[A-Za-z0-9]{40,}                Perplexity key
+replicate.token       r8_                        -       r8_[A-Za-z0-9]{37}                   Replicate token
+nvidia.key            nvapi-                     -       nvapi-[A-Za-z0-9_-]{60,}             NVIDIA key
+langsmith.key         lsv2_                      -       lsv2_(?:pt|sk)_[a-f0-9]{32}_[a-f0-9]{10}  LangSmith key
+
+stripe.key            sk_live_,sk_test_,rk_live_,rk_test_  -  [rs]k_(?:live|test)_[A-Za-z0-9]{10,}  Stripe key
+stripe.publishable    pk_live_,pk_test_          low     pk_(?:live|test)_[A-Za-z0-9]{10,}    Stripe publishable key
+webhook.secret        whsec_                     -       whsec_[A-Za-z0-9+/=]{16,}            webhook signing secret
+square.token          EAAA,sq0                   -       (?:EAAA[A-Za-z0-9_-]{60}|sq0[a-z]{3}-[A-Za-z0-9_-]{22,43})(?![A-Za-z0-9_-])  Square token
+shopify.token         shp                        -       shp(?:at|ca|pa|ss|ua)_[a-fA-F0-9]{32}  Shopify token
+
+slack.token           xox                        -       xox[abceoprs]-[A-Za-z0-9-]{10,}      Slack token
+slack.app_token       xapp-,xwfp-                -       (?:xapp|xwfp)-[A-Za-z0-9-]{10,}      Slack app token
+slack.webhook         hooks.slack.com/           inside  (?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[A-Za-z0-9/_-]{20,}  Slack webhook
+discord.webhook       /api/webhooks/             inside  (?<=/api/webhooks/)[0-9]{15,}/[A-Za-z0-9_-]{30,}  Discord webhook
+teams.webhook         .webhook.office.com/       inside  (?<=\.webhook\.office\.com/)webhookb2/[A-Za-z0-9@-]{36,}/IncomingWebhook/[A-Za-z0-9/_-]{32,}  Teams webhook
+discord.bot_token     .                          varied,inside  (?<![A-Za-z0-9_.-])[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}(?![A-Za-z0-9_.-])  Discord bot token
+telegram.bot_token    :AA                        inside  [0-9]{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])  Telegram bot token
+twilio.key            SK                         -       SK[a-f0-9]{32}(?![A-Za-z0-9])        Twilio key
+sendgrid.key          SG.                        inside  SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}  SendGrid key
+mailgun.key           key-                       -       key-[a-f0-9]{32}(?![A-Za-z0-9])      Mailgun key
+mailchimp.key         -us                        inside  [a-f0-9]{32}-us[0-9]{1,2}(?![A-Za-z0-9])  Mailchimp key
+brevo.key             xkeysib-                   -       xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}  Brevo key
+
+jwt                   eyJ                        -       eyJ[A-Za-z0-9_-]{5,}\.eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*  JSON web token
+age.key               AGE-SECRET-KEY-            -       AGE-SECRET-KEY-1[A-Z0-9]{50,}        age key
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the keys of one issuer look.
+
+    Attributes:
+        id: stable name, as findings and fingerprints use it.
+        title: for a person.
+        needles: one of them stands in every match.
+        pattern: what is the secret.
+        low: it is meant to be seen.
+        varied: only what mixes letters and digits counts.
+        inside: a match need not begin with a needle.
+    """
+
+    id: str
+    title: str
+    needles: tuple[str, ...]
+    pattern: re.Pattern[str]
+    low: bool
+    varied: bool
+    inside: bool
+
+    def find(self, text: str) -> Iterator[re.Match[str]]:
+        """Yield what has this form in ``text``."""
+        if any(needle in text for needle in self.needles):
+            for match in self.pattern.finditer(text):
+                if not self.varied or is_varied(match[0]):
+                    yield match
+
+
+def _read(row: str) -> Form:
+    id_, needles, marks, pattern, title = re.split(r"\s{2,}", row.strip())
+    start = "" if pattern.startswith("(?<") else _START
+    return Form(
+        id=id_,
+        title=title,
+        needles=tuple(needles.split(",")),
+        pattern=re.compile(start + pattern),
+        low="low" in marks,
+        varied="varied" in marks,
+        inside="inside" in marks,
+    )
+
+
+FORMS: Final = tuple(_read(row) for row in _TABLE.splitlines() if row.strip())
+"""In the order they are tried; where two fit the same text, the first names it."""
+
+_HEADER: Final = r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+PRIVATE_KEY: Final = re.compile(
+    rf"({_HEADER})(.*?)(-----END [A-Z0-9 ]{{0,40}}PRIVATE KEY(?: BLOCK)?-----|\Z)", re.DOTALL
+)
+"""A key with its armour: header, body, end; one that is cut off goes to the end of the text."""
+
+URL: Final = re.compile(r"(?<=://)([^\s/:@\"'<>]{0,256}):([^\s/\"'<>]{1,512})@(?=[^\s@])")
+"""User and password of a URL. A password holds no blank; greedy up to the last @ before a /, as some clients read it."""
+
+BEARER: Final = re.compile(r"(?i)(?<![A-Za-z])(bearer|basic)([ \t]+)([A-Za-z0-9+/_.~-]{16,}={0,2})")
+"""Word, blanks and value of an HTTP credential."""

@@ -1,0 +1,199 @@
+"""One content → the secrets in it, each with its place. Pure.
+
+A content is searched as bytes read as Latin-1, so that places are the same in both and nothing fails to decode. Only what
+stands around runs of key characters is compared with the forms, which makes an ordinary text cost little more than
+reading it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from nightcrew.policy.scanning import noise
+from nightcrew.policy.scanning.assigned import find_assigned
+from nightcrew.policy.scanning.blot import blot
+from nightcrew.policy.scanning.forms import BEARER, FORMS, PRIVATE_KEY, URL, Form
+from nightcrew.policy.scanning.runs import Run, find_runs
+from nightcrew.policy.scanning.weigh import judge_assigned, judge_url, tells_of_secrets
+
+Severity = Literal["high", "medium", "low"]
+
+_KEPT_DIGITS: Final = 20
+# Forms begin at most this many characters before a long run, and what decides about them ends this many behind it.
+_BEFORE: Final = 64
+_BEHIND: Final = 400
+_MIN_ARMOURED: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What looks like a secret.
+
+    Attributes:
+        rule: id of the form, ``assigned``, ``entropy``, ``private_key``, ``url.password`` or ``bearer``.
+        title: what it is, for a person.
+        severity: ``high``: it has the form of a key; ``medium``: its name or place says so; ``low``: only worth knowing.
+        line: counted from 1; of what was unwrapped, the line of the wrapping.
+        shown: first four and last two characters.
+        fingerprint: of rule and value; stable, and of no use to get the value back where that is long enough.
+        inside: where in the content: members of archives and encodings, outermost first; empty for the text itself.
+    """
+
+    rule: str
+    title: str
+    severity: Severity
+    line: int
+    shown: str
+    fingerprint: str
+    inside: tuple[str, ...] = ()
+
+
+class Hit(NamedTuple):
+    """A secret at ``[start, end)`` of a text."""
+
+    start: int
+    end: int
+    rule: str
+    title: str
+    severity: Severity
+
+
+def fingerprint(rule: str, value: bytes) -> str:
+    """Return the name under which a secret can be allowed: 20 hexadecimal digits of SHA-256 over rule and value."""
+    return hashlib.sha256(rule.encode() + b"\0" + value).hexdigest()[:_KEPT_DIGITS]
+
+
+def scan_text(data: bytes, path: str) -> Iterator[Secret]:
+    """Yield the secrets of one text, in the order they stand in it.
+
+    Args:
+        data: the text in any encoding that holds ASCII as it is.
+        path: its name, which tells settings from code and generated files from written ones.
+    """
+    text = data.decode("latin-1")
+    end = -1
+    line, counted = 1, 0
+    for hit in sorted(_find_all(text, data, path), key=lambda h: (h.start, -h.end)):
+        if hit.start < end:
+            continue
+        end = hit.end
+        line, counted = line + data.count(b"\n", counted, hit.start), hit.start
+        value = data[hit.start : hit.end]
+        if hit.rule == "private_key":
+            # However its lines are broken, and whatever quotes stand around them.
+            value = noise.armoured(value.decode("latin-1")).encode()
+        yield Secret(
+            hit.rule,
+            hit.title,
+            hit.severity,
+            line,
+            blot(value.decode("utf-8", "replace")),
+            fingerprint(hit.rule, value),
+        )
+
+
+def _find_all(text: str, data: bytes, path: str) -> Iterator[Hit]:
+    """Yield hits of every kind; where they overlap, the first that begins, and of those the longest, is the one."""
+    lowered = data.lower().decode("latin-1")
+    random: list[Hit] = []
+    found = [*_find_formed(text, data, lowered, random), *_find_armoured(text), *_find_in_urls(text)]
+    found += _find_bearers(text, lowered)
+    yield from found
+    if noise.is_locked(path):
+        return
+    taken = [(hit.start, hit.end) for hit in found]
+    for hit in (*_find_assigned(text, lowered, path), *random):
+        # A form names a secret better than the name of its variable does.
+        if not any(start < hit.end and hit.start < end for start, end in taken):
+            yield hit
+
+
+def _find_formed(text: str, data: bytes, lowered: str, random: list[Hit]) -> Iterator[Hit]:
+    """Yield what has a form; what only looks random, on a line that speaks of secrets, is added to ``random``."""
+    done = 0
+    for run in find_runs(data):
+        for form, start, end in (*_match_fronts(run, text), *_match_inside(run, text, data)):
+            if start >= done and not noise.is_placeholder(text[start:end]):
+                done = end
+                yield Hit(start, end, form.id, form.title, "low" if form.low else "high")
+        if run.is_random() and tells_of_secrets(lowered, run.start):
+            start, end = run.widen(data)
+            if not noise.is_placeholder(text[start:end]):
+                random.append(Hit(start, end, "entropy", "random text beside words about secrets", "medium"))
+
+
+def _match_fronts(run: Run, text: str) -> Iterator[tuple[Form, int, int]]:
+    """Compare the run, and what follows a dash in it, with the forms that begin with their needle."""
+    for start in run.starts():
+        for form in _FRONTS.get(text[start : start + 2], ()):
+            match = form.pattern.match(text, start) if text.startswith(form.needles, start) else None
+            if match is not None and (not form.varied or noise.is_varied(match[0])):
+                yield form, match.start(), match.end()
+                break
+
+
+def _match_inside(run: Run, text: str, data: bytes) -> Iterator[tuple[Form, int, int]]:
+    if not run.may_be_inside(data):
+        return
+    first, last = max(0, run.start - _BEFORE), run.end + _BEHIND
+    near = text[first : run.end + 8]
+    for form in _INSIDE:
+        if any(needle in near for needle in form.needles):
+            for match in form.pattern.finditer(text, first, last):
+                if not form.varied or noise.is_varied(match[0]):
+                    yield form, match.start(), match.end()
+
+
+def _find_armoured(text: str) -> Iterator[Hit]:
+    if "PRIVATE KEY" not in text:
+        return
+    for match in PRIVATE_KEY.finditer(text):
+        body = noise.armoured(match[2])
+        if len(body) >= _MIN_ARMOURED and not noise.is_placeholder(body[:200]):
+            title = "encrypted private key" if "ENCRYPTED" in match[0][:4000] else "private key"
+            yield Hit(match.start(), match.end(), "private_key", title, "high")
+
+
+def _find_in_urls(text: str) -> Iterator[Hit]:
+    if "@" not in text:
+        return
+    place = text.find("://")
+    while place >= 0:
+        match = URL.match(text, place + 3)
+        if match is not None and (severity := judge_url(match[2], text[match.end() : match.end() + 80])):
+            yield Hit(match.start(2), match.end(2), "url.password", "password in a URL", severity)
+        place = text.find("://", place + 3)
+
+
+def _find_bearers(text: str, lowered: str) -> Iterator[Hit]:
+    for word in ("bearer", "basic"):
+        place = lowered.find(word)
+        while place >= 0:
+            match = BEARER.match(text, place)
+            if match is not None and noise.is_varied(match[3]) and not noise.is_placeholder(match[3]):
+                yield Hit(match.start(3), match.end(3), "bearer", "HTTP credential", "medium")
+            place = lowered.find(word, place + 5)
+
+
+def _find_assigned(text: str, lowered: str, path: str) -> Iterator[Hit]:
+    settings = noise.is_settings(path)
+    for value in find_assigned(text, lowered):
+        severity = judge_assigned(text, value, settings=settings)
+        if severity:
+            yield Hit(value.start, value.end, "assigned", "value of a secret's name", severity)
+
+
+def _by_front() -> dict[str, tuple[Form, ...]]:
+    fronts: dict[str, tuple[Form, ...]] = {}
+    for form in FORMS:
+        if not form.inside:
+            for front in sorted({needle[:2] for needle in form.needles}):
+                fronts[front] = (*fronts.get(front, ()), form)
+    return fronts
+
+
+_FRONTS: Final = _by_front()
+_INSIDE: Final = tuple(form for form in FORMS if form.inside)
