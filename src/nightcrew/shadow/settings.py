@@ -15,7 +15,7 @@ from nightcrew.model.trees import Repository
 # What decides how a commit looks as files.
 _DECIDES: Final = re.compile(
     r"^(core\.(autocrlf|eol|ignorecase|filemode|symlinks|precomposeunicode|attributesfile|sparsecheckout.*"
-    r"|protecthfs|protectntfs)|filter\..*|index\.sparse)$"
+    r"|protecthfs|protectntfs)|filter\..*)$"
 )
 
 

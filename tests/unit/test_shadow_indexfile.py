@@ -1,0 +1,123 @@
+"""An index made out of an older one is the index git itself would write, tree ids of whole directories included."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from nightcrew.shadow.cachetree import forget
+from nightcrew.shadow.indexfile import IndexFile, make_entry
+from shadow_world import World
+
+NAMES = st.sampled_from(["a", "b", "a-", "a.b", "d/a", "d/b", "d/e/f", "d-e", "é", "z" * 250, "d/n\nl"])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    files = {f"d{n % 40}/e{n % 7}/f{n}": b"%d\n" % n for n in range(900)}
+    world = World.make(tmp_path_factory.mktemp("index") / "world", {**files, "z" * 250: b"long\n"})
+    yield world
+    world.close()
+
+
+def index_of(world: World) -> IndexFile:
+    world.git("read-tree", "HEAD")
+    return IndexFile((world.repo / ".git/index").read_bytes(), 20)
+
+
+def listing(world: World, index: bytes) -> str:
+    """Let git read an index and say what is in it."""
+    (world.repo / ".git/index").write_bytes(index)
+    return world.git("ls-files", "-s", "-z")
+
+
+def entry(world: World, name: str, text: bytes) -> bytes:
+    blob = world.git("hash-object", "-w", "--stdin", data=text).strip()
+    place = world.root / "content"
+    place.write_bytes(text)
+    place.chmod(0o644)
+    return make_entry(name.encode(), place, blob, 1_000_000_000)
+
+
+def test_derived_index_is_the_one_git_makes(world):
+    old = index_of(world)
+    gone = ["d3/e3/f3", "d0/e0/f0", "z" * 250]
+    new = {
+        "d3/e3/f3a": b"new\n",
+        "aaa": b"first\n",
+        "zz": b"last\n",
+        "d3/e3": b"a file now\n",
+        "d5/e5/f5": b"x\n",
+    }
+    gone += [name for name in listing(world, old.data).split("\0") if "\td3/e3/" in name]
+    names = [name.rpartition("\t")[2] for name in gone]
+    changes = dict.fromkeys(name.encode() for name in names)
+    changes |= {name.encode(): entry(world, name, text) for name, text in new.items() if name != "d3/e3/f3a"}
+    made = old.derive(changes)
+    ours = listing(world, made.data)
+    assert world.git("fsck", "--no-dangling") == ""
+    assert made.count == len(ours.split("\0")) - 1
+
+    world.git("read-tree", "HEAD")
+    rows = [f"0 {'0' * 40}\t{name}\0" for name in names]
+    for name, text in new.items():
+        if name != "d3/e3/f3a":
+            rows.append(f"100644 {world.git('hash-object', '-w', '--stdin', data=text).strip()}\t{name}\0")
+    world.git("update-index", "-z", "--index-info", data="".join(rows).encode())
+    theirs, tree = world.git("ls-files", "-s", "-z"), world.git("write-tree")
+    assert ours == theirs
+
+    (world.repo / ".git/index").write_bytes(made.data)
+    assert world.git("write-tree") == tree
+    assert world.git("diff-index", "--cached", "--name-status", "HEAD").splitlines()[0] == "A\taaa"
+
+
+def test_what_did_not_change_keeps_its_tree_id(world):
+    old = index_of(world)
+    world.git("write-tree")
+    old = IndexFile((world.repo / ".git/index").read_bytes(), 20)
+    tree = dict(old._extensions())[b"TREE"]
+    kept = forget(tree, 20, [b"d3/e3/f3"])
+    assert tree.count(b"-1 ") == 0
+    assert kept.count(b"\x00-1 ") == 3
+    assert len(tree) - len(kept) > 3 * 20 - 9
+    assert forget(tree, 20, []) == forget(tree, 20, [b"top"])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.dictionaries(NAMES, st.booleans(), max_size=6), min_size=1, max_size=4))
+def test_one_derived_from_another_stays_sorted_and_searchable(world, steps):
+    index = index_of(world)
+    model = index.entries()
+    for step in steps:
+        changes = {}
+        for name, there in step.items():
+            with tempfile.NamedTemporaryFile() as file:
+                made = make_entry(name.encode(), Path(file.name), "ab" * 20, 5)
+            changes[name.encode()] = made if there else None
+        index = index.derive(changes)
+        model.update(changes)
+        model = {name: found for name, found in model.items() if found is not None}
+        assert index.entries() == model
+        assert list(index.entries()) == sorted(model)
+        # As it comes back from disk, with its marks and without.
+        assert IndexFile(index.data, 20).entries() == model
+        assert (
+            IndexFile(index.data, 20).derive({b"d1/e1/f1": None}).data
+            == index.derive({b"d1/e1/f1": None}).data
+        )
+        for name in model:
+            start, end = index._locate(name)
+            assert index.data[start:end] == model[name]
+
+
+def test_other_versions_are_refused():
+    with pytest.raises(ValueError, match="version 4"):
+        IndexFile(b"DIRC" + (4).to_bytes(4, "big") + bytes(24), 20)
