@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -32,9 +33,22 @@ def prepare(path: Path, repository: Repository) -> None:
     _check_version(path / "version")
     _keep(path / "config", _config(len(repository.head) == 64))
     _keep(path / "objects/info/alternates", alternate_line(f"{repository.common_dir}/objects"))
-    _keep(path / "shallow", _read(Path(repository.common_dir) / "shallow"))
+    _keep(path / "shallow", _read(Path(repository.common_dir) / "shallow") + _read(path / "cut"))
     # Git takes a directory for a repository once it has HEAD, so that comes last.
     _keep(path / "HEAD", _HEAD)
+
+
+def cut_history(path: Path, commits: Collection[str]) -> None:
+    """Have git take these commits as first ones, whatever parents they name; replaces what was cut before.
+
+    They are the checkpoints whose predecessor was given up. ``prepare`` carries it on into git's own ``shallow`` file.
+    """
+    old = _read(path / "cut")
+    new = "".join(f"{commit}\n" for commit in sorted(commits)).encode("ascii")
+    if new != old:
+        rest = _read(path / "shallow").removesuffix(old)
+        _keep(path / "cut", new)
+        _keep(path / "shallow", rest + new)
 
 
 def write_ref(path: Path, name: str, commit: str) -> None:

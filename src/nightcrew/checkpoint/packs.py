@@ -142,7 +142,6 @@ class LocalObjects:
         self._width = id_length // 2
         self._small: dict[str, frozenset[bytes]] = {}
         self._large: dict[str, mmap.mmap] = {}
-        self._seen_ns = -1
         self._refreshing = threading.Lock()
 
     def __contains__(self, object_id: str) -> bool:
@@ -178,18 +177,17 @@ class LocalObjects:
                 os.utime(self._objects / "pack" / f"{name}.pack")
 
     def refresh(self) -> None:
-        """Read the list of packs again when the directory changed since."""
+        """Read what packs there are; of new ones what is in them.
+
+        Not by the time of the directory: two changes within one tick of the clock show one time.
+        """
         directory = self._objects / "pack"
-        changed_ns = directory.stat().st_mtime_ns
-        if changed_ns == self._seen_ns:
-            return
         with self._refreshing:
             names = {entry.name[:-4] for entry in os.scandir(directory) if entry.name.endswith(".idx")}
             self._small = {name: ids for name, ids in self._small.items() if name in names}
             self._large = {name: index for name, index in self._large.items() if name in names}
             for name in sorted(names - self._small.keys() - self._large.keys()):
                 self._read(name)
-            self._seen_ns = changed_ns
 
     def _read(self, name: str) -> None:
         try:

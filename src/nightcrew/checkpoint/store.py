@@ -10,6 +10,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import BinaryIO, Final, TypeVar
 from nightcrew.checkpoint import layout, packs
 from nightcrew.checkpoint.batches import BlobBatches
 from nightcrew.checkpoint.capture import Capture
+from nightcrew.checkpoint.collection import Collected, collect_store, using
 from nightcrew.checkpoint.compaction import Tidying, compact
 from nightcrew.checkpoint.compare import (
     describe_changes,
@@ -42,10 +44,12 @@ from nightcrew.checkpoint.objects import (
     write_loose,
 )
 from nightcrew.checkpoint.presence import find_missing
+from nightcrew.checkpoint.refs import list_refs, remove_refs
 from nightcrew.checkpoint.trees import TreeEdit, TreeReader
+from nightcrew.host import crash
 from nightcrew.host.git import BlobReader, Git
 from nightcrew.model.actions import Change
-from nightcrew.model.errors import NightcrewError, NotFound
+from nightcrew.model.errors import EngineUnavailable, NightcrewError, NotFound
 from nightcrew.model.trees import (
     Captured,
     Composition,
@@ -60,6 +64,8 @@ from nightcrew.model.trees import (
 _T = TypeVar("_T")
 
 REFS: Final = "refs/nightcrew/checkpoints/"
+#: A collector holds the store for a moment; a minute is one that hangs.
+USING_WAIT_S: Final = 60.0
 
 
 class Store:
@@ -115,7 +121,8 @@ class Store:
                 reader, self._read_object, base_tree, self._user_settings(), scratch, self._git
             )
             local = self._local_objects(len(base_tree))
-            return Capture(reader, self._objects(), local, conversions, memory).take(entries)
+            with self.using():
+                return Capture(reader, self._objects(), local, conversions, memory).take(entries)
 
     def commit(
         self, tree: str, *, parents: Sequence[str] = (), message: str, at: datetime | str, ref: str = ""
@@ -286,6 +293,14 @@ class Store:
             return None
         return self._read_object(entry.id)
 
+    def read_blob(self, object_id: str) -> bytes:
+        """Return the content of a blob by its id.
+
+        Raises:
+            NotFound: neither the store nor the user's repository has it.
+        """
+        return self._read_object(object_id)
+
     def usage(self) -> Usage:
         """Return what the store takes on disk; a look at some hundred files."""
         return measure_store(self._objects())
@@ -294,6 +309,60 @@ class Store:
         """Put small packs together now, however few they are; tell whether there was something to do."""
         self._tidying.wait()
         return compact(self._git(), self.path, limit=1)
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """Keep a collector from removing anything meanwhile: from reading what a checkpoint is to recording a new one.
+
+        Raises:
+            EngineUnavailable: a collector has been removing for a minute.
+        """
+        self._open()
+        lock = using(self.path)
+        if not lock.acquire(USING_WAIT_S):
+            raise EngineUnavailable(f"{self.path} is being collected", code="store.busy")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def collect(
+        self,
+        find_roots: Callable[[], Collection[str]],
+        *,
+        unused_since: datetime,
+        given_up: Collection[str] = (),
+        cut: Collection[str] = (),
+        dry_run: bool = False,
+    ) -> Collected:
+        """Remove what no root reaches and nobody relied on lately; see ``collection``.
+
+        Args:
+            find_roots: returns the commits and trees that are needed, as it is now.
+            unused_since: what was written or relied on later stays.
+            given_up: ids of checkpoints whose names go.
+            cut: commits that stay although their parent does not.
+            dry_run: only tell what would become free.
+
+        Raises:
+            EngineUnavailable: the store is busy; nothing was removed.
+        """
+        self._tidying.wait()
+        git = self._git()
+        if not dry_run:
+            layout.cut_history(self.path, cut)
+            remove_refs(git, [REFS + name for name in given_up])
+            crash.point("checkpoint.collect_forgotten")
+        moment_ns = int(unused_since.timestamp() * 1_000_000_000)
+        return collect_store(git, self.path, find_roots, unused_since_ns=moment_ns, dry_run=dry_run)
+
+    def refs(self) -> Mapping[str, str]:
+        """Return full name → commit of every ref of the store."""
+        return list_refs(self._git())
+
+    def remove_refs(self, names: Collection[str]) -> None:
+        """Remove refs by their full names; what is not there is fine."""
+        remove_refs(self._git(), names)
 
     def close(self) -> None:
         """End the git process that reads objects, and wait for packs being put together; the store may be used again."""
@@ -394,8 +463,8 @@ class Store:
             f"object {what} is neither in the checkpoint store nor in the repository",
             code="store.missing_object",
             where=[f"store: {self.path}", f"repository: {self._repository.root}"],
-            hint="a history rewrite followed by `git gc` may have removed the base commit; bring it back "
-            "(git fetch, git reflog) or start a new run from the present HEAD",
+            hint="it was given up to save space (nightcrew gc), or a history rewrite followed by `git gc` removed the "
+            "base commit; bring that back (git fetch, git reflog) or start a new run from the present HEAD",
         )
 
 
