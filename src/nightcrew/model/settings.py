@@ -48,6 +48,10 @@ class Checkpoints:
         after_paths: as soon as so many paths have changed since the last one; 0 for never by number.
         debounce_s: but not sooner than this after the last one.
         target_s: one that takes no longer is fine. slow_s: after a longer one they are spaced out, which is recorded.
+        max_file_bytes: a larger file is not kept, which is a finding; 0 for no limit. What code hosts take is a
+            tenth of it.
+        disk_bytes: what all checkpoints of a repository may take; when they do, old ones are given up, and if that is
+            not enough none are taken while a task runs; 0 for no limit.
     """
 
     every_s: float = 30.0
@@ -55,6 +59,8 @@ class Checkpoints:
     debounce_s: float = 5.0
     target_s: float = 0.5
     slow_s: float = 2.0
+    max_file_bytes: int = 1 << 30
+    disk_bytes: int = 20 << 30
 
 
 @dataclass(frozen=True, slots=True)

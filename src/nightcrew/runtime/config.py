@@ -157,6 +157,8 @@ class _Reading:
             "debounce": ("debounce_s", parse_duration),
             "budget": ("target_s", parse_duration),
             "slow": ("slow_s", parse_duration),
+            "max_file": ("max_file_bytes", parse_size),
+            "disk": ("disk_bytes", parse_size),
         }
         new = replace(old, **self.take(keys, "checkpoints"))
         if new.slow_s < new.target_s:
