@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nightcrew.checkpoint.compaction import compact
 from nightcrew.model.trees import Entry
+from nightcrew.shadow.layering import Layering
 from shadow_world import World, snapshot, write_files
 
 VICTIM = """
@@ -86,6 +87,70 @@ def test_capture_that_was_killed_shows_nothing(world):
     assert world.store.capture(base, [Entry("d1", "deleted")]).tree != base
 
 
+LAYING = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from shadow_world import World
+from nightcrew.host import crash
+world = World(Path(sys.argv[2]))
+shadows = world.shadows("copy")
+first, second, tree = sys.argv[4:]
+base = shadows.export(first)
+crash.arm(sys.argv[3])
+newer = shadows.export(second)
+shadows.discard(shadows.open("one", newer, world.store.delta(newer.tree, tree), tree=tree))
+shadows.collect(grace_s=0.0)
+print("alive")
+"""
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["shadow.export_publish", "shadow.delta_publish", "shadow.open_publish", "shadow.collect_base"],
+)
+def test_killed_while_a_newer_base_or_a_delta_is_laid_or_collected(world, point):
+    first = world.repository.head
+    write_files(world.repo, {"d3/f3": b"newer", "added": b"newer"})
+    second = world.commit("second")
+    write_files(world.repo, {"d4/f4": b"of a task", "added": b"of a task"})
+    tree = world.git("rev-parse", f"{world.commit('task')}^{{tree}}").strip()
+    before = snapshot(world.repo)
+    here = str(Path(__file__).parents[1])
+    argv = [sys.executable, "-c", LAYING, here, str(world.root), point, first, second, tree]
+    done = subprocess.run(argv, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    assert snapshot(world.repo) == before
+
+    shadows = world.shadows("copy")
+    shadows.sweep()
+    for place in ("bases", "deltas", "shadows"):
+        names = os.listdir(world.state / place) if (world.state / place).exists() else []
+        assert not [name for name in names if name.startswith(".")]
+    if (left := shadows.reopen("one")) is not None:
+        shadows.discard(left)
+    newer = shadows.export(second)
+    shadow = shadows.open("one", newer, world.store.delta(newer.tree, tree), tree=tree)
+    found = {name: Path(shadow.path, name).read_bytes() for name in ("d3/f3", "d4/f4", "added", "d5/f5")}
+    assert found == {"d3/f3": b"newer", "d4/f4": b"of a task", "added": b"of a task", "d5/f5": b"5"}
+    assert world.run(shadows, shadow, "git status --porcelain; git fsck --no-dangling") == ""
+
+
+def test_a_layer_hurt_by_a_power_loss_is_made_anew_on_what_is_whole(world):
+    shadows = world.shadows("copy", layering=Layering(max_share=1.0))
+    first = shadows.export(world.repository.head)
+    write_files(world.repo, {"d3/f3": b"newer"})
+    second = shadows.export(world.commit("second"))
+    assert second.parent == first.commit
+    for base in (first, second):
+        meta = Path(base.lowers[0]).parent / "meta.json"
+        meta.write_text(meta.read_text().replace('"boot": "', '"boot": "0'))
+    (Path(second.lowers[0]) / "d3/f3").write_bytes(b"")
+    assert shadows.export(second.commit) == second
+    assert (Path(second.lowers[0]) / "d3/f3").read_bytes() == b"newer"
+    assert shadows.export(first.commit) == first
+
+
 COMPACTING = """
 import sys
 from pathlib import Path
@@ -140,5 +205,5 @@ def test_export_hurt_by_a_power_loss_is_made_anew(world):
     assert meta.read_text() == text
     (Path(base.lowers[0]) / "d3/f3").write_bytes(b"")
     meta.write_text(text.replace('"boot": "', '"boot": "0'))
-    assert shadows.export(base.commit).path == base.lowers[0]
+    assert shadows.export(base.commit).lowers == base.lowers
     assert (Path(base.lowers[0]) / "d3/f3").read_bytes() == b"3"

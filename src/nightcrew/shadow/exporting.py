@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -59,27 +59,30 @@ class Exporter:
         present |= self._find_rules(difference.tree, present)
         changes: dict[bytes, bytes | None] = dict.fromkeys(difference.deleted)
         if present:
-            mini = self._target.with_name("mini")
-            scratch = self._target.with_name("scratch")
-            scratch.mkdir()
-            rows = b"".join(
-                b"%o %s\t%s\0" % (mode, oid.encode(), path) for path, (mode, oid) in present.items()
-            )
-            extra = self._objects.alternates(f"{self._objects.repository.common_dir}/objects", own=self._own)
-            extra["GIT_OBJECT_DIRECTORY"] = str(scratch)
-            self._run(mini, "update-index", "-z", "--index-info", data=rows, extra=extra)
-            tree = self._run(mini, "write-tree", "--missing-ok", extra=extra).decode().strip()
-            mini.unlink()
-            self.check_out(mini, tree, str(scratch))
-            id_bytes = len(tree) // 2
-            made = IndexFile(mini.read_bytes(), id_bytes).with_times(self._target, modified_s)
-            changes.update(made.entries())
-            files.remove_tree(scratch, inside=self._target.parent)
-            mini.unlink()
+            changes.update(self._check_out_some(present, modified_s))
         gone = [os.fsdecode(path) for path in difference.deleted]
         keep = frozenset(os.fsdecode(path) for path in difference.submodules)
         white_out(self._target, gone, Stack(under.lowers), keep)
         return changes
+
+    def _check_out_some(
+        self, present: Mapping[bytes, tuple[int, str]], modified_s: int
+    ) -> dict[bytes, bytes]:
+        """Check out a tree of nothing but these paths and return their index entries."""
+        mini = self._target.with_name("mini")
+        scratch = self._target.with_name("scratch")
+        scratch.mkdir()
+        rows = [b"%o %s\t%s\0" % (mode, oid.encode(), path) for path, (mode, oid) in present.items()]
+        # No alternates here: git would touch an object of the user's that it finds there already.
+        extra = {"GIT_OBJECT_DIRECTORY": str(scratch)}
+        self._run(mini, "update-index", "-z", "--index-info", data=b"".join(rows), extra=extra)
+        tree = self._run(mini, "write-tree", "--missing-ok", extra=extra).decode().strip()
+        mini.unlink()
+        self.check_out(mini, tree, str(scratch))
+        made = IndexFile(mini.read_bytes(), len(tree) // 2).with_times(self._target, modified_s)
+        files.remove_tree(scratch, inside=self._target.parent)
+        mini.unlink()
+        return made.entries()
 
     def _find_rules(self, tree: str, paths: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
         """Return mode and id of every ``.gitattributes`` that has a say over one of the paths."""
