@@ -42,7 +42,7 @@ def examine(parts: Parts) -> dict[str, Any]:
     checks = [
         _check_version(),
         isolation if report is None else _check_isolation(report, settings),
-        *([] if report is None else [_check_overlay(report)]),
+        *([] if report is None else [_check_shadow(parts, report)]),
         _check_engine(parts),
         _check_git(parts),
         _check_repository(parts),
@@ -86,11 +86,23 @@ def _check_isolation(report: IsolationReport, settings: Settings) -> Check:
     return Check("isolation", status, text, more, report.fixes)
 
 
-def _check_overlay(report: IsolationReport) -> Check:
+def _check_shadow(parts: Parts, report: IsolationReport) -> Check:
+    from nightcrew.shadow.ladder import describe_mode, shares_blocks
+
+    shares = shares_blocks(parts.env.state)
+    refused = next((said for what, said in report.details.items() if what.endswith("with overlay")), "")
+    more = (
+        f"overlay: {'works' if report.overlay else refused or 'cannot be mounted here'}",
+        f"copy that shares blocks: {'works' if shares else 'this file system cannot (btrfs and xfs can)'}",
+        "plain copy: works everywhere",
+    )
     if report.overlay:
-        return Check("shadow", "ok", "kernel overlay: cost grows with the change")
+        return Check("shadow", "ok", f"{describe_mode('overlay')}: cost grows with the change", more)
+    if shares:
+        text = f"{describe_mode('reflink')}: every task costs a call per file, and no space"
+        return Check("shadow", "ok", text, more, report.fixes)
     return Check(
-        "shadow", "warn", "plain copy: every task copies the whole tree", report.missing, report.fixes
+        "shadow", "warn", f"{describe_mode('copy')}: every task copies the whole tree", more, report.fixes
     )
 
 
