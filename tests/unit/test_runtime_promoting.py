@@ -11,8 +11,9 @@ from nightcrew.journal.journal import Journal
 from nightcrew.model.errors import NotFound, Place, StaleError
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import PromotionRecord, RunRecord, TaskRecord
-from nightcrew.runtime.promoting import select, write_message
+from nightcrew.runtime.choosing import select
 from nightcrew.runtime.settling import settle_published
+from nightcrew.runtime.shaping import write_message
 
 RUN = RunRecord(
     id="R-1",

@@ -45,8 +45,10 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "diff": ("diff", "Show what a task changed."),
         "accept": ("accept", "Accept results, so that they can be promoted."),
         "reject": ("reject", "Reject the result of a task."),
-        "promote": ("promote", "Put accepted results into your repository as one commit."),
+        "rollback": ("rollback", "Take one task out of what a run would land."),
+        "promote": ("promote", "Put accepted results into your repository, or into a file."),
         "undo": ("undo", "Take a promotion back."),
+        "redo": ("redo", "Put a promotion back that was undone."),
     },
     "Explain": {
         "why": ("why", "Explain a state, decision or event."),

@@ -2,44 +2,109 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import click
 
 from nightcrew.cli.asking import confirm
 from nightcrew.cli.options import command as make
+from nightcrew.cli.promote import show_paths
 from nightcrew.cli.screen import Screen, short_branch
+from nightcrew.model.errors import WaitingForHuman
 from nightcrew.runtime.api import Runtime
+from nightcrew.runtime.promoting import Publication
 
 
-@make("undo", example="nightcrew undo M-1\nnightcrew undo M-1 --yes", exits=(3, 5, 7, 130))
+@make(
+    "undo",
+    example="nightcrew undo M-1\nnightcrew undo M-1 --yes\nnightcrew undo M-1 --inverse --yes",
+    exits=(3, 5, 7, 130),
+)
 @click.argument("name", metavar="M-1")
 @click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def command(runtime: Runtime, screen: Screen, *, name: str, dry_run: bool, yes: bool) -> None:
+@click.option(
+    "--inverse", is_flag=True, help="With --yes: also when it is a new change, because commits came after it."
+)
+@click.option("--unproven", is_flag=True, help="Do not run acceptance on what an inverse leaves; recorded.")
+def command(
+    runtime: Runtime, screen: Screen, *, name: str, dry_run: bool, yes: bool, inverse: bool, unproven: bool
+) -> None:
     """Take a promotion back: exactly as it was while nothing came after it, else its inverse as a new commit.
 
-    Only paths that the promotion changed are touched. The undo is a promotion itself and can be undone.
+    An inverse is a change that nobody has seen yet: it is shown as a diff, needs a yes of its own, and acceptance of the
+    tasks that stay is run on it. Only paths that the promotion changed are touched. The undo is a promotion itself and can be undone.
     """
     found = runtime.resolve(name, kinds="M")
-    with runtime.undoing(found, dry_run=dry_run or not (yes or screen.interactive)) as prepared:
-        view = prepared.view
-        screen.verb("Undo", f"{found} on {short_branch(view)} at {view['old_commit'][:12]}", "cyan")
-        for note in view["notes"]:
-            screen.verb("Note", note, "yellow")
-        for path in view["paths"]:
-            screen.say(f"              {path}")
-        if dry_run:
+    take_back(
+        runtime,
+        screen,
+        found,
+        Way("undo", found, dry_run=dry_run, yes=yes, inverse=inverse, unproven=unproven),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How something is to be taken back.
+
+    Attributes:
+        word: the command that was typed, ``undo`` or ``redo``; ``name`` the id it was given.
+        dry_run, yes, inverse, unproven: its options.
+    """
+
+    word: str
+    name: str
+    dry_run: bool
+    yes: bool
+    inverse: bool
+    unproven: bool
+
+
+def take_back(runtime: Runtime, screen: Screen, promotion: str, way: Way) -> None:
+    """Undo a promotion, which is also how an undo is taken back."""
+    again = f"nightcrew {way.word} {way.name}"
+    with runtime.undoing(promotion, dry_run=way.dry_run or not (way.yes or screen.interactive)) as prepared:
+        _show(screen, prepared, way)
+        if way.dry_run:
             if screen.json:
-                screen.emit(view)
+                screen.emit({**prepared.view, "diff": "" if prepared.exact else prepared.diff()})
             return
+        if not prepared.exact and way.yes and not way.inverse:
+            raise WaitingForHuman(
+                f"nothing was done: commits came after {promotion}, so its inverse is a new change and needs a yes of its own",
+                code="undo.inverse",
+                hint=f"look: {again} --dry-run   then: {again} --inverse --yes",
+            )
+        what = "are taken back" if prepared.exact else f"get the inverse of {promotion} as a new commit"
+        more = "" if prepared.exact else " --inverse"
         confirm(
             screen,
-            f"{len(view['paths'])} paths of {found} are taken back.",
-            yes=yes,
-            otherwise=f"nightcrew undo {found} --yes",
+            f"{len(prepared.view['paths'])} paths {what}.",
+            yes=way.yes,
+            otherwise=f"{again}{more} --yes",
         )
+        if not way.unproven:
+            prepared.prove(lambda line: screen.verb("Proving", line, "cyan"))
+        elif not prepared.exact:
+            screen.verb("Unproven", "acceptance was not run on what it leaves", "yellow")
         done = prepared.publish()
     if screen.json:
         screen.emit(done)
         return
-    screen.verb("Undone", f"{found} by {done['id']}  {short_branch(done)} is at {done['new_commit'][:12]}")
-    screen.hint(f"take the undo back: nightcrew undo {done['id']}")
+    now = f"is at {done['new_commit'][:12]}" if done["new_commit"] else "is removed"
+    verb, back = ("Undone", "redo") if way.word == "undo" else ("Redone", "undo")
+    screen.verb(verb, f"{way.name} by {done['id']}  {short_branch(done)} {now}")
+    screen.hint(f"take it back: nightcrew {back} {way.name}")
+
+
+def _show(screen: Screen, prepared: Publication, way: Way) -> None:
+    view = prepared.view
+    place = view["old_commit"] or view["start"]
+    screen.verb(way.word.capitalize(), f"{way.name} on {short_branch(view)} at {place[:12]}", "cyan")
+    for note in view["notes"]:
+        screen.verb("Note", note, "yellow")
+    show_paths(screen, view["paths"])
+    if not prepared.exact and not screen.json:
+        screen.verb("Inverse", "commits came after it, so this is a new change:", "yellow")
+        screen.data(prepared.diff().rstrip("\n"))

@@ -58,6 +58,7 @@ _EXACT: Final = frozenset(
         "tasks",
         "requester",
         "waived",
+        "partial",
         "file",
     }
 )

@@ -59,6 +59,7 @@ class TaskRecord:
         findings, evidence: plain JSON of Finding and Evidence.
         waiting_for: approval id while it waits.
         promoted: promotion id that published it.
+        after: names of tasks it waits for beside those it depends on, because they change the same (conflicts: serialise).
         generation: goes up each time the task is run anew from the start.
     """
 
@@ -86,6 +87,7 @@ class TaskRecord:
     ended_at: str = ""
     generation: int = 1
     built_on: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,8 @@ class PromotionRecord:
             ``bundle`` (a file, and nothing in the repository).
         start: the commit that the paths are relative to.
         commits: the new ones, in order.
-        waived: what was left out of the accepted results, by name.
+        waived: what was left out of the accepted results, or was let pass, by name.
+        partial: of ``tasks`` those that were promoted in part: what is left of them can still go.
         file: absolute path of a patch or bundle.
     """
 
@@ -218,6 +221,7 @@ class PromotionRecord:
     start: str = ""
     commits: tuple[str, ...] = ()
     waived: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
     file: str = ""
 
 

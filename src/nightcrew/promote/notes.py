@@ -41,7 +41,7 @@ def write_notes(site: Site, prepared: Prepared, found: Survey | None, *, nobody:
     if found is not None:
         notes += _about_files(prepared, found)
     hooks = _find_hooks(site, configured)
-    if hooks:
+    if hooks and prepared.place != "file":
         notes.append(f"hooks are not run: {', '.join(hooks)}")
     if prepared.kind == "commit" and configured.sign:
         notes.append("the commit is not signed (commit.gpgSign is set; nightcrew starts no signing program)")
@@ -61,6 +61,11 @@ def _about_branch(site: Site, prepared: Prepared) -> list[str]:
     if prepared.place == "new":
         return [
             f"{branch} is made at {prepared.start[:12]}; your files stay as they are",
+            *_about_base(site, prepared),
+        ]
+    if prepared.place == "file":
+        return [
+            f"on top of {prepared.start[:12]}; nothing in your repository changes",
             *_about_base(site, prepared),
         ]
     if prepared.place == "branch":

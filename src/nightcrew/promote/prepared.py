@@ -51,6 +51,11 @@ class Prepared:
     commits: tuple[str, ...] = ()
     untracked: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def compared(self) -> tuple[str, str]:
+        """What ``paths`` are the differences of: commit or tree before, and after."""
+        return (self.start, self.tree) if self.new_commit else (self.old_commit, self.start)
+
 
 def describe_changes(differences: tuple[Difference, ...]) -> tuple[PathChange, ...]:
     """Return differences as the values that the rest of the product speaks."""

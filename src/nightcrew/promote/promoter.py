@@ -16,6 +16,7 @@ from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.records import PromotionRecord
 from nightcrew.model.trees import Repository
 from nightcrew.promote.commits import Step, make_commits
+from nightcrew.promote.files import make_bundle, make_patch
 from nightcrew.promote.guard import refuse_bad_paths
 from nightcrew.promote.notes import write_notes
 from nightcrew.promote.objects import add_trailer, compare_trees, make_commit, read_identities
@@ -185,6 +186,14 @@ class Promoter:
             known = self._known if self._known and self._known.prepared is prepared else None
             publish(self._site, prepared, known)
 
+    def make_patch(self, prepared: Prepared) -> bytes:
+        """Return a prepared promotion as a mailbox of patches that ``git am`` and ``git apply`` understand."""
+        return make_patch(self._site, prepared)
+
+    def make_bundle(self, prepared: Prepared) -> bytes:
+        """Return a prepared promotion as a git bundle with the branch ``nightcrew/<promotion id>``."""
+        return make_bundle(self._site, prepared)
+
     def recover(self) -> tuple[str, ...]:
         """Finish or take back what was interrupted; return a sentence for each, beginning with the promotion's id.
 
@@ -265,7 +274,7 @@ class Promoter:
 
     def _complete(self, draft: Prepared, allow_paths: Collection[str] | None, *, nobody: bool) -> Prepared:
         site = self._site
-        differences = compare_trees(site.store, *_compared(draft))
+        differences = compare_trees(site.store, *draft.compared)
         refuse_bad_paths(((each.path, each.old, each.new) for each in differences), allow_paths)
         prepared = replace(
             draft,
@@ -288,10 +297,3 @@ class Promoter:
         while Transaction(self._site.home, name).path.exists() or self._site.commit_of(PINS + name):
             name = f"{id}.{nonce()}"
         return name
-
-
-def _compared(draft: Prepared) -> tuple[str, str]:
-    """Return what the paths of a promotion are the differences of."""
-    if not draft.new_commit:
-        return draft.old_commit, draft.start
-    return draft.start, draft.tree

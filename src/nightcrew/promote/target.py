@@ -16,7 +16,7 @@ from nightcrew.promote.site import (
     short,
 )
 
-Kind = Literal["here", "branch", "new"]
+Kind = Literal["here", "branch", "new", "file"]
 Join = Literal["rebase", "merge"]
 
 _HEADS: Final = "refs/heads/"
@@ -28,7 +28,7 @@ class Target:
     """What a person asked for.
 
     Attributes:
-        kind: ``here`` (the current branch), ``branch`` (an existing one by name), or ``new``.
+        kind: ``here`` (the current branch), ``branch`` (an existing one by name), ``new``, or ``file`` (no branch at all).
         name: of the branch, where it is not the current one.
         join: how commits come onto a branch that has moved on: on top of where it is, or on what they were made on, with a merge.
     """
@@ -47,6 +47,7 @@ class Place:
 
     Attributes:
         kind: ``here``: the working tree and index go with it. ``branch``: only the ref is moved. ``new``: only a ref is made.
+            ``file``: the repository is not written to.
         branch: full ref name.
         head: where it is; for a new branch the commit it shall start from.
     """
@@ -65,6 +66,8 @@ def find_place(site: Site, target: Target) -> Place:
     """
     if target.kind == "here":
         return find_here(site)
+    if target.kind == "file":
+        return _find_commit(site)
     if site.repository.private:
         raise UsageError(
             f"{site.repository.root} is not a git repository: there are no branches",
@@ -75,6 +78,13 @@ def find_place(site: Site, target: Target) -> Place:
     if target.kind == "new":
         return _find_new(site, branch)
     return find_branch(site, branch)
+
+
+def _find_commit(site: Site) -> Place:
+    head = site.commit_of("HEAD")
+    if not head:
+        raise UsageError(f"{site.repository.root} has no commit yet", code="repository.no_commit")
+    return Place("file", "HEAD", head)
 
 
 def find_here(site: Site) -> Place:

@@ -18,8 +18,9 @@ from nightcrew.runtime.parts import Parts
 if TYPE_CHECKING:
     from nightcrew.host.clock import Clock
     from nightcrew.runtime.hosting import OnChange
-    from nightcrew.runtime.promoting import Publication
+    from nightcrew.runtime.promoting import Order, Publication
     from nightcrew.runtime.resting import Rest
+    from nightcrew.runtime.rolling import Removal
     from nightcrew.runtime.rules import Rules
 
 View = dict[str, Any]
@@ -312,6 +313,21 @@ class Runtime:
         wish = Wish(tuple(files), tuple(hunks), keep_valid)
         return restore(self._parts, self.resolve(checkpoint, kinds="C"), wish)
 
+    def removal(
+        self, task: str, *, to: str = "", files: Sequence[str] = (), keep_valid: bool = False
+    ) -> Removal:
+        """Prepare to take a task out of the composed result; look at its ``view``, ``prove`` it, then ``apply`` it."""
+        from nightcrew.runtime.rolling import Reach, Removal
+
+        target = self.resolve(to, kinds="C") if to else ""
+        return Removal(self._parts, task, Reach(target, tuple(files), keep_valid))
+
+    def undo_rollback(self, task: str) -> View:
+        """Put back what the last rollback of a task took out."""
+        from nightcrew.runtime.rolling import undo_rollback
+
+        return undo_rollback(self._parts, task)
+
     # -- review and release -----------------------------------------------------------------------------------
 
     def review(self, run: str) -> View:
@@ -346,12 +362,18 @@ class Runtime:
         return reject(self._parts, task, reason=reason)
 
     def promotion(
-        self, run: str, tasks: Sequence[str] = (), *, dry_run: bool = False, waive: Sequence[str] = ()
+        self, run: str, order: Order, *, dry_run: bool = False
     ) -> AbstractContextManager[Publication]:
         """Prepare a promotion; look at its ``view``, then ``publish`` it."""
         from nightcrew.runtime.promoting import open_promotion
 
-        return open_promotion(self._parts, run, tasks, dry_run=dry_run, waive=waive)
+        return open_promotion(self._parts, run, order, dry_run=dry_run)
+
+    def find_redo(self, promotion: str) -> str:
+        """Return the undo that must be undone so that a promotion is there again."""
+        from nightcrew.runtime.promoting import find_redo
+
+        return find_redo(self._parts, promotion)
 
     def undoing(self, promotion: str, *, dry_run: bool = False) -> AbstractContextManager[Publication]:
         """Prepare the undo of a promotion; look at its ``view``, then ``publish`` it."""

@@ -2,74 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from nightcrew.host import crash
 from nightcrew.host.clock import stamp
-from nightcrew.model.errors import NightcrewError, NotFound, StaleError
+from nightcrew.model.errors import NightcrewError, StaleError, UsageError
 from nightcrew.model.ids import PROMOTION, join_task
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import PlanRecord, PromotionRecord, RunRecord, TaskRecord
+from nightcrew.model.text import shown
 from nightcrew.model.trees import Repository
-from nightcrew.runtime.composing import Piece, check_landed, compose, cut_piece
+from nightcrew.runtime.choosing import Selection, select
+from nightcrew.runtime.composing import check_landed
+from nightcrew.runtime.guarding import Guard, guard_tree
 from nightcrew.runtime.proving import Proof, prove
-from nightcrew.runtime.settling import abort, describe, publication_lock, settle_published
+from nightcrew.runtime.settling import abort, describe, publication_lock, record_export, settle_published
+from nightcrew.runtime.shaping import Cut, Shape, shape
 from nightcrew.runtime.views import tasks_of, view_promotion
 
 if TYPE_CHECKING:
     from nightcrew.promote.prepared import Prepared
+    from nightcrew.promote.promoter import Promoter
+    from nightcrew.promote.target import Target
     from nightcrew.runtime.parts import Parts
-
-_SUBJECT_WIDTH = 72
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which tasks of a run would be promoted, and which not, and why.
+class Order:
+    """How a promotion is wanted.
 
     Attributes:
-        tasks: in dependency order.
-        promoted: tasks of the run that are in the repository already.
-        held: accepted tasks that cannot go yet, with the reason.
+        tasks: names (``T01``) or full ids; empty for everything that is accepted.
+        files, hunks: globs and ids of hunks; with either, nothing else goes.
+        waive: tasks that may go although they were built on results that are different now, and hunks that may be
+            missing from what lands.
+        to, new_branch: name of the branch, where it is not the current one.
+        patch, bundle: path of the file to write in place of a branch.
+        per_task: one commit for each task.
+        join: how commits come onto a branch that has moved on.
     """
 
-    tasks: tuple[TaskRecord, ...]
-    promoted: tuple[TaskRecord, ...]
-    held: tuple[tuple[str, str], ...]
+    tasks: Sequence[str] = ()
+    files: Sequence[str] = ()
+    hunks: Sequence[str] = ()
+    waive: Sequence[str] = ()
+    to: str = ""
+    new_branch: str = ""
+    patch: str = ""
+    bundle: str = ""
+    per_task: bool = False
+    join: Literal["rebase", "merge"] = "rebase"
+
+    @property
+    def file(self) -> str:
+        """The file to write."""
+        return self.patch or self.bundle
+
+    def check(self) -> None:
+        """Raise UsageError when two of the wishes exclude each other."""
+        if sum(map(bool, (self.to, self.new_branch, self.patch, self.bundle))) > 1:
+            raise UsageError("only one of --to, --new-branch, --patch and --bundle", code="usage.target")
+        if self.file and self.join == "merge":
+            raise UsageError(
+                "a patch or bundle is made on the current commit: leave --merge out", code="usage.merge"
+            )
+
+    def target(self) -> Target:
+        """Return the branch, as promote wants it."""
+        from nightcrew.promote.target import Target
+
+        if self.file:
+            return Target("file")
+        if self.to or self.new_branch:
+            return Target("branch" if self.to else "new", self.to or self.new_branch, self.join)
+        return Target(join=self.join)
 
 
 @dataclass
 class Publication:
-    """A prepared promotion or undo: look at ``view``, then ``publish`` once."""
+    """A prepared promotion or undo: look at ``view`` and ``diff``, then ``publish`` once."""
 
     parts: Parts
     repository: Repository
+    promoter: Promoter
     prepared: Prepared
     record: PromotionRecord
     view: dict[str, Any]
     undone: PromotionRecord | None = None
     done: dict[str, Any] = field(default_factory=dict)
     proof: Proof | None = None
+    guard: Guard = field(default_factory=Guard)
 
-    def publish(self) -> dict[str, Any]:
-        """Put it into the repository and record it; return the view of the promotion.
+    def allow_handoff(self, names: Sequence[str]) -> None:
+        """Say yes to paths that something on the host will execute, by class or path.
 
         Raises:
+            UsageError: a name is neither.
+        """
+        self.guard = self.guard.agree(names)
+
+    def publish(self) -> dict[str, Any]:
+        """Put it into the repository (or its file) and record it; return the view of the promotion.
+
+        Raises:
+            DeniedByPolicy: there is a secret in what would land, or a path that may never land.
+            WaitingForHuman: something on the host would execute a path, and nobody said yes to that.
             DriftError: the repository moved since it was prepared; nothing was changed.
         """
+        self.guard.refuse()
         with publication_lock(self.parts.state_of(self.repository)):
-            self._publish()
+            if self.record.file:
+                self._export()
+            else:
+                self._publish()
         return self.done
+
+    def diff(self) -> str:
+        """Return what would change on the branch, as a patch that is safe to print."""
+        patch = self.parts.store(self.repository).patch(*self.prepared.compared)
+        return shown(patch.decode("utf-8", "surrogateescape"), keep="\n\t")
+
+    def _export(self) -> None:
+        file = Path(self.record.file)
+        data = (self.promoter.make_patch if self.record.place == "patch" else self.promoter.make_bundle)(
+            self.prepared
+        )
+        try:
+            with file.open("xb") as opened:
+                opened.write(data)
+        except FileExistsError as error:
+            raise _exists(file) from error
+        except OSError as error:
+            raise NightcrewError(
+                f"{file} cannot be written: {error.strerror}; your repository is as it was",
+                code="promote.file",
+            ) from error
+        record = record_export(self.parts.journal, self.parts.clock, self.record, self._describe())
+        self.done = view_promotion(record)
 
     def _publish(self) -> None:
         actor = f"user:{self.parts.env.user}"
         with self.parts.journal.write() as tx:
             tx.add(self.record, "promotion.prepared", actor=actor, data=self._describe())
         try:
-            self.parts.promoter(self.repository).publish(self.prepared)
+            self.promoter.publish(self.prepared)
         except NightcrewError as error:
             with self.parts.journal.write() as tx:
                 abort(tx, tx.need(PromotionRecord, self.record.id), error.message)
@@ -80,64 +160,112 @@ class Publication:
     def prove(self, say: Callable[[str], None]) -> Proof:
         """Run acceptance on the tree that would land, where no task was proven on exactly that tree.
 
+        Of an undo it is that of the tasks of the run which stay: what they promised must hold without the others too. One that
+        returns to what was there before needs no proof.
+
         Raises:
             StaleError: it does not pass; nothing was changed.
         """
+        if self.exact:
+            return Proof(self.prepared.tree)
         with self.parts.journal.read() as tx:
             run = tx.need(RunRecord, self.record.run)
             plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
             tasks = [tx.need(TaskRecord, task) for task in self.record.tasks]
+            if self.record.undo_of:
+                going = set(self.record.tasks)
+                tasks = [task for task in tasks_of(tx, run.id) if task.promoted and task.id not in going]
         name, tree = self.record.id, self.prepared.tree
         self.proof = prove(self.parts, run, plan, tasks, tree=tree, name=name, say=say)
         return self.proof
 
+    @property
+    def exact(self) -> bool:
+        """The branch returns to where it was."""
+        return self.prepared.kind == "restore"
+
     def _describe(self) -> dict[str, Any]:
         proof = self.proof.to_plain() if self.proof else "not run"
-        waived = {"waived": self.view["waived"]} if self.view.get("waived") else {}
-        return {**describe(self.record), **waived, **({} if self.record.undo_of else {"proof": proof})}
+        waived = {"waived": list(self.record.waived)} if self.record.waived else {}
+        return {**describe(self.record), **waived, **self.guard.to_event(), "proof": proof}
 
 
 @contextmanager
-def open_promotion(
-    parts: Parts, name: str, tasks: Sequence[str], *, dry_run: bool, waive: Sequence[str] = ()
-) -> Iterator[Publication]:
+def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> Iterator[Publication]:
     """Prepare the promotion of the accepted tasks of a run.
 
     Args:
         name: run id.
-        tasks: names (``T01``) or full ids; empty for everything that is accepted.
+        order: what of it, where to, in which shape.
         dry_run: take no id and record nothing.
-        waive: tasks that may go although they were built on results that are different now, and hunks that may be
-            missing from what lands.
 
     Raises:
+        UsageError: wishes that exclude each other, or a branch that cannot be the target.
         StaleError: nothing is accepted, or what was named is not; an accepted hunk got lost and is not waived.
         DriftError: the repository holds something that overlaps; nothing was changed.
     """
+    order.check()
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
-        waived = tuple(each.rpartition("/")[2] for each in waive)
-        wanted = [_full_name(run.id, task) for task in tasks]
+        waived = tuple(each.rpartition("/")[2] for each in order.waive)
+        wanted = [_full_name(run.id, task) for task in order.tasks]
         selection = select(run, plan, tasks_of(tx, run.id), wanted, waived)
     repository = parts.repository_of(run)
-    tree, paths, pieces = _compose(parts, repository, run, selection, waived)
+    formed = _shape(parts, repository, run, selection, order, waived)
     promotion = _take_id(parts, keep=not dry_run)
-    prepared = parts.promoter(repository).prepare(
+    promoter = parts.promoter(repository)
+    prepared = promoter.prepare(
         promotion,
         base_commit=run.base_commit,
-        tree=tree,
-        message=write_message(run, sorted(selection.tasks, key=lambda task: task.position)),
-        author=_author(parts, run),
-        allow_paths=paths,
+        steps=formed.steps,
+        allow_paths=formed.paths,
+        target=order.target(),
     )
     # The branch may have moved: what lands is a merge again, and what came by earlier promotions may be changed in it.
-    mine = {task.name for task in selection.tasks}
-    check_landed(parts.store(repository), run, pieces, prepared.tree, only=mine, waived=waived)
-    record = _record(parts, run, prepared, promotion, _in_order_written(selection.tasks))
-    held = [{"id": task, "why": why} for task, why in selection.held]
-    yield Publication(
-        parts, repository, prepared, record, {**_view(record, prepared), "held": held, "waived": list(waived)}
+    mine = {task.name for task in formed.tasks}
+    check_landed(parts.store(repository), run, formed.pieces, prepared.tree, only=mine, waived=waived)
+    record = _record(parts, run, prepared, promotion, tuple(task.id for task in formed.tasks))
+    record = replace(record, waived=(*waived, *formed.left), partial=formed.partial, **_file(parts, order))
+    view = {**_view(record, prepared), "held": [{"id": task, "why": why} for task, why in selection.held]}
+    guard = guard_tree(parts, repository, run.id, prepared.compared[0], prepared.tree)
+    view |= guard.to_plain()
+    yield Publication(parts, repository, promoter, prepared, record, view, guard=guard)
+
+
+def _shape(
+    parts: Parts,
+    repository: Repository,
+    run: RunRecord,
+    selection: Selection,
+    order: Order,
+    waived: Sequence[str],
+) -> Shape:
+    if order.join == "merge" and selection.promoted:
+        raise UsageError(
+            f"part of {run.id} is on the branch already: there is nothing to merge from any more; nothing was changed",
+            code="promote.no_base",
+            hint="leave --merge out",
+        )
+    cut = Cut(order.files, order.hunks, waived, order.per_task, _author(parts, run))
+    return shape(parts.store(repository), run, selection, cut)
+
+
+def _file(parts: Parts, order: Order) -> Mapping[str, Any]:
+    """Return place and name of the file to write, when one is wanted."""
+    if not order.file:
+        return {}
+    file = parts.cwd / order.file
+    if file.exists() or file.is_symlink():
+        raise _exists(file)
+    return {"place": "patch" if order.patch else "bundle", "file": str(file)}
+
+
+def _exists(file: Path) -> UsageError:
+    return UsageError(
+        f"{file} exists already; nothing was done",
+        code="promote.file_exists",
+        hint="name another file, or remove it",
     )
 
 
@@ -153,171 +281,43 @@ def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication
         old = tx.need(PromotionRecord, name)
         run = tx.need(RunRecord, old.run)
     if old.state != "published":
-        by = f" by {old.undone_by}" if old.undone_by else ""
-        raise StaleError(
-            f"{name} cannot be undone: it is {old.state}{by}",
-            code="undo.state",
-            hint=f"nightcrew show {name}",
-        )
+        raise _not_undoable(old)
     repository = parts.repository_of(run)
     promotion = _take_id(parts, keep=not dry_run)
     message = f"Undo {name}: {run.title}\n\nNightcrew-Run: {run.id}\nNightcrew-Undo: {name}\n"
-    prepared = parts.promoter(repository).undo(old, id=promotion, message=message)
+    promoter = parts.promoter(repository)
+    prepared = promoter.undo(old, id=promotion, message=message)
     record = _record(parts, run, prepared, promotion, old.tasks, undo_of=name)
-    yield Publication(
-        parts, repository, prepared, record, {**_view(record, prepared), "held": []}, undone=old
+    record = replace(record, partial=old.partial)
+    view = {**_view(record, prepared), "held": [], "exact": prepared.kind == "restore"}
+    yield Publication(parts, repository, promoter, prepared, record, view, undone=old)
+
+
+def _not_undoable(record: PromotionRecord) -> StaleError:
+    by = f" by {record.undone_by}" if record.undone_by else ""
+    again = f"   again: nightcrew redo {record.id}" if record.undone_by else ""
+    return StaleError(
+        f"{record.id} cannot be undone: it is {record.state}{by}",
+        code="undo.state",
+        hint=f"nightcrew show {record.id}{again}",
     )
 
 
-def select(
-    run: RunRecord,
-    plan: Plan,
-    tasks: Sequence[TaskRecord],
-    wanted: Sequence[str],
-    waived: Collection[str] = (),
-) -> Selection:
-    """Choose what can be promoted: accepted on exactly the tree it has now, with everything it builds on.
-
-    A result that was built on another result of some task than that has now is held, unless its name is in ``waived``.
+def find_redo(parts: Parts, name: str) -> str:
+    """Return the undo that must be undone so that a promotion is there again.
 
     Raises:
-        NotFound: a wanted task does not exist.
-        StaleError: a wanted task is not accepted or is held, or nothing at all is accepted.
+        StaleError: it is not undone.
     """
-    known = {task.id: task for task in tasks}
-    for name in wanted:
-        if name not in known:
-            raise NotFound(f"there is no task {name}", hint=f"nightcrew show {run.id}")
-    promoted = tuple(task for task in tasks if task.promoted)
-    candidates = {
-        t.id: t for t in tasks if _is_accepted(t) and not t.promoted and (not wanted or t.id in wanted)
-    }
-    stale = {name: why for name, why in _stale(tasks).items() if known[name].name not in waived}
-    held = _hold(run, plan, known, candidates, stale)
-    chosen = tuple(
-        candidates[name] for name in _in_order(run, plan) if name in candidates and name not in held
+    with parts.journal.read() as tx:
+        record = tx.need(PromotionRecord, name)
+    if record.state == "undone" and record.undone_by:
+        return record.undone_by
+    raise StaleError(
+        f"{name} cannot be redone: it is {record.state}, not undone",
+        code="redo.state",
+        hint=f"nightcrew undo {name}" if record.undo_of else f"nightcrew show {name}",
     )
-    _check_wanted(run, known, wanted, candidates, held)
-    if not chosen:
-        raise StaleError(
-            f"nothing of {run.id} can be promoted: no task is accepted"
-            if not held
-            else f"nothing of {run.id} can go yet",
-            code="promote.nothing",
-            where=[f"{name}: {why}" for name, why in held.items()],
-            hint=f"nightcrew review {run.id}, then: nightcrew accept {run.id}",
-        )
-    return Selection(chosen, promoted, tuple(held.items()))
-
-
-def _is_accepted(task: TaskRecord) -> bool:
-    return (
-        task.state == "succeeded"
-        and task.verdict == "accepted"
-        and bool(task.tree)
-        and task.verdict_tree == task.tree
-    )
-
-
-def _in_order(run: RunRecord, plan: Plan) -> list[str]:
-    from nightcrew.plan.check import waves
-
-    return [join_task(run.id, name) for wave in waves(plan.tasks) for name in wave]
-
-
-def _hold(
-    run: RunRecord,
-    plan: Plan,
-    known: dict[str, TaskRecord],
-    candidates: dict[str, TaskRecord],
-    stale: dict[str, str],
-) -> dict[str, str]:
-    """Return the candidates that miss something they build on; in dependency order, so that holding spreads."""
-    held: dict[str, str] = {}
-    for name in _in_order(run, plan):
-        if name not in candidates:
-            continue
-        if name in stale:
-            held[name] = stale[name]
-            continue
-        for need in plan.task(known[name].name).depends:
-            other = known[join_task(run.id, need)]
-            ready = (
-                other.state == "skipped"
-                or other.promoted
-                or (other.id in candidates and other.id not in held)
-            )
-            if not ready:
-                held[name] = f"it needs {need}, which is {_why_missing(other, held)}"
-                break
-    return held
-
-
-def _stale(tasks: Sequence[TaskRecord]) -> dict[str, str]:
-    """Return why results are stale, by task id."""
-    from nightcrew.review.staleness import find_stale
-
-    return {
-        name: f"it was built on another {', '.join(others)} than there is now: nightcrew retry {name}, or --waive {name}"
-        for name, others in find_stale(tasks).items()
-    }
-
-
-def _why_missing(task: TaskRecord, held: dict[str, str]) -> str:
-    if task.id in held:
-        return "held too"
-    return "accepted but not named" if _is_accepted(task) else "not accepted"
-
-
-def _check_wanted(
-    run: RunRecord,
-    known: dict[str, TaskRecord],
-    wanted: Sequence[str],
-    candidates: dict[str, TaskRecord],
-    held: dict[str, str],
-) -> None:
-    problems = [f"{name}: {_why_not(known[name])}" for name in wanted if name not in candidates]
-    problems += [f"{name}: {held[name]}" for name in wanted if name in held]
-    if problems:
-        raise StaleError(
-            f"not everything you named of {run.id} can be promoted; nothing was done",
-            code="promote.refused",
-            where=problems,
-            hint=f"nightcrew review {run.id}",
-        )
-
-
-def _why_not(task: TaskRecord) -> str:
-    if task.promoted:
-        return f"it is promoted already by {task.promoted}"
-    if task.verdict == "accepted" and task.verdict_tree != task.tree:
-        return "it changed since you accepted it"
-    return f"it is {task.state}, {task.verdict or 'not reviewed'}"
-
-
-def _compose(
-    parts: Parts, repository: Repository, run: RunRecord, selection: Selection, waived: Collection[str]
-) -> tuple[str, frozenset[str], list[Piece]]:
-    """Return the base tree with the results of the selected tasks on it, every path that was reviewed, and the pieces.
-
-    What is promoted already belongs into it: later results build on it, and against a branch that has it, it merges away.
-    """
-    store = parts.store(repository)
-    chosen = [*selection.promoted, *selection.tasks]
-    pieces = [cut_piece(store, task) for task in chosen]
-    composed = compose(store, run, pieces, waived=waived)
-    paths = {path.path for _, base, tree in pieces for path in store.compare(base, tree).paths}
-    return composed, frozenset(paths), pieces
-
-
-def write_message(run: RunRecord, tasks: Sequence[TaskRecord]) -> str:
-    """Return the commit message: titles, then trailers that lead back to the run."""
-    subject = tasks[0].title if len(tasks) == 1 else run.title
-    if len(subject) > _SUBJECT_WIDTH:
-        subject = subject[: _SUBJECT_WIDTH - 1].rstrip() + "…"
-    body = "" if len(tasks) == 1 else "\n".join(f"- {task.name} {task.title}" for task in tasks) + "\n\n"
-    trailers = [f"Nightcrew-Run: {run.id}", *(f"Nightcrew-Task: {task.id}" for task in tasks)]
-    return f"{subject}\n\n{body}" + "\n".join(trailers) + "\n"
 
 
 def _take_id(parts: Parts, *, keep: bool) -> str:
@@ -344,15 +344,14 @@ def _record(
         created_at=stamp(parts.clock.now()),
         transaction=prepared.transaction,
         undo_of=undo_of,
+        place=prepared.place,
+        start=prepared.start,
+        commits=prepared.commits,
     )
 
 
 def _view(record: PromotionRecord, prepared: Prepared) -> dict[str, Any]:
     return {**view_promotion(record), "notes": list(prepared.notes)}
-
-
-def _in_order_written(tasks: Sequence[TaskRecord]) -> tuple[str, ...]:
-    return tuple(task.id for task in sorted(tasks, key=lambda task: task.position))
 
 
 def _author(parts: Parts, run: RunRecord) -> str:

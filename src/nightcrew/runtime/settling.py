@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -35,27 +35,47 @@ def settle_published(journal: Journal, clock: Clock, name: str) -> PromotionReco
         if record.undo_of:
             _retract(tx, tx.need(PromotionRecord, record.undo_of), record.id)
         else:
-            _mark_tasks(tx, record.tasks, record.id)
+            _mark_tasks(tx, record, record.id)
         _settle_run(tx, record.run)
     return record
+
+
+def record_export(
+    journal: Journal, clock: Clock, record: PromotionRecord, data: Mapping[str, Any]
+) -> PromotionRecord:
+    """Record that accepted results were written to a file; nothing in the repository changed, so no task counts as promoted."""
+    actor = f"user:{record.actor}"
+    with journal.write() as tx:
+        tx.add(record, "promotion.prepared", actor=actor, data=data)
+        return tx.change(
+            record,
+            "promotion.exported",
+            actor=actor,
+            data={**data, "file": record.file},
+            state="exported",
+            published_at=stamp(clock.now()),
+        )
 
 
 def _retract(tx: Writer, record: PromotionRecord, by: str) -> None:
     """Note that a promotion is not in the repository any more; what an undo had taken back is there again."""
     tx.change(record, "promotion.taken_back", data={"by": by}, state="undone", undone_by=by)
     if not record.undo_of:
-        _mark_tasks(tx, record.tasks, "")
+        _mark_tasks(tx, record, "")
         return
     restored = tx.need(PromotionRecord, record.undo_of)
     restored = tx.change(restored, "promotion.restored", data={"by": by}, state="published", undone_by="")
     if restored.undo_of:
         _retract(tx, tx.need(PromotionRecord, restored.undo_of), restored.id)
     else:
-        _mark_tasks(tx, restored.tasks, restored.id)
+        _mark_tasks(tx, restored, restored.id)
 
 
-def _mark_tasks(tx: Writer, tasks: Sequence[str], promotion: str) -> None:
-    for name in tasks:
+def _mark_tasks(tx: Writer, record: PromotionRecord, promotion: str) -> None:
+    """Note of the tasks that went as a whole by which promotion; one that went in part can still go."""
+    for name in record.tasks:
+        if name in record.partial:
+            continue
         tx.change(tx.need(TaskRecord, name), "", promoted=promotion)
 
 
@@ -65,7 +85,8 @@ def _settle_run(tx: Writer, name: str) -> None:
         return  # tasks of it still run; the state of a running run says nothing of promotions
     tasks = [task for task in tx.find(TaskRecord, run=name) if task.state != "skipped"]
     done = [task for task in tasks if task.promoted]
-    state = "in_review" if not done else "promoted" if len(done) == len(tasks) else "partially_promoted"
+    there = [each for each in tx.find(PromotionRecord, run=name, state="published") if not each.undo_of]
+    state = "in_review" if not there else "promoted" if len(done) == len(tasks) else "partially_promoted"
     if run.state != state:
         tx.change(run, f"run.{state}", state=state)
 
