@@ -156,7 +156,7 @@ class Capture:
             at_rest = is_at_rest(fd)
             signature = sign(os.fstat(fd))
             certain = at_rest and self._is_old(signature)
-            if 0 <= self._memory.limit_bytes < signature[1]:
+            if 0 < self._memory.limit_bytes < signature[1]:
                 limit = format_size(self._memory.limit_bytes)
                 return Seen(signature, None, f"larger than {limit}, the limit for one file", certain)
             try:

@@ -97,7 +97,7 @@ class Store:
         entries: Iterable[Entry],
         *,
         memory: CaptureMemory | None = None,
-        max_file_bytes: int = -1,
+        max_file_bytes: int = 0,
     ) -> Captured:
         """Write what a shadow changed; the cost is that of the changes, with ``memory`` of those since the last time.
 
@@ -105,7 +105,7 @@ class Store:
             base_tree: tree that the shadow was opened on (its base commit's tree with its delta).
             entries: from ``Shadows.scan``.
             memory: of earlier captures of the same shadow (and of no other one).
-            max_file_bytes: a larger file is refused; negative for no limit.
+            max_file_bytes: a larger file is refused; 0 for no limit.
 
         Raises:
             StaleError: something still writes to the shadow.

@@ -12,6 +12,7 @@ from nightcrew.model.settings import Settings
 
 if TYPE_CHECKING:
     from nightcrew.checkpoint.store import Store
+    from nightcrew.host.git import Git
     from nightcrew.policy.rules import Policy
     from nightcrew.shadow.shadows import Shadows
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 def keep(text: str) -> str:
     """Return the text as it is: the redaction of a caller that has none."""
     return text
+
+
+def refuse_room() -> bool:
+    """Give up nothing: the collector of a caller that has none."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,8 @@ class Workspace:
         python: interpreter that exists inside through ``agent_binds``.
         env: variables every agent gets: those of ``settings.pass_env`` that are set, as the runtime read them.
         redact: applied to every transcript and every piece of evidence before it is written.
+        git: git on the user's own repository, to look at what changes there; None where nobody wants to know.
+        make_room: gives up old checkpoints when they take all that they may; tells whether there is room again.
     """
 
     root: str
@@ -48,3 +56,5 @@ class Workspace:
     python: str
     env: Mapping[str, str] = field(default_factory=dict)
     redact: Callable[[str], str] = keep
+    git: Git | None = None
+    make_room: Callable[[], bool] = refuse_room

@@ -88,11 +88,12 @@ class Bases:
                 files.remove_tree(left, inside=self._directory)
                 lock.release()
 
-    def collect(self, keep: Iterable[str], grace_s: float = GRACE_S) -> int:
+    def collect(self, keep: Iterable[str], grace_s: float = GRACE_S, *, dry_run: bool = False) -> int:
         """Remove every export that is neither kept, nor below one that is, nor was asked for just now.
 
         Args:
             keep: commits.
+            dry_run: only tell what would become free.
 
         Returns:
             Bytes of disk that became free.
@@ -106,7 +107,11 @@ class Bases:
         freed = 0
         for commit in published:
             lock = FileLock(self._directory / f"{commit}.lock")
-            if commit not in wanted and lock.acquire():
+            if commit in wanted:
+                continue
+            if dry_run:
+                freed += measure_tree(self._directory / commit)
+            elif lock.acquire():
                 gone = self._directory / f".gone-{commit}-{tokens.nonce()}"
                 (self._directory / commit).rename(gone)
                 crash.point("shadow.collect_base")

@@ -79,13 +79,13 @@ class Deltas:
                 files.remove_tree(left, inside=self._directory)
                 lock.release()
 
-    def collect(self, keep: Collection[str], grace_s: float = GRACE_S) -> int:
+    def collect(self, keep: Collection[str], grace_s: float = GRACE_S, *, dry_run: bool = False) -> int:
         """Remove every layer that is neither kept nor was asked for just now, and return the bytes that frees."""
         freed = 0
         ages = Ages(self._directory, grace_s)
         for place in sorted(self._directory.glob("[!.]*/")):
             if place.name not in keep and not ages.is_fresh(place / "meta.json"):
-                freed += self._remove(place)
+                freed += measure_tree(place) if dry_run else self._remove(place)
         return freed
 
     # -- inside -------------------------------------------------------------------------------------------------

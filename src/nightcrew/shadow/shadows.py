@@ -195,7 +195,9 @@ class Shadows:
         self._deltas.sweep()
         self._bases.sweep()
 
-    def collect(self, keep_bases: Collection[str] = (), *, grace_s: float = GRACE_S) -> int:
+    def collect(
+        self, keep_bases: Collection[str] = (), *, grace_s: float = GRACE_S, dry_run: bool = False
+    ) -> int:
         """Remove exports and delta layers that nothing needs, and return the bytes that became free.
 
         What lies under a shadow on disk stays, and so does what was asked for within the last minutes.
@@ -203,10 +205,12 @@ class Shadows:
         Args:
             keep_bases: commits whose exports stay whatever happens.
             grace_s: how long ago something must have been asked for, in seconds.
+            dry_run: only tell what would become free.
         """
         metas = [meta for name in self.names() if (meta := self._read(name)) is not None]
-        freed = self._deltas.collect({str(meta["delta"]) for meta in metas}, grace_s)
-        return freed + self._bases.collect({*keep_bases, *(meta["base"] for meta in metas)}, grace_s)
+        freed = self._deltas.collect({str(meta["delta"]) for meta in metas}, grace_s, dry_run=dry_run)
+        keep = {*keep_bases, *(meta["base"] for meta in metas)}
+        return freed + self._bases.collect(keep, grace_s, dry_run=dry_run)
 
     def scan(self, shadow: Shadow) -> Iterator[Entry]:
         """Yield what changed against base and delta; nothing may be running in the shadow."""
