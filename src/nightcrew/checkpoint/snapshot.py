@@ -69,18 +69,27 @@ class Uncommitted:
     unmerged: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
+    def drop_below(self, place: Path, root: str) -> None:
+        """Forget what lies below a directory."""
+        prefix = os.path.relpath(os.path.realpath(place), root) + "/"
+        self.written = [path for path in self.written if not path.startswith(prefix)]
+        self.paths = {path for path in self.paths if not path.startswith(prefix)}
+
     def count_bytes(self, root: str) -> int:
         """Return how much would be read."""
         return sum(found.st_size for path in self.written if (found := _lstat(f"{root}/{path}")))
 
 
-def snapshot_uncommitted(repository: Repository, store: Path, env: Mapping[str, str]) -> Snapshot:
+def snapshot_uncommitted(
+    repository: Repository, store: Path, env: Mapping[str, str], *, state: Path | None = None
+) -> Snapshot:
     """Write the user's working tree into our store; the user's repository is only read.
 
     Args:
         repository: with a commit.
         store: directory of the checkpoint store; made when it is not there.
         env: environment for git.
+        state: our state directory, left out when it lies in the working tree (a home directory under git).
 
     Raises:
         DriftError: conflicts of a merge wait to be resolved.
@@ -94,6 +103,8 @@ def snapshot_uncommitted(repository: Repository, store: Path, env: Mapping[str, 
     try:
         _copy_index(Path(repository.git_dir) / "index", index, git)
         found = find_uncommitted(git, repository.root)
+        if state is not None:
+            found.drop_below(state, repository.root)
         if found.unmerged:
             raise DriftError(
                 "there are conflicts to resolve first; nothing was started",

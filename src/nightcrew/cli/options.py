@@ -78,7 +78,7 @@ def begin(ctx: click.Context, given: dict[str, Any]) -> tuple[Screen, Runtime]:
     if not cwd.is_dir():
         raise UsageError(f"there is no directory {directory}", code="usage.directory")
     screen = Screen(json=as_json, color=env.color and not no_color, columns=env.columns)
-    return screen, Runtime(env, cwd=cwd.resolve())
+    return screen, Runtime(env, cwd=cwd.resolve(), say=screen.warn)
 
 
 def group(name: str, *, purpose: str, commands: Sequence[click.Command]) -> click.Group:

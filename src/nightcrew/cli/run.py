@@ -17,12 +17,17 @@ from nightcrew.runtime.api import Runtime
 
 @make(
     "run",
-    example="nightcrew run -f tasks.md\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --yes --detach",
-    exits=(5, 6, 9, 10, 11, 130),
+    example="nightcrew run -f tasks.md\nnightcrew run -f tasks.md --include-dirty\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --yes --detach",
+    exits=(5, 6, 7, 8, 9, 10, 11, 130),
 )
 @click.option("-f", "--file", "file", metavar="TASKS.md", required=True, help="The tasks file.")
 @click.option("--title", default="", help="What the run is for; the first heading of the file otherwise.")
 @click.option("--yes", is_flag=True, help="Approve the plan, and nothing else: questions of tasks stay open.")
+@click.option(
+    "--include-dirty",
+    is_flag=True,
+    help="Start from your uncommitted work too: staged, unstaged and untracked files (ignored ones not).",
+)
 @click.option("--max-parallel", type=click.IntRange(1, 64), default=None, help="Tasks at once.")
 @click.option("--detach", is_flag=True, help="Let a background host do it; print the id and return.")
 @click.option(
@@ -35,12 +40,14 @@ def command(runtime: Runtime, screen: Screen, **options: Any) -> int:
     """Plan, approve and run the tasks of a file, each in its own sandboxed copy of the repository.
 
     The plan is shown and nothing runs before it is approved. Results wait for review; your repository is not touched.
+    In a directory without git the tasks start from a snapshot of it, kept in nightcrew's own state.
     """
     draft = runtime.plan(
         options["file"],
         title=options["title"],
         max_parallel=options["max_parallel"],
         unsandboxed=options["allow_unsandboxed"],
+        include_dirty=options["include_dirty"],
     )
     run = draft["id"]
     for note in draft["notes"]:

@@ -364,7 +364,9 @@ def discover(path: Path, env: Mapping[str, str], *, need_commit: bool = True) ->
 
 
 def _check_kind(git: Git, path: Path) -> None:
-    done = git.run("rev-parse", "--is-bare-repository", "--is-inside-work-tree", check=False)
+    done = git.run(
+        "rev-parse", "--is-bare-repository", "--is-inside-work-tree", "--is-inside-git-dir", check=False
+    )
     said = os.fsdecode(done.stderr).strip()
     if done.code != 0 and "dubious ownership" in said:
         raise UsageError(
@@ -373,6 +375,7 @@ def _check_kind(git: Git, path: Path) -> None:
             hint=f"if you trust it: git config --global --add safe.directory {path}",
         )
     if done.code != 0 and "not a git repository" in said:
+        _refuse_damaged(path, said)
         raise NotFound(
             f"no git repository at {path}",
             code="repository.missing",
@@ -380,14 +383,37 @@ def _check_kind(git: Git, path: Path) -> None:
         )
     if done.code != 0:
         raise UsageError(f"git cannot use {path}: {said}", code="repository.unusable")
-    bare, inside = done.stdout.split()
-    if inside != b"true":
-        what = "a bare repository" if bare == b"true" else "inside a git directory"
+    bare, inside, in_git_dir = (word == b"true" for word in done.stdout.split())
+    if not inside:
+        what = "a bare repository" if bare else "inside a git directory"
+        elsewhere = not bare and not in_git_dir
         raise UsageError(
-            f"{path} is {what}; there is no working tree",
-            code="repository.bare",
-            hint="go to a clone with files in it: git clone",
+            f"{path} is outside its repository's working tree, which core.worktree puts elsewhere"
+            if elsewhere
+            else f"{path} is {what}; there is no working tree",
+            code="repository.elsewhere" if elsewhere else "repository.bare",
+            hint="go there: git config core.worktree"
+            if elsewhere
+            else "go to a clone with files in it: git clone",
         )
+
+
+def _refuse_damaged(path: Path, said: str) -> None:
+    """Tell a repository that git does not recognise from a directory without one.
+
+    Raises:
+        UsageError: there is a ``.git`` on the way up that git would have looked at.
+    """
+    device = path.stat().st_dev
+    for place in (path, *path.parents):
+        if place.stat().st_dev != device:
+            return  # git does not look across file systems either
+        if (place / ".git").exists() or (place / ".git").is_symlink():
+            raise UsageError(
+                f"{place / '.git'} is not a repository that git can use: {said.splitlines()[0]}",
+                code="repository.damaged",
+                hint="put it right (HEAD and objects must be there), or move it away to work on the files alone",
+            )
 
 
 def _line(git: Git, *args: str) -> str:

@@ -11,6 +11,8 @@ from nightcrew.model.text import count, fit, hang, measure, pad, shorten_id, sho
 from nightcrew.plan.check import waves
 
 MIN_WIDTH: Final = 60
+_PATHS_AT_MOST: Final = 30
+"""Names of uncommitted paths that are shown; the digest covers all of them, and --json has them."""
 _GAP: Final = "  "
 _HEADER: Final = ("task", "title", "needs", "agent", "scope", "acceptance", "flags")
 _FLOORS: Final = (4, 8, 5, 7, 6, 10, 5)
@@ -73,9 +75,20 @@ class _Page:
         yield from hang(" ", _GAP.join(facts), self.width)
         yield from hang(" ", f"from {shown(self.plan.source)}", self.width)
         yield from hang(" ", f"isolation {shown(isolation)}", self.width)
+        yield from self._included()
         done = [task.id for task in self.plan.tasks if task.done]
         if done:
             yield from hang(" done already: ", " ".join(done), self.width)
+
+    def _included(self) -> Iterator[str]:
+        """The user's uncommitted work that is part of the base."""
+        paths = self.plan.included
+        if not paths:
+            return
+        head = f" base: {shorten_id(self.plan.head_commit)} and {count(len(paths), 'uncommitted path')}: "
+        names = [shown(path) for path in paths[:_PATHS_AT_MOST]]
+        more = len(paths) - len(names)
+        yield from hang(head, ", ".join([*names, *([f"and {more} more"] if more > 0 else [])]), self.width)
 
     def waves(self) -> Iterator[str]:
         rows = {name: self._row(self.tasks[name]) for wave in self.order for name in wave}

@@ -17,7 +17,7 @@ from nightcrew.model.text import count
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.rules import Rules, describe_difference, read_rules
 from nightcrew.runtime.secrecy import find_secrets, find_secrets_in_rules
-from nightcrew.runtime.starting import Start, find_start, keep_base
+from nightcrew.runtime.starting import Start, find_start, keep_base, tell_about_promotion
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Writer
@@ -238,6 +238,7 @@ def _notes(parts: Parts, start: Start, rules: Rules, tasks: Path) -> Iterator[st
         yield f"{dirty} uncommitted {'change is' if dirty == 1 else 'changes are'} not part of the base {repository.head[:12]} (--include-dirty takes them along)"
     if repository.operation:
         yield f"a {repository.operation} is in progress; tasks start from {start.commit[:12]}"
+    yield from tell_about_promotion(repository)
 
 
 def _count_uncommitted(parts: Parts, repository: Repository, tasks: Path) -> int:

@@ -71,10 +71,18 @@ def prove(
             f"the accepted results of {run.id} do not hold together on the tree that would land; nothing was changed",
             code="promote.unproven",
             where=[f"{task}: acceptance `{each.command}`: {each.reason}" for task, each in failed],
-            hint=f"promote fewer tasks at once: nightcrew promote {run.id} {tasks[0].name}   "
-            "or, knowingly: --unproven",
+            hint=_advise(run, plan, tasks),
         )
     return Proof(tree, results)
+
+
+def _advise(run: RunRecord, plan: Plan, tasks: Sequence[TaskRecord]) -> str:
+    if plan.head_commit:
+        return (
+            "the tasks worked on top of your uncommitted changes, which are not part of what would land: commit those "
+            f"first (git commit -a), then: nightcrew promote {run.id}   or, knowingly: --unproven"
+        )
+    return f"promote fewer tasks at once: nightcrew promote {run.id} {tasks[0].name}   or, knowingly: --unproven"
 
 
 def _due(task: TaskRecord, commands: Sequence[str], tree: str) -> list[str]:

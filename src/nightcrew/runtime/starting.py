@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -83,7 +84,7 @@ def _include_uncommitted(parts: Parts, repository: Repository) -> Start:
     from nightcrew.checkpoint.snapshot import snapshot_uncommitted
 
     store = parts.store(repository)
-    taken = snapshot_uncommitted(repository, store.path, parts.env.variables)
+    taken = snapshot_uncommitted(repository, store.path, parts.env.variables, state=parts.env.state)
     head_tree = store.tree_of(repository.head)
     notes = _tell_left_out(taken.left_out)
     if taken.tree == head_tree:
@@ -101,6 +102,14 @@ def _include_uncommitted(parts: Parts, repository: Repository) -> Start:
     return Start(repository, commit, taken.tree, repository.head, taken.paths, tuple(notes))
 
 
+def tell_about_promotion(repository: Repository) -> Iterator[str]:
+    """Yield what would keep the results from landing, better known in the evening than in the morning."""
+    if not repository.branch:
+        yield "HEAD is detached: to promote, check out a branch first, or use `promote --new-branch NAME`"
+    if not os.access(repository.root, os.W_OK) or not os.access(repository.git_dir, os.W_OK):
+        yield f"{repository.root} cannot be written to: results can be taken out with `promote --patch FILE` only"
+
+
 def keep_base(parts: Parts, run: str, start: Start) -> str:
     """Keep what a run starts from as long as the run needs it; return why that failed, in words, or nothing.
 
@@ -112,12 +121,11 @@ def keep_base(parts: Parts, run: str, start: Start) -> str:
 
         write_ref(parts.store(start.repository).path, BASES + run, start.commit)
     try:
-        kept = parts.promoter(start.repository).pin(run, start.head or start.commit)
+        parts.promoter(start.repository).pin(run, start.head or start.commit)
     except DriftError as error:
         return f"the base commit is not protected from garbage collection: {error.message}"
-    if kept:
-        return ""
-    return "the base commit is not protected from garbage collection: the repository cannot be written to"
+    # Where the repository cannot be written to, nothing is collected either, and the plan has said so.
+    return ""
 
 
 def find_secrets_in(store: Store, tree: str, old_tree: str, paths: Iterable[str]) -> Iterator[str]:
