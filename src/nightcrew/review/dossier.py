@@ -100,6 +100,7 @@ def build_dossier(
     evidence: Sequence[Evidence | Mapping[str, Any]],
     findings: Sequence[Finding | Mapping[str, Any]],
     attempts: Iterable[AttemptRecord],
+    stale: Sequence[str] = (),
 ) -> Dossier:
     """Lay out one task.
 
@@ -108,10 +109,11 @@ def build_dossier(
         change: base against result; None when there is no result.
         evidence, findings: values, or the plain JSON of them that the record holds.
         attempts: all of them, in any order.
+        stale: names of the tasks it was built on that have another result now.
     """
     proofs = tuple(read_evidence(item) for item in evidence)
     found = tuple(read_finding(item) for item in findings)
-    concerns = _collect(task, spec, change, proofs, found)
+    concerns = (*_doubt_ground(stale), *_collect(task, spec, change, proofs, found))
     group = _group(task, concerns)
     promotable = change.promotable if change else ()
     return Dossier(
@@ -204,6 +206,12 @@ def _collect(
                 Concern("handoff" if finding.check == "handoff" else "finding", finding.message, paths, look)
             )
     return tuple(concerns)
+
+
+def _doubt_ground(stale: Sequence[str]) -> list[Concern]:
+    if not stale:
+        return []
+    return [Concern("stale", f"built on another {', '.join(stale)} than there is now; run it again")]
 
 
 def _doubt_success(

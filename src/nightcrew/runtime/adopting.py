@@ -27,8 +27,17 @@ if TYPE_CHECKING:
 
 #: Runs in these states can have a task run again; a promoted run must be undone first, a cancelled one is over.
 REOPENABLE: Final = ("running", "paused", "in_review", "partially_promoted", "failed", "rejected")
-#: States of a task in which nothing of it runs, and which a new result may follow on.
-SETTLED: Final = ("succeeded", "failed", "cancelled", "awaiting_approval", "awaiting_answer", "paused")
+#: States of a task in which nothing of it runs, and which a new result may follow on. A pending one may be started at
+#: any moment; then the row has changed, and nothing is done.
+SETTLED: Final = (
+    "succeeded",
+    "failed",
+    "cancelled",
+    "pending",
+    "awaiting_approval",
+    "awaiting_answer",
+    "paused",
+)
 
 #: What a task is before it has run.
 _FRESH: Final[Mapping[str, Any]] = {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
     """Return the dossier of every task of a run, in the order written."""
     from nightcrew.review.dossier import build_dossier
+    from nightcrew.review.staleness import find_stale
 
     store = parts.store(parts.repository_of(run))
     with parts.journal.read() as tx:
@@ -27,12 +28,21 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
         tasks = tasks_of(tx, run.id)
         attempts = {task.id: tx.find(AttemptRecord, task=task.id) for task in tasks}
         trees = {task.id: trees_of(tx, task) for task in tasks}
+    stale = find_stale(tasks)
     dossiers = []
     for task in tasks:
         old, new = trees[task.id]
         change = store.compare(old, new) if new else None
         dossiers.append(
-            build_dossier(task, plan.task(task.name), change, task.evidence, task.findings, attempts[task.id])
+            build_dossier(
+                task,
+                plan.task(task.name),
+                change,
+                task.evidence,
+                task.findings,
+                attempts[task.id],
+                stale=stale.get(task.id, ()),
+            )
         )
     return dossiers
 
