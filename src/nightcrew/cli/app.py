@@ -53,6 +53,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Explain": {
         "why": ("why", "Explain a state, decision or event."),
         "policy": ("policy", "Explain, check and show the policy."),
+        "secrets": ("secrets", "Search for secrets, and let one land."),
         "audit": ("audit", "Verify the journal."),
         "completion": ("completion", "Print the completion script of a shell."),
     },

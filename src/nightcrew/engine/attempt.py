@@ -41,6 +41,7 @@ from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, 
 from nightcrew.policy.inspect import Known, inspect
 from nightcrew.policy.judge import judge
 
+from nightcrew.policy.scanning.change import scan_change
 if TYPE_CHECKING:
     from nightcrew.journal.journal import Journal
     from nightcrew.sandbox.launcher import Launcher
@@ -313,7 +314,9 @@ class Attempt:
         """
         store = self.workspace.store
         change = store.compare(checkpoint.base_tree, checkpoint.tree, refused=checkpoint.refused)
-        findings = inspect(self.workspace.policy, change, scope=self.task.scope, known=self.known)
+        policy = self.workspace.policy
+        findings = inspect(policy, change, scope=self.task.scope, known=self.known)
+        findings += scan_change(policy, change, store.read_blob, today=self.tools.clock.now().date())
         shown = tuple(canonical.to_plain(finding) for finding in findings)
         denied = [finding for finding in findings if finding.verdict is Verdict.DENY]
         if denied:

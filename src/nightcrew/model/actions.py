@@ -141,11 +141,15 @@ class Finding:
     """What a check says about a change.
 
     Attributes:
-        check: ``scope``, ``protected``, ``limits``, ``symlink``, ``mode``, ``refused``, ``handoff``, ``acceptance``.
+        check: ``scope``, ``protected``, ``limits``, ``symlink``, ``mode``, ``refused``, ``handoff``, ``secrets``,
+            ``acceptance``.
         verdict: what follows: allow (only shown), ask (a human decides), deny (the task fails).
         rule, source: which rule, and its file:line.
         message: in words.
         path: the path it is about, empty for the whole change.
+        line: line of the path, counted from 1; 0 where it is about no line.
+        severity: of a secret: ``high``, ``medium`` or ``low``; empty otherwise.
+        fingerprint: of a secret: the name it can be allowed by; empty otherwise.
     """
 
     check: str
@@ -154,6 +158,9 @@ class Finding:
     source: str
     message: str
     path: str = ""
+    line: int = 0
+    severity: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -408,6 +408,26 @@ class Runtime:
         layers = [{"kind": t.kind, "layer": t.layer, "source": t.source} for t in rules.texts]
         return {"ok": True, "digest": rules.policy.digest, "rules": len(rules.policy.rules), "layers": layers}
 
+    def scan_secrets(self, target: str) -> View:
+        """Search a task, a file or a folder for secrets.
+
+        Raises:
+            NotFound: there is no such thing.
+        """
+        from nightcrew.runtime.secretkeeping import scan_place
+
+        return scan_place(self._parts, target)
+
+    def allow_secret(self, fingerprint: str, *, reason: str, until: str = "") -> View:
+        """Let one secret land, by its fingerprint, until a day.
+
+        Raises:
+            UsageError: no reason, a day that is over, or a policy that a program cannot add to.
+        """
+        from nightcrew.runtime.secretkeeping import allow_secret
+
+        return allow_secret(self._parts, fingerprint, reason=reason, until=until)
+
     def show_policy(self) -> View:
         """Return the rules in force."""
         from nightcrew.runtime.explaining import show_rules

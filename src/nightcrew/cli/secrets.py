@@ -1,0 +1,56 @@
+"""``nightcrew secrets scan | allow``."""
+
+from __future__ import annotations
+
+import click
+
+from nightcrew.cli.options import command as make
+from nightcrew.cli.options import group
+from nightcrew.cli.screen import Screen
+from nightcrew.model.text import count
+from nightcrew.runtime.api import Runtime
+
+
+@make("scan", example="nightcrew secrets scan .\nnightcrew secrets scan R-1/T02 --json", exits=(1, 3))
+@click.argument("target", metavar="PATH|R-1/T01", default=".")
+def scan(runtime: Runtime, screen: Screen, *, target: str) -> int:
+    """Search files, or what a task changed, for secrets. Nothing of a secret is shown but its first and last characters.
+
+    Exits 1 when something was found that promotion would refuse. Values that only a name in a test or example makes
+    look secret, and keys that are meant to be seen, are told and do not count.
+    """
+    result = runtime.scan_secrets(target)
+    if screen.json:
+        screen.emit(result)
+        return 1 if result["found"] else 0
+    for each in result["secrets"]:
+        word = "allowed" if each["allowed"] else each["severity"]
+        screen.data(f"{word:<8} {each['message']}  ({each['rule']})")
+    screen.say(f"{count(result['scanned'], 'file')} searched, {count(result['found'], 'secret')} found")
+    if result["found"]:
+        screen.hint(
+            'if one may be there: nightcrew secrets allow FINGERPRINT --reason "why" --until YYYY-MM-DD'
+        )
+    return 1 if result["found"] else 0
+
+
+@make(
+    "allow",
+    example='nightcrew secrets allow 3f0c9d2be47a6158c0de --reason "test key of a closed account" --until 2027-01-31',
+    exits=(3,),
+)
+@click.argument("fingerprint")
+@click.option("--reason", required=True, metavar="TEXT", help="Why it may be there.")
+@click.option(
+    "--until", default="", metavar="YYYY-MM-DD", help="Last day it holds; 90 days from now by default."
+)
+def allow(runtime: Runtime, screen: Screen, *, fingerprint: str, reason: str, until: str) -> None:
+    """Let one secret land, by its fingerprint: writes secrets.allow in .nightcrew/policy.yaml of this repository."""
+    done = runtime.allow_secret(fingerprint, reason=reason, until=until)
+    if screen.json:
+        screen.emit(done)
+        return
+    screen.verb("Allowed", f"{done['fingerprint']} until {done['until']}, in {done['file']}")
+
+
+command = group("secrets", purpose="Secrets in files and in what tasks change.", commands=[scan, allow])

@@ -1,0 +1,138 @@
+"""A change → findings about the secrets that it adds. Pure: contents are handed in by a reader, the day by a caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from datetime import date
+from typing import Final
+
+from nightcrew.model.actions import Change, Finding, PathChange, Verdict
+from nightcrew.model.text import shown
+from nightcrew.policy.rules import Allowance, Placed, Policy
+from nightcrew.policy.scanning.contents import Scan, scan_content
+from nightcrew.policy.scanning.noise import is_example
+from nightcrew.policy.scanning.texts import Secret, fingerprint
+
+MAX_FILE_BYTES: Final = 32 << 20
+"""Of a larger file nothing is read; it is a finding of its own."""
+
+_FILES: Final = (0o100644, 0o100755)
+_BUILT_IN: Final = "built in"
+
+Read = Callable[[str], bytes]
+Scans = MutableMapping[tuple[str, str], Scan]
+
+
+def scan_change(
+    policy: Policy,
+    change: Change,
+    read: Read,
+    *,
+    today: date,
+    verdict: Verdict | None = None,
+    scans: Scans | None = None,
+) -> tuple[Finding, ...]:
+    """Return a finding for every secret that a change adds to a file that would land.
+
+    What stood in the file before is not told again. What is allowed by its fingerprint, only looks like a secret by
+    the name it has in a test or example, or is meant to be seen, is told with the verdict ``allow``.
+
+    Args:
+        policy: says what a secret means (``secrets.change``) and which may land (``secrets.allow``).
+        change: difference of two trees.
+        read: content of a blob by its id.
+        today: allowances hold until the end of their day.
+        verdict: instead of what the policy says.
+        scans: what contents held, by blob id and path; what is new is added to it.
+    """
+    known: Scans = {} if scans is None else scans
+    moved = {path.old_id for path in change.paths if path.old_mode in _FILES}
+    judge = _Judge(policy, today, verdict)
+    found: list[Finding] = []
+    for path in change.promotable:
+        if path.new_mode not in _FILES or path.new_id == path.old_id:
+            continue
+        if path.size_bytes > MAX_FILE_BYTES:
+            found.append(judge.unread(path, f"larger than {MAX_FILE_BYTES >> 20} MiB"))
+            continue
+        if path.new_id in moved:
+            continue  # the content of another path, moved or copied: nothing is added
+        scan = _scan(path.new_id, path.path, read, known)
+        before = _old(path, read, known) if scan.secrets else frozenset()
+        found += judge.all(path, scan, before)
+    return tuple(found)
+
+
+def judge_secret(
+    policy: Policy, path: PathChange, secret: Secret, *, today: date, verdict: Verdict | None = None
+) -> Finding:
+    """Return the finding about one secret that another engine found."""
+    return _Judge(policy, today, verdict).secret(path, secret)
+
+
+def _scan(blob: str, name: str, read: Read, known: Scans) -> Scan:
+    key = (blob, name)
+    if key not in known:
+        known[key] = scan_content(read(blob), name)
+    return known[key]
+
+
+def _old(path: PathChange, read: Read, known: Scans) -> frozenset[str]:
+    """Return the fingerprints of what stood in the file before."""
+    if path.old_mode not in _FILES:
+        return frozenset()
+    return frozenset(secret.fingerprint for secret in _scan(path.old_id, path.path, read, known).secrets)
+
+
+class _Judge:
+    """What a policy says of secrets on one day."""
+
+    def __init__(self, policy: Policy, today: date, verdict: Verdict | None) -> None:
+        placed = policy.verdict("secrets.change")
+        self.verdict = verdict or (placed.value if placed else Verdict.ASK)
+        self.source = placed.source if placed else _BUILT_IN
+        self.allowed = {each.value.fingerprint: each for each in policy.allowances}
+        self.today = today
+
+    def all(self, path: PathChange, scan: Scan, before: frozenset[str]) -> Iterator[Finding]:
+        for secret in scan.secrets:
+            if secret.fingerprint not in before:
+                yield self.secret(path, secret)
+        for said in scan.unread:
+            yield self.unread(path, said)
+
+    def secret(self, path: PathChange, secret: Secret) -> Finding:
+        inside = "".join(f", inside {shown(each)}" for each in secret.inside)
+        message = (
+            f"{shown(path.path)}:{secret.line} holds what looks like a secret ({secret.title}{inside}): "
+            f"{shown(secret.shown)}  fingerprint {secret.fingerprint}"
+        )
+        quiet = secret.severity == "low" or (secret.severity == "medium" and is_example(path.path))
+        rule = f"secrets.{secret.rule}"
+        return self._tell(
+            rule, message, path, secret.line, "low" if quiet else secret.severity, secret.fingerprint
+        )
+
+    def unread(self, path: PathChange, said: str) -> Finding:
+        name = fingerprint("unread", f"{path.new_id} {said}".encode())
+        message = f"{shown(path.path)} could not be searched for secrets: {shown(said)}  fingerprint {name}"
+        return self._tell("secrets.unread", message, path, 0, "medium", name)
+
+    def _tell(
+        self, rule: str, message: str, path: PathChange, line: int, severity: str, name: str
+    ) -> Finding:
+        verdict, source = (Verdict.ALLOW if severity == "low" else self.verdict), self.source
+        placed = self.allowed.get(name)
+        if placed is not None and severity != "low":
+            said, holds = describe_allowance(placed, self.today)
+            message = f"{message} ({said})"
+            verdict, source = (Verdict.ALLOW, placed.source) if holds else (verdict, source)
+        return Finding("secrets", verdict, rule, source, message, path.path, line, severity, name)
+
+
+def describe_allowance(placed: Placed[Allowance], today: date) -> tuple[str, bool]:
+    """Return in words what an allowance says, and whether it holds on a day."""
+    each = placed.value
+    holds = today <= date.fromisoformat(each.until)
+    word = "allowed until" if holds else "no longer allowed since"
+    return f"{word} {each.until} by {shown(each.by)}: {shown(each.reason)}", holds
