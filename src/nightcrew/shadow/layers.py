@@ -23,6 +23,22 @@ def is_whiteout(found: os.stat_result) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 
+def hide(target: str | Path) -> None:
+    """Mark a path of a layer as deleted, for the layers under it.
+
+    A file system that is itself an overlay refuses the mark; no overlay can be mounted on it either, so its layers
+    are read by ``Stack`` alone, to which a FIFO says the same: git has none, and neither has an export.
+    """
+    try:
+        os.mknod(target, stat.S_IFCHR, os.makedev(0, 0))
+    except PermissionError:
+        os.mkfifo(target)
+
+
+def _hides(found: os.stat_result) -> bool:
+    return is_whiteout(found) or stat.S_ISFIFO(found.st_mode)
+
+
 def is_opaque(directory: str) -> bool:
     """Tell whether a directory of a layer hides everything that the layers under it have there."""
     try:
@@ -44,7 +60,7 @@ class Stack:
             place, found = _descend(layer, path)
             if found is None:
                 continue
-            return None if place != f"{layer}/{path}" or is_whiteout(found) else (place, found)
+            return None if place != f"{layer}/{path}" or _hides(found) else (place, found)
         return None
 
     def list(self, directory: str) -> dict[str, tuple[str, os.stat_result]]:
@@ -59,7 +75,7 @@ class Stack:
             with os.scandir(place) as items:
                 for item in items:
                     status = item.stat(follow_symlinks=False)
-                    shown.setdefault(item.name, None if is_whiteout(status) else (item.path, status))
+                    shown.setdefault(item.name, None if _hides(status) else (item.path, status))
         return {name: seen for name, seen in shown.items() if seen is not None}
 
     def leaves(self, path: str) -> Iterator[str]:
@@ -103,7 +119,7 @@ def write_layer(layer: Path, delta: Sequence[DeltaEntry], under: Stack, modified
     for entry in _deletions_first(delta):
         target = _make_way(layer, entry.path)
         if entry.mode == 0:
-            os.mknod(target, stat.S_IFCHR, os.makedev(0, 0))
+            hide(target)
         else:
             write_entry(target, entry, modified_s)
     for directory in sorted(
@@ -125,7 +141,7 @@ def white_out(layer: Path, paths: Iterable[str], under: Stack, keep: Collection[
         if under.find(path) is None or _descend(str(layer), path)[1] is not None:
             continue
         target = _make_way(layer, path)
-        os.mknod(target, stat.S_IFCHR, os.makedev(0, 0))
+        hide(target)
         parents.update(_parents(path))
     for directory in sorted(parents.difference(keep), key=len, reverse=True):
         _close_if_empty(layer, directory, under)
@@ -187,7 +203,7 @@ def _close_if_empty(layer: Path, directory: str, under: Stack) -> None:
     place = layer / directory
     if place.is_symlink() or not place.is_dir():
         return
-    mine = {item.name: is_whiteout(item.lstat()) for item in place.iterdir()}
+    mine = {item.name: _hides(item.lstat()) for item in place.iterdir()}
     if all(mine.values()) and under.list(directory).keys() <= mine.keys():
         files.remove_tree(place, inside=layer)
-        os.mknod(place, stat.S_IFCHR, os.makedev(0, 0))
+        hide(place)
