@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from nightcrew.cli.asking import confirm
+from nightcrew.cli.guard import answer_guard, show_guard
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen, short_branch
 from nightcrew.model.errors import UsageError
@@ -41,6 +42,12 @@ _MANY = 40
 )
 @click.option(
     "--hunks", multiple=True, metavar="H-..", help="Only these hunks (ids: nightcrew diff R-1/T01 --hunks)."
+)
+@click.option(
+    "--allow-handoff",
+    multiple=True,
+    metavar="CLASS|PATH",
+    help="Say yes to paths that something on your machine will execute; --yes does not cover them.",
 )
 @click.option("--to", default="", metavar="BRANCH", help="Another branch that exists and is not checked out.")
 @click.option(
@@ -87,6 +94,7 @@ def command(
     """
     if join == "squash" and commits == "tasks":
         raise UsageError("--squash makes one commit, --commits tasks several", code="usage.shape")
+    allow_handoff = wishes.pop("allow_handoff")
     order = Order(**wishes, per_task=commits == "tasks", join="merge" if join == "merge" else "rebase")
     found = runtime.resolve(run, kinds="R")
     with runtime.promotion(found, order, dry_run=dry_run or not (yes or screen.interactive)) as prepared:
@@ -99,12 +107,10 @@ def command(
             else:
                 screen.say("dry run: nothing was changed")
             return
-        confirm(
-            screen,
-            _ask(view),
-            yes=yes,
-            otherwise=" ".join(["nightcrew promote", found, *_again(order, join), "--yes"]),
-        )
+        handoff = [f"--allow-handoff {shlex.quote(each)}" for each in allow_handoff]
+        otherwise = " ".join(["nightcrew promote", found, *_again(order, join), *handoff, "--yes"])
+        answer_guard(screen, prepared, allow_handoff, yes=yes, otherwise=otherwise)
+        confirm(screen, _ask(view), yes=yes, otherwise=otherwise)
         _prove(screen, prepared, unproven=unproven)
         done = prepared.publish()
     if screen.json:
@@ -171,6 +177,7 @@ def _show(screen: Screen, view: dict[str, Any]) -> None:
     for note in view["notes"]:
         screen.verb("Note", note, "yellow")
     show_paths(screen, view["paths"])
+    show_guard(screen, view)
 
 
 def show_lines(screen: Screen, word: str, lines: list[str]) -> None:
