@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from nightcrew.cli.options import command as make
@@ -27,9 +29,16 @@ def command(runtime: Runtime, screen: Screen, *, everything: bool) -> None:
             f"{run['done']}/{run['total']}",
             f"{run['waiting']} waiting" if run["waiting"] else "",
             f"{run['failed']} failed" if run["failed"] else "",
-            run["title"],
+            run["title"] + _describe_more(run),
         ]
         for run in runs
     ]
     for line in table(rows, header=["RUN", "STATE", "DONE", "YOU", "FAILED", "TITLE"]):
         screen.data(line)
+
+
+def _describe_more(run: dict[str, Any]) -> str:
+    """Return what else is worth knowing of a run: paused tasks, and what its person does to the same files."""
+    notes = [f"{run['paused']} paused"] if run["paused"] else []
+    notes += [f"drift: {run['drift']}"] if run["drift"] in ("high", "medium") else []
+    return f"   ({', '.join(notes)})" if notes else ""

@@ -40,6 +40,10 @@ def show_run(screen: Screen, view: dict[str, Any]) -> None:
     )
     for line in table([task_row(screen, task) for task in view["tasks"]], indent="  "):
         screen.data(line)
+    if view["drift"]:
+        screen.data(f"  drift {view['drift']['severity']}: {view['drift']['said']}")
+    for each in view["forecast"]:
+        screen.data(f"  {' and '.join(each['tasks'])} will collide in {', '.join(each['paths'])}")
     for approval in view["approvals"]:
         screen.data(f"  waits for you: {approval}   nightcrew inbox")
 

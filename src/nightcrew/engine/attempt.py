@@ -21,6 +21,7 @@ from nightcrew.engine.acceptance import Acceptance, describe_failure
 from nightcrew.engine.attempts import Failure, Start
 from nightcrew.engine.confined import Watched, describe_task, limit_attempt, make_spec, write_private
 from nightcrew.engine.endings import classify_problem, describe_ending
+from nightcrew.engine.forecast import Forecasts
 from nightcrew.engine.halting import Halt
 from nightcrew.engine.live import Interrupted, Live, Signals
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, open_place
@@ -40,8 +41,8 @@ from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, TaskRecord
 from nightcrew.policy.inspect import Known, inspect
 from nightcrew.policy.judge import judge
-
 from nightcrew.policy.scanning.change import scan_change
+
 if TYPE_CHECKING:
     from nightcrew.journal.journal import Journal
     from nightcrew.sandbox.launcher import Launcher
@@ -59,6 +60,7 @@ class Tools:
     clock: Clock
     launcher: Launcher
     live: Live
+    forecasts: Forecasts
 
 
 def run_attempt(
@@ -250,15 +252,18 @@ class Attempt:
         watched.raise_problem()
         self.transcript.note("engine", describe_ending(outcome))
         end = session.conclude(outcome)
-        rests = end.result in ("waiting", "finished")
+        exact = self.adapter.capabilities.resume == "exact"
+        rests = exact and end.result in ("waiting", "finished")
         return outcome, end, Standing(True, end.progress) if rests else session.standing()
 
     def make_recorder(self, place: Place) -> Recorder:
         """Return what takes the checkpoints of this attempt."""
         tools = self.tools
-        return Recorder(
+        recorder = Recorder(
             tools.journal, tools.clock, self.workspace, self.run, self.task, self.record.id, place, self.known
         )
+        recorder.told = partial(tools.forecasts.note, self.workspace, self.run, self.plan)
+        return recorder
 
     def attend(self, session: AgentSession, process: Process) -> None:
         """The agent's process exists: watch what it does, and be ready to end it between two of its actions."""

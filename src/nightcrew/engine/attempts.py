@@ -14,12 +14,14 @@ An attempt's ``progress`` holds, as plain JSON:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.engine.retry import decide_retry
 from nightcrew.model import canonical
+from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import ATTEMPT_FINAL, TASK_FINAL
 from nightcrew.model.records import (
     ApprovalRecord,
@@ -316,7 +318,7 @@ def fail(
         reason=failure.reason,
         progress={**attempt.progress, **again},
     )
-    if failure.kind == "lost":
+    if failure.kind == "lost" or (retry.again and _stayed_inside(tx, attempt)):
         _give_back(tx, ended)
     task = tx.need(TaskRecord, attempt.task)
     if retry.again:
@@ -362,15 +364,41 @@ def _failures_before(tx: Writer, attempt: AttemptRecord) -> list[str]:
 
 
 def _give_back(tx: Writer, attempt: AttemptRecord) -> None:
-    """Return the grants an attempt used for what is thrown away with it: nothing it did with them has reached anything.
+    """Return the grants that were used for what is thrown away: nothing that was done with them has reached anything.
 
-    What it did before the checkpoint that is gone on from stays, and with it the grants for that.
+    What a lost or paused attempt did before the checkpoint that is gone on from stays, and with it the grants for that.
+    A failed one is followed by one from the very start, so the grants of those it went on from return too.
     """
-    last = find_boundary(tx, attempt) if attempt.state in ("lost", "paused") else None
-    used = tx.events(after=last.event if last else 0, task=attempt.task, kinds=("approval.used",))
-    for event in used:
-        if event.data.get("attempt") != attempt.id:
-            continue
-        approval = tx.need(ApprovalRecord, str(event.data["id"]))
-        if approval.state == "approved" and approval.uses >= 0:
-            tx.change(approval, "approval.returned", data={"attempt": attempt.id}, uses=approval.uses + 1)
+    goes_on = attempt.state in ("lost", "paused")
+    last = find_boundary(tx, attempt) if goes_on else None
+    chain = {attempt.id} if goes_on else _find_chain(tx, attempt)
+    kinds = ("approval.used", "approval.returned")
+    left: Counter[tuple[str, str]] = Counter()
+    for event in tx.events(after=last.event if last else 0, task=attempt.task, kinds=kinds):
+        if event.data.get("attempt") in chain:
+            grant = (str(event.data["id"]), str(event.data["attempt"]))
+            left[grant] += 1 if event.kind == "approval.used" else -1
+    for (name, used_by), uses in left.items():
+        approval = tx.need(ApprovalRecord, name)
+        for _ in range(uses):
+            if approval.state == "approved" and approval.uses >= 0:
+                data = {"attempt": used_by}
+                approval = tx.change(approval, "approval.returned", data=data, uses=approval.uses + 1)
+
+
+def _find_chain(tx: Reader, attempt: AttemptRecord) -> set[str]:
+    """Return an attempt with those that it went on from, one after the other."""
+    names = {attempt.id}
+    for number in range(attempt.number - 1, 0, -1):
+        before = tx.get(AttemptRecord, name_attempt(attempt.task, number))
+        if before is None or before.state not in ("parked", "paused", "lost"):
+            break
+        if before.progress["generation"] != attempt.progress["generation"]:
+            break
+        names.add(before.id)
+    return names
+
+
+def _stayed_inside(tx: Reader, attempt: AttemptRecord) -> bool:
+    """Tell whether all that an attempt could do is gone with its shadow: it was confined, and there is no network."""
+    return tx.need(RunRecord, attempt.run).isolation in (Level.S3, Level.S2)

@@ -86,6 +86,7 @@ class _Known:
     generation: dict[str, int] = field(default_factory=dict)
     launched: dict[str, tuple[int, int]] = field(default_factory=dict)
     expires_at: dict[str, str] = field(default_factory=dict)
+    after: dict[str, tuple[str, ...]] = field(default_factory=dict)
     skipped_only: bool = True
 
 
@@ -205,6 +206,9 @@ class Board:
         self._known.generation[task.name] = task.generation
         self._known.skipped_only = self._known.skipped_only and task.state == "skipped"
         self._known.next_number[task.name] = task.attempts + 1
+        self._known.after.pop(task.name, None)
+        if task.state == "paused" and task.after:
+            self._known.after[task.name] = task.after
         if task.state in TASK_FINAL:
             self._live.pardon(task.id)
         elif task.state == "paused":
@@ -223,6 +227,7 @@ class Board:
         self._settle([record.id for record in records if record.state in TASK_WAITING])
         self._cancel()
         self._pause(run)
+        self._release()
         while self._next_block() is not None:
             with self._journal.write() as tx:
                 self._block(tx)
@@ -305,14 +310,29 @@ class Board:
                 self._note(tx.need(TaskRecord, name))
         self._live.pause({name: reason for name, reason in reasons.items() if name in alive})
 
+    def _release(self) -> None:
+        """Let those go on that were paused until others are done."""
+        ready = [
+            name
+            for name, after in self._known.after.items()
+            if all(self._state(each) in TASK_FINAL for each in after)
+        ]
+        if not ready:
+            return
+        with self._journal.write() as tx:
+            for name in ready:
+                pausing.release_waiting(tx, tx.need(TaskRecord, join_task(self.run_id, name)))
+                self._note(tx.need(TaskRecord, join_task(self.run_id, name)))
+
     def _finish(self) -> None:
         now = stamp(self._clock.now())
         with self._journal.write() as tx:
             run = tx.need(RunRecord, self.run_id)
-            if run.state != "running":
+            if run.state != "running" and not self._cancel_run:
                 return
             if self._cancel_run:
                 reason = self._cancel_run
+                settle.withdraw_questions(tx, run, reason)
                 data = {"reason": reason}
                 tx.change(run, "run.cancelled", data=data, state="cancelled", reason=reason, ended_at=now)
             elif self._known.skipped_only:

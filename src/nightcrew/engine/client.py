@@ -40,6 +40,8 @@ def wake(journal: Journal, run_id: str, *, clock: Clock | None = None) -> None:
     with journal.write() as tx:
         for task in tx.find(TaskRecord, run=run_id, state=tuple(TASK_WAITING)):
             settle.settle_task(tx, task, now)
+        if settle.settle_run(tx, tx.need(RunRecord, run_id)):
+            pausing.release(tx, run_id, actor="engine")
 
 
 def cancel(
@@ -183,34 +185,12 @@ def retry(journal: Journal, task_id: str, *, actor: str, clock: Clock | None = N
             )
         again = [task_id, *_find_blocked(tx, run, task)]
         for name in again:
-            _reset(tx, tx.need(TaskRecord, name), actor)
+            settle.reset_task(tx, tx.need(TaskRecord, name), actor=actor)
         if run.state != "running":
             tx.change(
                 run, "run.resumed", actor=actor, state="running", ended_at="", generation=run.generation + 1
             )
     return tuple(again)
-
-
-def _reset(tx: Writer, task: TaskRecord, actor: str) -> None:
-    tx.change(
-        task,
-        "task.reset",
-        actor=actor,
-        state="pending",
-        generation=task.generation + 1,
-        verified="",
-        verdict="",
-        verdict_tree="",
-        base_tree="",
-        tree="",
-        checkpoint="",
-        findings=(),
-        evidence=(),
-        waiting_for="",
-        reason="",
-        started_at="",
-        ended_at="",
-    )
 
 
 def _find_blocked(tx: Reader, run: RunRecord, task: TaskRecord) -> list[str]:
@@ -260,4 +240,5 @@ def _cancel_rows(tx: Writer, run_id: str, target: str, said: str, now: str) -> N
         settle.cancel_task(tx, tx.need(TaskRecord, name), said, now)
     run = tx.need(RunRecord, run_id)
     if "/" not in target and run.state not in RUN_FINAL:
+        settle.withdraw_questions(tx, run, said)
         tx.change(run, "run.cancelled", data={"reason": said}, state="cancelled", reason=said, ended_at=now)

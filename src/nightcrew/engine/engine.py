@@ -23,7 +23,9 @@ from nightcrew.engine import attempts, pausing, settle
 from nightcrew.engine.attempt import Tools, run_attempt
 from nightcrew.engine.board import Bell, Board, Step
 from nightcrew.engine.client import LOCK_NAME
+from nightcrew.engine.drift import DriftWatch
 from nightcrew.engine.following import Follower, Strays
+from nightcrew.engine.forecast import Forecasts
 from nightcrew.engine.live import Live
 from nightcrew.engine.opened import OPEN, Opened
 from nightcrew.engine.workspace import Workspace, keep
@@ -80,7 +82,8 @@ class Engine:
         self._clock = clock
         self._redact = redact
         self._live = Live()
-        self._tools = Tools(journal, clock, launcher, self._live)
+        self._forecasts = Forecasts(journal)
+        self._tools = Tools(journal, clock, launcher, self._live, self._forecasts)
         self._lock = FileLock(state_dir / LOCK_NAME)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = threading.Event()
@@ -91,6 +94,7 @@ class Engine:
         self._boards: dict[str, Board] = {}
         self._performing: Counter[str] = Counter()
         self._strays = Strays()
+        self._drift = DriftWatch(journal, clock, self._opened.find_workspace, self._forecasts.find_paths)
         self._queues: dict[str, int] = {}
         self._handler: logging.Handler | None = None
 
@@ -151,6 +155,7 @@ class Engine:
             self._boards.pop(run_id, None)
             self._find_board(run_id)
         self._start_chapter(run)
+        self._look_for_drift()
 
     def wait(
         self, run_id: str, *, until: Literal["final", "quiet"] = "final", stop: threading.Event | None = None
@@ -194,6 +199,7 @@ class Engine:
         if not self._live.interrupt(STOP_S):
             LOG.error("agents did not end in %s s: %s", STOP_S, ", ".join(sorted(self._live.tasks())))
         self._follower.stop()
+        self._drift.stop(STOP_S)
         self._note_interrupted(going)
         if self._loop is not None:
             durable.stop()
@@ -261,6 +267,7 @@ class Engine:
             step, start = Step(wait_s=0.0), []
         if step.done:
             self._opened.let_go(board.run_id)
+            self._forecasts.forget(board.run_id)
         with self._moved:
             self._moved.notify_all()
         return step, start
@@ -406,6 +413,8 @@ class Engine:
             board = self._boards.get(event.run)
         if board is None or board.rest == "final":
             return False
+        if event.kind == "task.succeeded":
+            self._drift.note_finished(event.run)
         if event.kind == settle.CANCEL_RUN:
             board.ask_cancel("", str(event.data.get("reason", "cancelled")))
         elif event.kind == settle.CANCEL_TASK:
@@ -421,8 +430,7 @@ class Engine:
         from nightcrew.engine import durable
 
         durable.look_for_recovered(durable.REST_LOOK_S)
-        with self._state:
-            boards = [run for run, board in self._boards.items() if board.rest != "final"]
+        boards = self._look_for_drift()
         with self._journal.read() as tx:
             running = [task.id for run in boards for task in tx.find(TaskRecord, run=run, state="running")]
         with self._state:
@@ -433,6 +441,13 @@ class Engine:
                 self._put_back(name)
             else:
                 self._start_chapter(self._opened.read_run(name), anew=True)
+
+    def _look_for_drift(self) -> list[str]:
+        """Have the repositories of all open runs looked at, those whose time it is; return these runs."""
+        with self._state:
+            boards = [run for run, board in self._boards.items() if board.rest != "final"]
+        self._drift.look(boards)
+        return boards
 
     def _put_back(self, task_id: str) -> None:
         with self._journal.write() as tx:

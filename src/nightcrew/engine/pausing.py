@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from nightcrew.engine import attempts
-from nightcrew.engine.settle import find_alive
+from nightcrew.engine.settle import find_alive, reset_task, withdraw_questions
 from nightcrew.model.errors import StaleError
+from nightcrew.model.ids import join_task
 from nightcrew.model.lifecycle import RUN_FINAL, TASK_FINAL
 from nightcrew.model.records import AttemptRecord, RunRecord, TaskRecord
 
@@ -106,6 +107,7 @@ def release(tx: Writer, target: str, *, actor: str) -> list[str]:
         raise StaleError(
             f"{target} is {run.state}, not paused", code="resume.state", hint=f"nightcrew show {target}"
         )
+    withdraw_questions(tx, run, "the run goes on", actor=actor)
     tx.change(run, "run.resumed", actor=actor, state="running", reason="")
     paused = tx.find(TaskRecord, run=run.id, state="paused")
     for task in paused:
@@ -114,9 +116,27 @@ def release(tx: Writer, target: str, *, actor: str) -> list[str]:
 
 
 def _go_on(tx: Writer, task: TaskRecord, actor: str) -> None:
+    data = {"paused": True}
     tx.change(
-        task, "task.resumed", actor=actor, data={"paused": True}, state="pending", reason="", waiting_for=""
+        task, "task.resumed", actor=actor, data=data, state="pending", reason="", waiting_for="", after=()
     )
+
+
+def release_waiting(tx: Writer, task: TaskRecord) -> bool:
+    """Let a task go on that was paused until others are done, when they are; returns whether it does.
+
+    With their results it begins again on top of them; without any it goes on where it was.
+    """
+    if task.state != "paused" or not task.after:
+        return False
+    others = [tx.need(TaskRecord, join_task(task.run, name)) for name in task.after]
+    if any(other.state not in TASK_FINAL for other in others):
+        return False
+    if any(other.state == "succeeded" for other in others):
+        reset_task(tx, task)
+    else:
+        _go_on(tx, task, "engine")
+    return True
 
 
 def is_running(tx: Reader, target: str) -> bool:

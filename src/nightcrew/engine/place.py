@@ -89,6 +89,9 @@ def find_base_tree(
     if task.base_tree:
         return task.base_tree, task.built_on
     names = order_dependencies(plan, task.name)
+    for after in task.after:
+        # It waited for these because they change the same: now it builds on them.
+        names += tuple(each for each in (*order_dependencies(plan, after), after) if each not in names)
     with journal.read() as tx:
         needs = [tx.need(TaskRecord, join_task(run.id, name)) for name in names]
     parts = [(need.id, need.base_tree, need.tree) for need in needs if need.tree]

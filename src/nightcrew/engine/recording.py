@@ -27,7 +27,7 @@ from nightcrew.engine.watching import ChangeWatch
 from nightcrew.engine.workspace import Workspace
 from nightcrew.host import crash
 from nightcrew.host.clock import Clock, stamp
-from nightcrew.model.actions import Finding, Verdict
+from nightcrew.model.actions import Change, Finding, Verdict
 from nightcrew.model.errors import LimitReached, NightcrewError, StaleError
 from nightcrew.model.ids import CHECKPOINT
 from nightcrew.model.isolation import Process, Stillness
@@ -74,6 +74,9 @@ class Recorder:
         attempt: its id.
         place: where it works.
         known: what the policy found at single paths before; shared with who judges the result.
+
+    Attributes:
+        told: called with every checkpoint and its change, once recorded.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Recorder:
         self._watch: ChangeWatch | None = None
         self._tick: Callable[[], None] = _do_nothing
         self._problem: Exception | None = None
+        self.told: Callable[[CheckpointRecord, Change], None] = _tell_nobody
 
     # -- while the agent works --------------------------------------------------------------------------------------
 
@@ -298,6 +302,7 @@ class Recorder:
         crash.point("engine.checkpoint.written")
         self._store(checkpoint, findings)
         self._last_tree = captured.tree
+        self.told(checkpoint, change)
         return checkpoint
 
     def _store(self, checkpoint: CheckpointRecord, findings: tuple[Finding, ...]) -> None:
@@ -321,6 +326,10 @@ class Recorder:
 
 def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
+
+
+def _tell_nobody(checkpoint: CheckpointRecord, change: Change) -> None:
+    """Nobody wants to know."""
 
 
 def _do_nothing() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from nightcrew.engine import attempts
 from nightcrew.gate.approvals import cancel, expire
 from nightcrew.model.lifecycle import TASK_FINAL, TASK_WAITING
-from nightcrew.model.records import ApprovalRecord, AttemptRecord, TaskRecord
+from nightcrew.model.records import ApprovalRecord, AttemptRecord, RunRecord, TaskRecord
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader, Writer
@@ -22,6 +22,9 @@ REFUSED: Final = frozenset({"denied", "expired", "cancelled"})
 #: Kinds of the events that carry a person's wish to a host in another process; the rows follow when it is done.
 CANCEL_RUN: Final = "run.cancel_requested"
 CANCEL_TASK: Final = "task.cancel_requested"
+
+#: Kind of an approval that is about a whole run: go on although the user changed the repository.
+DRIFT: Final = "drift"
 
 
 def settle_task(tx: Writer, task: TaskRecord, now: str) -> str:
@@ -48,6 +51,23 @@ def settle_task(tx: Writer, task: TaskRecord, now: str) -> str:
     return ""
 
 
+def settle_run(tx: Writer, run: RunRecord) -> bool:
+    """Tell whether a paused run may go on because a human has said so; a no leaves it paused and says who said it."""
+    asked = tx.find(ApprovalRecord, run=run.id, task="", newest=True, limit=1)
+    if run.state != "paused" or not asked or asked[0].kind != DRIFT or asked[0].id not in run.reason:
+        return False
+    said = f"drift: {describe_refusal(asked[0])}"
+    if asked[0].state in REFUSED and run.reason != said:
+        tx.change(run, "", reason=said)
+    return asked[0].state == "approved"
+
+
+def withdraw_questions(tx: Writer, run: RunRecord, reason: str, *, actor: str = "engine") -> None:
+    """Close what is asked about a run as a whole, because it goes on or ends without the answer."""
+    for approval in tx.find(ApprovalRecord, run=run.id, task="", state="pending"):
+        tx.change(approval, "approval.superseded", actor=actor, data={"reason": reason}, state="superseded")
+
+
 def read_approvals(tx: Reader, task: TaskRecord) -> list[ApprovalRecord]:
     """Return the approvals a waiting task is parked for."""
     attempt = tx.need(AttemptRecord, attempts.name_attempt(task.id, task.attempts))
@@ -69,6 +89,29 @@ def cancel_task(tx: Writer, task: TaskRecord, reason: str, now: str) -> None:
         return
     _cancel_questions(tx, task, reason, now)
     attempts.end_task(tx, task, "cancelled", reason, now=now)
+
+
+def reset_task(tx: Writer, task: TaskRecord, *, actor: str = "engine") -> None:
+    """Have a task begin again from nothing: what it did stays in its checkpoints only."""
+    tx.change(
+        task,
+        "task.reset",
+        actor=actor,
+        state="pending",
+        generation=task.generation + 1,
+        verified="",
+        verdict="",
+        verdict_tree="",
+        base_tree="",
+        tree="",
+        checkpoint="",
+        findings=(),
+        evidence=(),
+        waiting_for="",
+        reason="",
+        started_at="",
+        ended_at="",
+    )
 
 
 def lose_attempts(tx: Writer, found: Iterable[AttemptRecord], now: str) -> list[str]:

@@ -72,6 +72,7 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
         python=find_python(),
         env=find_variables(parts.env, rules.settings, repository.root, binds),
         redact=redact,
+        git=parts.git(repository),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from nightcrew.model.lifecycle import RUN_FINAL, TASK_WAITING
+from nightcrew.model.lifecycle import RUN_FINAL, TASK_FINAL, TASK_WAITING
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
 
@@ -32,6 +32,9 @@ def find_rest(tx: Reader, run: RunRecord) -> Rest:
         return "going"
     pending = {each.task for each in tx.find(ApprovalRecord, run=run.id, state="pending")}
     waiting = [task for task in tasks if task.state in TASK_WAITING]
-    paused = any(task.state == "paused" for task in tasks)
+    states = {task.name: task.state for task in tasks}
+    paused = [task for task in tasks if task.state == "paused"]
+    if any(task.after and all(states[name] in TASK_FINAL for name in task.after) for task in paused):
+        return "going"
     rests = (waiting or paused) and all(task.id in pending for task in waiting)
     return "waiting" if rests else "going"

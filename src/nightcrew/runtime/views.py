@@ -58,6 +58,8 @@ def list_runs(parts: Parts, *, everything: bool) -> list[dict[str, Any]]:
 
 def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
     """Return a run with its plan and tasks; scripts rely on ``id, state, tasks[]``."""
+    from nightcrew.engine.outlook import read_drift, read_forecasts
+
     plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     waiting = tx.find(ApprovalRecord, run=run.id, state="pending")
     return {
@@ -76,6 +78,10 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
         "plan": view_plan_shortly(run, plan),
         "tasks": [view_task(task, plan.body) for task in tasks_of(tx, run.id)],
         "approvals": [each.id for each in sorted(waiting, key=lambda each: sort_key(each.id))],
+        "drift": read_drift(tx, run.id),
+        "forecast": [
+            {"tasks": list(pair), "paths": list(paths)} for pair, paths in read_forecasts(tx, run.id).items()
+        ],
         "promotions": [each.id for each in tx.find(PromotionRecord, run=run.id)],
     }
 
@@ -230,6 +236,8 @@ def _view_task_fully(tx: Reader, task: TaskRecord) -> dict[str, Any]:
 
 
 def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
+    from nightcrew.engine.outlook import read_drift
+
     tasks = tasks_of(tx, run.id)
     return {
         "id": run.id,
@@ -242,6 +250,8 @@ def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any
         "failed": _count(tasks, ("failed", "blocked")),
         "running": _count(tasks, ("running",)),
         "waiting": 1 if run.state == "awaiting_approval" else _count(tasks, TASK_WAITING),
+        "paused": _count(tasks, ("paused",)),
+        "drift": read_drift(tx, run.id).get("severity", ""),
     }
 
 
