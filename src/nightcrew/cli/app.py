@@ -17,6 +17,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "doctor": ("doctor", "Tell what this machine can enforce, and how to mend each gap."),
         "agent": ("agent", "List the agents that tasks can name."),
         "demo": ("demo", "See the whole job in a throw-away repository."),
+        "gc": ("gc", "Give up old checkpoints and whatever else nothing needs."),
     },
     "Hand over": {
         "run": ("run", "Plan, approve and run the tasks of a file."),
@@ -32,6 +33,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "show": ("show", "Show a run, task, approval, checkpoint or promotion."),
         "log": ("log", "Print what happened in a run or task."),
         "events": ("events", "Print the journal."),
+        "stats": ("stats", "Show what checkpoints cost."),
     },
     "Control": {
         "pause": ("pause", "Pause a run or a task, keeping what it has done."),

@@ -219,6 +219,12 @@ class Runtime:
 
         return events(self._parts, after=after, kinds=kinds, follow=follow)
 
+    def stats(self, run: str = "") -> View:
+        """Return what the checkpoints of a run, or of all runs, cost: latencies, degradations, disk."""
+        from nightcrew.runtime.measuring import measure_checkpoints
+
+        return measure_checkpoints(self._parts, run)
+
     # -- control ----------------------------------------------------------------------------------------------
 
     def find_resumable(self, run: str | None) -> str:
@@ -380,6 +386,14 @@ class Runtime:
         from nightcrew.runtime.promoting import open_undo
 
         return open_undo(self._parts, promotion, dry_run=dry_run)
+
+    # -- keep house -------------------------------------------------------------------------------------------
+
+    def collect(self, *, dry_run: bool = False) -> View:
+        """Give up what nothing needs any more; see ``collecting.collect``."""
+        from nightcrew.runtime.collecting import collect
+
+        return collect(self._parts, dry_run=dry_run)
 
     # -- explain ----------------------------------------------------------------------------------------------
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.signals import endings_interrupt, uninterrupted
 from nightcrew.model.errors import EngineUnavailable, SandboxUnavailable
 from nightcrew.model.isolation import Level
+from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.runtime.resting import Rest, find_rest
 from nightcrew.runtime.rules import Rules, rules_from_plain
@@ -52,6 +54,7 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
     from nightcrew.engine.workspace import Workspace
     from nightcrew.host.shell import parse
     from nightcrew.policy.secrets import redact
+    from nightcrew.runtime.collecting import make_room
     from nightcrew.runtime.inside import find_binds, find_python, find_variables
 
     with parts.journal.read() as tx:
@@ -72,6 +75,7 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
         python=find_python(),
         env=find_variables(parts.env, rules.settings, repository.root, binds),
         redact=redact,
+        make_room=partial(make_room, parts, repository),
         git=parts.git(repository),
     )
 
@@ -159,6 +163,7 @@ def drive(parts: Parts, run: str, *, on_change: OnChange, wait: bool) -> Rest:
             _leave(parts, host, abandoned=run)
             raise
         _leave(parts, host, abandoned="")
+    _collect(parts, [run])
     return rest
 
 
@@ -256,21 +261,26 @@ def host_in_background(parts: Parts, runs: Sequence[str]) -> None:
         EngineUnavailable: the database cannot be used.
     """
     host = Host(parts)
+    hosted: set[str] = set()
     with endings_interrupt():
         try:
             # Once more after letting go: a decision may have come while we still held the lock and did not look.
             while _going(parts, runs) and host.take():
-                _serve(parts, host, runs)
+                hosted |= _serve(parts, host, runs)
                 host.close()
         finally:
             with uninterrupted():
                 host.close()
+        _collect(parts, sorted(hosted))
 
 
-def _serve(parts: Parts, host: Host, runs: Sequence[str]) -> None:
+def _serve(parts: Parts, host: Host, runs: Sequence[str]) -> set[str]:
+    """Serve until nothing can go on; return the runs that went on."""
+    hosted: set[str] = set()
     idle_since = parts.clock.monotonic()
     while parts.clock.monotonic() - idle_since < _LINGER_S:
         going = _going(parts, runs)
+        hosted.update(going)
         for each in going:
             host.submit(each)
         if going:
@@ -278,6 +288,17 @@ def _serve(parts: Parts, host: Host, runs: Sequence[str]) -> None:
         with parts.journal.read() as tx:
             seq = tx.last_seq()
         parts.journal.wait(seq, _LOOK_S)
+    return hosted
+
+
+def _collect(parts: Parts, runs: Sequence[str]) -> None:
+    """Give up what has become old, when it is time for that, where one of these runs is over."""
+    from nightcrew.runtime.collecting import collect_when_due
+
+    with parts.journal.read() as tx:
+        over = [run for name in runs if (run := tx.need(RunRecord, name)).state in RUN_FINAL]
+    for run in {each.repo_key: each for each in over}.values():
+        collect_when_due(parts, run.id)
 
 
 def _going(parts: Parts, runs: Sequence[str]) -> list[str]:

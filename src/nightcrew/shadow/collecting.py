@@ -41,6 +41,10 @@ def measure_tree(place: Path) -> int:
     for directory, _, names in os.walk(place):
         total += os.lstat(directory).st_blocks
         for name in names:
-            found = os.lstat(f"{directory}/{name}")
+            try:
+                found = os.lstat(f"{directory}/{name}")
+            except OSError:
+                # Gone meanwhile, or in a directory that an agent closed to us: it counts for nothing.
+                continue
             total += found.st_blocks if found.st_nlink == 1 else 0
     return total * 512

@@ -181,6 +181,16 @@ class Shadows:
         """Remove the shadow with everything in it; nothing may be mounted on it."""
         self._remove(shadow.name, self._place(shadow.name))
 
+    def remove(self, name: str) -> bool:
+        """Remove a shadow by its name, whatever state it is in; False when somebody has it open."""
+        place = self._place(name)
+        try:
+            self._take_lock(name, place)
+        except StaleError:
+            return False
+        self._remove(name, place)
+        return True
+
     def names(self) -> tuple[str, ...]:
         """Return the names of all shadows on disk, open ones too, sorted."""
         return tuple(sorted(p.name for p in (self._root / "shadows").glob("[!.]*")))
