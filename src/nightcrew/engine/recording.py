@@ -181,14 +181,17 @@ class Recorder:
     def _take_one(self, request: _Request) -> None:
         """Take one checkpoint; whatever goes wrong with it is recorded, and the agent's own work goes on."""
         try:
-            taken = self._read_frozen()
-            request.read.set()
-            if taken.captured.tree != self._last_tree:
-                self._record(taken, request.why)
+            with self._workspace.store.using():
+                taken = self._read_frozen()
+                request.read.set()
+                if taken.captured.tree != self._last_tree:
+                    self._record(taken, request.why)
             self._pace.note_taken(self._clock.monotonic(), self._clock.monotonic() - taken.began_s)
         except (NightcrewError, OSError) as problem:
             reason = problem.message if isinstance(problem, NightcrewError) else str(problem)
             LOG.warning("no checkpoint of %s: %s", self._attempt, reason)
+            # It remembers objects that no checkpoint refers to, and nobody keeps those.
+            self._memory = CaptureMemory()
             self._tell("checkpoint.failed", {"why": request.why, "reason": reason})
             self._pace.note_failed(self._clock.monotonic())
         finally:
@@ -255,9 +258,10 @@ class Recorder:
         began = self._clock.monotonic()
         with self._journal.read() as tx:
             event = tx.last_seq()
-        captured = self._capture(None)
-        taken = Taken(captured, standing, event, began, self._clock.monotonic() - began)
-        return self._record(taken, why)
+        with self._workspace.store.using():
+            captured = self._capture(None)
+            taken = Taken(captured, standing, event, began, self._clock.monotonic() - began)
+            return self._record(taken, why)
 
     def _record(self, taken: Taken, why: str) -> CheckpointRecord:
         store, place = self._workspace.store, self._place

@@ -107,18 +107,22 @@ class _Keeper(threading.Thread):
 class Launcher:
     """Runs confined processes; safe to use from many threads."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, groups: Groups | None = None) -> None:
         self._keeper = _Keeper(python)
         self._keeper.start()
         self._lock = threading.Lock()
         self._closed = False
-        self._groups = Groups()
+        self._groups = groups or Groups()
         self._zygote: _Zygote | None = self._keeper.new_zygote()
 
     @classmethod
-    def start(cls, *, python: str = sys.executable) -> Launcher:
-        """Start the zygote with the interpreter ``python``; it and all sandboxes die with this process."""
-        return cls(python)
+    def start(cls, *, python: str = sys.executable, groups: Groups | None = None) -> Launcher:
+        """Start the zygote with the interpreter ``python``; it and all sandboxes die with this process.
+
+        Args:
+            groups: makes the control groups that trees are frozen by; by default below our own, where that is allowed.
+        """
+        return cls(python, groups)
 
     def __enter__(self) -> Self:
         return self
