@@ -66,7 +66,6 @@ OVERLAPS: list[tuple[str, Callable[[World], object], list[str]]] = [
     ("edited what goes", lambda w: w.write({"dir/b.txt": b"mine"}), ["dir/b.txt: was edited here, not committed"]),
     ("staged", stage({"a.txt": b"mine\n"}), ["a.txt: has a staged change", "a.txt: was edited here, not committed"]),
     ("staged only", stage({"a.txt": b"mine\n"}, {"a.txt": b"a\n"}), ["a.txt: has a staged change"]),
-    ("mode", lambda w: (w.repo / "run.sh").chmod(0o755), ["run.sh: has another mode here, not committed"]),
     ("type", lambda w: w.write({"a.txt": "link"}), ["a.txt: changed its type here, not committed"]),
     ("link", lambda w: w.write({"link": "other"}), ["link: was edited here, not committed"]),
     ("untracked", lambda w: w.write({"new/file": b"x"}), ["new/file: an untracked or ignored file is there already"]),

@@ -71,6 +71,7 @@ class Content:
 
     def __init__(self, git: Git, wanted: Sequence[str], aside: Executor) -> None:
         self._git = git
+        self._announced = frozenset(wanted)
         self._aside = aside
         self._read: dict[str, bytes] = {}
         self._groups: Future[list[list[str]]] = aside.submit(_group, git, list(dict.fromkeys(wanted)))
@@ -78,7 +79,9 @@ class Content:
         self._next: Future[dict[str, bytes]] = aside.submit(self._fetch, 0)
 
     def read(self, object_id: str) -> bytes:
-        """Return the content of a blob that was announced."""
+        """Return the content of a blob; one that was not announced is read by itself."""
+        if object_id not in self._announced:
+            return self._git.run("cat-file", "blob", object_id, max_output_bytes=1 << 36).stdout
         while object_id not in self._read:
             self._read = self._next.result()
             self._number += 1

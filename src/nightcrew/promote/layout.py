@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nightcrew.promote.comparison import name_path
 from nightcrew.promote.standing import EMPTY_DIRECTORY, Standing
@@ -14,11 +14,15 @@ _NAMED_AT_MOST = 20
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """What shall stand at a path: ``entry`` (``<mode> <id>``), ``dir``, or nothing; now it is ``found``."""
+    """What shall stand at a path: ``entry`` (``<mode> <id>``), ``dir``, or nothing; now it is ``found``.
+
+    ``own``: the bytes hold edits of the user's; they are exactly the blob that ``entry`` names, whatever git would convert.
+    """
 
     path: str
     found: str
     entry: str
+    own: bool = False
 
 
 @dataclass(slots=True)
@@ -49,7 +53,7 @@ class Layout:
             *away,
             *(Want(path, EMPTY_DIRECTORY, "") for path in sorted(gone, key=_depth, reverse=True)),
             *(Want(path, "", EMPTY_DIRECTORY) for path in sorted(made, key=_depth)),
-            *(Want(want.path, "" if want.path in gone else want.found, want.entry) for want in arriving),
+            *(replace(want, found="" if want.path in gone else want.found) for want in arriving),
         ]
 
     def _emptied(self) -> set[str]:

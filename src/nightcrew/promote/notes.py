@@ -93,6 +93,8 @@ def _about_files(prepared: Prepared, found: Survey) -> list[str]:
         notes.append(f"committed, but not written (outside your sparse checkout): {_name(found.skipped)}")
     if found.kept and prepared.kind == "commit":
         notes.append(f"on disk as promoted already, not touched: {_name(found.kept)}")
+    if found.edited:
+        notes.append(f"merged with your own edits, which stay uncommitted: {_name(found.edited)}")
     if touches_attributes(prepared.paths):
         notes.append(
             "a .gitattributes changes: files are written as they are in git, without line-end conversion or filters (LFS)"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from nightcrew.host.git import Git
 from nightcrew.host.tokens import nonce
 from nightcrew.model.errors import DriftError, StaleError
+from nightcrew.model.text import shown
 from nightcrew.promote.site import Site
 
 _FALLBACK = ("nightcrew", "nightcrew@localhost")
@@ -59,10 +60,24 @@ def tree_of(git: Git, commit: str) -> str:
 def merge(store: Git, base: str, ours: str, theirs: str) -> str:
     """Merge two trees three ways and return the tree. Renames on either side are followed.
 
-    The commits are synthetic, so that exactly ``base`` is the base, however the history of the branch went.
-
     Raises:
         DriftError: conflicts; every file is named, nothing was changed.
+    """
+    merged, conflicts = try_merge(store, base, ours, theirs)
+    if conflicts:
+        raise DriftError(
+            f"{len(conflicts)} of the paths were changed on your branch in another way; nothing was changed",
+            code="drift.conflict",
+            where=[f"{shown(path)}: changed on both sides" for path in conflicts],
+            hint="run the tasks again on the new state, or take over by hand what the diff shows",
+        )
+    return merged
+
+
+def try_merge(store: Git, base: str, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
+    """Merge two trees three ways; return the tree, and the paths that conflict (then the tree means nothing).
+
+    The commits are synthetic, so that exactly ``base`` is the base, however the history of the branch went.
     """
     root = _synthetic(store, base)
     sides = [_synthetic(store, tree, root) for tree in (ours, theirs)]
@@ -72,15 +87,8 @@ def merge(store: Git, base: str, ours: str, theirs: str) -> str:
         check=False,
     )
     fields = [os.fsdecode(field) for field in done.stdout.split(b"\0") if field]
-    if done.code == 0 and fields:
-        return fields[0]
-    if done.code == 1 and len(fields) > 1:
-        raise DriftError(
-            f"{len(fields) - 1} of the paths were changed on your branch in another way; nothing was changed",
-            code="drift.conflict",
-            where=[f"{path}: changed on both sides" for path in sorted(set(fields[1:]))],
-            hint="run the tasks again on the new state, or take over by hand what the diff shows",
-        )
+    if done.code in (0, 1) and fields:
+        return fields[0], tuple(sorted(set(fields[1:]))) if done.code else ()
     store.run("cat-file", "-e", base)  # says which object is missing, if that is what it is
     raise StaleError(f"git merge-tree failed: {os.fsdecode(done.stderr).strip()}", code="promote.merge")
 

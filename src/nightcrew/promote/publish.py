@@ -211,7 +211,7 @@ class _Publication:
         coming = [each for each in self.differences if each.new]
         raw = touches_attributes([each.path for each in self.differences])
         return Source(
-            self.site, aside, objects, coming, self.configured, raw=raw, ahead=not self.prepared.undone
+            self.site, aside, objects, coming, self.configured, raw=raw, ahead=self.prepared.kind == "commit"
         )
 
     def _stage(self, tree: Standing, slots: Standing, found: Survey, source: Source) -> tuple[Move, ...]:
@@ -245,6 +245,7 @@ class _Publication:
             moves=moves,
             index=found.index,
             kept=found.kept,
+            edited=found.edited,
             place=prepared.place,
         )
         self.transaction.write_plan(plan)
@@ -359,8 +360,12 @@ def find_earlier(site: Site, prepared: Prepared) -> Earlier:
     """Return what an exact undo must know of the promotion it takes back."""
     plan = _undone_plan(site, prepared)
     if plan is None:
-        return Earlier()
-    return Earlier(kept=plan.kept, index={change.path: change for change in plan.index})
+        return Earlier(untracked=dict(prepared.untracked))
+    return Earlier(
+        kept=plan.kept,
+        index={change.path: change for change in plan.index},
+        edited={move.path: move for move in plan.moves if move.path in plan.edited and move.old},
+    )
 
 
 def _find_reusable(site: Site, prepared: Prepared, slots: Path) -> Mapping[str, Move]:

@@ -53,9 +53,11 @@ class Source:
         if self._converted is not None and path in self._converted.result():
             self._objects.result()
             return self._converter.read(path, object_id)
-        if self._content is None:
-            return self._site.git.run("cat-file", "blob", object_id, max_output_bytes=1 << 36).stdout
-        return self._content.read(object_id)
+        if self._content is not None:
+            return self._content.read(object_id)
+        # Merged with an edit of the user's it is in our store; else in theirs, which the store may not reach (odd paths).
+        git = self._site.git if path else self._site.store
+        return git.run("cat-file", "blob", object_id, max_output_bytes=1 << 36).stdout
 
     def close(self) -> None:
         """End what was started."""

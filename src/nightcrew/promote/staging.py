@@ -19,7 +19,7 @@ class Staging:
 
     Args:
         tree, slots, name: the working tree, where slots are, and the transaction's name.
-        read: gives the content for a path and blob.
+        read: gives the content for a path and blob; for no path the blob as it is.
         configured: what the user's configuration says.
         reuse: for an undo, the moves of the promotion that it takes back, by path.
     """
@@ -72,6 +72,8 @@ class Staging:
             return False
         if (want.entry == EMPTY_DIRECTORY) != (earlier.old == EMPTY_DIRECTORY):
             return False
+        if want.own and want.entry != earlier.old.replace(":", " ", 1):
+            return False
         return self._slots.fingerprint(earlier.slot) == earlier.old
 
     def _write(self, fd: int, name: str, want: Want) -> str:
@@ -81,7 +83,7 @@ class Staging:
             self._adopt(fd, name, want)
             return EMPTY_DIRECTORY
         mode, object_id = want.entry.split(" ")
-        data = self._read(want.path, object_id)
+        data = self._read("" if want.own else want.path, object_id)
         if mode == LINK and self._configured.symlinks:
             os.symlink(data, os.fsencode(name), dir_fd=fd)
             return f"{LINK}:{self._slots.blob_id(data)}"

@@ -10,8 +10,10 @@ from pathlib import Path
 from nightcrew.model.errors import DriftError
 from nightcrew.promote import standing
 from nightcrew.promote.comparison import Comparison, describe, name_path
+from nightcrew.promote.edits import Edit, can_merge, merge_edits
 from nightcrew.promote.index import Listing, list_paths, read_index
 from nightcrew.promote.layout import Layout, Want, parents
+from nightcrew.promote.moves import Move
 from nightcrew.promote.objects import Difference
 from nightcrew.promote.site import Configured, Site
 from nightcrew.promote.standing import Standing
@@ -27,6 +29,7 @@ class Survey:
         index: entries to change.
         kept: paths that stand on disk as promoted already.
         skipped: paths outside the sparse checkout: committed, not written.
+        edited: paths where the user's own edits are merged in, and stay uncommitted.
         entries: how many entries the index has.
         digest: of the index file.
     """
@@ -37,14 +40,25 @@ class Survey:
     skipped: tuple[str, ...]
     entries: int
     digest: str = field(compare=False)
+    edited: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What an undo knows of the promotion it takes back: files it must leave, entries it must return to."""
+    """What is known of the paths beforehand.
+
+    Attributes:
+        kept: an undo leaves these files alone.
+        index: an undo returns to these entries.
+        edited: moves of paths that held the user's own edits: while such a path is as that move left it, what was displaced
+            comes back as it is.
+        untracked: files that git did not know when the work started: path → entry as the work found it.
+    """
 
     kept: Collection[str] = ()
     index: Mapping[str, IndexChange] = field(default_factory=dict)
+    edited: Mapping[str, Move] = field(default_factory=dict)
+    untracked: Mapping[str, str] = field(default_factory=dict)
 
 
 def survey(
@@ -75,27 +89,60 @@ def survey(
     listing = read_index(site.git, old_commit, {each.path: each.old for each in differences})
     skipped = _find_skipped(site, tree, listing, differences, configured)
     looked_at = [each for each in differences if each.path not in skipped]
-    wanted = {each.path: (each.old, each.new) for each in looked_at}
+    assumed = earlier.untracked
+    wanted = {each.path: (each.old, each.new, assumed.get(each.path, "")) for each in looked_at}
     comparison = Comparison(site, tree, configured, wanted, ask_git=ask_git)
-    problems = _find_staged(listing, differences) + _find_clashes(site, differences, configured)
+    problems = _find_staged(listing, differences, assumed) + _find_clashes(site, differences, configured)
     leaving = {each.path for each in looked_at if not each.new}
     moved: list[Want] = []
     kept: list[str] = []
+    edits: dict[str, Edit] = {}
+    returning: list[Want] = []
     for each in looked_at:
         found = _seen_through(each, comparison, leaving, configured)
-        unmodified = comparison.matches(each.path, each.old)
-        if comparison.matches(each.path, each.new) or (each.path in earlier.kept and unmodified):
+        before = earlier.edited.get(each.path)
+        base = assumed.get(each.path) or each.old
+        if before is not None and found == before.new:
+            returning.append(Want(each.path, found, before.old.replace(":", " ", 1), own=True))
+        elif each.path in earlier.kept or comparison.matches(each.path, each.new):
             kept.append(each.path)
-        elif _is_free(each, found) or unmodified:
+        elif _is_free(each, found) or comparison.matches(each.path, base):
             moved.append(Want(each.path, found, each.new))
         else:
-            problems.append(name_path(each.path, describe(found, each.old, None)))
+            edits[each.path] = Edit(each.path, base, found, each.new)
+    moved += returning + _merge_edits(site, tree, edits, configured, kept, problems)
     layout = Layout(tree, {w.path for w in moved if not w.entry}, _directories_of(site, new_commit), problems)
     wants = layout.order(moved)
     if layout.problems:
         raise _drift(layout.problems)
     index = tuple(_index_change(each, listing, skipped, earlier) for each in differences)
-    return Survey(tuple(wants), index, tuple(kept), tuple(sorted(skipped)), listing.count, listing.digest)
+    edited = tuple(sorted(want.path for want in moved if want.own or want.path in assumed))
+    return Survey(
+        tuple(wants), index, tuple(kept), tuple(sorted(skipped)), listing.count, listing.digest, edited
+    )
+
+
+def _merge_edits(
+    site: Site,
+    tree: Standing,
+    edits: Mapping[str, Edit],
+    configured: Configured,
+    kept: list[str],
+    problems: list[str],
+) -> list[Want]:
+    """Return what is to come where the user's edits can be merged; name the others as problems, and add to ``kept``."""
+    possible = [edit for edit in edits.values() if can_merge(edit)]
+    merged = merge_edits(site, tree, possible, configured) if possible else {}
+    wants = []
+    for path, edit in edits.items():
+        entry = merged.get(path)
+        if entry is None:
+            problems.append(name_path(path, describe(edit.found, edit.base, None)))
+        elif entry[7:] == edit.found[7:]:
+            kept.append(path)  # the user wrote the same
+        else:
+            wants.append(Want(path, edit.found, entry, own=True))
+    return wants
 
 
 def _seen_through(
@@ -115,12 +162,14 @@ def _is_free(each: Difference, found: str) -> bool:
     return not each.old and (not found or found.startswith("dir"))
 
 
-def _find_staged(listing: Listing, differences: Sequence[Difference]) -> list[str]:
+def _find_staged(
+    listing: Listing, differences: Sequence[Difference], assumed: Mapping[str, str]
+) -> list[str]:
     problems = []
     leaving = {each.path for each in differences if not each.new}
     for each in differences:
         staged = listing.entries.get(each.path, "")
-        if staged not in (each.old, each.new):
+        if staged not in (each.old, each.new, assumed.get(each.path, each.old)):
             problems.append(name_path(each.path, describe("", each.old, staged)))
         if each.new and not each.old:
             inside = [path for path in listing.below(each.path) if path not in leaving]

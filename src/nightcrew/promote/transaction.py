@@ -49,6 +49,7 @@ class Plan:
     moves: tuple[Move, ...] = ()
     index: tuple[IndexChange, ...] = ()
     kept: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
     place: str = "here"
     format: int = field(default=FORMAT)
 
@@ -160,5 +161,6 @@ def _decode(found: dict[str, Any]) -> Plan:
     found["moves"] = tuple(pick(Move, each) for each in found.get("moves", ()))
     found["index"] = tuple(pick(IndexChange, each) for each in found.get("index", ()))
     found["kept"] = tuple(found.get("kept", ()))
+    found["edited"] = tuple(found.get("edited", ()))
     plan: Plan = pick(Plan, found)
     return plan
