@@ -553,6 +553,8 @@ def test_discard_removes_everything_and_frees_the_name(world, shadows):
     shadow = open_one(world, shadows)
     world.run(shadows, shadow, "mkdir locked; echo 1 > locked/x; chmod 000 locked")
     shadows.discard(shadow)
+    assert shadows.names() == ()
+    shadows.finish()
     assert os.listdir(world.state / "shadows") == []
     shadows.discard(shadow)
     open_one(world, shadows)

@@ -38,6 +38,7 @@ for mode in ("overlay", "copy") if report().overlay else ("copy",):
     shadows.discard(shadow)
     shadows.discard(second)
     assert shadows.names() == ()
+    shadows.finish()
 assert (world.repo / "node_modules" / "x").read_bytes() == b"live\\n"
 assert not (world.state / "shadows").exists() or not os.listdir(world.state / "shadows")
 """

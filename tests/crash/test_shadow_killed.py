@@ -67,6 +67,7 @@ def test_killed_and_started_again(world, point):
     assert (left is not None) == point.startswith("checkpoint")
     if left is not None:
         shadows.discard(left)
+    shadows.finish()
     for place in ("bases", "shadows"):
         names = os.listdir(world.state / place) if (world.state / place).exists() else []
         assert not [name for name in names if name.startswith(".")]
@@ -146,7 +147,7 @@ def test_a_layer_hurt_by_a_power_loss_is_made_anew_on_what_is_whole(world):
         meta = Path(base.lowers[0]).parent / "meta.json"
         meta.write_text(meta.read_text().replace('"boot": "', '"boot": "0'))
     (Path(second.lowers[0]) / "d3/f3").write_bytes(b"")
-    assert shadows.export(second.commit) == second
+    assert shadows.export(second.commit).lowers == second.lowers
     assert (Path(second.lowers[0]) / "d3/f3").read_bytes() == b"newer"
     assert shadows.export(first.commit) == first
 

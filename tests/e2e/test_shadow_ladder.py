@@ -103,7 +103,8 @@ git status --porcelain; echo work > work.txt; git add -A; git commit -qm one
 git checkout -qb side HEAD~1; echo side > side.txt; git add -A; git commit -qm side
 git checkout -q main; echo more >> README.md; git stash -q; git stash pop -q; git commit -qam two
 git rebase -q side; git merge -q --no-ff -m merge HEAD~1 || true; git cherry-pick -n side 2>/dev/null || git reset -q --hard
-git worktree add -q ../worktree-inside side 2>/dev/null || git worktree add -q .git/inner side; git worktree prune
+git worktree add -q ../worktree-inside side 2>/dev/null || git worktree add -q .git/inner side
+git worktree list | tail -1 | cut -d' ' -f1 > /tmp/second; ls "$(cat /tmp/second)/side.txt"; git worktree remove --force "$(cat /tmp/second)"
 git config core.hooksPath hooks; git config alias.x '!touch /tmp/ran'; git config remote.origin.url file:///nowhere
 mkdir -p hooks .git/hooks; printf '#!/bin/sh\ntouch ran-by-hook\n' > .git/hooks/pre-commit; chmod +x .git/hooks/pre-commit
 cp .git/hooks/pre-commit hooks/; git commit -q --allow-empty -m hooked

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from nightcrew.host import files
 from nightcrew.host.git import Git
 from nightcrew.model.trees import DeltaEntry
 from nightcrew.shadow.export import Base
@@ -62,6 +61,7 @@ def commit_delta(base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: 
 
 def _import(base: Base, layer: Path, stream: _Stream, objects: Objects) -> tuple[bytes, str]:
     """Have git write what is streamed, with the trees and the commit above it, and return those two; the cost is that of the delta."""
+    # Stays beside the layer: removing it would cost more than it takes.
     place = layer.with_name("import")
     write_repository(place, len(base.commit))
     known = [f"{objects.repository.common_dir}/objects", objects_of_skeleton(base.skeleton)]
@@ -79,7 +79,6 @@ def _import(base: Base, layer: Path, stream: _Stream, objects: Objects) -> tuple
         input=stream.finish(base),
         extra=extra,
     )
-    files.remove_tree(place, inside=layer.parent)
     commit, _, tree = said.stdout.partition(b"\n")
     # As `ls` prints it: mode, kind, id, tab.
     return commit, tree.split()[2].decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -53,30 +54,52 @@ class Stack:
 
     def __init__(self, layers: Sequence[str]) -> None:
         self._layers = tuple(layers)
+        # What nobody writes to needs to be asked but once.
+        self._known: tuple[dict[str, bool | None], ...] = tuple({"": True} for _ in layers)
 
     def find(self, path: str) -> tuple[str, os.stat_result] | None:
         """Return where the visible file of a path lies and its status, None when there is none."""
-        for layer in self._layers:
-            place, found = _descend(layer, path)
-            if found is None:
+        above = path.rpartition("/")[0]
+        for number, layer in enumerate(self._layers):
+            way = self._is_directory(number, above)
+            if way is None:
                 continue
-            return None if place != f"{layer}/{path}" or _hides(found) else (place, found)
+            found = _status(f"{layer}/{path}") if way else None
+            if not way or found is not None:
+                return None if found is None or _hides(found) else (f"{layer}/{path}", found)
         return None
 
     def list(self, directory: str) -> dict[str, tuple[str, os.stat_result]]:
         """Return what is visible in a directory, by name; empty when it is not a directory."""
         shown: dict[str, tuple[str, os.stat_result] | None] = {}
-        for layer in self._layers:
-            place, found = _descend(layer, directory) if directory else (layer, os.lstat(layer))
-            if found is None:
+        for number, layer in enumerate(self._layers):
+            way = self._is_directory(number, directory)
+            if way is None:
                 continue
-            if not stat.S_ISDIR(found.st_mode):
+            if not way:
                 break
-            with os.scandir(place) as items:
+            with os.scandir(f"{layer}/{directory}" if directory else layer) as items:
                 for item in items:
                     status = item.stat(follow_symlinks=False)
                     shown.setdefault(item.name, None if _hides(status) else (item.path, status))
         return {name: seen for name, seen in shown.items() if seen is not None}
+
+    def _is_directory(self, number: int, directory: str) -> bool | None:
+        """Tell whether a layer has a directory; None when it says nothing, False when something else is in the way."""
+        known, layer = self._known[number], self._layers[number]
+        if directory in known:
+            return known[directory]
+        place = ""
+        answer: bool | None = True
+        for name in directory.split("/"):
+            place = f"{place}/{name}" if place else name
+            if place in known:
+                answer = known[place]
+            elif answer:
+                found = _status(f"{layer}/{place}")
+                answer = None if found is None else stat.S_ISDIR(found.st_mode)
+            known[place] = answer
+        return answer
 
     def leaves(self, path: str) -> Iterator[str]:
         """Yield what vanishes when a path is deleted: its files; an empty directory (a submodule) as itself."""
@@ -87,6 +110,13 @@ class Stack:
             if not below:
                 yield directory
             waiting += [f"{directory}/{name}" for name in sorted(below, reverse=True)]
+
+
+def _status(place: str) -> os.stat_result | None:
+    try:
+        return os.lstat(place)
+    except FileNotFoundError:
+        return None
 
 
 def _descend(layer: str, path: str) -> tuple[str, os.stat_result | None]:
@@ -116,8 +146,9 @@ def write_layer(layer: Path, delta: Sequence[DeltaEntry], under: Stack, modified
     Raises:
         ValueError: a path leaves the tree or enters a git directory.
     """
+    made: set[Path] = set()
     for entry in _deletions_first(delta):
-        target = _make_way(layer, entry.path)
+        target = _make_way(layer, entry.path, made)
         if entry.mode == 0:
             hide(target)
         else:
@@ -152,21 +183,24 @@ def write_entry(target: Path, entry: DeltaEntry, modified_s: int) -> None:
     with entry.open() as content:
         if entry.mode == _LINK:
             target.symlink_to(os.fsdecode(content.read()))
+            os.utime(target, (modified_s, modified_s), follow_symlinks=False)
         else:
-            with target.open("xb") as out:
+            with target.open("xb", buffering=0) as out:
                 _write_sparsely(content, out)
-            target.chmod(0o755 if entry.mode == _EXECUTABLE else 0o644)
-    os.utime(target, (modified_s, modified_s), follow_symlinks=False)
+                os.fchmod(out.fileno(), 0o755 if entry.mode == _EXECUTABLE else 0o644)
+                os.utime(out.fileno(), (modified_s, modified_s))
 
 
-def _write_sparsely(content: BinaryIO, out: BinaryIO) -> None:
+def _write_sparsely(content: BinaryIO, out: FileIO) -> None:
     """Write a file with holes where its content is zeros: a sparse file comes out of the store as sparse as it was."""
+    size = 0
     while piece := content.read(_PIECE_BYTES):
-        if piece.count(0) == len(piece):
-            out.seek(len(piece), os.SEEK_CUR)
-        else:
-            out.write(piece)
-    out.truncate()
+        if piece.count(0) < len(piece):
+            left = memoryview(piece)
+            while left:
+                left = left[os.pwrite(out.fileno(), left, size + len(piece) - len(left)) :]
+        size += len(piece)
+    os.ftruncate(out.fileno(), size)
 
 
 def _deletions_first(delta: Iterable[DeltaEntry]) -> list[DeltaEntry]:
@@ -174,18 +208,26 @@ def _deletions_first(delta: Iterable[DeltaEntry]) -> list[DeltaEntry]:
     return sorted(delta, key=lambda entry: entry.mode != 0)
 
 
-def _make_way(root: Path, path: str) -> Path:
-    """Make the directories above a path and remove what is at it; what stands in the way is one of our own marks."""
+def _make_way(root: Path, path: str, made: set[Path] | None = None) -> Path:
+    """Make the directories above a path and remove what is at it; what stands in the way is one of our own marks.
+
+    Args:
+        made: directories known to be there, added to; without it every one is looked at.
+    """
     if not is_plain_path(path):
         raise ValueError(f"not a path of a working tree: {path!r}")
     *parents, name = path.split("/")
     place = root
     for part in parents:
         place = place / part
+        if made is not None and place in made:
+            continue
         if place.is_symlink() or not place.is_dir():
             place.unlink(missing_ok=True)
             place.mkdir()
             place.chmod(0o755)
+        if made is not None:
+            made.add(place)
     target = place / name
     if os.path.lexists(target):
         files.remove_tree(target, inside=root)

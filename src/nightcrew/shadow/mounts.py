@@ -18,11 +18,13 @@ from nightcrew.shadow.skeleton import OBJECTS_INSIDE, alternates_of
 _ALTERNATES = "info/alternates"
 
 
-def overlay_environment(place: Path, repository: Repository, folders: Sequence[str]) -> Iterator[Overlay]:
+def overlay_environment(
+    place: Path, work: Path, repository: Repository, folders: Sequence[str]
+) -> Iterator[Overlay]:
     """Yield an overlay over each live environment folder.
 
     Args:
-        place: directory of the shadow; ``work/`` is new for this mount.
+        place: directory of the shadow; work: one in it that is new for this mount.
         folders: relative to the repository.
     """
     for number, folder in enumerate(folders):
@@ -32,9 +34,8 @@ def overlay_environment(place: Path, repository: Repository, folders: Sequence[s
         upper = place / "env" / str(number) / "upper"
         upper.mkdir(parents=True, exist_ok=True)
         upper.chmod(0o755)
-        work = place / "work" / str(number)
-        work.mkdir()
-        yield Overlay(f"{repository.root}/{folder}", (str(live),), str(upper), str(work))
+        (work / str(number)).mkdir()
+        yield Overlay(f"{repository.root}/{folder}", (str(live),), str(upper), str(work / str(number)))
 
 
 def bind_objects(place: Path, repository: Repository) -> Iterator[Bind]:

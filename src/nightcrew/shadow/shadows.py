@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -98,6 +99,9 @@ class Shadows:
         self._deltas = Deltas(root / "deltas", Objects(repository, env, own_objects))
         self._locks: dict[str, FileLock] = {}
         self._guard = threading.Lock()
+        # Its threads start with the first removal, and the interpreter waits for them when it ends.
+        self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="removal")
+        self._removals: list[Future[None]] = []
         self._found: tuple[str, ...] | None = None
 
     def describe(self) -> str:
@@ -191,12 +195,19 @@ class Shadows:
         self._remove(name, place)
         return True
 
+    def finish(self) -> None:
+        """Wait until what was discarded is off the disk."""
+        with self._guard:
+            removals = tuple(self._removals)
+        wait(removals)
+
     def names(self) -> tuple[str, ...]:
         """Return the names of all shadows on disk, open ones too, sorted."""
         return tuple(sorted(p.name for p in (self._root / "shadows").glob("[!.]*")))
 
     def sweep(self) -> None:
         """Remove what interrupted processes left half made or half removed; what others still use stays."""
+        self.finish()
         for left in (self._root / "shadows").glob(".*"):
             lock = FileLock(left / "lock")
             if lock.acquire():
@@ -217,6 +228,7 @@ class Shadows:
             grace_s: how long ago something must have been asked for, in seconds.
             dry_run: only tell what would become free.
         """
+        self.finish()
         metas = [meta for name in self.names() if (meta := self._read(name)) is not None]
         freed = self._deltas.collect({str(meta["delta"]) for meta in metas}, grace_s, dry_run=dry_run)
         keep = {*keep_bases, *(meta["base"] for meta in metas)}
@@ -240,13 +252,13 @@ class Shadows:
         if shadow.mode != "overlay":
             tree = Bind(shadow.path, self._repository.root, writable=True)
             return (), (tree, *objects, *point_at_objects(place, self._repository))
-        work = place / "work"
-        files.remove_tree(work, inside=place)
+        # The old ones stay until the shadow goes: removing them would hold up every start.
+        work = place / "work" / tokens.nonce()
         deltas = shadow.lowers[: -len(shadow.base.lowers)]
         lowers = (*deltas, shadow.base.skeleton, *shadow.base.lowers)
         top = Overlay(self._repository.root, lowers, shadow.path, str(work / "top"))
         (work / "top").mkdir(parents=True)
-        return (top, *overlay_environment(place, self._repository, shadow.environment)), objects
+        return (top, *overlay_environment(place, work, self._repository, shadow.environment)), objects
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -330,19 +342,31 @@ class Shadows:
             self._locks[name] = lock
 
     def _remove(self, name: str, place: Path) -> None:
-        """Take the shadow out of sight in one act, then remove it at leisure."""
+        """Take the shadow out of sight in one act; it is removed in the background, see ``finish``."""
+        with self._guard:
+            lock = self._locks.pop(name, None)
         gone = place.with_name(f".gone-{tokens.nonce()}")
         try:
             place.rename(gone)
-            files.remove_tree(gone, inside=gone.parent)
         except FileNotFoundError:
             # Discarded before.
-            pass
-        finally:
-            with self._guard:
-                lock = self._locks.pop(name, None)
             if lock is not None:
                 lock.release()
+            return
+        with self._guard:
+            self._removals = [each for each in self._removals if not each.done()]
+            self._removals.append(self._remover.submit(_remove_gone, gone, lock))
+
+
+def _remove_gone(gone: Path, lock: FileLock | None) -> None:
+    try:
+        files.remove_tree(gone, inside=gone.parent)
+    except OSError:
+        # Something an agent built cannot be removed. It is out of sight; the next sweep tries again, and tells.
+        pass
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _lowers(base: Base, layer: DeltaLayer | None) -> tuple[str, ...]:
