@@ -41,6 +41,10 @@ def measure(ground: Ground, rounds: int) -> Iterator[Row]:
         started = time.perf_counter()
         taker.take()
         times.append((time.perf_counter() - started) * 1000)
+    # As at the end of a run: what the background has begun is waited for, what is left is put together.
+    ground.store.close()
+    ground.store.tidy()
+    ground.store.close()
     used = disk_kib(ground.store.path) - before
     ground.shadows.discard(shadow)
     goal = 1.3 if ground.number >= 100_000 else None

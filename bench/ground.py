@@ -107,6 +107,7 @@ class Ground:
         repository: the user's; ``main`` is checked out and clean.
         other: a working tree of the same commit, where the yardsticks do their work.
         fresh: numbers that none had before, for names and contents.
+        worktree_ms: what ``git worktree add`` took in this run, 0 when nobody has measured it yet.
     """
 
     def __init__(self, place: Path, files: int) -> None:
@@ -115,6 +116,7 @@ class Ground:
         self.repository = place / "repository"
         self.other = place / "other"
         self.fresh = count(1)
+        self.worktree_ms = 0.0
         self._launcher: Launcher | None = None
         if not (place / "complete").exists():
             shutil.rmtree(place, ignore_errors=True)

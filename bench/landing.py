@@ -53,8 +53,16 @@ def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
     def apply(*more: str) -> None:
         command("git", "apply", *more, str(patch), cwd=ground.other)
 
-    promoted, applied, undone, taken_back = interleave(
-        [Act(promote), Act(apply), Act(undo), Act(lambda: apply("-R"))], rounds
+    def commit() -> None:
+        """Do what a promotion does beside the files: the index, a commit, the branch."""
+        command("git", "apply", "--index", str(patch), cwd=ground.other)
+        command("git", "commit", "-q", "-m", "work", cwd=ground.other)
+
+    def back() -> None:
+        command("git", "checkout", "-q", "-f", "--detach", "main", cwd=ground.other)
+
+    promoted, applied, undone, taken_back, committed = interleave(
+        [Act(promote), Act(apply), Act(undo), Act(lambda: apply("-R")), Act(commit, back, back)], rounds
     )
     if (
         command("git", "status", "--porcelain", cwd=ground.repository)
@@ -69,6 +77,9 @@ def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
         "git apply (no fsync, not atomic)",
         applied,
         goal,
+    )
+    yield Row(
+        f"promotion of {number} paths", ground.number, promoted, "git apply --index; git commit", committed
     )
     yield Row(f"undo of {number} paths", ground.number, undone, "git apply -R", taken_back, goal)
 

@@ -26,6 +26,7 @@ from ground import Ground
 from rows import Row, show, show_row
 
 PARTS: Mapping[str, Callable[[Ground, int], Iterator[Row]]] = {
+    "export": opening.measure_exports,
     "opening": opening.measure,
     "changes": changes.measure,
     "inside": inside.measure,
