@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-
 ENOUGH_S = 4.0
 MOST = 5
 """Times the rounds that were asked for."""
