@@ -23,6 +23,7 @@ assert not os.path.exists(".env"), "kept out"
 assert subprocess.run(["git", "log", "--oneline"], check=True, capture_output=True).stdout
 """
 TASK = "- [ ] 1. change\n  - Run: python3 agent.py\n  - Accept: test ! -e letters/b.txt\n"
+YES = ("--yes", "--allow-handoff", "executable")
 APPEND = "- [ ] 1. {name}\n  - Run: echo {name} >> {file}\n  - Accept: grep -q {name} {file}\n"
 
 
@@ -82,7 +83,7 @@ def test_the_whole_job_writes_nothing_but_what_is_promoted(plain: Hermetic) -> N
     paths = {each["path"] for each in plain.run("diff", "R-1/T01", "--json").json["paths"]}
     assert paths == {"letters/a.txt", "letters/b.txt", "new/deep/f", "tool.sh", "link"}
     accept(plain, "R-1/T01")
-    promoted = plain.run("promote", "R-1", "--yes", "--json")
+    promoted = plain.run("promote", "R-1", *YES, "--json")
     assert promoted.code == 0, promoted
     after = look(plain.repo)
     touched = {name for name in {*before, *after} if before.get(name) != after.get(name)}
@@ -105,12 +106,12 @@ def test_what_the_user_writes_meanwhile_is_kept_and_overlap_is_refused_by_name(p
     accept(plain, "R-1/T01")
     plain.write({"mine.txt": "mine\n", "letters/a.txt": "another letter\n"})
     before = look(plain.repo)
-    refused = plain.run("promote", "R-1", "--yes")
+    refused = plain.run("promote", "R-1", *YES)
     assert refused.code == 7, refused
     assert "letters/a.txt" in refused.stderr
     assert look(plain.repo) == before
     plain.write({"letters/a.txt": b"one\r\ntwo\r\n"})
-    assert plain.run("promote", "R-1", "--yes").code == 0
+    assert plain.run("promote", "R-1", *YES).code == 0
     assert (plain.repo / "mine.txt").read_text() == "mine\n"
 
 
@@ -123,7 +124,7 @@ def test_a_later_run_starts_from_what_is_there_then(plain: Hermetic) -> None:
     assert second.code == 0, second
     for task in ("R-2/T01", "R-1/T01"):
         accept(plain, task)
-        done = plain.run("promote", task.partition("/")[0], "--yes")
+        done = plain.run("promote", task.partition("/")[0], *YES)
         assert done.code == 0, done
     assert (plain.repo / "later.txt").read_text() == "later\nsecond\n"
     assert (plain.repo / "letters/b.txt").read_text() == "b\nfirst\n"
@@ -139,7 +140,7 @@ def test_a_run_stays_with_its_history_when_git_comes_later(plain: Hermetic) -> N
     plain.commit("now with git")
     head, status = plain.git("rev-parse", "HEAD"), plain.git("status", "--porcelain")
     accept(plain, "R-1/T01")
-    done = plain.run("promote", "R-1", "--yes")
+    done = plain.run("promote", "R-1", *YES)
     assert done.code == 0, done
     assert (plain.repo / "letters/b.txt").read_text() == "b\nfirst\n"
     assert (plain.git("rev-parse", "HEAD"), status) == (head, "")
@@ -156,7 +157,7 @@ def test_a_snapshot_that_was_killed_is_made_anew(plain: Hermetic, point: str) ->
     done = plain.run_tasks(TASK)
     assert done.code == 0, done
     accept(plain, "R-1/T01")
-    assert plain.run("promote", "R-1", "--yes").code == 0
+    assert plain.run("promote", "R-1", *YES).code == 0
     assert plain.run("undo", "M-1", "--yes").code == 0
     (plain.repo / "letters/c.txt").unlink()
     assert only_files(look(plain.repo)) == only_files(before)
@@ -211,7 +212,7 @@ def test_on_another_file_system_nothing_stays_beside_the_files(plain: Hermetic) 
         assert plain.run_tasks(TASK).code == 0
         before = look(plain.repo)
         accept(plain, "R-1/T01")
-        assert plain.run("promote", "R-1", "--yes").code == 0
+        assert plain.run("promote", "R-1", *YES).code == 0
         assert not list(plain.repo.glob(".nightcrew*"))
         assert plain.run("undo", "M-1", "--yes").code == 0
         assert {n: e[:2] for n, e in look(plain.repo).items()} == {n: e[:2] for n, e in before.items()}
