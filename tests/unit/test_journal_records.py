@@ -498,6 +498,20 @@ def test_body_holds_unknown_and_misses_new_fields(journal):
             tx.get(TaskRecord, "R-1/T01")
 
 
+def test_a_record_of_an_older_version_can_be_changed(journal):
+    with journal.write() as tx:
+        run = tx.add(a_run(), "run.created")
+        body = json.loads(tx.connection.execute(sa.text("select body from nc_runs")).scalar_one())
+        del body["generation"], body["reason"]
+        tx.connection.execute(sa.text("update nc_runs set body = :body"), {"body": canonical.encode(body)})
+    with journal.write() as tx:
+        read = tx.need(RunRecord, run.id)
+        assert read == run
+        assert tx.change(read, "run.renamed", title="new").title == "new"
+    with journal.write() as tx, pytest.raises(StaleError):
+        tx.change(read, "run.renamed", title="newer")
+
+
 def test_database_that_is_kept_busy_is_said_so(journal, url):
     with journal.write() as tx:
         tx.append("x.happened")
