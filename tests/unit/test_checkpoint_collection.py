@@ -94,8 +94,8 @@ def test_only_what_no_root_reaches_goes(world, base):
     before = world.store.usage().bytes
     told = collect(world, kept, dry_run=True)
     assert world.store.usage().bytes == before
-    given_up = ["C-0", "C-2", "C-3", "C-5", "C-6"]
-    done = collect(world, kept, given_up=given_up)
+    pruned = ["C-0", "C-2", "C-3", "C-5", "C-6"]
+    done = collect(world, kept, pruned=pruned)
     freed = before - world.store.usage().bytes
     assert told.bytes == done.bytes
     assert abs(freed - done.bytes) < 100_000
@@ -167,7 +167,7 @@ def test_history_is_cut_where_a_checkpoint_is_missing(world, base):
         commits.append(take(world, base, number, b"%d" % number * 999, parents=[commits[-1]])[1])
     age(world)
     kept = [commits[1], commits[5]]
-    collect(world, kept, given_up=["C-1", "C-2", "C-3"], cut=[commits[5]])
+    collect(world, kept, pruned=["C-1", "C-2", "C-3"], cut=[commits[5]])
     git = ["--git-dir", str(world.store.path)]
     assert world.git(*git, "rev-list", "refs/nightcrew/checkpoints/C-4").split() == [commits[5]]
     assert len(world.git(*git, "rev-list", "refs/nightcrew/checkpoints/C-0").split()) == 2

@@ -331,7 +331,7 @@ class Store:
         find_roots: Callable[[], Collection[str]],
         *,
         unused_since: datetime,
-        given_up: Collection[str] = (),
+        pruned: Collection[str] = (),
         cut: Collection[str] = (),
         dry_run: bool = False,
     ) -> Collected:
@@ -340,7 +340,7 @@ class Store:
         Args:
             find_roots: returns the commits and trees that are needed, as it is now.
             unused_since: what was written or relied on later stays.
-            given_up: ids of checkpoints whose names go.
+            pruned: ids of checkpoints whose names go.
             cut: commits that stay although their parent does not.
             dry_run: only tell what would become free.
 
@@ -351,7 +351,7 @@ class Store:
         git = self._git()
         if not dry_run:
             layout.cut_history(self.path, cut)
-            remove_refs(git, [REFS + name for name in given_up])
+            remove_refs(git, [REFS + name for name in pruned])
             crash.point("checkpoint.collect_forgotten")
         moment_ns = int(unused_since.timestamp() * 1_000_000_000)
         return collect_store(git, self.path, find_roots, unused_since_ns=moment_ns, dry_run=dry_run)

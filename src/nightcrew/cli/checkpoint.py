@@ -30,7 +30,7 @@ def listing(runtime: Runtime, screen: Screen, *, name: str) -> None:
             c["task"],
             c["why"],
             f"{c['paths']} paths",
-            c["tree"][:12],
+            "pruned" if c["pruned"] else c["tree"][:12],
             c["created_at"],
         ]
         for c in checkpoints

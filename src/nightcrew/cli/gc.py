@@ -45,7 +45,7 @@ def command(runtime: Runtime, screen: Screen, *, dry_run: bool) -> None:
 def _describe(tally: dict[str, Any]) -> list[str]:
     """Return what was given up in one repository, a line for each kind."""
     counted = (
-        ("checkpoints", "checkpoints given up", 0),
+        ("checkpoints", "checkpoints pruned", 0),
         ("shadows", "working copies left over", tally["shadows_bytes"]),
         ("transcripts", "transcripts", tally["transcripts_bytes"]),
         ("pins", "base commits let go", 0),

@@ -50,7 +50,7 @@ class Checkpoints:
         target_s: one that takes no longer is fine. slow_s: after a longer one they are spaced out, which is recorded.
         max_file_bytes: a larger file is not kept, which is a finding; 0 for no limit. What code hosts take is a
             tenth of it.
-        disk_bytes: what all checkpoints of a repository may take; when they do, old ones are given up, and if that is
+        disk_bytes: what all checkpoints of a repository may take; when they do, old ones are pruned, and if that is
             not enough none are taken while a task runs; 0 for no limit.
     """
 

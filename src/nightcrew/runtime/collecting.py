@@ -153,18 +153,18 @@ def _thin(parts: Parts, repository: Repository, store: Store, tally: Tally, *, d
     with parts.journal.read() as tx:
         rows = holding.read_rows(tx, repository.key)
     expired = _list_expired(rows, parts.clock.now() - timedelta(days=settings.transcript_days))
-    _give_up(parts, repository, store, tally, _Choice(released=expired), dry_run=dry_run)
+    _prune(parts, repository, store, tally, _Choice(released=expired), dry_run=dry_run)
     _let_go(parts, repository, store, rows, expired, tally, dry_run=dry_run)
     if not limit or dry_run or store.usage().bytes <= limit:
         return rows
-    _give_up(parts, repository, store, tally, _Choice(released=expired, squeezed=True), dry_run=False)
+    _prune(parts, repository, store, tally, _Choice(released=expired, squeezed=True), dry_run=False)
     closed = [run.id for run in holding.list_closed(rows)]
     step = max(1, len(closed) // PARTS)
     for end in range(step, len(closed) + step, step):
         if store.usage().bytes <= limit:
             break
         choice = _Choice(released=frozenset(closed[:end]), squeezed=True)
-        _give_up(parts, repository, store, tally, choice, dry_run=False)
+        _prune(parts, repository, store, tally, choice, dry_run=False)
     return rows
 
 
@@ -184,7 +184,7 @@ class _Choice:
         return frozenset(chosen) | frozenset(holding.list_of_runs(rows, self.released))
 
 
-def _give_up(
+def _prune(
     parts: Parts, repository: Repository, store: Store, tally: Tally, choice: _Choice, *, dry_run: bool
 ) -> None:
     now = parts.clock.now()
@@ -202,7 +202,7 @@ def _give_up(
     done = store.collect(
         find_roots,
         unused_since=holding.find_unused_since(rows, now),
-        given_up=gone,
+        pruned=gone,
         cut=holding.find_cut(rows, chosen),
         dry_run=dry_run,
     )
@@ -226,7 +226,7 @@ def _record(
             tx.change(tx.need(CheckpointRecord, name), "", pruned=True)
         if chosen:
             data = {"checkpoints": sorted(chosen), "repository": repository.root}
-            tx.append("checkpoints.given_up", data=data)
+            tx.append("checkpoints.pruned", data=data)
     return rows, chosen
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model import canonical
+from nightcrew.model.answers import choose_answers
 from nightcrew.model.errors import NotFound, StaleError, UsageError
 from nightcrew.model.records import CheckpointRecord, RunRecord, TaskRecord
 from nightcrew.model.text import shown
 from nightcrew.model.trees import Hunk
+from nightcrew.runtime.restoring import need_kept
 from nightcrew.runtime.reviewing import plan_of, trees_of
 from nightcrew.runtime.views import tasks_of
 
@@ -67,7 +69,7 @@ def diff_run(parts: Parts, name: str, form: Form) -> dict[str, Any]:
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         order = [each for wave in waves(plan_of(tx, run).tasks) for each in wave]
-        tasks = {task.name: task for task in tasks_of(tx, name) if task.tree}
+        tasks = {task.name: task for task in choose_answers(tasks_of(tx, name)).values() if task.tree}
     pieces = [(each, tasks[each].base_tree, tasks[each].tree) for each in order if each in tasks]
     if not pieces:
         raise NotFound(
@@ -89,6 +91,7 @@ def diff_checkpoints(parts: Parts, old: str, new: str, form: Form) -> dict[str, 
 
     Raises:
         UsageError: they belong to different repositories.
+        NotFound: the content of one was pruned.
     """
     with parts.journal.read() as tx:
         first = tx.need(CheckpointRecord, old)
@@ -96,6 +99,9 @@ def diff_checkpoints(parts: Parts, old: str, new: str, form: Form) -> dict[str, 
         second = tx.need(CheckpointRecord, new) if new else None
         if second and tx.need(RunRecord, second.run).repo_key != run.repo_key:
             raise UsageError(f"{old} and {new} belong to different repositories")
+    for each in (first, second):
+        if each is not None:
+            need_kept(each)
     if second is None:
         return _patch(parts, run, first.base_tree, first.tree, form)
     return _patch(parts, run, first.tree, second.tree, form)

@@ -92,14 +92,14 @@ def list_of_runs(rows: Rows, runs: Collection[str]) -> tuple[str, ...]:
     )
 
 
-def find_roots(rows: Rows, refs: Mapping[str, str], given_up: Collection[str]) -> set[str]:
+def find_roots(rows: Rows, refs: Mapping[str, str], pruned: Collection[str]) -> set[str]:
     """Return the commits and trees that are needed.
 
     Args:
         refs: of the store, those of checkpoints left out.
-        given_up: checkpoints that are to go, beside those that are gone.
+        pruned: checkpoints that are to go, beside those that are gone.
     """
-    gone = {each.id for each in rows.checkpoints if each.pruned} | set(given_up)
+    gone = {each.id for each in rows.checkpoints if each.pruned} | set(pruned)
     found = set(refs.values())
     for each in rows.checkpoints:
         if each.id not in gone:
@@ -114,9 +114,9 @@ def find_roots(rows: Rows, refs: Mapping[str, str], given_up: Collection[str]) -
     return found - {""}
 
 
-def find_cut(rows: Rows, given_up: Collection[str]) -> set[str]:
+def find_cut(rows: Rows, pruned: Collection[str]) -> set[str]:
     """Return the commits of checkpoints that stay while the one before them does not."""
-    gone = {each.id for each in rows.checkpoints if each.pruned} | set(given_up)
+    gone = {each.id for each in rows.checkpoints if each.pruned} | set(pruned)
     return {each.commit for each in rows.checkpoints if each.id not in gone and each.parent in gone}
 
 
@@ -140,6 +140,13 @@ def _find_held(rows: Rows) -> set[str]:
     for attempt in rows.attempts:
         held.add(str(attempt.progress.get("checkpoint", "")))
         held |= {str(start.get("checkpoint", "")) for start in _starts(attempt)}
+    going = {each.id for each in rows.attempts if each.state not in ATTEMPT_FINAL}
+    # Where each of them would go on after a crash: oldest first, so the last one wins.
+    held |= set(
+        {
+            each.attempt: each.id for each in rows.checkpoints if each.attempt in going and each.between
+        }.values()
+    )
     tasks = {each.id: each.task for each in rows.checkpoints}
     for each in rows.checkpoints:
         # Work that went on from another task's checkpoint, or a result that took the place of another.
