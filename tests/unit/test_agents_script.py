@@ -34,6 +34,9 @@ class FakeDesk:
         self.asked.append(action)
         return self.answers.get(action.command, Answer("allow"))
 
+    def rest(self) -> bool:
+        return True
+
     def finished(self, action: Action) -> None:
         self.done.append(action)
 

@@ -96,6 +96,9 @@ class Desk(Protocol):
     def ask(self, action: Action) -> Answer:
         """Return the decision on ``action``; it is in the journal by then."""
 
+    def rest(self) -> bool:
+        """Called before an action that is not asked for: what was done before is kept first; no means: end here."""
+
     def finished(self, action: Action) -> None:
         """Take note that an action that was allowed has been carried out; a checkpoint follows."""
 

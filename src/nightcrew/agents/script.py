@@ -99,7 +99,6 @@ class ScriptSession:
     def _hear(self, line: bytes) -> None:
         message = _read_line(line)
         if message.get("ask") == self._next < len(self._steps) and not self._answered:
-            self._answered = True
             self._answer(self._steps[self._next])
         elif message.get("done") == self._next and self._answered:
             step = self._steps[self._next]
@@ -115,8 +114,11 @@ class ScriptSession:
     def _answer(self, step: Step) -> None:
         number = self._next
         if step.do in HARMLESS:
+            if not self._desk.rest():
+                self._stop("waiting", "the task is paused")
+                return
             self._desk.note("step", f"{step.do} {step.text}".strip())
-            self._send({"allow": number})
+            self._reply({"allow": number})
             return
         action = describe_step(step)
         answer = self._desk.ask(action)
@@ -124,9 +126,14 @@ class ScriptSession:
         if answer.verdict == "wait":
             self._stop("waiting", answer.reason)
         elif answer.verdict == "deny":
-            self._send({"deny": number, "reason": answer.reason})
+            self._reply({"deny": number, "reason": answer.reason})
         else:
-            self._send({"allow": number})
+            self._reply({"allow": number})
+
+    def _reply(self, message: Mapping[str, Any]) -> None:
+        # Before it is sent: from now on the step may be under way.
+        self._answered = True
+        self._send(message)
 
     def _finish(self, how: str, reason: str) -> None:
         """Believe ``finished`` only when every step was reported, or its last one was a wanted ``exit``."""

@@ -153,15 +153,18 @@ def _begin_paused(
 
 
 def _next_start(tx: Writer, task: TaskRecord, number: int) -> Start:
-    """A parked or paused attempt is gone on with; a lost one from where it can be, but never in its own shadow."""
+    """A parked or paused attempt is gone on with; a lost one from where it can be, but never in its own shadow.
+
+    From nothing, a fork begins with the checkpoint it was made of.
+    """
     before = tx.get(AttemptRecord, name_attempt(task.id, number - 1))
     if before is None or before.progress["generation"] != task.generation:
-        return Start()
+        return Start(checkpoint=task.forked_from)
     if before.state in ("parked", "paused"):
         return Start.read(before.progress["resume"])
     if before.state == "lost":
         return recover(tx, before)
-    return Start()
+    return Start(checkpoint=task.forked_from)
 
 
 def recover(tx: Reader, attempt: AttemptRecord) -> Start:

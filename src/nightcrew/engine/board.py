@@ -110,7 +110,7 @@ class Board:
         self._advancing = threading.Lock()
         self._rest: Rest = "going"
         self._frontier: Frontier | None = None
-        self._generation = 0
+        self._loaded = (0, 0)
         self._known = _Known()
         self._cancel_run = ""
         self._cancel_tasks: dict[str, str] = {}
@@ -150,7 +150,7 @@ class Board:
             run = self._read_run()
             if run.state in RUN_FINAL:
                 return self._end()
-            if self._frontier is None or run.generation != self._generation:
+            if self._frontier is None or (run.generation, run.plan_version) != self._loaded:
                 self._load(run)
                 changed = None
             if run.state == "approved":
@@ -168,7 +168,7 @@ class Board:
             return tx.need(RunRecord, self.run_id)
 
     def _load(self, run: RunRecord) -> None:
-        """Read the whole run, once per generation."""
+        """Read the whole run, once per generation and version of its plan."""
         with self._journal.read() as tx:
             plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
             tasks = tx.find(TaskRecord, run=run.id)
@@ -177,7 +177,7 @@ class Board:
             begun = tx.events(run=run.id, kinds=("task.reset",))
             paused = tx.events(run=run.id, kinds=("task.paused", "task.resumed"))
         self._known = _Known()
-        self._generation = run.generation
+        self._loaded = (run.generation, run.plan_version)
         self._frontier = Frontier(plan, {}, run.max_parallel)
         for task in tasks:
             self._note(task)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from nightcrew.engine.attempts import Failure, Start, name_attempt
 from nightcrew.engine.schedule import order_dependencies
 from nightcrew.engine.workspace import Workspace
+from nightcrew.model.answers import choose_answers
 from nightcrew.model.errors import StaleError
-from nightcrew.model.ids import join_task
+from nightcrew.model.ids import find_origin, join_task
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, TaskRecord
 
@@ -88,12 +89,16 @@ def find_base_tree(
     """
     if task.base_tree:
         return task.base_tree, task.built_on
+    if task.forked_from:
+        with journal.read() as tx:
+            source = tx.need(CheckpointRecord, task.forked_from)
+        return source.base_tree, source.built_on
     names = order_dependencies(plan, task.name)
     for after in task.after:
         # It waited for these because they change the same: now it builds on them.
         names += tuple(each for each in (*order_dependencies(plan, after), after) if each not in names)
     with journal.read() as tx:
-        needs = [tx.need(TaskRecord, join_task(run.id, name)) for name in names]
+        needs = [_find_answer(tx, run, plan, name) for name in names]
     parts = [(need.id, need.base_tree, need.tree) for need in needs if need.tree]
     if not parts:
         return run.base_tree, {}
@@ -106,6 +111,13 @@ def find_base_tree(
     ]
     reason = f"the results it depends on conflict: {'; '.join(lines)}"
     raise AttemptFailed(Failure("conflict", reason, task_state="blocked"))
+
+
+def _find_answer(tx: Reader, run: RunRecord, plan: Plan, name: str) -> TaskRecord:
+    """Return the task, or the fork of it that a person has accepted in its place."""
+    names = [each.id for each in plan.tasks if find_origin(each.id) == find_origin(name)]
+    answers = [tx.need(TaskRecord, join_task(run.id, each)) for each in names]
+    return answers[0] if len(answers) == 1 else choose_answers(answers)[find_origin(name)]
 
 
 def open_place(

@@ -71,13 +71,17 @@ class Questions:
         if self._under_way is not None:
             # An agent that never says when it is done: what it was allowed before is, by now.
             self.finished(self._under_way)
-        if self._recorder is not None:
-            self._recorder.settle()
-        if self._halt is not None and self._halt.at_rest():
+        if not self.rest():
             return Answer("wait", "the task is paused")
         answer = self._settle(OpenQuestion("action", action, self._judge(action)))
         self._under_way = action if answer.verdict == "allow" else None
         return answer
+
+    def rest(self) -> bool:
+        """Wait until what was done so far is in a checkpoint; tell whether the agent may go on after that."""
+        if self._recorder is not None:
+            self._recorder.settle()
+        return self._halt is None or not self._halt.at_rest()
 
     def finished(self, action: Action) -> None:
         """Take note that an action has been carried out."""

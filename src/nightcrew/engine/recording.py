@@ -108,7 +108,8 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._process: Process | None = None
         self._session: AgentSession | None = None
-        self._watch: ChangeWatch | None = None
+        # From before the agent begins: it may have written something by the time we hear of it.
+        self._watch = ChangeWatch(place.shadow.path)
         self._tick: Callable[[], None] = _do_nothing
         self._problem: Exception | None = None
         self.told: Callable[[CheckpointRecord, Change], None] = _tell_nobody
@@ -118,7 +119,6 @@ class Recorder:
     def begin(self, process: Process, session: AgentSession, tick: Callable[[], None]) -> None:
         """The agent's process exists: from now on watch it. ``tick`` is called ten times a second."""
         self._process, self._session, self._tick = process, session, tick
-        self._watch = ChangeWatch(self._place.shadow.path)
         self._thread = threading.Thread(
             target=self._work, name=f"nightcrew-checkpoint-{self._attempt}", daemon=True
         )
@@ -172,7 +172,7 @@ class Recorder:
     def _find_reason(self) -> _Request | None:
         """Tell whether the working copy has changed long enough, or enough, for a checkpoint."""
         now = self._clock.monotonic()
-        if self._watch is None or not self._pace.is_time_to_look(now):
+        if not self._pace.is_time_to_look(now):
             return None
         seen = self._watch.look(now)
         why = self._pace.find_reason(now, seen.young) if seen is not None else ""
@@ -203,7 +203,7 @@ class Recorder:
 
     def _read_frozen(self) -> Taken:
         """Read the shadow while the agent stands still; twice when once takes too long."""
-        if self._process is None or self._session is None or self._watch is None:
+        if self._process is None or self._session is None:
             raise StaleError("the agent has not begun")
         began = self._clock.monotonic()
         self._watch.note_checkpoint()
@@ -217,7 +217,7 @@ class Recorder:
             if self._session.standing() != standing:
                 # It went on before the reading was over: what was read is not what it stood at.
                 standing = Standing(False, standing.progress)
-            frozen_ms += still.held_ms
+            frozen_ms = max(frozen_ms, still.held_ms)
             if captured is not None and not problem:
                 break
         if captured is None:

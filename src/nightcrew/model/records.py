@@ -61,6 +61,7 @@ class TaskRecord:
         promoted: promotion id that published it.
         after: names of tasks it waits for beside those it depends on, because they change the same (conflicts: serialise).
         generation: goes up each time the task is run anew from the start.
+        forked_from: checkpoint of another task that it starts from; empty when it starts from ``base_tree``.
     """
 
     id: str
@@ -88,6 +89,7 @@ class TaskRecord:
     generation: int = 1
     built_on: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
+    forked_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class CheckpointRecord:
         pruned: its content was given up to save space; what is known about it stays.
         event: number of the last event when it was taken: the state of the whole run at that moment.
         between: no action of the agent was under way, so an attempt can go on from here exactly, with ``progress``.
-        frozen_ms: how long the agent stood still for it; 0 when nothing ran.
+        frozen_ms: how long the agent stood still for it at a stretch; 0 when nothing ran.
         capture_ms, inspect_ms, took_ms: reading and storing the files; asking the policy; all of it.
         degraded: in which way it is less than a checkpoint should be, in words; empty when it is all that.
     """
