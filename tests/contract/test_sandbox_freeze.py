@@ -65,6 +65,7 @@ class Running:
         self.thread = threading.Thread(target=work)
         self.thread.start()
         assert wait_until(lambda: bool(self.session.out), 20)
+        self.process.prepare_to_freeze()
 
     @property
     def process(self) -> Process:
@@ -82,9 +83,9 @@ def count(folder: Path) -> Callable[[], int]:
     return lambda: sum(path.stat().st_size for path in folder.glob("count.*"))
 
 
-#: Eight busy writers, two of them with a session of their own, one with a child that comes and goes.
+#: Four busy writers, one with a session of its own, one with a child that comes and goes.
 WRITERS = (
-    "for i in 1 2 3 4 5; do (while :; do echo x >> count.$i; done) & done; "
+    "for i in 1 2; do (while :; do echo x >> count.$i; done) & done; "
     'for i in 6 7; do setsid bash -c "while :; do echo x >> count.$i; done" & done; '
     "(while :; do /bin/echo x >> count.8; done) & echo started; wait"
 )

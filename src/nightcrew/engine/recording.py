@@ -11,7 +11,6 @@ what it did before is read, so that each action has a checkpoint of its own.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
@@ -157,6 +156,8 @@ class Recorder:
                 self._process.stop("an error in nightcrew itself")
 
     def _serve(self) -> None:
+        if self._process is not None:
+            self._process.prepare_to_freeze()
         while True:
             try:
                 request = self._requests.get(timeout=TICK_S)
@@ -181,6 +182,7 @@ class Recorder:
     def _take_one(self, request: _Request) -> None:
         """Take one checkpoint; whatever goes wrong with it is recorded, and the agent's own work goes on."""
         try:
+            self._need_room()
             with self._workspace.store.using():
                 taken = self._read_frozen()
                 request.read.set()
@@ -190,14 +192,29 @@ class Recorder:
         except (NightcrewError, OSError) as problem:
             reason = problem.message if isinstance(problem, NightcrewError) else str(problem)
             LOG.warning("no checkpoint of %s: %s", self._attempt, reason)
+            kind = "checkpoint.refused" if isinstance(problem, LimitReached) else "checkpoint.failed"
             # It remembers objects that no checkpoint refers to, and nobody keeps those.
             self._memory = CaptureMemory()
-            self._tell("checkpoint.failed", {"why": request.why, "reason": reason})
+            self._tell(kind, {"why": request.why, "reason": reason})
             self._pace.note_failed(self._clock.monotonic())
         finally:
             request.read.set()
         for kind, data in self._pace.take_news():
             self._tell(kind, data)
+
+    def _need_room(self) -> None:
+        """See that checkpoints take no more than they may; never asked for the one that holds the result.
+
+        Raises:
+            LimitReached: they do, and there is nothing to give up for it.
+        """
+        store, limit = self._workspace.store, self._settings.disk_bytes
+        if limit and store.usage().bytes >= limit and not self._workspace.make_room():
+            raise LimitReached(
+                f"the checkpoints of this repository take the {limit} bytes they may (checkpoints.disk)",
+                code="checkpoints.disk",
+                hint="nightcrew gc, or raise checkpoints.disk in config.yaml",
+            )
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -246,7 +263,9 @@ class Recorder:
 
     def _capture(self, memory: CaptureMemory | None) -> Captured:
         workspace, place = self._workspace, self._place
-        return workspace.store.capture(place.lower, workspace.shadows.scan(place.shadow), memory=memory)
+        entries = workspace.shadows.scan(place.shadow)
+        limit = self._settings.max_file_bytes or -1
+        return workspace.store.capture(place.lower, entries, memory=memory, max_file_bytes=limit)
 
     # -- recording --------------------------------------------------------------------------------------------------
 
@@ -322,10 +341,13 @@ class Recorder:
             tx.change(tx.need(TaskRecord, checkpoint.task), "", checkpoint=checkpoint.id)
 
     def _tell(self, kind: str, data: dict[str, Any]) -> None:
-        # The database may be gone for a moment; a lost notice must not end the watch over the agent.
-        with contextlib.suppress(LimitReached), self._journal.write() as tx:
-            task = f"{self._run.id}/{self._task.id}"
-            tx.append(kind, run=self._run.id, task=task, attempt=self._attempt, data=data)
+        task = f"{self._run.id}/{self._task.id}"
+        try:
+            with self._journal.write() as tx:
+                tx.append(kind, run=self._run.id, task=task, attempt=self._attempt, data=data)
+        except NightcrewError as problem:
+            # The database is gone for a moment: a notice that is lost must not end the watch over the agent.
+            LOG.warning("%s of %s is not in the journal: %s", kind, self._attempt, problem.message)
 
 
 def _ms(seconds: float) -> float:

@@ -1,9 +1,10 @@
 """Holding a whole process tree still for a moment, and letting it go on as if nothing had been.
 
-Where we may make a control group below our own (as root, or where one was delegated to us), the tree lives in one from
-its start: the kernel's freezer then stops all of it at once, and nobody inside can tell. Elsewhere every process gets a
-stop signal, again and again until a look at the whole tree finds nothing that runs: 5-20 ms for thirty busy processes.
-What was stopped already stays stopped afterwards.
+Where we may make a control group below our own (as root, or where one was delegated to us), a tree that is to be held
+is put into one first: the kernel's freezer then stops all of it at once, and nobody inside can tell. That is done only
+for trees that will be held (an agent, not an acceptance command): each move into a group waits for the kernel for
+milliseconds. Elsewhere every process gets a stop signal, again and again until a look at the whole tree finds nothing
+that runs: 5-20 ms for thirty busy processes. What was stopped already stays stopped afterwards.
 """
 
 from __future__ import annotations
@@ -34,15 +35,23 @@ class Freezer:
 
     Args:
         pid, pidfd: its first process, as this machine numbers it. It is ours and does nothing but reap.
-        group: the control group it was started in, if there is one.
+        groups: makes control groups, where that is possible.
     """
 
-    def __init__(self, pid: int, pidfd: int, group: Group | None) -> None:
+    def __init__(self, pid: int, pidfd: int, groups: Groups | None) -> None:
         self._pid = pid
         self._first = select.poll()
         self._first.register(pidfd, select.POLLIN)
-        self._group = group
+        self._groups = groups
+        self._group: Group | None = None
         self._stopped: dict[int, int] = {}
+
+    def prepare(self) -> None:
+        """Put the tree into a control group of its own, if there is one to be had."""
+        if self._group is None and self._groups is not None:
+            self._group = self._groups.make()
+            if self._group is not None:
+                self._group.adopt(self._pid)
 
     def freeze(self) -> bool:
         """Stop everything; returns whether all of it stood still within SETTLE_S."""
@@ -65,6 +74,8 @@ class Freezer:
         for pidfd in self._stopped.values():
             os.close(pidfd)
         self._stopped.clear()
+        if self._group is not None:
+            self._group.remove()
 
     def _stop_all(self) -> bool:
         end = time.monotonic() + SETTLE_S

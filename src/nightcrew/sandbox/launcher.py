@@ -148,7 +148,7 @@ class Launcher:
         """As ``run``, with the zygote's order already made (the self-test asks for more than a spec can say)."""
         began = time.monotonic()
         channels = Channels()
-        supervisor = Supervisor(channels, spec, session, cancel, began, self._groups.make())
+        supervisor = Supervisor(channels, spec, session, cancel, began, self._groups)
         try:
             self._request(order, channels)
         except BaseException:

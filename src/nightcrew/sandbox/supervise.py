@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 from nightcrew.model.isolation import Ending, Level, Outcome, SandboxSpec, Session
 from nightcrew.sandbox import confine, tree
-from nightcrew.sandbox.freezer import Freezer, Group
+from nightcrew.sandbox.freezer import Freezer, Groups
 from nightcrew.sandbox.gauges import listed_in
 from nightcrew.sandbox.live import LiveProcess
 from nightcrew.sandbox.watchdog import Watchdog
@@ -70,7 +70,7 @@ class Supervisor:
     Args:
         channels: connected to a sandbox that the zygote has been asked for.
         spec, session, cancel: as given to Launcher.run.
-        group: control group for the tree; None where there is none to be had.
+        groups: makes control groups to freeze trees by.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class Supervisor:
         session: Session,
         cancel: threading.Event,
         began: float,
-        group: Group | None = None,
+        groups: Groups | None = None,
     ) -> None:
         self._channels = channels
         self._spec = spec
         self._limits = spec.limits
         self._session = session
         self._cancel = cancel
-        self._group = group
+        self._groups = groups
         self._process = LiveProcess(channels.stdin)
         self._poller = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -223,9 +223,7 @@ class Supervisor:
         if "pid" in message:
             self._pid, self._pidfd = message["pid"], descriptors[0]
             self._watch(self._pidfd, self._note_death)
-            self._process.freeze_with(Freezer(self._pid, self._pidfd, self._group))
-            if self._group is not None:
-                self._group.adopt(self._pid)
+            self._process.freeze_with(Freezer(self._pid, self._pidfd, self._groups))
         elif "ready" in message:
             self._start_watching(descriptors)
         elif "exit" in message:
@@ -237,8 +235,6 @@ class Supervisor:
     def _start_watching(self, descriptors: list[int]) -> None:
         self._ready = True
         plain = self._spec.level is Level.S0
-        if self._group is not None:
-            self._group.adopt(self._pid)  # and what it has started before it was taken in
         if descriptors:
             # Its own /proc: every process of its pid namespace and no other.
             self._proc = proc = descriptors[0]
@@ -355,8 +351,6 @@ class Supervisor:
         finally:
             self._channels.close()
             self._process.close()
-            if self._group is not None:
-                self._group.remove()
             for fd in (self._pidfd, self._proc):
                 if fd >= 0:
                     os.close(fd)
