@@ -27,11 +27,6 @@ def refuse_room() -> bool:
     return False
 
 
-def has_no_room() -> bool:
-    """Nobody is there to make room."""
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """Everything one run needs, opened from its record by the runtime.
@@ -46,7 +41,6 @@ class Workspace:
         python: interpreter that exists inside through ``agent_binds``.
         env: variables every agent gets: those of ``settings.pass_env`` that are set, as the runtime read them.
         redact: applied to every transcript and every piece of evidence before it is written.
-        make_room: gives up old checkpoints when all of them take more than they may; tells whether there is room then.
         git: git on the user's own repository, to look at what changes there; None where nobody wants to know.
         make_room: gives up old checkpoints when they take all that they may; tells whether there is room again.
     """
@@ -62,6 +56,5 @@ class Workspace:
     python: str
     env: Mapping[str, str] = field(default_factory=dict)
     redact: Callable[[str], str] = keep
-    make_room: Callable[[], bool] = has_no_room
     git: Git | None = None
     make_room: Callable[[], bool] = refuse_room
