@@ -66,7 +66,7 @@ def merge(store: Git, base: str, ours: str, theirs: str) -> str:
     merged, conflicts = try_merge(store, base, ours, theirs)
     if conflicts:
         raise DriftError(
-            f"{len(conflicts)} of the paths were changed on your branch in another way; nothing was changed",
+            f"drift (high): {len(conflicts)} of the paths were changed on your branch in another way; nothing was changed",
             code="drift.conflict",
             where=[f"{shown(path)}: changed on both sides" for path in conflicts],
             hint="run the tasks again on the new state, or take over by hand what the diff shows",
@@ -202,7 +202,7 @@ def hand_over(site: Site, commits: Sequence[str]) -> None:
         ids.add(tree_of(site.store, commit))
     lines = "".join(f"{object_id}\n" for object_id in sorted(ids)).encode("ascii")
     pack = site.store.run("pack-objects", "--stdout", "-q", "--window=0", input=lines).stdout
-    site.git.run("index-pack", "--stdin", "--fsck-objects", input=pack)
+    site.write_git("index-pack", "--stdin", "--fsck-objects", input=pack)
 
 
 def has_commits(git: Git, *commits: str) -> bool:

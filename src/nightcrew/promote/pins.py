@@ -59,7 +59,7 @@ def _ref(name: str) -> str:
 
 def _update(site: Site, *words: str) -> None:
     try:
-        site.git.run("update-ref", "--no-deref", *words)
+        site.write_git("update-ref", "--no-deref", *words)
     except GitError as error:
         raise DriftError(
             f"git cannot write {words[-1] if words[0] == '-d' else words[0]}; nothing was changed",

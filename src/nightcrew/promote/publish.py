@@ -118,7 +118,7 @@ class _Publication:
                 # Only times were recorded in it meanwhile (`git status` does that): what matters was compared just now.
                 index.prepare(found.index)
             crash.point("promote.planned")
-            self.site.git.run("update-ref", plan.pin, plan.pin_commit)
+            self.site.write_git("update-ref", plan.pin, plan.pin_commit)
             self.transaction.commit()
             crash.point("promote.committed")
             self._move(Mover(tree, slots), plan)
@@ -280,7 +280,7 @@ class _Publication:
             (plan.old_commit or none).encode(),
         )
         try:
-            self.site.git.run("update-ref", "-m", plan.note, "-z", "--stdin", input=request)
+            self.site.write_git("update-ref", "-m", plan.note, "-z", "--stdin", input=request)
         except GitError as error:
             if self.site.commit_of(plan.branch) == plan.old_commit:
                 raise
@@ -307,7 +307,7 @@ class _RefPublication(_Publication):
         crash.point("promote.staged")
         plan = self._write_plan((), _NOTHING)
         crash.point("promote.planned")
-        self.site.git.run("update-ref", plan.pin, plan.pin_commit)
+        self.site.write_git("update-ref", plan.pin, plan.pin_commit)
         self.transaction.commit()
         crash.point("promote.committed")
         self._check_branch()

@@ -110,7 +110,7 @@ def was_published(site: Site, plan: Plan) -> bool:
 
 def finish(site: Site, transaction: Transaction, plan: Plan) -> None:
     """Everything is in place: keep the pin, let go of the index, say done."""
-    site.git.run("update-ref", plan.pin, plan.pin_commit)
+    site.write_git("update-ref", plan.pin, plan.pin_commit)
     IndexLock(site.repository.git_dir, transaction).release()
     transaction.end("done")
     slots = Path(plan.slots)

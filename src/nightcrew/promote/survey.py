@@ -291,7 +291,7 @@ def _unescape(pattern: str) -> str:
 def _drift(problems: Sequence[str]) -> DriftError:
     lines = sorted(set(problems))
     return DriftError(
-        f"{len(lines)} of the paths hold work of yours that is not committed; nothing was changed",
+        f"drift (high): {len(lines)} of the paths hold work of yours that is not committed; nothing was changed",
         code="drift.overlap",
         where=lines,
         hint="commit these paths, or put them aside with `git stash push -u -- <paths>`, then try again",
