@@ -1,4 +1,4 @@
-"""``nightcrew checkpoint list | diff | restore``."""
+"""``nightcrew checkpoint list | diff | restore | fork``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from nightcrew.cli.approve import say_engine
 from nightcrew.cli.asking import confirm
 from nightcrew.cli.diff import show_patch
 from nightcrew.cli.options import command as make
@@ -128,6 +129,65 @@ def restore(
         screen.hint(f"undo: nightcrew checkpoint restore {done['before']}")
 
 
+@make(
+    "fork",
+    example='nightcrew checkpoint fork C-3 --run "make other"\nnightcrew checkpoint fork C-3 --agent claude --prompt "smaller"',
+    exits=(3, 5, 6, 7),
+)
+@click.argument("name", metavar="C-1")
+@click.option("--agent", default="", metavar="NAME", help="Another agent (nightcrew agent list).")
+@click.option("--prompt", default="", metavar="TEXT", help="What it is told, for agents that take a prompt.")
+@click.option("--run", default="", metavar="COMMAND", help="The command line of the command agent.")
+@click.option("--script", default="", metavar="FILE", help="The recording of the script agent.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--no-start", is_flag=True, help="Only record it; start no background host for it.")
+def fork(
+    runtime: Runtime, screen: Screen, *, name: str, dry_run: bool, yes: bool, no_start: bool, **wanted: str
+) -> None:
+    """Have another agent go on from a checkpoint, as a task of its own beside the original.
+
+    The fork is added to the plan of the run, has the acceptance of the original, and is reviewed next to it. Of all answers to a task only one can be accepted.
+    """
+    plan = runtime.plan_fork(name, **wanted)
+    if not screen.json:
+        _show_fork(screen, plan)
+    if dry_run:
+        if screen.json:
+            screen.emit(plan)
+        else:
+            screen.say("dry run: nothing was changed")
+        return
+    words = [f"--{key} '{value}'" for key, value in wanted.items() if value]
+    confirm(
+        screen,
+        f"{plan['task']} is added to the plan, which has the digest {plan['digest'][:12]} then.",
+        yes=yes,
+        otherwise=" ".join(["nightcrew checkpoint fork", plan["from"], *words, "--yes"]),
+    )
+    done = runtime.fork(name, digest=plan["digest"], **wanted)
+    woken = runtime.nudge(done["task"], start=not no_start)
+    if screen.json:
+        screen.emit({**done, "engine": woken})
+        return
+    screen.verb("Forked", f"{done['task']} starts at {done['from']}")
+    say_engine(screen, woken)
+    screen.hint(f"side by side: nightcrew review {done['task'].partition('/')[0]}")
+
+
+def _show_fork(screen: Screen, plan: dict[str, Any]) -> None:
+    screen.verb(
+        "Fork", f"{plan['task']} of {plan['origin']} at {plan['from']}, agent {plan['agent']}", "cyan"
+    )
+    for key in ("run", "prompt"):
+        if plan[key]:
+            screen.say(f"              {key}: {plan[key]}")
+    for line in plan["accept"]:
+        screen.say(f"              accept: {line}")
+    for flag in plan["flags"]:
+        screen.verb("Flag", f"{flag['text']}  {flag['action']}", "yellow")
+
+
 def show_restore(screen: Screen, plan: dict[str, Any]) -> None:
     """Say what a restore or a rollback in part changes in the result of its task, and what it puts back and why."""
     for path in plan["paths"][:_MANY]:
@@ -149,4 +209,6 @@ def show_stale(screen: Screen, stale: dict[str, list[str]]) -> None:
         )
 
 
-command = group("checkpoint", purpose="Snapshots of what a task did.", commands=[listing, compare, restore])
+command = group(
+    "checkpoint", purpose="Snapshots of what a task did.", commands=[listing, compare, restore, fork]
+)

@@ -12,7 +12,7 @@ PROMOTION: Final = "M"
 EVENT: Final = "E"
 
 _COUNTED = re.compile(r"^([RCAME])-([1-9][0-9]*)$")
-_TASK = re.compile(r"^(R-[1-9][0-9]*)/(T[0-9]{2,}(?:\.[0-9]+)*)$")
+_TASK = re.compile(r"^(R-[1-9][0-9]*)/(T[0-9]{2,}(?:\.[0-9]+)*(?:F[1-9][0-9]*)?)$")
 _NUMBER = re.compile(r"^[0-9]+(?:\.[0-9]+){0,2}$")
 
 
@@ -38,6 +38,16 @@ def join_task(run: str, name: str) -> str:
     return f"{run}/{name}"
 
 
+def name_fork(name: str, number: int) -> str:
+    """Return the name of a fork: ``T03`` and 1 → ``T03F1``; a fork of ``T03F1`` is a fork of ``T03``, too."""
+    return f"{find_origin(name)}F{number}"
+
+
+def find_origin(name: str) -> str:
+    """Return the name of the task that a fork was made of; of any other task its own."""
+    return name.partition("F")[0]
+
+
 def split_task(task: str) -> tuple[str, str]:
     """Return ``(run, name)`` of a full task id.
 
@@ -60,4 +70,4 @@ def kind_of(text: str) -> str:
 
 def sort_key(text: str) -> tuple[str, tuple[int, ...]]:
     """Return a key that sorts ids of one kind in counting order (``T02.1`` before ``T10``)."""
-    return (re.sub(r"[0-9.]+", "", text), tuple(int(n) for n in re.findall(r"[0-9]+", text)))
+    return (re.sub(r"[0-9.F]+", "", text), tuple(int(n) for n in re.findall(r"[0-9]+", text)))

@@ -6,8 +6,10 @@ again, restored or rolled back in part, what was built on it has never been seen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from nightcrew.model.answers import choose_answers
+from nightcrew.model.ids import find_origin
 from nightcrew.model.records import TaskRecord
 
 
@@ -21,10 +23,14 @@ def find_stale(tasks: Sequence[TaskRecord]) -> dict[str, tuple[str, ...]]:
         Task id → names of the tasks that are different now, in the order of the plan. It empties by itself when they
         come back to the same tree, or when the task is run again.
     """
-    now = {task.name: task.tree for task in tasks}
-    found = {
-        task.id: tuple(name for name in now if task.built_on.get(name, now[name]) != now[name])
-        for task in tasks
-        if task.tree
-    }
+    now = choose_answers(tasks)
+    found = {task.id: tuple(_differing(task, now)) for task in tasks if task.tree}
     return {name: others for name, others in found.items() if others}
+
+
+def _differing(task: TaskRecord, now: Mapping[str, TaskRecord]) -> Iterator[str]:
+    """Yield the names of the tasks in a task's base that have another result now, or another answer in their place."""
+    for name, tree in task.built_on.items():
+        answer = now.get(find_origin(name))
+        if answer is not None and (answer.name, answer.tree) != (name, tree):
+            yield name

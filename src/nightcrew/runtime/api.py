@@ -319,6 +319,21 @@ class Runtime:
         wish = Wish(tuple(files), tuple(hunks), keep_valid)
         return restore(self._parts, self.resolve(checkpoint, kinds="C"), wish)
 
+    def plan_fork(
+        self, checkpoint: str, *, agent: str = "", prompt: str = "", run: str = "", script: str = ""
+    ) -> View:
+        """Return what a fork of a checkpoint would be; nothing is changed."""
+        from nightcrew.runtime.forking import Wanted, plan_fork
+
+        name = self.resolve(checkpoint, kinds="C")
+        return plan_fork(self._parts, name, Wanted(agent, prompt, run, script)).to_plain()
+
+    def fork(self, checkpoint: str, *, digest: str, **wanted: str) -> View:
+        """Add a fork of a checkpoint to its run, as ``plan_fork`` has shown it under this digest."""
+        from nightcrew.runtime.forking import Wanted, fork
+
+        return fork(self._parts, self.resolve(checkpoint, kinds="C"), Wanted(**wanted), digest=digest)
+
     def removal(
         self, task: str, *, to: str = "", files: Sequence[str] = (), keep_valid: bool = False
     ) -> Removal:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from nightcrew.model.answers import choose_answers, is_accepted
 from nightcrew.model.errors import NotFound, StaleError
-from nightcrew.model.ids import join_task
+from nightcrew.model.ids import find_origin, join_task
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import RunRecord, TaskRecord
 
@@ -47,7 +48,7 @@ def select(
             raise NotFound(f"there is no task {name}", hint=f"nightcrew show {run.id}")
     promoted = tuple(task for task in tasks if task.promoted)
     candidates = {
-        t.id: t for t in tasks if _is_accepted(t) and not t.promoted and (not wanted or t.id in wanted)
+        t.id: t for t in tasks if is_accepted(t) and not t.promoted and (not wanted or t.id in wanted)
     }
     stale = {name: why for name, why in _stale(tasks).items() if known[name].name not in waived}
     held = _hold(run, plan, known, candidates, stale)
@@ -67,15 +68,6 @@ def select(
     return Selection(chosen, promoted, tuple(held.items()))
 
 
-def _is_accepted(task: TaskRecord) -> bool:
-    return (
-        task.state == "succeeded"
-        and task.verdict == "accepted"
-        and bool(task.tree)
-        and task.verdict_tree == task.tree
-    )
-
-
 def _in_order(run: RunRecord, plan: Plan) -> list[str]:
     from nightcrew.plan.check import waves
 
@@ -91,6 +83,7 @@ def _hold(
 ) -> dict[str, str]:
     """Return the candidates that miss something they build on; in dependency order, so that holding spreads."""
     held: dict[str, str] = {}
+    answers = choose_answers(known.values())
     for name in _in_order(run, plan):
         if name not in candidates:
             continue
@@ -98,7 +91,7 @@ def _hold(
             held[name] = stale[name]
             continue
         for need in plan.task(known[name].name).depends:
-            other = known[join_task(run.id, need)]
+            other = answers[find_origin(need)]
             ready = (
                 other.state == "skipped"
                 or other.promoted
@@ -123,7 +116,7 @@ def _stale(tasks: Sequence[TaskRecord]) -> dict[str, str]:
 def _why_missing(task: TaskRecord, held: dict[str, str]) -> str:
     if task.id in held:
         return "held too"
-    return "accepted but not named" if _is_accepted(task) else "not accepted"
+    return "accepted but not named" if is_accepted(task) else "not accepted"
 
 
 def _check_wanted(

@@ -42,13 +42,16 @@ def diff_task(parts: Parts, name: str, form: Form) -> dict[str, Any]:
     """Return what a task changed, from what it started on to its result (or its last checkpoint when it has none).
 
     Raises:
-        NotFound: it has produced nothing yet.
+        NotFound: it has produced nothing yet, or that was pruned.
     """
     with parts.journal.read() as tx:
         task = tx.need(TaskRecord, name)
         run = tx.need(RunRecord, task.run)
         old, new = trees_of(tx, task)
+        last = tx.get(CheckpointRecord, task.checkpoint) if task.checkpoint else None
     if not new:
+        if last is not None:
+            need_kept(last)
         raise NotFound(
             f"{name} has no result yet; it is {task.state}",
             code="task.no_result",

@@ -75,7 +75,7 @@ def read_draft(parts: Parts, file: str, *, title: str = "", include_dirty: bool 
     rules = read_rules(parts.env, Path(repository.root))
     found = read_tasks(text, file)
     problems = list(found.problems)
-    tasks = tuple(_with_steps(task, path.parent, problems) for task in found.tasks)
+    tasks = tuple(read_steps(task, path.parent, problems) for task in found.tasks)
     problems += check_tasks(tasks, agents=known_agents(rules))
     problems += [problem for task in tasks for problem in find_secrets(task)]
     problems += find_secrets_in_rules(rules)
@@ -90,7 +90,7 @@ def read_draft(parts: Parts, file: str, *, title: str = "", include_dirty: bool 
         head_commit=start.head,
         included=start.included,
     )
-    judged = (flag for task in tasks if not task.done for flag in _flag_task(task, rules))
+    judged = (flag for task in tasks if not task.done for flag in flag_task(task, rules))
     flags = (*judged, *flag_tasks(tasks))
     return Draft(plan, flags, rules, start, (*start.notes, *_notes(parts, start, rules, path)))
 
@@ -175,7 +175,7 @@ def judge_action(action: Action, rules: Rules) -> Decision:
     return judge(rules.policy, action, parse=parse, root=rules.root)
 
 
-def _flag_task(task: Task, rules: Rules) -> Iterator[Flag]:
+def flag_task(task: Task, rules: Rules) -> Iterator[Flag]:
     for action, place in actions_of(task, rules):
         decision = judge_action(action, rules)
         if decision.verdict is Verdict.ALLOW:
@@ -198,7 +198,7 @@ def _tell_forbidden(flag: Flag) -> str:
     return f"{place}: {flag.task}: {flag.action}   rule {flag.rule} ({flag.source}): {reason}"
 
 
-def _with_steps(task: Task, folder: Path, problems: list[Problem]) -> Task:
+def read_steps(task: Task, folder: Path, problems: list[Problem]) -> Task:
     if not task.script:
         return task
     from nightcrew.model.errors import InvalidInput

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -121,22 +122,9 @@ def restore(parts: Parts, name: str, wish: Wish) -> dict[str, Any]:
     planned = plan_restore(parts, name, wish)
     if planned.task.state == "running":
         pause_task(parts, planned.task.id, f"{name} is restored")
+    with using(parts, planned.task.run):
         planned = plan_restore(parts, name, wish)
-    before = planned.now.id if planned.now else ""
-    made = adopt(
-        parts,
-        Adoption(
-            task=planned.task,
-            tree=planned.sifted.tree,
-            base_tree=planned.base_tree,
-            built_on=planned.built_on,
-            before=before,
-            source=name,
-            kind="restored",
-            why=f"restored from {name}{wish.describe()}",
-            data={"files": list(wish.files), "hunks": list(wish.hunks), "keep_valid": wish.keep_valid},
-        ),
-    )
+        made = _adopt(parts, name, wish, planned)
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, made.run)
         plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
@@ -146,10 +134,36 @@ def restore(parts: Parts, name: str, wish: Wish) -> dict[str, Any]:
         **view_checkpoint(made, current=True),
         "checkpoint": made.id,
         "changed": [dict(path) for path in planned.paths],
-        "before": before,
+        "before": made.parent,
         "acceptance": len(plan.task(planned.task.name).accept),
         "stale": stale,
     }
+
+
+def _adopt(parts: Parts, name: str, wish: Wish, planned: Restoration) -> CheckpointRecord:
+    return adopt(
+        parts,
+        Adoption(
+            task=planned.task,
+            tree=planned.sifted.tree,
+            base_tree=planned.base_tree,
+            built_on=planned.built_on,
+            before=planned.now.id if planned.now else "",
+            source=name,
+            kind="restored",
+            why=f"restored from {name}{wish.describe()}",
+            data={"files": list(wish.files), "hunks": list(wish.hunks), "keep_valid": wish.keep_valid},
+        ),
+    )
+
+
+@contextmanager
+def using(parts: Parts, run: str) -> Iterator[None]:
+    """Keep the collector from removing what is being made the result of a task again."""
+    with parts.journal.read() as tx:
+        record = tx.need(RunRecord, run)
+    with parts.store(parts.repository_of(record)).using():
+        yield
 
 
 def pause_task(parts: Parts, name: str, reason: str) -> None:

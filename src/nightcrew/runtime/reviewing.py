@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model import canonical
+from nightcrew.model.answers import choose_answers, is_accepted
 from nightcrew.model.errors import StaleError, UsageError
+from nightcrew.model.ids import find_origin
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.runtime.views import tasks_of
@@ -118,7 +121,20 @@ def _accept_task(parts: Parts, name: str) -> TaskRecord:
                 f"{name} cannot be accepted: {problem}", code="accept.refused", hint=f"nightcrew why {name}"
             )
         _refuse_promoted(task, "accepted")
+        _refuse_second(tx, task)
         return _judge(tx, parts, task, "accepted", "")
+
+
+def _refuse_second(tx: Reader, task: TaskRecord) -> None:
+    """Refuse to accept two answers to the same task: only one of them can go."""
+    answer = choose_answers(tasks_of(tx, task.run))[find_origin(task.name)]
+    if answer.id != task.id and (answer.promoted or is_accepted(answer)):
+        raise StaleError(
+            f"{answer.id}, another answer to the same task, is {'promoted' if answer.promoted else 'accepted'}; "
+            "only one of them can go",
+            code="accept.second",
+            hint=f'first: nightcrew reject {answer.id} -m "why"',
+        )
 
 
 def _accept_green(
@@ -127,10 +143,14 @@ def _accept_green(
     run = need_run(parts, name)
     dossiers = {dossier.id: dossier for dossier in build_dossiers(parts, run)}
     with parts.journal.write() as tx:
-        for task in tasks_of(tx, run.id):
+        tasks = tasks_of(tx, run.id)
+        several = Counter(find_origin(task.name) for task in tasks)
+        for task in tasks:
             if task.state == "skipped" or task.promoted:
                 continue
             why = _why_left_out(task, dossiers[task.id])
+            if several[find_origin(task.name)] > 1:
+                why = why or "there are several answers to this task; accept one of them by name"
             if why:
                 left_out.append({"id": task.id, "why": why})
             else:
@@ -204,4 +224,4 @@ def trees_of(tx: Reader, task: TaskRecord) -> tuple[str, str]:
     if task.tree:
         return task.base_tree, task.tree
     last = tx.get(CheckpointRecord, task.checkpoint) if task.checkpoint else None
-    return (last.base_tree, last.tree) if last else ("", "")
+    return (last.base_tree, last.tree) if last and not last.pruned else ("", "")

@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.tokens import nonce
+from nightcrew.model.answers import choose_answers
 from nightcrew.model.errors import StaleError, UsageError
-from nightcrew.model.ids import join_task
+from nightcrew.model.ids import find_origin, join_task
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import CheckpointRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Hunk
 from nightcrew.runtime.adopting import Adoption, adopt, refuse_kept
 from nightcrew.runtime.composing import Piece, compose, cut_piece
 from nightcrew.runtime.proving import Proof, prove
-from nightcrew.runtime.restoring import Wish, need_kept, restore, view_paths
+from nightcrew.runtime.restoring import Wish, need_kept, restore, using, view_paths
 from nightcrew.runtime.sifting import Sifted, sift
 from nightcrew.runtime.views import list_stale, tasks_of
 
@@ -200,6 +201,10 @@ class Removal:
         Raises:
             StaleError: a task of the run changed since this was planned; nothing was changed.
         """
+        with using(self._parts, self._planned.run.id):
+            return self._apply()
+
+    def _apply(self) -> dict[str, Any]:
         planned = self._planned
         now = plan_rollback(self._parts, planned.task.id, planned.reach)
         if (now.before, now.tree, now.sifted.tree) != (planned.before, planned.tree, planned.sifted.tree):
@@ -259,12 +264,15 @@ def find_included(plan: Plan, tasks: Sequence[TaskRecord]) -> tuple[TaskRecord, 
     from nightcrew.plan.check import waves
 
     known = {task.name: task for task in tasks}
+    answers = choose_answers(tasks)
     found: dict[str, TaskRecord] = {}
     for each in (name for wave in waves(plan.tasks) for name in wave):
         task = known[each]
-        needs = [known[need] for need in plan.task(each).depends]
+        needs = [answers[find_origin(need)] for need in plan.task(each).depends]
         grounded = all(need.name in found or need.state == "skipped" for need in needs)
         rejected = task.verdict == "rejected" and task.verdict_tree == task.tree
+        if answers[find_origin(each)] is not task:
+            continue  # another answer to the same task goes in its place
         if task.state == "succeeded" and task.tree and grounded and not rejected:
             found[each] = task
     return tuple(found.values())
