@@ -49,6 +49,11 @@ _MANY = 40
     metavar="CLASS|PATH",
     help="Say yes to paths that something on your machine will execute; --yes does not cover them.",
 )
+@click.option(
+    "--drifted",
+    is_flag=True,
+    help="With --yes: also when you changed things meanwhile that config.yaml (drift) wants seen first.",
+)
 @click.option("--to", default="", metavar="BRANCH", help="Another branch that exists and is not checked out.")
 @click.option(
     "--new-branch", default="", metavar="NAME", help="A branch that is made, at the current commit."
@@ -82,8 +87,7 @@ def command(
     dry_run: bool,
     yes: bool,
     unproven: bool,
-    commits: str | None,
-    join: str | None,
+    drifted: bool,
     **wishes: Any,
 ) -> None:
     """Put the accepted results of a run into your repository: one commit on the current branch.
@@ -92,6 +96,7 @@ def command(
     edits stay uncommitted: where a result changes other lines of the same file it is merged with them, where it changes
     the same lines nothing is done and the paths are named. Untracked files are never overwritten.
     """
+    commits, join = wishes.pop("commits"), wishes.pop("join")
     if join == "squash" and commits == "tasks":
         raise UsageError("--squash makes one commit, --commits tasks several", code="usage.shape")
     allow_handoff = wishes.pop("allow_handoff")
@@ -109,6 +114,8 @@ def command(
             return
         handoff = [f"--allow-handoff {shlex.quote(each)}" for each in allow_handoff]
         otherwise = " ".join(["nightcrew promote", found, *_again(order, join), *handoff, "--yes"])
+        if yes and not drifted:
+            prepared.refuse_drift(again=f"{otherwise} --drifted")
         answer_guard(screen, prepared, allow_handoff, yes=yes, otherwise=otherwise)
         confirm(screen, _ask(view), yes=yes, otherwise=otherwise)
         _prove(screen, prepared, unproven=unproven)

@@ -18,6 +18,7 @@ from nightcrew.model.text import shown
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.choosing import Selection, select
 from nightcrew.runtime.composing import check_landed
+from nightcrew.runtime.drifting import describe_drift, find_drift, note_drift, refuse_drift
 from nightcrew.runtime.guarding import Guard, guard_tree
 from nightcrew.runtime.proving import Proof, prove
 from nightcrew.runtime.settling import abort, describe, publication_lock, record_export, settle_published
@@ -25,6 +26,7 @@ from nightcrew.runtime.shaping import Cut, Shape, shape
 from nightcrew.runtime.views import tasks_of, view_promotion
 
 if TYPE_CHECKING:
+    from nightcrew.model.settings import Settings
     from nightcrew.promote.prepared import Prepared
     from nightcrew.promote.promoter import Promoter
     from nightcrew.promote.target import Target
@@ -179,6 +181,16 @@ class Publication:
         self.proof = prove(self.parts, run, plan, tasks, tree=tree, name=name, say=say)
         return self.proof
 
+    def refuse_drift(self, *, again: str) -> None:
+        """Refuse a yes given beforehand where the settings want drift to be seen first; ``again`` is the command that goes on.
+
+        Raises:
+            WaitingForHuman: they do; nothing was changed.
+        """
+        with self.parts.journal.read() as tx:
+            run = tx.need(RunRecord, self.record.run)
+        refuse_drift(self.view["drift"], _settings(self.parts, run), again=again)
+
     @property
     def exact(self) -> bool:
         """The branch returns to where it was."""
@@ -187,7 +199,8 @@ class Publication:
     def _describe(self) -> dict[str, Any]:
         proof = self.proof.to_plain() if self.proof else "not run"
         waived = {"waived": list(self.record.waived)} if self.record.waived else {}
-        return {**describe(self.record), **waived, **self.guard.to_event(), "proof": proof}
+        drift = {"drift": self.view["drift"]} if self.view.get("drift") else {}
+        return {**describe(self.record), **waived, **drift, **self.guard.to_event(), "proof": proof}
 
 
 @contextmanager
@@ -228,6 +241,8 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     record = _record(parts, run, prepared, promotion, tuple(task.id for task in formed.tasks))
     record = replace(record, waived=(*waived, *formed.left), partial=formed.partial, **_file(parts, order))
     view = {**_view(record, prepared), "held": [{"id": task, "why": why} for task, why in selection.held]}
+    drift = find_drift(parts, repository, run, prepared)
+    view |= {"drift": describe_drift(drift), "notes": [*note_drift(drift), *view["notes"]]}
     guard = guard_tree(parts, repository, run.id, prepared.compared[0], prepared.tree)
     view |= guard.to_plain()
     yield Publication(parts, repository, promoter, prepared, record, view, guard=guard)
@@ -355,11 +370,15 @@ def _view(record: PromotionRecord, prepared: Prepared) -> dict[str, Any]:
 
 
 def _author(parts: Parts, run: RunRecord) -> str:
+    return _settings(parts, run).commit_author
+
+
+def _settings(parts: Parts, run: RunRecord) -> Settings:
     from nightcrew.runtime.rules import rules_from_plain
 
     with parts.journal.read() as tx:
         plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
-    return rules_from_plain(plan.policies).settings.commit_author
+    return rules_from_plain(plan.policies).settings
 
 
 def _full_name(run: str, task: str) -> str:

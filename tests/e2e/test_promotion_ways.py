@@ -1,0 +1,213 @@
+"""Where accepted results can go, in which shape, and which part of them; undo, redo and the inverse after later commits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nightcrew.testing.hermetic import Hermetic
+
+pytestmark = pytest.mark.needs_userns
+
+NUMBERS = "".join(f"{n}\n" for n in range(1, 13))
+TASKS = """
+- [ ] 1. first
+  - Run: sed -i 's/^1$/one/; s/^12$/twelve/' src/data.txt && printf 'a\\n' > docs.txt
+  - Accept: grep -q one src/data.txt
+- [ ] 2. second
+  - Run: sed -i 's/hello/good night/' src/app.py
+  - Accept: grep -q night src/app.py
+"""
+
+
+@pytest.fixture
+def night(crew: Hermetic) -> Hermetic:
+    """Two accepted tasks."""
+    crew.write({"src/data.txt": NUMBERS})
+    crew.commit("numbers")
+    done = crew.run_tasks(TASKS)
+    assert done.code == 0, done
+    accepted = crew.run("accept", "R-1")
+    assert accepted.code == 0, accepted
+    return crew
+
+
+def ok(crew: Hermetic, *words: str) -> object:
+    done = crew.run(*words, "--yes", "--json")
+    assert done.code == 0, done
+    return done.json
+
+
+def subjects(crew: Hermetic, span: str) -> list[str]:
+    return crew.git("log", "--format=%s", span).splitlines()
+
+
+def test_new_branch_patch_bundle_and_commits_per_task(night: Hermetic, tmp_path: Path) -> None:
+    crew = night
+    head, status = crew.git("rev-parse", "HEAD").strip(), crew.git("status", "--porcelain")
+    for words, code in [
+        (("--to", "x", "--patch", "f"), 2),
+        (("--squash", "--commits", "tasks"), 2),
+        (("--to", "nowhere"), 3),
+        (("--new-branch", "main"), 2),
+    ]:
+        refused = crew.run("promote", "R-1", *words, "--yes")
+        assert (refused.code, refused.stdout) == (code, ""), refused
+    assert crew.run("promote", "R-1", "--new-branch", "night", "--dry-run").code == 0
+    made = ok(crew, "promote", "R-1", "--new-branch", "night", "--commits", "tasks")
+    assert (made["place"], made["start"], len(made["commits"])) == ("new", head, 2)
+    assert subjects(crew, "main..night") == ["second", "first"]
+    assert (crew.git("rev-parse", "HEAD").strip(), crew.git("status", "--porcelain")) == (head, status)
+    assert ok(crew, "undo", made["id"])["new_commit"] == ""
+    assert crew.git("branch", "--list", "night") == ""
+    assert ok(crew, "redo", made["id"])["new_commit"] == made["new_commit"]
+    assert crew.show("R-1")["state"] == "promoted"
+    ok(crew, "undo", made["id"])
+    assert crew.show("R-1")["state"] == "in_review"
+
+    patch, bundle = tmp_path / "out.patch", tmp_path / "out.bundle"
+    written = ok(crew, "promote", "R-1", "--commits", "tasks", "--patch", str(patch))
+    assert (written["state"], crew.show("R-1")["state"]) == ("exported", "in_review")
+    again = crew.run("promote", "R-1", "--patch", str(patch), "--yes")
+    assert (again.code, "exists already" in again.stderr) == (2, True), again
+    other = ok(crew, "promote", "R-1", "--bundle", str(bundle))
+    assert crew.run("undo", other["id"], "--yes").code == 7
+    assert crew.git("rev-parse", "HEAD").strip() == head
+    clone = tmp_path / "clone"
+    crew.git("clone", "-q", str(crew.repo), str(clone))
+    crew.git("am", "-q", str(patch), cwd=clone)
+    assert crew.git("log", "--format=%s", f"{head}..", cwd=clone).split() == ["second", "first"]
+    crew.git("fetch", "-q", str(bundle), f"nightcrew/{other['id']}", cwd=clone)
+    assert crew.git("diff", "HEAD", "FETCH_HEAD", cwd=clone) == ""
+
+    crew.git("branch", "release")
+    onto = ok(crew, "promote", "R-1", "--to", "release")
+    assert subjects(crew, "main..release") == ["tasks"] or len(subjects(crew, "main..release")) == 1
+    assert (onto["place"], crew.git("status", "--porcelain")) == ("branch", status)
+    ok(crew, "undo", onto["id"])
+    assert crew.git("rev-parse", "release").strip() == head
+    assert crew.run("audit", "verify").code == 0
+
+
+def test_chosen_files_and_hunks(night: Hermetic) -> None:
+    crew = night
+    before = crew.git("rev-parse", "HEAD").strip()
+    nothing = crew.run("promote", "R-1", "--files", "no/such/**", "--yes")
+    assert nothing.code == 7, nothing
+    part = ok(crew, "promote", "R-1", "--files", "docs.txt", "--files", "src/app.py")
+    assert set(part["paths"]) == {"docs.txt", "src/app.py"}
+    assert (part["waived"], part["partial"]) == (["T01 src/data.txt"], ["R-1/T01"])
+    tasks = crew.show_tasks("R-1")
+    assert (tasks["T01"]["promoted"], tasks["T02"]["promoted"]) == ("", part["id"])
+    assert crew.show("R-1")["state"] == "partially_promoted"
+
+    listed = crew.run("diff", "R-1/T01", "--hunks", "--json").json["hunks"]
+    first = next(hunk["id"] for hunk in listed if hunk["path"] == "src/data.txt")
+    unproven = crew.run("promote", "R-1", "--hunks", "H-ffffffffffff", "--yes")
+    assert unproven.code == 2, unproven
+    one = ok(crew, "promote", "R-1", "--hunks", first)
+    assert (crew.repo / "src/data.txt").read_text() == NUMBERS.replace("1\n", "one\n", 1)
+    assert len(one["waived"]) == 2
+
+    rest = ok(crew, "promote", "R-1")
+    assert (crew.repo / "src/data.txt").read_text().splitlines()[-1] == "twelve"
+    assert (rest["partial"], crew.show("R-1")["state"]) == ([], "promoted")
+    for done in (rest, one, part):
+        ok(crew, "undo", done["id"])
+    assert crew.git("rev-parse", "HEAD").strip() == before
+    assert crew.show("R-1")["state"] == "in_review"
+    assert crew.git("status", "--porcelain") == ""
+
+
+def test_a_part_that_does_not_hold_alone_is_refused(night: Hermetic) -> None:
+    head = night.git("rev-parse", "HEAD")
+    refused = night.run("promote", "R-1", "T01", "--files", "docs.txt", "--yes")
+    assert (refused.code, "grep -q one" in refused.stderr) == (7, True), refused
+    assert night.git("rev-parse", "HEAD") == head
+    assert night.run("promote", "R-1", "T01", "--files", "docs.txt", "--yes", "--unproven").code == 0
+
+
+def test_undo_after_later_commits_needs_a_yes_of_its_own(night: Hermetic) -> None:
+    crew = night
+    promoted = ok(crew, "promote", "R-1", "T01")
+    crew.write({"src/data.txt": (crew.repo / "src/data.txt").read_text().replace("6\n", "six\n")})
+    tip = crew.commit("later")
+    refused = crew.run("undo", promoted["id"], "--yes")
+    assert (refused.code, "a yes of its own" in refused.stderr) == (5, True), refused
+    assert "-twelve" in refused.stdout
+    assert crew.git("rev-parse", "HEAD").strip() == tip
+    dry = crew.run("undo", promoted["id"], "--dry-run", "--json").json
+    assert (dry["exact"], "+12" in dry["diff"]) == (False, True)
+    done = ok(crew, "undo", promoted["id"], "--inverse")
+    assert crew.git("rev-parse", "HEAD~1").strip() == tip
+    assert (crew.repo / "src/data.txt").read_text() == NUMBERS.replace("6\n", "six\n")
+    assert not (crew.repo / "docs.txt").exists()
+    again = ok(crew, "redo", promoted["id"])
+    assert (again["undo_of"], crew.git("rev-parse", "HEAD").strip()) == (done["id"], tip)
+    nothing = crew.run("redo", promoted["id"], "--yes")
+    assert (nothing.code, "not undone" in nothing.stderr) == (7, True), nothing
+
+
+@pytest.mark.parametrize("join", ["--merge", "--rebase", "--squash"])
+def test_a_branch_that_has_moved_on(night: Hermetic, join: str) -> None:
+    crew = night
+    base = crew.git("rev-parse", "HEAD").strip()
+    crew.write({"package.json": "{}\n", "src/data.txt": NUMBERS.replace("6\n", "six\n")})
+    tip = crew.commit("later")
+    shape = ["--commits", "tasks"] if join != "--squash" else []
+    dry = crew.run("promote", "R-1", join, *shape, "--dry-run", "--json").json
+    assert (dry["drift"]["severity"], dry["drift"]["both"]) == ("high", ["src/data.txt"])
+    assert dry["drift"]["critical"] == ["package.json"]
+    ok(crew, "promote", "R-1", join, *shape)
+    assert (crew.repo / "src/data.txt").read_text() == NUMBERS.replace("6\n", "six\n").replace(
+        "1\n", "one\n", 1
+    ).replace("12\n", "twelve\n")
+    parents = crew.git("show", "-s", "--format=%P").split()
+    if join == "--merge":
+        assert parents[0] == tip
+        assert crew.git("rev-parse", "HEAD^2~2").strip() == base
+    else:
+        assert subjects(crew, f"{tip}..") == (["second", "first"] if shape else subjects(crew, "-1"))
+    assert crew.git("status", "--porcelain") == ""
+
+
+DRIFT = {
+    "committed": ("src/app.py", "print('mine')\n", True),
+    "uncommitted": ("src/app.py", "print('mine')\n", False),
+    "both added": ("docs.txt", "mine\n", True),
+    "both added, untracked": ("docs.txt", "mine\n", False),
+}
+
+
+@pytest.mark.parametrize("kind", DRIFT)
+def test_19_what_both_sides_changed_is_refused_with_names(night: Hermetic, kind: str) -> None:
+    crew = night
+    path, text, committed = DRIFT[kind]
+    crew.write({path: text})
+    if committed:
+        crew.commit("mine")
+    head, status = crew.git("rev-parse", "HEAD"), crew.git("status", "--porcelain")
+    refused = crew.run("promote", "R-1", "--yes")
+    assert (refused.code, "drift (high)" in refused.stderr, path in refused.stderr) == (7, True, True), (
+        refused
+    )
+    assert (crew.git("rev-parse", "HEAD"), crew.git("status", "--porcelain")) == (head, status)
+    assert (crew.repo / path).read_text() == text
+
+
+def test_drift_that_wants_to_be_seen_first(crew: Hermetic) -> None:
+    crew.write({".nightcrew/config.yaml": "drift:\n  on_medium: ask\n", "src/data.txt": NUMBERS})
+    crew.commit("settings")
+    assert crew.run_tasks(TASKS).code == 0
+    assert crew.run("accept", "R-1").code == 0
+    crew.write({"package.json": "{}\n"})
+    head = crew.git("rev-parse", "HEAD")
+    refused = crew.run("promote", "R-1", "--yes")
+    assert (refused.code, "drift.on_medium" in refused.stderr, "package.json" in refused.stderr) == (
+        5,
+        True,
+        True,
+    )
+    assert crew.git("rev-parse", "HEAD") == head
+    assert crew.run("promote", "R-1", "--yes", "--drifted").code == 0
