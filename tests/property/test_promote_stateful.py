@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nightcrew.model.errors import NightcrewError
 from nightcrew.model.records import PromotionRecord
+from nightcrew.promote.commits import Step
+from nightcrew.promote.target import Target
 from promote_world import World, record_of
 
 Files = dict[str, bytes]
@@ -77,6 +79,7 @@ class Repository(RuleBasedStateMachine):
     def begin(self, first):
         self.world = World.make(self.root / "w", {"kept": b"kept\n"} | to_files(first))
         self.world.git("add", "-A", "-f")
+        self.branches: set[str] = set()
         self.bases = [self.world.git("rev-parse", "HEAD")]
 
     # -- the user -----------------------------------------------------------------------------------------------
@@ -124,6 +127,66 @@ class Repository(RuleBasedStateMachine):
         )
         if published:
             self.bases.append(published.record.new_commit)
+
+    @rule(first=CHANGES, then=CHANGES, join=st.sampled_from(["rebase", "merge"]))
+    def promote_steps(self, first, then, join):
+        """A commit for each of two tasks, in their order."""
+        start = self.committed()
+        trees = [start, patched(start, to_files(first)), patched(start, to_files(first | then))]
+        if trees[0] == trees[1] or trees[1] == trees[2]:
+            return
+        steps = [Step(self.tree(start, tree), f"step {n}") for n, tree in enumerate(trees[1:])]
+        base = self.world.git("rev-parse", "HEAD")
+        self.number += 1
+        name = f"M-{self.number}"
+        published = self.publish(
+            lambda promoter: promoter.prepare(name, base_commit=base, steps=steps, target=Target(join=join)),
+            trees[2],
+            None,
+        )
+        if published:
+            assert self.committed("HEAD^") == trees[1]
+            assert self.committed("HEAD^^") == start
+
+    @rule(changes=CHANGES, data=st.data())
+    def promote_elsewhere(self, changes, data):
+        """To a new branch or onto one that is not checked out, back, and there again: only that branch moves."""
+        base = data.draw(st.sampled_from(self.bases[-3:]))
+        start = self.committed(base)
+        end = patched(start, to_files(changes))
+        target = data.draw(st.sampled_from(sorted(self.branches) or [""]))
+        kind = "branch" if target and data.draw(st.booleans()) else "new"
+        self.number += 1
+        name = f"M-{self.number}"
+        target = target if kind == "branch" else f"side-{self.number}"
+        there = self.committed(target if kind == "branch" else "HEAD")
+        expected = merge_files(self.world, start, there, end)
+        before = self.world.snapshot()
+        try:
+            prepared = self.world.promoter().prepare(
+                name,
+                base_commit=base,
+                tree=self.tree(start, end, base),
+                message="work",
+                target=Target(kind, target),
+            )
+        except NightcrewError as error:
+            refused = error
+        else:
+            refused = None
+        if refused is not None:
+            assert expected is None or expected == there, refused
+            assert self.world.snapshot() == before
+            return
+        self.world.promoter().publish(prepared)
+        assert self.committed(target) == expected
+        self.branches.add(target)
+        after = self.world.snapshot()
+        assert {**after, "refs": 0} == {**before, "refs": 0}
+        undone = self.world.undo(record_of(prepared), f"{name}u")
+        assert self.world.snapshot() == before
+        self.world.undo(undone, f"{name}r")
+        assert self.world.snapshot() == after
 
     @precondition(lambda self: self.promoted)
     @rule(data=st.data(), meanwhile=st.one_of(st.none(), st.none(), CHANGES))
@@ -217,6 +280,10 @@ class Repository(RuleBasedStateMachine):
             else:
                 assert after.get(path) == new.get(path), path
 
+    def tree(self, start: Files, end: Files, base: str = "HEAD") -> str:
+        """Return a tree in our store that has the files of ``end``; ``start`` are those of ``base``."""
+        return self.world.tree({path: end.get(path) for path in sorted(differing(start, end))}, base)
+
     def committed(self, commit: str = "HEAD") -> Files:
         return self.read(self.world.git_raw("ls-tree", "-r", "-z", commit), 2)
 
@@ -288,8 +355,8 @@ def test_any_order_of_promotions_and_work_of_the_users():
     run_state_machine_as_test(
         Repository,
         settings=settings(
-            max_examples=10,
-            stateful_step_count=14,
+            max_examples=8,
+            stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
