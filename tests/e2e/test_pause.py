@@ -101,3 +101,27 @@ def test_what_cannot_be_paused_says_why(crew: Hermetic) -> None:
     assert "in_review" in over.stderr
     assert crew.run("resume", "R-1/T01").code == 7
     assert crew.run("pause", "R-9").code == 3
+
+
+@pytest.mark.parametrize("point", ["engine.agent.finished", "engine.attempt.paused"])
+def test_a_host_killed_while_it_pauses(crew: Hermetic, token: str, point: str) -> None:
+    line = (
+        f"echo kept > kept.txt; test -e again && echo done > done.txt || {{ touch again; sleep 60.{token}; }}"
+    )
+    path = crew.write_plan(f"- [ ] 1. one\n  - Run: {line}\n")
+    crash = {"NIGHTCREW_CRASH_AT": point}
+    crew.start("run", "-f", str(path), "--yes", log=crew.root / "run.log", extra=crash)
+    crew.wait_until(lambda: crew.find_commands(token), timeout_s=60, what="the agent")
+    paused = crew.run("pause", "R-1/T01", "--json")
+    assert (paused.code, paused.json["paused"]) == (0, ["R-1/T01"])
+    crew.wait_until(lambda: not crew.find_commands(token), what="the end of the agent")
+    assert by_name(crew.show("R-1"))["T01"]["state"] == "paused"
+    crew.start("resume", "R-1/T01", log=crew.root / "resume.log")
+    if point == "engine.attempt.paused":
+        crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", timeout_s=60, what="the end")
+        assert "done.txt" in crew.run("diff", "R-1/T01").stdout
+    else:
+        # Its checkpoint was not recorded with the pause: it begins where it had begun.
+        crew.wait_until(lambda: crew.find_commands(token), timeout_s=60, what="the agent again")
+        assert crew.run("cancel", "R-1").code == 0
+    assert crew.run("audit", "verify").code == 0

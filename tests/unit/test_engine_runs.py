@@ -436,3 +436,41 @@ def test_retries_are_new_attempts_from_the_start(rig: Rig) -> None:
     with rig.hosting() as engine:
         run = rig.run(engine, task("1", "echo x >> log; test $(wc -l < log) -gt 1"))
     assert [attempt.failure for attempt in rig.attempts(f"{run}/T01")] == ["agent"] * 3
+
+
+def test_a_grant_of_a_failed_attempt_is_good_for_the_next_one_and_no_further(rig: Rig) -> None:
+    rig.settings = replace(QUICK, retries=Retries(attempts=2, base_s=0.05))
+    with rig.hosting() as engine:
+        run = rig.run(engine, task("1", f"{ASKS} || exit 3"), until="quiet")
+        rig.answer(rig.approvals(run=run)[0].id, "approved")
+        engine.wait(run)
+        name = f"{run}/T01"
+        assert [attempt.state for attempt in rig.attempts(name)] == ["parked", "failed", "failed"]
+        [approval] = rig.approvals(run=run)
+        assert approval.uses == 0, "it is used up when nothing follows any more"
+        client.retry(rig.journal, name, actor="user:tester")
+        engine.submit(run)
+        engine.wait(run, until="quiet")
+        assert rig.task(name).state == "awaiting_approval", "a person who starts it again is asked again"
+    assert rig.kinds(run).count("approval.returned") == 1
+
+
+def test_paused_between_attempts_and_before_the_first(rig: Rig) -> None:
+    rig.settings = replace(QUICK, retries=Retries(attempts=2, base_s=3.0, cap_s=3.0))
+    with rig.hosting() as engine:
+        run = rig.add_run(task("1", "false"), task("2", "touch x", depends="T01"), task("3", "true"))
+        engine.submit(run)
+        while len(rig.attempts(f"{run}/T01")) < 1 or rig.attempts(f"{run}/T01")[0].state != "failed":
+            time.sleep(0.05)
+        for name in ("T01", "T02"):
+            assert client.pause(rig.journal, f"{run}/{name}", actor="user:tester", state_dir=rig.state) == (
+                f"{run}/{name}",
+            )
+        engine.wait(run, until="quiet")
+        assert rig.states(run) == {"T01": "paused", "T02": "paused", "T03": "succeeded"}
+        time.sleep(3.5)  # the wait before the second attempt is over by now
+        assert rig.states(run)["T01"] == "paused"
+        for name in ("T01", "T02"):
+            client.resume(rig.journal, f"{run}/{name}", actor="user:tester")
+        engine.wait(run)
+    assert rig.states(run) == {"T01": "failed", "T02": "blocked", "T03": "succeeded"}

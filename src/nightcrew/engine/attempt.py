@@ -406,6 +406,7 @@ class Attempt:
         with self.tools.journal.write() as tx:
             now = stamp(self.tools.clock.now())
             attempts.pause(tx, self.record, resume, reason=reason, now=now, keep_grants=keep_grants)
+        crash.point("engine.attempt.paused")
         raise Parked
 
     def cancelled(self) -> AttemptFailed:
