@@ -141,18 +141,21 @@ def test_what_is_decided_goes_when_there_is_no_room_or_after_a_month(over: Herme
     assert done["transcripts"] == 3
     assert done["pins"] == len(pins) > 0
     assert over.git("for-each-ref", "refs/nightcrew/base") == ""
-    assert int(str(done["workflows"])) >= 7
+    assert int(str(done["workflows"])) >= 6
     assert list(find_kept(over, "T01").values())[-1], "a promotion refers to it"
     assert not any(find_kept(over, "T02").values())
     check_store(over)
     with sqlite3.connect(over.state / "nightcrew.db") as database:
+        # The workflow of the run itself may have been cut short when its host ended; the next host ends it.
         for table in ("workflow_status", "operation_outputs"):
-            assert database.execute(f"select count(*) from {table}").fetchone() == (0,)
+            query = f"select workflow_uuid from {table} where workflow_uuid like 'R-1/T%'"
+            assert database.execute(query).fetchall() == []
     for words in (
         ("show", "R-1"),
         ("log", "R-1"),
         ("why", "R-1/T02"),
         ("review", "R-1"),
+        ("diff", "R-1"),
         ("audit", "verify"),
     ):
         shown = over.run(*words)

@@ -224,6 +224,8 @@ def _record(
         chosen = choice.choose(rows, now)
         for name in sorted(chosen):
             tx.change(tx.need(CheckpointRecord, name), "", pruned=True)
+        for task in holding.list_emptied(rows, chosen):
+            tx.change(task, "", tree="")
         if chosen:
             data = {"checkpoints": sorted(chosen), "repository": repository.root}
             tx.append("checkpoints.pruned", data=data)

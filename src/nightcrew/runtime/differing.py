@@ -67,12 +67,13 @@ def diff_run(parts: Parts, name: str, form: Form) -> dict[str, Any]:
         NotFound: none has succeeded.
         StaleError: their results do not fit together.
     """
-    from nightcrew.plan.check import waves
+    from nightcrew.plan.order import order_results
 
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
-        order = [each for wave in waves(plan_of(tx, run).tasks) for each in wave]
-        tasks = {task.name: task for task in choose_answers(tasks_of(tx, name)).values() if task.tree}
+        every = tasks_of(tx, name)
+        order = order_results(plan_of(tx, run), every)
+        tasks = {task.name: task for task in choose_answers(every).values() if task.tree}
     pieces = [(each, tasks[each].base_tree, tasks[each].tree) for each in order if each in tasks]
     if not pieces:
         raise NotFound(

@@ -92,6 +92,13 @@ def list_of_runs(rows: Rows, runs: Collection[str]) -> tuple[str, ...]:
     )
 
 
+def list_emptied(rows: Rows, pruned: Collection[str]) -> list[TaskRecord]:
+    """Return the tasks whose result goes with these checkpoints."""
+    return [
+        task for tasks in rows.tasks.values() for task in tasks if task.tree and task.checkpoint in pruned
+    ]
+
+
 def find_roots(rows: Rows, refs: Mapping[str, str], pruned: Collection[str]) -> set[str]:
     """Return the commits and trees that are needed.
 
