@@ -218,6 +218,44 @@ def test_submodule_is_an_empty_directory_that_stays(world, mode):
     assert changed(world, shadows, shadow) == {"sub": "deleted"}
 
 
+def test_populated_submodule_is_there_as_files_and_cannot_be_changed(tmp_path, mode):
+    library = World.make(tmp_path / "l", {"lib.py": b"lib\n", "deep/x": b"x\n"}, repo="library")
+    inner = World.make(tmp_path / "i", {"inner.py": b"inner\n"}, repo="inner")
+    for outer, sub, name in (
+        (library, inner, "third"),
+        (World.make(tmp_path / "w", FILES), library, "libs/lib"),
+    ):
+        outer.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(sub.repo), name)
+        outer.commit("submodule")
+    world = outer
+    world.git("-c", "protocol.file.allow=always", "submodule", "update", "-q", "--init", "--recursive")
+    (world.repo / "libs/lib/lib.py").write_bytes(b"edited by the user\n")
+    before = snapshot(world.repo)
+    shadows = world.shadows(mode)
+    shadow = open_one(world, shadows)
+    assert shadow.base.submodules == ("libs/lib", "libs/lib/third")
+    assert world.run(
+        shadows, shadow, "git status --porcelain; cat libs/lib/lib.py libs/lib/deep/x libs/lib/third/inner.py"
+    ) == ("lib\nx\ninner\n")
+    world.run(
+        shadows,
+        shadow,
+        "echo 1 > libs/lib/lib.py; rm libs/lib/deep/x; echo 2 > libs/lib/new; echo 3 > libs/own; git add -A",
+    )
+    captured = world.capture(shadows, shadow)
+    assert {p.path: p.kind for p in world.store.compare(shadow.base.tree, captured.tree).paths} == {
+        "libs/own": "added"
+    }
+    words = "changed inside a submodule, which a task can only read"
+    assert captured.refused == tuple(f"libs/lib/{name}: {words}" for name in ("deep/x", "lib.py", "new"))
+    world.run(shadows, shadow, "rm -r libs/lib")
+    assert changed(world, shadows, shadow) == {"libs/own": "added", "libs/lib": "deleted"}
+    assert snapshot(world.repo) == before
+    assert shadows.export(world.commit("newer")).submodules == shadow.base.submodules
+    for each in (world, library, inner):
+        each.close()
+
+
 @pytest.mark.parametrize(
     "settings",
     [

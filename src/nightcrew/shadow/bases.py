@@ -26,6 +26,7 @@ from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Found, Objects
 from nightcrew.shadow.settings import digest_rules, read_settings
 from nightcrew.shadow.skeleton import write_skeleton
+from nightcrew.shadow.submodules import check_out_submodules, is_below
 
 _EXPORT_TIMEOUT_S: Final = 1800.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -215,14 +216,22 @@ class Bases:
         if below is None:
             exporter.check_out(index, commit)
             made = IndexFile(index.read_bytes(), id_bytes).with_times(aside / "tree", modified_s)
-            written = {"parent": "", "changed": 0}
+            filled = check_out_submodules(
+                Path(self._repository.root), made, aside / "tree", modified_s, self._env
+            )
+            written: dict[str, Any] = {"parent": "", "changed": 0, "submodules": list(filled)}
         else:
             parent, difference = below
             modified_s = max(modified_s, parent.modified_s)
             changes = exporter.write_layer(difference, parent, modified_s)
             made = IndexFile.read(parent.index, parent.marks, id_bytes).derive(changes)
             above = self._read(parent.commit) or {}
-            written = {"parent": parent.commit, "changed": above.get("changed", 0) + len(changes)}
+            gone = {os.fsdecode(path) for path in difference.deleted}
+            written = {
+                "parent": parent.commit,
+                "changed": above.get("changed", 0) + len(changes),
+                "submodules": [path for path in parent.submodules if not is_below(path, gone)],
+            }
         index.unlink(missing_ok=True)
         index.write_bytes(made.data)
         (aside / "marks").write_bytes(made.marks)
@@ -255,6 +264,7 @@ class Bases:
             str(place / "git"),
             meta["modified_s"],
             meta.get("parent", ""),
+            tuple(meta.get("submodules", ())),
         )
 
 

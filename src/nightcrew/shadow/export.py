@@ -17,6 +17,7 @@ class Base:
         lowers: absolute paths of its read-only layers, the newest first, the last one a whole export.
         skeleton: absolute path of a directory that holds the private ``.git`` and nothing else.
         modified_s: no exported file is younger, seconds since the epoch.
+        submodules: paths of the submodules that are there as files.
         parent: commit of the export it is a difference to; empty for a whole one.
     """
 
@@ -26,6 +27,7 @@ class Base:
     skeleton: str
     modified_s: int
     parent: str = ""
+    submodules: tuple[str, ...] = ()
 
     @property
     def index(self) -> Path:

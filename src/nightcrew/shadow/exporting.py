@@ -61,8 +61,7 @@ class Exporter:
         if present:
             changes.update(self._check_out_some(present, modified_s))
         gone = [os.fsdecode(path) for path in difference.deleted]
-        keep = frozenset(os.fsdecode(path) for path in difference.submodules)
-        white_out(self._target, gone, Stack(under.lowers), keep)
+        white_out(self._target, gone, Stack(under.lowers))
         return changes
 
     def _check_out_some(

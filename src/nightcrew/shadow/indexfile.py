@@ -83,6 +83,12 @@ class IndexFile:
         """Return every entry by its name."""
         return {name: self._data[at:end] for at, name, end in self._walk(_HEAD.size, self.count, array("Q"))}
 
+    def submodules(self) -> Iterator[tuple[bytes, str]]:
+        """Yield path and commit of every submodule."""
+        for at, name, _ in self._walk(_HEAD.size, self.count, array("Q")):
+            if struct.unpack_from(">I", self._data, at + _MODE_AT)[0] == _SUBMODULE:
+                yield name, self._data[at + _ID_AT : at + _ID_AT + self._id_bytes].hex()
+
     def with_times(self, tree: Path, modified_s: int) -> IndexFile:
         """Set the modification time of every file the index names, in the tree and in the index returned.
 

@@ -74,11 +74,6 @@ class Difference:
     def __len__(self) -> int:
         return len(self.present) + len(self.deleted)
 
-    @property
-    def submodules(self) -> frozenset[bytes]:
-        """Paths among those present that are submodules."""
-        return frozenset(path for path, (mode, _) in self.present.items() if mode == _SUBMODULE)
-
 
 def choose(
     objects: Objects, layering: Layering, tree: str, candidates: Iterable[Candidate], *, own: bool
@@ -120,5 +115,8 @@ def find_difference(objects: Objects, old_tree: str, new_tree: str, *, own: bool
 
 
 def _changes_rules(difference: Difference) -> bool:
+    if any(mode == _SUBMODULE for mode, _ in difference.present.values()):
+        # The files of the older one would shine through.
+        return True
     paths = (*difference.present, *difference.deleted)
     return any(os.fsdecode(path.rpartition(b"/")[2]).lower() in _RULES for path in paths)

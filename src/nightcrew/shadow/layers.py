@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -159,13 +159,12 @@ def write_layer(layer: Path, delta: Sequence[DeltaEntry], under: Stack, modified
         _close_if_empty(layer, directory, under)
 
 
-def white_out(layer: Path, paths: Iterable[str], under: Stack, keep: Collection[str] = ()) -> None:
+def white_out(layer: Path, paths: Iterable[str], under: Stack) -> None:
     """Hide paths of the layers under a layer whose own files are in place already.
 
     Args:
         paths: repository-relative; what the layer itself has there hides what is under it anyway.
         under: what the layer lies on; what is not there needs no hiding.
-        keep: directories that stay, empty as they may be (submodules).
     """
     parents: set[str] = set()
     for path in paths:
@@ -174,7 +173,7 @@ def white_out(layer: Path, paths: Iterable[str], under: Stack, keep: Collection[
         target = _make_way(layer, path)
         hide(target)
         parents.update(_parents(path))
-    for directory in sorted(parents.difference(keep), key=len, reverse=True):
+    for directory in sorted(parents, key=len, reverse=True):
         _close_if_empty(layer, directory, under)
 
 

@@ -31,6 +31,7 @@ from nightcrew.shadow.mounts import bind_objects, overlay_environment, point_at_
 from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Objects
 from nightcrew.shadow.scan import scan_layer
+from nightcrew.shadow.submodules import is_gone_in_layer, refuse_inside
 
 _VERSION: Final = 2
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -237,10 +238,13 @@ class Shadows:
     def scan(self, shadow: Shadow) -> Iterator[Entry]:
         """Yield what changed against base and delta; nothing may be running in the shadow."""
         under = Stack(shadow.lowers)
+        submodules = shadow.base.submodules
         if shadow.mode == "overlay":
-            return scan_layer(shadow.path, under)
+            found = scan_layer(shadow.path, under)
+            return refuse_inside(found, submodules, lambda path: is_gone_in_layer(shadow.path, path))
         copied_ns = (Path(shadow.directory) / "copied").stat().st_ctime_ns
-        return scan_copy(shadow.path, under, copied_ns, frozenset(shadow.environment))
+        found = scan_copy(shadow.path, under, copied_ns, frozenset(shadow.environment))
+        return refuse_inside(found, submodules, lambda path: not Path(shadow.path, path).is_dir())
 
     def mounts(self, shadow: Shadow) -> tuple[tuple[Overlay, ...], tuple[Bind, ...]]:
         """Return what to mount for one process tree, in this order: the overlays, then the binds.
