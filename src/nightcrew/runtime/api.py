@@ -268,11 +268,17 @@ class Runtime:
 
         return resume(self._parts, name)
 
-    def retry(self, task: str) -> tuple[str, ...]:
-        """Have a task run again from the start; return it and what was blocked by it."""
+    def retry(self, task: str, *, dependents: bool = False) -> tuple[str, ...]:
+        """Have a task run again from the start; return it, what was blocked by it, and what else runs again."""
         from nightcrew.runtime.controlling import retry
 
-        return retry(self._parts, task)
+        return retry(self._parts, task, dependents=dependents)
+
+    def stale(self, run: str) -> dict[str, list[str]]:
+        """Return the tasks whose result was built on another result of some task than that has now."""
+        from nightcrew.runtime.views import view_stale
+
+        return view_stale(self._parts, run)
 
     def checkpoints(self, name: str) -> list[View]:
         """Return the checkpoints of a run or task, oldest first."""

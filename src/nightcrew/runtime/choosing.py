@@ -53,7 +53,7 @@ def select(
     stale = {name: why for name, why in _stale(tasks).items() if known[name].name not in waived}
     held = _hold(run, plan, known, candidates, stale)
     chosen = tuple(
-        candidates[name] for name in _in_order(run, plan) if name in candidates and name not in held
+        candidates[name] for name in _in_order(run, plan, tasks) if name in candidates and name not in held
     )
     _check_wanted(run, known, wanted, candidates, held)
     if not chosen:
@@ -68,10 +68,10 @@ def select(
     return Selection(chosen, promoted, tuple(held.items()))
 
 
-def _in_order(run: RunRecord, plan: Plan) -> list[str]:
-    from nightcrew.plan.check import waves
+def _in_order(run: RunRecord, plan: Plan, tasks: Sequence[TaskRecord]) -> list[str]:
+    from nightcrew.plan.order import order_results
 
-    return [join_task(run.id, name) for wave in waves(plan.tasks) for name in wave]
+    return [join_task(run.id, name) for name in order_results(plan, tasks)]
 
 
 def _hold(
@@ -84,7 +84,7 @@ def _hold(
     """Return the candidates that miss something they build on; in dependency order, so that holding spreads."""
     held: dict[str, str] = {}
     answers = choose_answers(known.values())
-    for name in _in_order(run, plan):
+    for name in _in_order(run, plan, tuple(known.values())):
         if name not in candidates:
             continue
         if name in stale:

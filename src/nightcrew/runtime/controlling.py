@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nightcrew.model.records import RunRecord
+from nightcrew.model.ids import find_origin, split_task
+from nightcrew.model.records import RunRecord, TaskRecord
+from nightcrew.runtime.views import tasks_of
 
 if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
@@ -55,12 +57,26 @@ def resume(parts: Parts, name: str) -> tuple[str, ...]:
     return client.resume(parts.journal, name, actor=f"user:{parts.env.user}")
 
 
-def retry(parts: Parts, name: str) -> tuple[str, ...]:
+def retry(parts: Parts, name: str, *, dependents: bool = False) -> tuple[str, ...]:
     """Have a task run again from the start, with everything that was blocked by it; return the task ids.
+
+    Args:
+        dependents: also what has a result that was built on its own; what of it is promoted, or runs, is left as it is.
 
     Raises:
         StaleError: it runs or waits now, is promoted, or its run is over for good.
     """
     from nightcrew.engine import client
 
-    return client.retry(parts.journal, name, actor=f"user:{parts.env.user}", clock=parts.clock)
+    actor = f"user:{parts.env.user}"
+    with parts.journal.read() as tx:
+        run = tx.need(TaskRecord, name).run
+        task = find_origin(split_task(name)[1])
+        behind = [
+            each for each in tasks_of(tx, run) if each.id != name and task in map(find_origin, each.built_on)
+        ]
+    again = client.retry(parts.journal, name, actor=actor, clock=parts.clock)
+    for each in behind if dependents else ():
+        if each.state in client.AGAIN and not each.promoted:
+            again += client.retry(parts.journal, each.id, actor=actor, clock=parts.clock)
+    return tuple(dict.fromkeys(again))

@@ -144,7 +144,7 @@ def plan_rollback(parts: Parts, name: str, reach: Reach) -> Rollback:
         )
     store = parts.store(parts.repository_of(run))
     sifted = _keep_part(parts, store, run, task, reach, target)
-    behind = _find_dependents(plan, task.name)
+    behind = _find_dependents(plan, included, task.name)
     left = tuple(each for each in included if each.name not in behind and (sifted.tree or each.id != name))
     pieces = [_cut(store, each, task, sifted) for each in left]
     tree = compose(store, run, pieces)
@@ -261,12 +261,12 @@ def find_included(plan: Plan, tasks: Sequence[TaskRecord]) -> tuple[TaskRecord, 
 
     Left out are results a person rejected, and what builds on a result that is not there.
     """
-    from nightcrew.plan.check import waves
+    from nightcrew.plan.order import order_results
 
     known = {task.name: task for task in tasks}
     answers = choose_answers(tasks)
     found: dict[str, TaskRecord] = {}
-    for each in (name for wave in waves(plan.tasks) for name in wave):
+    for each in order_results(plan, tasks):
         task = known[each]
         needs = [answers[find_origin(need)] for need in plan.task(each).depends]
         grounded = all(need.name in found or need.state == "skipped" for need in needs)
@@ -371,15 +371,18 @@ def _is_as_left(task: TaskRecord, data: Mapping[str, Any]) -> bool:
 # -- who else is touched ------------------------------------------------------------------------------------------
 
 
-def _find_dependents(plan: Plan, name: str) -> set[str]:
-    """Return the names of everything that builds on a task, directly or not."""
-    reached = {name}
+def _find_dependents(plan: Plan, included: Sequence[TaskRecord], name: str) -> set[str]:
+    """Return the names of everything that builds on a task, directly or not: by the plan, or because it waited for it."""
+    grounds = {each.id: set(each.depends) for each in plan.tasks}
+    for task in included:
+        grounds[task.name] |= set(task.built_on)
+    reached = {name, find_origin(name)}
     grown = True
     while grown:
-        more = {each.id for each in plan.tasks if reached & set(each.depends)} - reached
+        more = {each for each, ground in grounds.items() if reached & ground} - reached
         reached |= more
         grown = bool(more)
-    return reached - {name}
+    return reached - {name, find_origin(name)}
 
 
 def _find_neighbours(

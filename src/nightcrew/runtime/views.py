@@ -216,6 +216,12 @@ def list_stale(tx: Reader, run: str) -> dict[str, list[str]]:
     return {name: list(others) for name, others in find_stale(tasks_of(tx, run)).items()}
 
 
+def view_stale(parts: Parts, run: str) -> dict[str, list[str]]:
+    """Return the same of a run by its id."""
+    with parts.journal.read() as tx:
+        return list_stale(tx, run)
+
+
 def tasks_of(tx: Reader, run: str) -> list[TaskRecord]:
     """Return the tasks of a run in the order written."""
     return sorted(tx.find(TaskRecord, run=run), key=lambda task: task.position)
