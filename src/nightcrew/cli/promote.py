@@ -66,6 +66,7 @@ _MANY = 40
     default=None,
     help="One commit for all of it (the default), or one for each task.",
 )
+@click.option("--hooks", is_flag=True, help="Run your own commit hooks; without it none are run.")
 @click.option(
     "--rebase",
     "join",
@@ -150,6 +151,7 @@ def _again(order: Order, join: str | None) -> list[str]:
     for option, values in (("--files", order.files), ("--hunks", order.hunks), ("--waive", order.waive)):
         words += [word for value in values for word in (option, value)]
     words += ["--commits", "tasks"] if order.per_task else []
+    words += ["--hooks"] if order.hooks else []
     return [shlex.quote(word) for word in words] + ([f"--{join}"] if join else [])
 
 

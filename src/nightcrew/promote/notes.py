@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Final
 
 from nightcrew.model.text import shown
 from nightcrew.promote.content import touches_attributes
+from nightcrew.promote.hooks import RUN, find_hooks
 from nightcrew.promote.prepared import Prepared
-from nightcrew.promote.site import Configured, Site, short
+from nightcrew.promote.site import Site, short
 from nightcrew.promote.survey import Survey
-
-_HOOKS: Final = (
-    "pre-commit",
-    "prepare-commit-msg",
-    "commit-msg",
-    "post-commit",
-    "post-rewrite",
-    "post-checkout",
-    "post-merge",
-    "reference-transaction",
-    "post-index-change",
-)
-"""Hooks that git would have run for a commit, merge or checkout made by hand (githooks(5))."""
 
 _NAMED_AT_MOST: Final = 3
 
@@ -40,9 +26,7 @@ def write_notes(site: Site, prepared: Prepared, found: Survey | None, *, nobody:
     notes = _about_branch(site, prepared)
     if found is not None:
         notes += _about_files(prepared, found)
-    hooks = _find_hooks(site, configured)
-    if hooks and prepared.place != "file":
-        notes.append(f"hooks are not run: {', '.join(hooks)}")
+    notes += _about_hooks(find_hooks(site, configured), prepared)
     if prepared.kind == "commit" and configured.sign:
         notes.append("the commit is not signed (commit.gpgSign is set; nightcrew starts no signing program)")
     if nobody:
@@ -87,6 +71,15 @@ def _about_base(site: Site, prepared: Prepared) -> list[str]:
     return [f"{branch} has moved on to {prepared.start[:12]}: merged with what came after"]
 
 
+def _about_hooks(found: list[str], prepared: Prepared) -> list[str]:
+    if prepared.place == "file":
+        return []
+    run = [name for name in found if prepared.hooks and name in RUN]
+    left = [name for name in found if name not in run]
+    said = [f"your hooks are run: {', '.join(run)}"] if run else []
+    return [*said, f"hooks are not run: {', '.join(left)}"] if left else said
+
+
 def _about_files(prepared: Prepared, found: Survey) -> list[str]:
     notes = []
     if found.skipped:
@@ -106,13 +99,3 @@ def _name(paths: tuple[str, ...]) -> str:
     names = ", ".join(shown(path) for path in paths[:_NAMED_AT_MOST])
     more = len(paths) - _NAMED_AT_MOST
     return f"{names} and {more} more" if more > 0 else names
-
-
-def _find_hooks(site: Site, configured: Configured) -> list[str]:
-    folder = Path(site.repository.common_dir) / "hooks"
-    if configured.hooks_path:
-        # Relative to the working tree, as git reads it; `~` is the user's home.
-        home = site.env.get("HOME", "")
-        path = configured.hooks_path
-        folder = Path(site.repository.root) / (home + path[1:] if path.startswith("~/") else path)
-    return [name for name in _HOOKS if os.access(folder / name, os.X_OK) and (folder / name).is_file()]

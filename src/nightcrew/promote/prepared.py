@@ -23,6 +23,7 @@ class Prepared:
             where the branch is made, ``new_commit`` where it is removed.
         start: the commit that ``paths`` are relative to: ``old_commit``, or what a new branch starts from.
         commits: the new ones, in order.
+        hooks: the user's own hooks of a commit are run.
         untracked: files that git did not know when the work started: path → entry as the work found it.
         paths: all paths that differ between the two, sorted; ``changes`` says how.
         merged: the branch had moved on: ``tree`` is a three-way merge and was not itself verified.
@@ -50,6 +51,7 @@ class Prepared:
     start: str = ""
     commits: tuple[str, ...] = ()
     untracked: tuple[tuple[str, str], ...] = ()
+    hooks: bool = False
 
     @property
     def compared(self) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from nightcrew.model.trees import Repository
 from nightcrew.promote.commits import Step, make_commits
 from nightcrew.promote.files import make_bundle, make_patch
 from nightcrew.promote.guard import refuse_bad_paths
+from nightcrew.promote.hooks import run_message_hooks
 from nightcrew.promote.notes import write_notes
 from nightcrew.promote.objects import add_trailer, compare_trees, make_commit, read_identities
 from nightcrew.promote.pins import list_pins, remove_pin, set_pin
@@ -103,9 +104,10 @@ class Promoter:
         """
         self._settle()
         place = find_place(self._site, target)
-        made = make_commits(
-            self._site, id, place, base_commit, steps or (Step(tree, message, author),), target.join
-        )
+        steps = tuple(steps) or (Step(tree, message, author),)
+        if target.hooks:
+            steps = self._reword(steps)
+        made = make_commits(self._site, id, place, base_commit, steps, target.join)
         new = place.kind == "new"
         draft = Prepared(
             id=id,
@@ -124,6 +126,7 @@ class Promoter:
             start=place.head,
             commits=made.commits,
             untracked=tuple(made.untracked.items()),
+            hooks=target.hooks,
         )
         return self._complete(draft, allow_paths, nobody=made.nobody)
 
@@ -271,6 +274,12 @@ class Promoter:
             yield
         finally:
             self._lock.release()
+
+    def _reword(self, steps: Sequence[Step]) -> tuple[Step, ...]:
+        configured = self._site.configured()
+        return tuple(
+            replace(step, message=run_message_hooks(self._site, configured, step.message)) for step in steps
+        )
 
     def _complete(self, draft: Prepared, allow_paths: Collection[str] | None, *, nobody: bool) -> Prepared:
         site = self._site

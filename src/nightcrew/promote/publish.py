@@ -7,15 +7,17 @@ import hashlib
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from nightcrew.host import clock, crash
 from nightcrew.host.files import write_atomic
 from nightcrew.host.git import GitError
-from nightcrew.model.errors import DriftError, LimitReached, NightcrewError, NotFound
+from nightcrew.model.errors import DeniedByPolicy, DriftError, LimitReached, NightcrewError, NotFound
+from nightcrew.model.text import shown
 from nightcrew.promote.content import touches_attributes
+from nightcrew.promote.hooks import AFTER, BEFORE, run_hook
 from nightcrew.promote.index import IndexLock, IndexSwap, read_bytes
 from nightcrew.promote.moves import Move, Mover, PathMoved
 from nightcrew.promote.objects import hand_over, has_commits
@@ -32,7 +34,7 @@ from nightcrew.promote.site import (
 )
 from nightcrew.promote.source import Source
 from nightcrew.promote.staging import Staging
-from nightcrew.promote.standing import SYNC_ALL_FROM, Signature, Standing
+from nightcrew.promote.standing import EMPTY_DIRECTORY, SYNC_ALL_FROM, Signature, Standing
 from nightcrew.promote.survey import Earlier, Survey, survey
 from nightcrew.promote.transaction import PINS, Plan, Transaction, remove_beside
 
@@ -97,6 +99,8 @@ class _Publication:
         crash.point("promote.ref")
         self._finish(plan)
         crash.point("promote.done")
+        if self.prepared.hooks:
+            self._tell_hook()
 
     def _run(self, aside: Executor) -> Plan:
         self._check_branch()
@@ -125,6 +129,9 @@ class _Publication:
             index.publish(self._refreshed(found), found.entries)
             crash.point("promote.index")
             _sync(tree, slots, plan)
+            if self.prepared.hooks:
+                self._ask_hook(tree, plan)
+                crash.point("promote.hooks")
         return plan
 
     def give_up(self, error: BaseException) -> bool:
@@ -261,6 +268,44 @@ class _Publication:
         for move in plan.moves:
             mover.forward(move)
             crash.point("promote.path")
+
+    def _ask_hook(self, tree: Standing, plan: Plan) -> None:
+        """Run the user's hook on index and working tree as they will be.
+
+        Raises:
+            DeniedByPolicy: it says no, or it changed promoted files, which are not what was reviewed then.
+        """
+        try:
+            run_hook(self.site, self.configured, BEFORE)
+        finally:
+            edited = self._note_edits(tree, plan)
+        if edited:
+            raise DeniedByPolicy(
+                f"your {BEFORE} hook changed {len(edited)} of the promoted files; nothing was changed",
+                code="hook.edited",
+                where=[shown(path) for path in edited],
+                hint="let the tasks do that (Accept: ...), or promote without --hooks",
+            )
+
+    def _note_edits(self, tree: Standing, plan: Plan) -> list[str]:
+        """Note in the plan what the hook made of promoted files: so it is no edit of a person's, and can be taken back."""
+        standing = {
+            move.path: tree.fingerprint(move.path)
+            for move in plan.moves
+            if EMPTY_DIRECTORY not in (move.old, move.new)
+        }
+        edited = [move.path for move in plan.moves if standing.get(move.path, move.new) != move.new]
+        if edited:
+            moves = tuple(replace(move, new=standing.get(move.path, move.new)) for move in plan.moves)
+            self.transaction.write_plan(replace(plan, moves=moves))
+        return edited
+
+    def _tell_hook(self) -> None:
+        try:
+            run_hook(self.site, self.configured, AFTER)
+        except NightcrewError:
+            # It is told of a commit that is made; git does not listen to what it says either.
+            return
 
     def _refreshed(self, found: Survey) -> Collection[str]:
         """Return the paths whose times go into the index; none when new attributes could choose a filter for them."""

@@ -30,12 +30,14 @@ class Target:
     Attributes:
         kind: ``here`` (the current branch), ``branch`` (an existing one by name), ``new``, or ``file`` (no branch at all).
         name: of the branch, where it is not the current one.
+        hooks: run the user's own hooks of a commit.
         join: how commits come onto a branch that has moved on: on top of where it is, or on what they were made on, with a merge.
     """
 
     kind: Kind = "here"
     name: str = ""
     join: Join = "rebase"
+    hooks: bool = False
 
 
 HERE: Final = Target()
@@ -64,6 +66,12 @@ def find_place(site: Site, target: Target) -> Place:
         UsageError: no such branch, a name that is taken or not allowed, a detached HEAD, a read-only repository.
         DriftError: the branch is in use in another working tree, or something of the user's is unfinished.
     """
+    if target.hooks and target.kind != "here":
+        raise UsageError(
+            "hooks can only be run for the branch that is checked out: they look at index and working tree",
+            code="promote.hooks",
+            hint="leave --hooks out",
+        )
     if target.kind == "here":
         return find_here(site)
     if target.kind == "file":

@@ -45,6 +45,7 @@ class Order:
         to, new_branch: name of the branch, where it is not the current one.
         patch, bundle: path of the file to write in place of a branch.
         per_task: one commit for each task.
+        hooks: run the user's own hooks of a commit.
         join: how commits come onto a branch that has moved on.
     """
 
@@ -57,6 +58,7 @@ class Order:
     patch: str = ""
     bundle: str = ""
     per_task: bool = False
+    hooks: bool = False
     join: Literal["rebase", "merge"] = "rebase"
 
     @property
@@ -78,10 +80,11 @@ class Order:
         from nightcrew.promote.target import Target
 
         if self.file:
-            return Target("file")
+            return Target("file", hooks=self.hooks)
         if self.to or self.new_branch:
-            return Target("branch" if self.to else "new", self.to or self.new_branch, self.join)
-        return Target(join=self.join)
+            kind: Literal["branch", "new"] = "branch" if self.to else "new"
+            return Target(kind, self.to or self.new_branch, self.join, self.hooks)
+        return Target(join=self.join, hooks=self.hooks)
 
 
 @dataclass
