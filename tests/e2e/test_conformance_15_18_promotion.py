@@ -26,6 +26,8 @@ os.remove("becomes_file"); pathlib.Path("becomes_file").write_text("now a file\n
 with open(b"odd\n\xff name", "wb") as file: file.write(b"odd")
 pathlib.Path("build").mkdir(); pathlib.Path("build/out.o").write_bytes(b"ignored")
 """
+HANDOFF = ("--allow-handoff", "executable")
+"""The yes to ``src/tool.sh``, which becomes executable."""
 TASK = "- [ ] 1. change\n  - Run: python3 agent.py\n  - Accept: grep -q promoted src/app.py\n"
 
 
@@ -96,7 +98,7 @@ def test_15_promotion_keeps_the_users_edits_and_files(crew: Hermetic) -> None:
     mine = make_wip(crew)
     stash, other = crew.git("stash", "list"), crew.git("rev-parse", "other")
     status = set(crew.git("status", "--porcelain=v1", "--untracked-files=all", "--ignored").splitlines())
-    done = crew.run("promote", "R-1", "--yes", "--json")
+    done = crew.run("promote", "R-1", "--yes", *HANDOFF, "--json")
     assert done.code == 0, done
     after = snapshot(crew.repo)
     assert {name: after[name] for name in mine} == mine
@@ -117,7 +119,7 @@ def test_15_overlap_with_the_users_work_is_refused_by_name(crew: Hermetic, overl
     if overlap == "staged":
         crew.git("add", name)
     before = state_of(crew)
-    done = crew.run("promote", "R-1", "--yes")
+    done = crew.run("promote", "R-1", "--yes", *HANDOFF)
     assert done.code == 7, done
     assert name in done.stderr
     assert state_of(crew) == before
@@ -126,7 +128,7 @@ def test_15_overlap_with_the_users_work_is_refused_by_name(crew: Hermetic, overl
 def test_16_promotion_carries_every_kind_of_change(crew: Hermetic) -> None:
     prepare(crew)
     before = snapshot(crew.repo)
-    done = crew.run("promote", "R-1", "--yes", "--json")
+    done = crew.run("promote", "R-1", "--yes", *HANDOFF, "--json")
     assert done.code == 0, done
     after = snapshot(crew.repo)
     assert after["new/deep/er/file.txt"][1] == b"nested\n"
@@ -153,7 +155,7 @@ def test_17_undo_touches_only_promoted_paths(crew: Hermetic) -> None:
     prepare(crew)
     mine = make_wip(crew)
     before = state_of(crew)
-    promoted = crew.run("promote", "R-1", "--yes", "--json").json
+    promoted = crew.run("promote", "R-1", "--yes", *HANDOFF, "--json").json
     crew.write({"wip/later.md": "written after the promotion\n"})
     done = crew.run("undo", promoted["id"], "--yes", "--json")
     assert done.code == 0, done
@@ -167,10 +169,12 @@ def test_17_undo_touches_only_promoted_paths(crew: Hermetic) -> None:
 def test_17_undo_after_later_commits_makes_an_inverse_commit(crew: Hermetic) -> None:
     prepare(crew)
     old = snapshot(crew.repo)
-    promoted = crew.run("promote", "R-1", "--yes", "--json").json
+    promoted = crew.run("promote", "R-1", "--yes", *HANDOFF, "--json").json
     crew.write({"later.txt": "by the user\n"})
     head = crew.commit("later")
-    done = crew.run("undo", promoted["id"], "--yes", "--json")
+    refused = crew.run("undo", promoted["id"], "--yes")
+    assert (refused.code, crew.git("rev-parse", "HEAD").strip()) == (5, head), refused
+    done = crew.run("undo", promoted["id"], "--yes", "--inverse", "--json")
     assert done.code == 0, done
     assert crew.git("rev-parse", "HEAD~1").strip() == head
     assert snapshot(crew.repo, without=("later.txt",)) == old
@@ -186,7 +190,7 @@ def test_18_kill_9_during_promotion_is_all_or_nothing(crew: Hermetic, point: str
     prepare(crew)
     mine = make_wip(crew)
     old = state_of(crew)
-    killed = crew.run("promote", "R-1", "--yes", extra={"NIGHTCREW_CRASH_AT": point})
+    killed = crew.run("promote", "R-1", "--yes", *HANDOFF, extra={"NIGHTCREW_CRASH_AT": point})
     assert killed.code == -9, killed
     settled = crew.run(
         "review", "R-1", "--json"
@@ -206,6 +210,6 @@ def test_18_kill_9_during_promotion_is_all_or_nothing(crew: Hermetic, point: str
     assert crew.git("fsck", "--no-dangling").strip() == ""
     assert crew.run("audit", "verify").code == 0
     if after == old:  # nothing happened, so it can be done again
-        again = crew.run("promote", "R-1", "--yes", "--json")
+        again = crew.run("promote", "R-1", "--yes", *HANDOFF, "--json")
         assert again.code == 0, again
         assert (crew.repo / "src/app.py").read_text() == "print('promoted')\n"

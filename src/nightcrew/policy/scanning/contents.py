@@ -45,11 +45,16 @@ def scan_content(data: bytes, path: str) -> Scan:
 
 def _scan(data: bytes, path: str, bounds: Bounds, depth: int) -> Iterator[Secret]:
     text = as_bytes_text(data)
-    yield from scan_text(text, path)
-    for part in unwrap(data if is_archive(data) else text, bounds):
+    packed = is_archive(data)
+    if not packed:
+        yield from scan_text(text, path)
+    for part in unwrap(data if packed else text, bounds):
         if depth == 0:
             bounds.left_out.append(f"{part.name}: wrapped more than {MAX_DEPTH} times")
             continue
         inner = path if part.name in ("base64", "unpacked") else part.name
         for secret in _scan(part.data, inner, bounds, depth - 1):
             yield replace(secret, inside=(part.name, *secret.inside), line=part.line or secret.line)
+    if packed:
+        # What only begins like an archive, or has something behind it.
+        yield from scan_text(text, path)

@@ -1,42 +1,41 @@
 """The forms that issuers give their keys: one table, used by redaction and by the scan of changes. Pure.
 
 Forms: the issuers' own documentation, as of 2026. A form is looked for only where one of its needles stands, which is a
-plain substring search. The scan is faster still: it looks only around runs of key characters, so every form must hold a
-run of at least ``RUN`` of them, and one that is not marked ``inside`` must begin with its needle.
+plain substring search. The scan is faster still: it looks only around runs of key characters. So every form must hold a
+run of at least ``RUN`` of them, and begin with its needle within that run, unless it is marked otherwise.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from nightcrew.policy.scanning.noise import is_varied
-
 RUN: Final = 15
 """Shortest run of ``[A-Za-z0-9_-]`` in any form: ``xoxb-`` and ten characters."""
-GATE: Final = re.compile(rf"[A-Za-z0-9_-]{{{RUN}}}")
+GATE: Final = re.compile(rf"[A-Za-z0-9_.+/=-]{{{RUN}}}")
 """Stands in every text that holds a form; most short texts are let through by it at once."""
 
 _START = r"(?<![A-Za-z0-9_])"
 
 # id, needles, marks, form, title; columns are two blanks or more apart. Marks: `-` none; `low` is meant to be seen, but
 # worth knowing; `varied` is also the form of ordinary names, so only what mixes letters and digits counts; `inside` does
-# not begin with its needle.
+# not begin with its needle; `broken` may have no run behind it, for its body holds other characters.
 _TABLE: Final = r"""
 github.token          ghp_,gho_,ghs_,ghu_,ghr_   -       gh[posur]_[A-Za-z0-9]{30,255}        GitHub token
 github.fine_grained   github_pat_                -       github_pat_[A-Za-z0-9_]{22,255}      GitHub token
-gitlab.token          glpat-,gldt-,glrt-,glrtr-,glcbt-,glptt-,glft-,glsoat-,glimt-,glagent-,gloas-,glffct-,glwt-  -  gl(?:pat|dt|rtr?|cbt|ptt|ft|soat|imt|agent|oas|ffct|wt)-[A-Za-z0-9_.-]{20,300}  GitLab token
+gitlab.token          glpat-,gldt-,glrt-,glrtr-,glcbt-,glptt-,glft-,glsoat-,glimt-,glagent-,gloas-,glffct-,glwt-  -  gl(?:pat|dt|rtr?|cbt|ptt|ft|soat|imt|agent|oas|ffct|wt)-[A-Za-z0-9_-]{20,300}(?:\.[A-Za-z0-9_-]{2,40}){0,2}  GitLab token
 bitbucket.password    ATBB                       -       ATBB[A-Za-z0-9]{24,40}(?![A-Za-z0-9])  Bitbucket app password
-atlassian.token       ATATT3,ATCTT3,ATSTT3       -       AT[ACS]TT3[A-Za-z0-9_=-]{20,300}     Atlassian token
+atlassian.token       ATATT3,ATCTT3,ATSTT3       -       AT[ACS]TT3[A-Za-z0-9_-]{20,300}=?[A-F0-9]*     Atlassian token
 linear.token          lin_api_,lin_oauth_        -       lin_(?:api|oauth)_[A-Za-z0-9]{32,}   Linear token
 notion.token          ntn_,secret_               -       (?:ntn_[A-Za-z0-9]{40,}|secret_[A-Za-z0-9]{43}(?![A-Za-z0-9]))  Notion token
 postman.key           PMAK-                      -       PMAK-[a-f0-9]{24}-[a-f0-9]{34}       Postman key
 figma.token           figd_                      -       figd_[A-Za-z0-9_-]{30,}              Figma token
 airtable.token        pat                        -       pat[A-Za-z0-9]{14}\.[a-f0-9]{64}     Airtable token
-sentry.token          sntrys_,sntryu_            -       sntry[su]_[A-Za-z0-9+/=_-]{40,}      Sentry token
-grafana.token         glsa_,glc_eyJ              -       (?:glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}|glc_eyJ[A-Za-z0-9+/=]{30,})  Grafana token
+sentry.token          sntrys_eyJ                 broken  sntrys_eyJ[A-Za-z0-9+/=_-]{40,}      Sentry token
+sentry.user_token     sntryu_                    -       sntryu_[a-f0-9]{64}                  Sentry token
+grafana.token         glsa_                      -       glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}     Grafana token
+grafana.cloud_token   glc_eyJ                    broken  glc_eyJ[A-Za-z0-9+/]{30,}={0,2}      Grafana Cloud token
 newrelic.key          NRAK-                      -       NRAK-[A-Z0-9]{27}                    New Relic key
 
 npm.token             npm_                       -       npm_[A-Za-z0-9]{30,}                 npm token
@@ -59,18 +58,18 @@ digitalocean.token    dop_v1_,doo_v1_,dor_v1_    -       do[opr]_v1_[a-f0-9]{64}
 cloudflare.key        v1.0-                      inside  v1\.0-[a-f0-9]{24}-[a-f0-9]{100,}    Cloudflare origin key
 heroku.key            HRKU-                      -       HRKU-[A-Za-z0-9_-]{36,}              Heroku key
 netlify.token         nfp_                       -       nfp_[A-Za-z0-9]{36}                  Netlify token
-fly.token             fm1_,fm2_                  -       fm[12]_[A-Za-z0-9+/=_-]{60,}         Fly.io token
+fly.token             fm2_                       broken  fm2_[A-Za-z0-9+/]{60,}={0,2}         Fly.io token
 alibaba.key           LTAI                       varied  LTAI[A-Za-z0-9]{16,26}(?![A-Za-z0-9])  Alibaba access key
 databricks.token      dapi                       -       dapi[a-f0-9]{32}(?:-[0-9])?(?![A-Za-z0-9])  Databricks token
 vault.token           hvs.,hvb.,hvr.             inside  hv[sbr]\.[A-Za-z0-9_-]{24,}          Vault token
 terraform.token       .atlasv1.                  inside  [A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{60,}  Terraform Cloud token
 pulumi.token          pul-                       -       pul-[a-f0-9]{40}                     Pulumi token
 doppler.token         dp.pt.,dp.st.,dp.ct.,dp.sa.  inside  dp\.(?:pt|st|ct|sa)\.[A-Za-z0-9_.-]{40,}  Doppler token
-planetscale.token     pscale_                    -       pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.=-]{32,}  PlanetScale credential
+planetscale.token     pscale_                    -       pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_-]{32,}  PlanetScale credential
 supabase.key          sbp_,sb_secret_            -       (?:sbp_[a-f0-9]{40}|sb_secret_[A-Za-z0-9_-]{20,})  Supabase key
 tailscale.key         tskey-                     -       tskey-[a-z]+-[A-Za-z0-9]{8,}-[A-Za-z0-9]{16,}  Tailscale key
 dynatrace.token       dt0                        inside  dt0[a-z][0-9]{2}\.[A-Z0-9]{24}\.[A-Z0-9]{64}  Dynatrace token
-onepassword.token     ops_eyJ                    -       ops_eyJ[A-Za-z0-9+/=_-]{60,}         1Password service account
+onepassword.token     ops_eyJ                    broken  ops_eyJ[A-Za-z0-9+/=_-]{60,}         1Password service account
 
 anthropic.key         sk-ant-                    -       (?<![A-Za-z0-9_-])sk-ant-[A-Za-z0-9_-]{20,}  Anthropic key
 openai.key            sk-                        varied  (?<![A-Za-z0-9_-])sk-(?:proj-|svcacct-|admin-|or-)?[A-Za-z0-9_-]{20,}  OpenAI key
@@ -84,7 +83,7 @@ langsmith.key         lsv2_                      -       lsv2_(?:pt|sk)_[a-f0-9]
 
 stripe.key            sk_live_,sk_test_,rk_live_,rk_test_  -  [rs]k_(?:live|test)_[A-Za-z0-9]{10,}  Stripe key
 stripe.publishable    pk_live_,pk_test_          low     pk_(?:live|test)_[A-Za-z0-9]{10,}    Stripe publishable key
-webhook.secret        whsec_                     -       whsec_[A-Za-z0-9+/=]{16,}            webhook signing secret
+webhook.secret        whsec_                     broken  whsec_[A-Za-z0-9+/=]{16,}            webhook signing secret
 square.token          EAAA,sq0                   -       (?:EAAA[A-Za-z0-9_-]{60}|sq0[a-z]{3}-[A-Za-z0-9_-]{22,43})(?![A-Za-z0-9_-])  Square token
 shopify.token         shp                        -       shp(?:at|ca|pa|ss|ua)_[a-fA-F0-9]{32}  Shopify token
 
@@ -101,7 +100,7 @@ mailgun.key           key-                       -       key-[a-f0-9]{32}(?![A-Z
 mailchimp.key         -us                        inside  [a-f0-9]{32}-us[0-9]{1,2}(?![A-Za-z0-9])  Mailchimp key
 brevo.key             xkeysib-                   -       xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}  Brevo key
 
-jwt                   eyJ                        -       eyJ[A-Za-z0-9_-]{5,}\.eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*  JSON web token
+jwt                   eyJ                        broken     eyJ[A-Za-z0-9_-]{5,}\.eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*  JSON web token
 age.key               AGE-SECRET-KEY-            -       AGE-SECRET-KEY-1[A-Z0-9]{50,}        age key
 """
 
@@ -118,6 +117,7 @@ class Form:
         low: it is meant to be seen.
         varied: only what mixes letters and digits counts.
         inside: a match need not begin with a needle.
+        broken: its needle need not stand in a run.
     """
 
     id: str
@@ -127,13 +127,7 @@ class Form:
     low: bool
     varied: bool
     inside: bool
-
-    def find(self, text: str) -> Iterator[re.Match[str]]:
-        """Yield what has this form in ``text``."""
-        if any(needle in text for needle in self.needles):
-            for match in self.pattern.finditer(text):
-                if not self.varied or is_varied(match[0]):
-                    yield match
+    broken: bool
 
 
 def _read(row: str) -> Form:
@@ -147,6 +141,7 @@ def _read(row: str) -> Form:
         low="low" in marks,
         varied="varied" in marks,
         inside="inside" in marks,
+        broken="broken" in marks,
     )
 
 

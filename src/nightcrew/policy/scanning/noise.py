@@ -18,6 +18,7 @@ _PLACEHOLDER: Final = re.compile(
     r"|insert[-_ ]|replace[-_ ]?|redacted|x{4,}|\.{3}|\*{3}|todo|fixme|lorem|not[-_ ]?a[-_ ]?real|fake|mock|foobar"
     r"|<[^>]*>|\$\{|\{\{|%\(|\bsecrets\.|\benv\.|process\.env|getenv|_here\Z"
 )
+_STUB: Final = re.compile(r"(?i)example|placeholder|x{6,}|redacted|dummy|your[-_]|\.{3}|\*{3}")
 _HEX: Final = re.compile(r"(?:0x)?[0-9a-fA-F]+\Z")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 _INTEGRITY: Final = re.compile(r"(?:sha(?:1|224|256|384|512)|md5|h1|blake[23]?b?)[-:=]", re.IGNORECASE)
@@ -114,12 +115,21 @@ def is_placeholder(value: str) -> bool:
     """Tell whether a value only stands where a secret would: an example, a reference, a row of the same or of neighbours."""
     if _PLACEHOLDER.search(value) or REFERENCE.match(value):
         return True
+    return _is_monotonous(value)
+
+
+def _is_monotonous(value: str) -> bool:
+    """A few characters again and again, or one after the other as in the alphabet."""
     body = value.lower()
     if len(set(body)) <= min(4, len(body) // 3):
         return True
-    codes = [ord(c) for c in body]
-    steps = sum(b - a in (0, 1) for a, b in pairwise(codes))
+    steps = sum(ord(b) - ord(a) in (0, 1) for a, b in pairwise(body))
     return len(body) > 8 and steps >= 0.6 * (len(body) - 1)
+
+
+def is_stub(value: str) -> bool:
+    """Tell whether what has the form of a key is none: what chance would hardly ever draw."""
+    return _STUB.search(value) is not None or _is_monotonous(value)
 
 
 def is_digest(value: str) -> bool:

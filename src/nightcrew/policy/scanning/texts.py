@@ -99,8 +99,8 @@ def _find_all(text: str, data: bytes, path: str) -> Iterator[Hit]:
     """Yield hits of every kind; where they overlap, the first that begins, and of those the longest, is the one."""
     lowered = data.lower().decode("latin-1")
     random: list[Hit] = []
-    found = [*_find_formed(text, data, lowered, random), *_find_armoured(text), *_find_in_urls(text)]
-    found += _find_bearers(text, lowered)
+    found = [*_find_formed(text, data, lowered, random), *_find_broken(text), *_find_armoured(text)]
+    found += (*_find_in_urls(text), *_find_bearers(text, lowered))
     yield from found
     if noise.is_locked(path):
         return
@@ -116,13 +116,27 @@ def _find_formed(text: str, data: bytes, lowered: str, random: list[Hit]) -> Ite
     done = 0
     for run in find_runs(data):
         for form, start, end in (*_match_fronts(run, text), *_match_inside(run, text, data)):
-            if start >= done and not noise.is_placeholder(text[start:end]):
+            if start >= done and not noise.is_stub(text[start:end]):
                 done = end
                 yield Hit(start, end, form.id, form.title, "low" if form.low else "high")
         if run.is_random() and tells_of_secrets(lowered, run.start):
             start, end = run.widen(data)
             if not noise.is_placeholder(text[start:end]):
                 random.append(Hit(start, end, "entropy", "random text beside words about secrets", "medium"))
+
+
+def _find_broken(text: str) -> Iterator[Hit]:
+    """Yield what has a form whose body may be broken up by other characters: every place of its mark is looked at."""
+    for mark, forms in _BROKEN.items():
+        place = text.find(mark)
+        while place >= 0:
+            end = place + len(mark)
+            for form in forms:
+                match = form.pattern.match(text, max(0, place - form.needles[0].find(mark)))
+                if match is not None and not noise.is_stub(match[0]):
+                    yield Hit(match.start(), match.end(), form.id, form.title, "high")
+                    end = max(end, match.end())
+            place = text.find(mark, end)
 
 
 def _match_fronts(run: Run, text: str) -> Iterator[tuple[Form, int, int]]:
@@ -189,11 +203,15 @@ def _find_assigned(text: str, lowered: str, path: str) -> Iterator[Hit]:
 def _by_front() -> dict[str, tuple[Form, ...]]:
     fronts: dict[str, tuple[Form, ...]] = {}
     for form in FORMS:
-        if not form.inside:
+        if not form.inside and not form.broken:
             for front in sorted({needle[:2] for needle in form.needles}):
                 fronts[front] = (*fronts.get(front, ()), form)
     return fronts
 
 
 _FRONTS: Final = _by_front()
+_BROKEN: Final = {
+    mark: tuple(form for form in FORMS if form.broken and mark in form.needles[0])
+    for mark in ("eyJ", "whsec_", "fm2_")
+}
 _INSIDE: Final = tuple(form for form in FORMS if form.inside)
