@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from nightcrew.host import files
+from nightcrew.host import files, tokens
 from nightcrew.model.errors import UsageError
 from nightcrew.model.trees import Repository
 
@@ -51,8 +51,11 @@ def cut_history(path: Path, commits: Collection[str]) -> None:
         _keep(path / "shallow", rest + new)
 
 
-def write_ref(path: Path, name: str, commit: str) -> None:
+def write_ref(path: Path, name: str, commit: str, *, durable: bool = True) -> None:
     """Point a ref of the store at a commit, in one act.
+
+    Args:
+        durable: it is on disk when this comes back; without it a power loss may take it back, never a crash.
 
     Raises:
         ValueError: not a plain ref name.
@@ -63,7 +66,12 @@ def write_ref(path: Path, name: str, commit: str) -> None:
     for left in range(_REF_TRIES, 0, -1):
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            files.write_atomic(place, commit.encode("ascii") + b"\n")
+            if durable:
+                files.write_atomic(place, commit.encode("ascii") + b"\n")
+            else:
+                aside = place.with_name(f".{place.name}.{tokens.nonce()}")
+                aside.write_bytes(commit.encode("ascii") + b"\n")
+                aside.rename(place)
             return
         except FileNotFoundError:
             # Refs are being put together this moment: git removes a folder that has become empty.

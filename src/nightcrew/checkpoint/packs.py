@@ -65,9 +65,18 @@ class PackWriter:
         checksum = self._seal(self._file)
         name = f"pack-{checksum.hex()}"
         index = self._directory / f"tmp_idx_{tokens.nonce()}"
-        _write_durable(index, self._encode_index(checksum))
-        crash.point("checkpoint.publish")
-        self._aside.rename(self._directory / f"{name}.pack")
+        try:
+            with index.open("xb") as out:
+                out.write(self._encode_index(checksum))
+                out.flush()
+                os.fchmod(out.fileno(), 0o444)
+                files.sync_together(self._file.fileno(), out.fileno())
+            self._file.close()
+            crash.point("checkpoint.publish")
+            self._aside.rename(self._directory / f"{name}.pack")
+        except OSError:
+            index.unlink(missing_ok=True)
+            raise
         crash.point("checkpoint.half_published")
         index.rename(self._directory / f"{name}.idx")
         files.sync_directory(self._directory)
@@ -91,7 +100,7 @@ class PackWriter:
         self._end += len(row)
 
     def _seal(self, file: BinaryIO) -> bytes:
-        """Fill in the count, append the checksum, bring it to disk."""
+        """Fill in the count and append the checksum."""
         file.seek(8)
         file.write(struct.pack(">I", len(self._rows)))
         file.seek(0)
@@ -101,8 +110,6 @@ class PackWriter:
         file.write(digest.digest())
         file.flush()
         os.fchmod(file.fileno(), 0o444)
-        os.fsync(file.fileno())
-        file.close()
         return digest.digest()
 
     def _encode_index(self, checksum: bytes) -> bytes:
@@ -264,15 +271,3 @@ def _object_head(kind: int, size: int) -> bytes:
         byte, size = size & 0x7F, size >> 7
     head.append(byte)
     return bytes(head)
-
-
-def _write_durable(path: Path, data: bytes) -> None:
-    try:
-        with path.open("xb") as out:
-            out.write(data)
-            out.flush()
-            os.fchmod(out.fileno(), 0o444)
-            os.fsync(out.fileno())
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise

@@ -98,6 +98,7 @@ class Store:
         *,
         memory: CaptureMemory | None = None,
         max_file_bytes: int = 0,
+        when_read: Callable[[], None] | None = None,
     ) -> Captured:
         """Write what a shadow changed; the cost is that of the changes, with ``memory`` of those since the last time.
 
@@ -106,6 +107,7 @@ class Store:
             entries: from ``Shadows.scan``.
             memory: of earlier captures of the same shadow (and of no other one).
             max_file_bytes: a larger file is refused; 0 for no limit.
+            when_read: called once nothing of the shadow is needed any more, before all of it is made to last.
 
         Raises:
             StaleError: something still writes to the shadow.
@@ -122,7 +124,7 @@ class Store:
             )
             local = self._local_objects(len(base_tree))
             with self.using():
-                return Capture(reader, self._objects(), local, conversions, memory).take(entries)
+                return Capture(reader, self._objects(), local, conversions, memory).take(entries, when_read)
 
     def commit(
         self, tree: str, *, parents: Sequence[str] = (), message: str, at: datetime | str, ref: str = ""
@@ -140,7 +142,9 @@ class Store:
         name = identify("commit", data, len(tree))
         write_loose(self._objects(), "commit", io.BytesIO(data), len(data), name)
         if ref:
-            layout.write_ref(self.path, ref if ref.startswith("refs/") else REFS + ref, name)
+            # The name of a checkpoint follows from its row: a power loss may take it, `name_checkpoints` brings it back.
+            durable = ref.startswith("refs/")
+            layout.write_ref(self.path, ref if durable else REFS + ref, name, durable=durable)
             self._tidying.start_if_due()
         return name
 
@@ -355,6 +359,13 @@ class Store:
             crash.point("checkpoint.collect_forgotten")
         moment_ns = int(unused_since.timestamp() * 1_000_000_000)
         return collect_store(git, self.path, find_roots, unused_since_ns=moment_ns, dry_run=dry_run)
+
+    def name_checkpoints(self, commits: Mapping[str, str]) -> None:
+        """Write the refs of checkpoints (id → commit) that are not there."""
+        known = self.refs()
+        for name, commit in commits.items():
+            if REFS + name not in known:
+                layout.write_ref(self.path, REFS + name, commit)
 
     def refs(self) -> Mapping[str, str]:
         """Return full name → commit of every ref of the store."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from pathlib import Path
 
 from nightcrew.host.tokens import nonce
@@ -20,6 +21,31 @@ def sync_directory(path: str | Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sync_together(*fds: int) -> None:
+    """Bring open files to disk, all at once: the file system puts their waiting into one.
+
+    Raises:
+        OSError: one of them could not be written.
+    """
+    problems: list[OSError] = []
+
+    def sync(fd: int) -> None:
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            problems.append(error)
+
+    others = [threading.Thread(target=sync, args=(fd,)) for fd in fds[1:]]
+    for thread in others:
+        thread.start()
+    for fd in fds[:1]:
+        sync(fd)
+    for thread in others:
+        thread.join()
+    if problems:
+        raise problems[0]
 
 
 def write_atomic(path: str | Path, data: bytes, mode: int = 0o600) -> None:

@@ -192,6 +192,8 @@ def _prune(
     rows, chosen = _record(parts, repository, choice, now, dry_run=dry_run)
     crash.point("collect.recorded")
     gone = chosen | {each.id for each in rows.checkpoints if each.pruned}
+    if not dry_run:
+        store.name_checkpoints({each.id: each.commit for each in rows.checkpoints if each.id not in gone})
 
     def find_roots() -> Collection[str]:
         with parts.journal.read() as tx:
