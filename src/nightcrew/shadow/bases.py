@@ -139,7 +139,7 @@ class Bases:
     def _read(self, commit: str) -> dict[str, Any] | None:
         try:
             meta: dict[str, Any] = json.loads((self._directory / commit / "meta.json").read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
         return meta
 
@@ -195,7 +195,8 @@ class Bases:
                 "rules": rules,
                 **self._fill(aside, commit, found, below),
             }
-            files.write_atomic(aside / "meta.json", _encode(meta))
+            # Not flushed, as the files are not; one that a power loss has cut short is no meta.json, see _read.
+            (aside / "meta.json").write_bytes(_encode(meta))
             crash.point("shadow.export_publish")
             # Only a damaged export can be in the way, see _load.
             files.remove_tree(place, inside=self._directory)

@@ -52,8 +52,8 @@ class Exporter:
     def write_layer(self, difference: Difference, under: Base, modified_s: int) -> dict[bytes, bytes | None]:
         """Write a difference as an overlay layer and return what it changes in the index.
 
-        Git writes a tree that holds what is new and, so that attributes are found, the rule files beside and above it.
-        Thus filters, line endings and sparse patterns are those of a whole checkout.
+        Git checks out what is new and, so that attributes are found, the rule files beside and above it. Thus
+        filters, line endings and sparse patterns are those of a whole checkout.
         """
         present = dict(difference.present)
         present |= self._find_rules(difference.tree, present)
@@ -67,21 +67,30 @@ class Exporter:
     def _check_out_some(
         self, present: Mapping[bytes, tuple[int, str]], modified_s: int
     ) -> dict[bytes, bytes]:
-        """Check out a tree of nothing but these paths and return their index entries."""
+        """Check out nothing but these paths and return their index entries."""
         mini = self._target.with_name("mini")
+        rows = [b"%o %s\t%s\0" % (mode, oid.encode(), path) for path, (mode, oid) in present.items()]
+        self._run(mini, "update-index", "-z", "--index-info", data=b"".join(rows), extra={})
+        if self._objects.repository.sparse:
+            self._check_out_sparsely(mini)
+        else:
+            extra = self._objects.alternates(own=self._own)
+            self._run(mini, "checkout-index", "--all", "--index", "--force", "--quiet", extra=extra)
+        id_bytes = len(next(iter(present.values()))[1]) // 2
+        made = IndexFile(mini.read_bytes(), id_bytes).with_times(self._target, modified_s)
+        mini.unlink()
+        return made.entries()
+
+    def _check_out_sparsely(self, mini: Path) -> None:
+        """Check out what the sparse patterns leave of an index: only ``read-tree`` heeds them, and it wants a tree."""
         scratch = self._target.with_name("scratch")
         scratch.mkdir()
-        rows = [b"%o %s\t%s\0" % (mode, oid.encode(), path) for path, (mode, oid) in present.items()]
         # No alternates here: git would touch an object of the user's that it finds there already.
         extra = {"GIT_OBJECT_DIRECTORY": str(scratch)}
-        self._run(mini, "update-index", "-z", "--index-info", data=b"".join(rows), extra=extra)
         tree = self._run(mini, "write-tree", "--missing-ok", extra=extra).decode().strip()
         mini.unlink()
         self.check_out(mini, tree, str(scratch))
-        made = IndexFile(mini.read_bytes(), len(tree) // 2).with_times(self._target, modified_s)
         files.remove_tree(scratch, inside=self._target.parent)
-        mini.unlink()
-        return made.entries()
 
     def _find_rules(self, tree: str, paths: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
         """Return mode and id of every ``.gitattributes`` that has a say over one of the paths."""
