@@ -153,8 +153,9 @@ def _thin(parts: Parts, repository: Repository, store: Store, tally: Tally, *, d
     with parts.journal.read() as tx:
         rows = holding.read_rows(tx, repository.key)
     expired = _list_expired(rows, parts.clock.now() - timedelta(days=settings.transcript_days))
-    _prune(parts, repository, store, tally, _Choice(released=expired), dry_run=dry_run)
-    _let_go(parts, repository, store, rows, expired, tally, dry_run=dry_run)
+    pruned = _prune(parts, repository, store, tally, _Choice(released=expired), dry_run=dry_run)
+    ended = holding.list_ended(rows, expired, pruned)
+    _let_go(parts, repository, store, rows, expired, ended, tally, dry_run=dry_run)
     if not limit or dry_run or store.usage().bytes <= limit:
         return rows
     _prune(parts, repository, store, tally, _Choice(released=expired, squeezed=True), dry_run=False)
@@ -186,7 +187,8 @@ class _Choice:
 
 def _prune(
     parts: Parts, repository: Repository, store: Store, tally: Tally, choice: _Choice, *, dry_run: bool
-) -> None:
+) -> frozenset[str]:
+    """Give up what a choice gives up, rows and objects; return which checkpoints."""
     now = parts.clock.now()
     # What the rows say first, then what is removed: a kill in between leaves objects that the next collection finds.
     rows, chosen = _record(parts, repository, choice, now, dry_run=dry_run)
@@ -211,6 +213,7 @@ def _prune(
     tally.checkpoints += len(chosen)
     if dry_run:
         tally.objects_bytes += done.bytes
+    return chosen
 
 
 def _record(
@@ -249,20 +252,21 @@ def _let_go(
     store: Store,
     rows: Rows,
     expired: Collection[str],
+    ended: Collection[str],
     tally: Tally,
     *,
     dry_run: bool,
 ) -> None:
-    """Let go of the base commits of expired runs, in the user's repository and in our store."""
+    """Let go of the base commits of expired runs: in the user's repository, and where no checkpoint is left in our store."""
     promoter = parts.promoter(repository)
     known = {run.id for run in rows.runs}
     pins = [name for name in promoter.pins() if name in expired or name not in known]
-    kept = [f"{_BASES}{name}" for name in expired]
     tally.pins += len(pins)
     if not dry_run:
         for name in pins:
             promoter.unpin(name)
-        store.remove_refs(kept)
+        # A checkpoint that stays has the snapshot it began from as its parent.
+        store.remove_refs([f"{_BASES}{name}" for name in ended])
 
 
 # -- beside the store -----------------------------------------------------------------------------------------------

@@ -92,6 +92,11 @@ def list_of_runs(rows: Rows, runs: Collection[str]) -> tuple[str, ...]:
     )
 
 
+def list_ended(rows: Rows, runs: Collection[str], pruned: Collection[str]) -> set[str]:
+    """Return those of the runs that have no checkpoint left; ``pruned`` are those that went just now."""
+    return set(runs) - {each.run for each in rows.checkpoints if not each.pruned and each.id not in pruned}
+
+
 def list_emptied(rows: Rows, pruned: Collection[str]) -> list[TaskRecord]:
     """Return the tasks whose result goes with these checkpoints."""
     return [
@@ -142,7 +147,12 @@ def _is_decided(task: TaskRecord) -> bool:
 
 def _find_held(rows: Rows) -> set[str]:
     """Return what tasks, questions and attempts refer to, with what it was taken after: a restore can be undone."""
-    held = {task.checkpoint for tasks in rows.tasks.values() for task in tasks}
+    held = {
+        name
+        for tasks in rows.tasks.values()
+        for task in tasks
+        for name in (task.checkpoint, task.forked_from)
+    }
     held |= {each.checkpoint for each in rows.approvals}
     for attempt in rows.attempts:
         held.add(str(attempt.progress.get("checkpoint", "")))
