@@ -67,7 +67,8 @@ def keep_valid(change: Change, hunks: Sequence[Hunk], judge: Judge) -> Choice:
     changes: dict[str, PathChange] = {path.path: path for path in change.paths}
     for path in [path.path for path in change.paths if against.get(path.path)]:
         kept, left = _try_path(change, changes[path], by_path[path], judge)
-        gone = tuple(hunk for hunk in by_path[path] if hunk not in kept)
+        stay = {hunk.id for hunk in kept}
+        gone = tuple(hunk for hunk in by_path[path] if hunk.id not in stay)
         put_back.append(PutBack(path, gone, not kept, tuple(against[path])))
         by_path[path] = list(kept)
         if left is None:
@@ -76,8 +77,8 @@ def keep_valid(change: Change, hunks: Sequence[Hunk], judge: Judge) -> Choice:
             changes[path] = left
     rest = replace(change, paths=tuple(changes.values()), refused=())
     still = judge(rest) if put_back or change.refused else against
-    chosen = tuple(hunk for hunk in hunks if hunk in set(by_path[hunk.path]))
-    return Choice(chosen, tuple(put_back), tuple(still.get("", ())))
+    chosen = {hunk.id for kept in by_path.values() for hunk in kept}
+    return Choice(tuple(h for h in hunks if h.id in chosen), tuple(put_back), tuple(still.get("", ())))
 
 
 def _try_path(
@@ -103,8 +104,10 @@ def _candidates(hunks: Sequence[Hunk]) -> Iterator[tuple[Hunk, ...]]:
 
 def _shrink(path: PathChange, hunks: Sequence[Hunk], kept: Sequence[Hunk]) -> PathChange:
     """Return what the path would be with fewer hunks, as policy sees it; no content has to be written for that."""
-    lost = Counter(hunk.kind for hunk in hunks if hunk not in kept)
-    gone = [hunk for hunk in hunks if hunk not in kept and hunk.kind == "lines"]
+    stay = {hunk.id for hunk in kept}
+    away = [hunk for hunk in hunks if hunk.id not in stay]
+    lost = Counter(hunk.kind for hunk in away)
+    gone = [hunk for hunk in away if hunk.kind == "lines"]
     whole = bool(lost["whole"])
     return replace(
         path,
