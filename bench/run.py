@@ -1,6 +1,7 @@
 """The benchmark: what nightcrew's parts cost in repositories of several sizes, each figure beside a yardstick.
 
 Usage: ``uv run python bench/run.py [--sizes 1k,10k,100k] [--only opening,changes] [--rounds 7] [--json] [--strict]``.
+1,000 files take two minutes, 100,000 half an hour and 4 GB of disk, on two cores.
 
 Figures are medians; ours and the yardstick take turns, so that the load of a shared machine hits both. Goals are
 ratios; one that is missed is told, and fails only with ``--strict``.
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import changes
+import commands
 import disk
 import inside
 import landing
@@ -33,6 +35,7 @@ PARTS: Mapping[str, Callable[[Ground, int], Iterator[Row]]] = {
     "merging": merging.measure,
     "landing": landing.measure,
     "disk": disk.measure,
+    "commands": commands.measure,
 }
 
 
