@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -63,8 +63,11 @@ class Capture:
         self._began_ns = 0
         self._read_files = self._read_bytes = 0
 
-    def take(self, entries: Iterable[Entry]) -> Captured:
+    def take(self, entries: Iterable[Entry], when_read: Callable[[], None] | None = None) -> Captured:
         """Store the entries and return the tree they make of the base tree.
+
+        Args:
+            when_read: called once nothing of the shadow is needed any more, before all of it is made to last.
 
         Raises:
             StaleError: something still writes to the shadow; nothing was stored.
@@ -74,6 +77,8 @@ class Capture:
         self._began_ns = read_file_clock(self._objects)
         try:
             self._take_content([(entry, path) for entry in found if (path := self._sort_out(entry))])
+            if when_read is not None:
+                when_read()
             tree = self._edit.write(self._write_tree)
             self._pack.publish()
             self._local.freshen(self._relied)

@@ -20,7 +20,7 @@ from nightcrew.engine.pausing import PAUSE_TASK
 from nightcrew.engine.schedule import order_dependencies
 from nightcrew.engine.workspace import Workspace
 from nightcrew.model.actions import Change
-from nightcrew.model.ids import join_task
+from nightcrew.model.ids import find_origin, join_task
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import CheckpointRecord, RunRecord, TaskRecord
 
@@ -102,7 +102,9 @@ class Forecasts:
         own = known.outlooks[name]
         found = {other for pair in known.told if name in pair for other in pair if other in known.outlooks}
         found |= {other for other, each in known.outlooks.items() if touch(own.paths, each.paths)}
-        found -= {name}
+        # A fork is another answer to the same task: only one of them lands. And what is newer than this plan has its own.
+        planned, origin = {join_task(run.id, task.id) for task in plan.tasks}, find_origin(name)
+        found = {other for other in found & planned if find_origin(other) != origin}
         if not found:
             return []
         with self._journal.read() as tx:

@@ -65,6 +65,39 @@ class _Request:
     read: threading.Event = field(default_factory=threading.Event)
 
 
+class _Reading:
+    """One reading of the shadow: where the agent stood at its beginning, and whether it still did at its end.
+
+    Args:
+        still: holds the agent's processes.
+        session: of the agent.
+        read: set when it is over in time: the agent may be answered.
+        released: set when it is over in any case; None when there is another try.
+    """
+
+    def __init__(
+        self, still: Stillness, session: AgentSession, read: threading.Event, released: threading.Event | None
+    ) -> None:
+        self.still = still
+        self._session = session
+        self._read = read
+        self._released = released
+        self.standing = session.standing()
+        self.between = False
+        self.late = False
+
+    def end(self) -> None:
+        """Nothing more is read: let the agent go on; putting it all on the disk is nothing it need wait for."""
+        self.late = self.still.over
+        # Had it gone on before the end, what was read would not be what it stood at.
+        self.between = self.standing.between and self._session.standing() == self.standing
+        self.still.let_go()
+        if not self.late and self.still.whole:
+            self._read.set()
+        if self._released is not None:
+            self._released.set()
+
+
 class Recorder:
     """Takes and records the checkpoints of one attempt.
 
@@ -184,8 +217,7 @@ class Recorder:
         try:
             self._need_room()
             with self._workspace.store.using():
-                taken = self._read_frozen()
-                request.read.set()
+                taken = self._read_frozen(request)
                 if taken.captured.tree != self._last_tree:
                     self._record(taken, request.why)
             self._pace.note_taken(self._clock.monotonic(), self._clock.monotonic() - taken.began_s)
@@ -218,7 +250,7 @@ class Recorder:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    def _read_frozen(self) -> Taken:
+    def _read_frozen(self, request: _Request) -> Taken:
         """Read the shadow while the agent stands still; twice when once takes too long."""
         if self._process is None or self._session is None:
             raise StaleError("the agent has not begun")
@@ -227,45 +259,40 @@ class Recorder:
         with self._journal.read() as tx:
             event = tx.last_seq()
         frozen_ms, captured, problem, standing = 0.0, None, "", Standing()
-        for _ in (1, 2):
+        for released in (None, request.read):
             with self._process.frozen(FREEZE_S) as still:
-                standing = self._session.standing()
-                captured, problem = self._read_once(still)
-            if self._session.standing() != standing:
-                # It went on before the reading was over: what was read is not what it stood at.
-                standing = Standing(False, standing.progress)
+                reading = _Reading(still, self._session, request.read, released)
+                captured, problem = self._read_once(reading)
             frozen_ms = max(frozen_ms, still.held_ms)
+            standing = Standing(reading.between, reading.standing.progress)
             if captured is not None and not problem:
                 break
         if captured is None:
             raise StaleError(f"its files changed while they were read: {problem}")
-        return Taken(
-            captured,
-            standing,
-            event,
-            began,
-            self._clock.monotonic() - began,
-            round(frozen_ms, 3),
-            problem,
-        )
+        took_s = self._clock.monotonic() - began
+        return Taken(captured, standing, event, began, took_s, round(frozen_ms, 3), problem)
 
-    def _read_once(self, still: Stillness) -> tuple[Captured | None, str]:
+    def _read_once(self, reading: _Reading) -> tuple[Captured | None, str]:
         """Return what was read, and what is wrong with it in words."""
         try:
-            captured = self._capture(self._memory)
+            captured = self._capture(self._memory, reading.end)
         except (StaleError, FileNotFoundError, NotADirectoryError) as vanished:
             return None, str(vanished)
-        if still.over:
+        if reading.late:
             names = ", ".join(captured.changing[:_SHOWN])
             said = f"reading took longer than the {FREEZE_S * 1000:.0f} ms the agent may stand still"
             return captured, said + (f"; changed meanwhile: {names}" if names else "")
-        return captured, "" if still.whole else "not every process came to a stand in time"
+        return captured, "" if reading.still.whole else "not every process came to a stand in time"
 
-    def _capture(self, memory: CaptureMemory | None) -> Captured:
+    def _capture(self, memory: CaptureMemory | None, when_read: Callable[[], None] | None = None) -> Captured:
         workspace, place = self._workspace, self._place
-        entries = workspace.shadows.scan(place.shadow)
-        limit = self._settings.max_file_bytes or -1
-        return workspace.store.capture(place.lower, entries, memory=memory, max_file_bytes=limit)
+        return workspace.store.capture(
+            place.lower,
+            workspace.shadows.scan(place.shadow),
+            memory=memory,
+            max_file_bytes=self._settings.max_file_bytes,
+            when_read=when_read,
+        )
 
     # -- recording --------------------------------------------------------------------------------------------------
 

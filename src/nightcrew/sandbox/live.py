@@ -22,7 +22,8 @@ class Hold:
         self._freezer = freezer
         self._lock = threading.Lock()
         self._began = time.monotonic()
-        self.whole = freezer is not None and freezer.freeze()
+        # Without a freezer the tree is gone already: nothing of it moves.
+        self.whole = freezer is None or freezer.freeze()
         self.freezing_s = time.monotonic() - self._began
         self.held_ms = 0.0
         self.over = False
@@ -33,7 +34,7 @@ class Hold:
             if not self.over and self._freezer is not None:
                 self._freezer.thaw()
                 self.held_ms = (time.monotonic() - self._began) * 1000
-            self.over = True
+                self.over = True
 
 
 class LiveProcess:
