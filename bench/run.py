@@ -21,6 +21,7 @@ import changes
 import commands
 import disk
 import inside
+import judging
 import landing
 import merging
 import opening
@@ -35,6 +36,7 @@ PARTS: Mapping[str, Callable[[Ground, int], Iterator[Row]]] = {
     "merging": merging.measure,
     "landing": landing.measure,
     "disk": disk.measure,
+    "judging": judging.measure,
     "commands": commands.measure,
 }
 

@@ -1,0 +1,112 @@
+"""Rows: a decision of the policy, the search for secrets, the journal. The size of the repository plays no part."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from ground import Ground, command
+from rows import Act, Row, interleave
+
+from nightcrew.host.clock import SystemClock
+from nightcrew.host.shell import parse
+from nightcrew.journal import Journal
+from nightcrew.model.actions import Action
+from nightcrew.policy.judge import judge
+from nightcrew.policy.load import layer, parse_policy
+from nightcrew.policy.scanning.contents import scan_content
+
+RULES = 100
+DECISIONS = 1000
+COMMAND = "cd src && make -j4 test > log.txt"
+SEARCHED = 1000
+EVENTS, BATCH = 10_000, 50
+
+
+def measure(ground: Ground, rounds: int) -> Iterator[Row]:
+    yield from _decide(rounds)
+    yield _search(ground, rounds)
+    yield from _append(ground, rounds)
+
+
+def _decide(rounds: int) -> Iterator[Row]:
+    rule = "  - {{id: r{0}, when: {{program: p{0}}}, decision: ask, reason: measured, hint: none}}\n"
+    text = "version: 1\ncommands:\n" + "".join(rule.format(number) for number in range(RULES))
+    policy = layer([parse_policy(text, "bench")])
+    action = Action("exec", command=COMMAND)
+    tree = parse(COMMAND)
+    commands = iter(range(10**9))
+
+    def decide() -> None:
+        for _ in range(DECISIONS):
+            judge(policy, action, parse=lambda _: tree)
+
+    decided, parsed = interleave([Act(decide), Act(lambda: parse(f"{COMMAND} {next(commands)}"))], rounds)
+    yield Row(f"a decision of the policy, {RULES} rules", 0, decided / DECISIONS, "50 us", 0.05, 1)
+    yield Row("a command line parsed", 0, parsed, "5 ms", 5.0, 1)
+
+
+def _search(ground: Ground, rounds: int) -> Row:
+    place = ground.state / "searched"
+    chosen = ground.files.spread(min(SEARCHED, ground.number // 2), seed=12)
+    ground.files.write(place, chosen, 0)
+    contents = [(ground.files.paths[at], ground.files.content(at)) for at in chosen]
+
+    def search() -> None:
+        for path, content in contents:
+            scan_content(content, path)
+
+    def grep() -> None:
+        command("sh", "-c", f"grep -rE 'AKIA[0-9A-Z]{{16}}' {place} || true")
+
+    ours, theirs = interleave([Act(search), Act(grep)], rounds)
+    return Row(f"secrets searched in {len(chosen)} files", 0, ours, "grep -r of one pattern", theirs, 10)
+
+
+def _append(ground: Ground, rounds: int) -> Iterator[Row]:
+    data = {"path": "src/app.py", "text": "x" * 100}
+    numbers = iter(range(10**9))
+
+    def append() -> None:
+        journal = Journal.open(f"sqlite:///{ground.state}/j{next(numbers)}.db", clock=SystemClock())
+        for _ in range(EVENTS // BATCH):
+            with journal.write() as tx:
+                for _ in range(BATCH):
+                    tx.append("a.b", run="R-1", data=data)
+        journal.close()
+
+    def insert() -> None:
+        _insert(ground.state / f"i{next(numbers)}.db")
+
+    ours, theirs = interleave([Act(append), Act(insert)], rounds)
+    what = f"{EVENTS} events into the journal, {BATCH} at once"
+    yield Row(what, 0, ours, "INSERT with the same sync mode", theirs, 2)
+    yield Row(what, 0, ours, "10,000 events a second", EVENTS / 10, 1)
+
+
+def _insert(place: Path) -> None:
+    connection = sqlite3.connect(place, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(
+        "CREATE TABLE e (seq INTEGER PRIMARY KEY, at, kind, run, task, actor, data, prev, hash)"
+    )
+    row = (
+        "now",
+        "a.b",
+        "R-1",
+        "",
+        "engine",
+        '{"path": "src/app.py", "text": "%s"}' % ("x" * 100),
+        "p" * 64,
+        "h" * 64,
+    )
+    for _ in range(EVENTS // BATCH):
+        connection.execute("BEGIN")
+        for _ in range(BATCH):
+            connection.execute(
+                "INSERT INTO e (at, kind, run, task, actor, data, prev, hash) VALUES (?,?,?,?,?,?,?,?)", row
+            )
+        connection.execute("COMMIT")
+    connection.close()
