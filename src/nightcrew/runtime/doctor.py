@@ -49,6 +49,7 @@ def examine(parts: Parts) -> dict[str, Any]:
         settings_check,
         _check_database(parts),
         _check_disk(parts),
+        _check_secrets(),
         *_check_agents(parts, rules),
     ]
     return {
@@ -177,6 +178,19 @@ def _check_disk(parts: Parts) -> Check:
     if free < _LOW_DISK_BYTES:
         return Check("disk", "warn", text, fixes=("free some space; shadows and checkpoints live there",))
     return Check("disk", "ok", text)
+
+
+def _check_secrets() -> Check:
+    from nightcrew.runtime.scanners import find_engine
+
+    if find_engine() is not None:
+        return Check(
+            "secrets", "ok", "searched by nightcrew at every change, by nightcrew and kingfisher at promotion"
+        )
+    text = "searched by nightcrew at every change and at promotion"
+    return Check(
+        "secrets", "ok", text, ("a second, stronger engine at promotion: pip install 'nightcrew[secrets]'",)
+    )
 
 
 def _check_agents(parts: Parts, rules: Rules | None) -> list[Check]:
