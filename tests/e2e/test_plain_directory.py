@@ -128,7 +128,7 @@ def test_a_later_run_starts_from_what_is_there_then(plain: Hermetic) -> None:
         assert done.code == 0, done
     assert (plain.repo / "later.txt").read_text() == "later\nsecond\n"
     assert (plain.repo / "letters/b.txt").read_text() == "b\nfirst\n"
-    undone = plain.run("undo", "M-1", "--yes")
+    undone = plain.run("undo", "M-1", "--inverse", "--yes")
     assert undone.code == 0, undone
     assert (plain.repo / "later.txt").read_text() == "later\n"
     assert (plain.repo / "letters/b.txt").read_text() == "b\nfirst\n"
