@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from nightcrew.shadow.objects import Objects, join_directories, objects_of_skele
 
 _MESSAGE: Final = b"Where this task starts: results of other tasks, or its own up to a checkpoint\n"
 _WHO: Final = b"nightcrew <nightcrew@localhost>"
+_LINK: Final = 0o120000
 _PIECE_BYTES: Final = 1 << 20
 
 # Larger files are written as loose objects in pieces, smaller ones go through one git process, so much in all.
@@ -50,8 +51,9 @@ def commit_delta(base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: 
             changes[path] = None
             stream.delete(path)
         else:
-            blob = stream.put(path, entry.mode)
-            changes[path] = make_entry(path, layer / entry.path, blob, base.modified_s + 1)
+            found = os.lstat(f"{layer}/{entry.path}")
+            blob = stream.put(path, entry.mode, found.st_size)
+            changes[path] = make_entry(path, found, blob, base.modified_s + 1)
     commit, tree = _import(base, layer, stream, objects)
     _move_head(skeleton, place, base.commit.encode(), commit)
     index = IndexFile.read(base.index, base.marks, len(base.commit) // 2).derive(changes)
@@ -98,14 +100,13 @@ class _Stream:
     def delete(self, name: bytes) -> None:
         self._rows.append(b"D %s\n" % _quote(name))
 
-    def put(self, name: bytes, mode: int) -> str:
+    def put(self, name: bytes, mode: int, size: int) -> str:
         """Take in a file or link of the layer and return the id of its blob."""
-        place = self._layer / os.fsdecode(name)
-        size = place.lstat().st_size
+        place = f"{self._layer}/{os.fsdecode(name)}"
         if size > min(_STREAMED_BYTES, self._room):
-            blob = _write_blob(self._objects, place, self._id_length)
+            blob = _write_blob(self._objects, place, size, self._id_length)
         else:
-            content = b"".join(_pieces(place))
+            content = os.fsencode(os.readlink(place)) if mode == _LINK else Path(place).read_bytes()  # noqa: PTH115
             blob = _hash(b"blob %d\0" % size, self._id_length, content)
             self._blobs.append(b"blob\ndata %d\n%s\n" % (size, content))
             self._room -= size
@@ -136,15 +137,15 @@ def _hash(head: bytes, id_length: int, content: bytes) -> str:
     return digest.hexdigest()
 
 
-def _write_blob(objects: Path, place: Path, id_length: int) -> str:
+def _write_blob(objects: Path, place: str, size: int, id_length: int) -> str:
     """Write a file of the layer as a loose object, in pieces: it may be larger than memory."""
-    head = b"blob %d\0" % place.lstat().st_size
+    head = b"blob %d\0" % size
     digest = hashlib.sha256(head) if id_length == 64 else hashlib.sha1(head, usedforsecurity=False)
     aside = objects / "pack" / "tmp_blob"
     squeeze = zlib.compressobj(1)
-    with aside.open("wb") as out:
+    with Path(place).open("rb") as content, aside.open("wb") as out:
         out.write(squeeze.compress(head))
-        for piece in _pieces(place):
+        while piece := content.read(_PIECE_BYTES):
             digest.update(piece)
             out.write(squeeze.compress(piece))
         out.write(squeeze.flush())
@@ -153,16 +154,6 @@ def _write_blob(objects: Path, place: Path, id_length: int) -> str:
     target.parent.mkdir(exist_ok=True)
     aside.rename(target)
     return blob
-
-
-def _pieces(place: Path) -> Iterator[bytes]:
-    if place.is_symlink():
-        # Not Path.readlink: that would tidy up the target.
-        yield os.fsencode(os.readlink(place))  # noqa: PTH115
-        return
-    with place.open("rb") as content:
-        while piece := content.read(_PIECE_BYTES):
-            yield piece
 
 
 def _move_head(skeleton: Path, place: Path, old: bytes, new: bytes) -> None:

@@ -33,8 +33,8 @@ _SUBMODULE: Final = 0o160000
 _LINK: Final = 0o120000
 _MODE_AT: Final = 24
 
-# So far apart are the places that are kept for searching: about fifty entries, which are then walked one by one.
-_MARK_BYTES: Final = 4096
+# So far apart are the places that are kept for searching: about a dozen entries, which are then walked one by one.
+_MARK_BYTES: Final = 1024
 
 
 class IndexFile:
@@ -219,16 +219,15 @@ class _Pieces:
             self.marks.append(at)
 
 
-def make_entry(name: bytes, place: Path, object_id: str, modified_s: int) -> bytes:
+def make_entry(name: bytes, found: os.stat_result, object_id: str, modified_s: int) -> bytes:
     """Return an index entry for a file or link on disk.
 
     Of its status only what git compares under ``core.checkstat=minimal`` is filled in: kind, size, time.
 
     Args:
-        name: its path in the repository; place: where it is.
+        name: its path in the repository; found: its status.
         object_id: of its content; modified_s: seconds since the epoch.
     """
-    found = place.lstat()
     mode = _LINK if stat.S_ISLNK(found.st_mode) else 0o100755 if found.st_mode & stat.S_IXUSR else 0o100644
     status = _STATUS.pack(0, 0, modified_s, 0, 0, 0, mode, 0, 0, found.st_size & 0xFFFFFFFF)
     head = status + bytes.fromhex(object_id) + struct.pack(">H", min(len(name), _LONGEST_NAME)) + name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -146,17 +145,54 @@ def write_layer(layer: Path, delta: Sequence[DeltaEntry], under: Stack, modified
     Raises:
         ValueError: a path leaves the tree or enters a git directory.
     """
-    made: set[Path] = set()
+    way = _Way(layer)
     for entry in _deletions_first(delta):
-        target = _make_way(layer, entry.path, made)
+        target = way.clear(entry.path)
         if entry.mode == 0:
             hide(target)
+            way.marks.add(entry.path)
         else:
             write_entry(target, entry, modified_s)
     for directory in sorted(
         {p for e in delta if e.mode == 0 for p in _parents(e.path)}, key=len, reverse=True
     ):
         _close_if_empty(layer, directory, under)
+
+
+class _Way:
+    """What has been made in a layer that began empty: known here, it need not be asked of the file system."""
+
+    def __init__(self, layer: Path) -> None:
+        self._layer = layer
+        self._directories = {""}
+        self.marks: set[str] = set()
+
+    def clear(self, path: str) -> str:
+        """Make the directories above a path, remove what is at it (one of our own marks), and return its place."""
+        if not is_plain_path(path):
+            raise ValueError(f"not a path of a working tree: {path!r}")
+        above = path.rpartition("/")[0]
+        if above not in self._directories:
+            self._enter(above)
+        place = f"{self._layer}/{path}"
+        if path in self.marks:
+            Path(place).unlink()
+            self.marks.remove(path)
+        elif path in self._directories:
+            files.remove_tree(place, inside=self._layer)
+            self._directories = {d for d in self._directories if d != path and not d.startswith(f"{path}/")}
+        return place
+
+    def _enter(self, directory: str) -> None:
+        for here in (*reversed(list(_parents(directory))), directory):
+            if here not in self._directories:
+                place = f"{self._layer}/{here}"
+                if here in self.marks:
+                    Path(place).unlink()
+                    self.marks.remove(here)
+                Path(place).mkdir()
+                Path(place).chmod(0o755)
+                self._directories.add(here)
 
 
 def white_out(layer: Path, paths: Iterable[str], under: Stack) -> None:
@@ -177,29 +213,32 @@ def white_out(layer: Path, paths: Iterable[str], under: Stack) -> None:
         _close_if_empty(layer, directory, under)
 
 
-def write_entry(target: Path, entry: DeltaEntry, modified_s: int) -> None:
+def write_entry(target: str, entry: DeltaEntry, modified_s: int) -> None:
     """Write the new content of one path; nothing may be there."""
     with entry.open() as content:
         if entry.mode == _LINK:
-            target.symlink_to(os.fsdecode(content.read()))
+            Path(target).symlink_to(os.fsdecode(content.read()))
             os.utime(target, (modified_s, modified_s), follow_symlinks=False)
-        else:
-            with target.open("xb", buffering=0) as out:
-                _write_sparsely(content, out)
-                os.fchmod(out.fileno(), 0o755 if entry.mode == _EXECUTABLE else 0o644)
-                os.utime(out.fileno(), (modified_s, modified_s))
+            return
+        out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            _write_sparsely(content, out)
+            os.fchmod(out, 0o755 if entry.mode == _EXECUTABLE else 0o644)
+            os.utime(out, (modified_s, modified_s))
+        finally:
+            os.close(out)
 
 
-def _write_sparsely(content: BinaryIO, out: FileIO) -> None:
+def _write_sparsely(content: BinaryIO, out: int) -> None:
     """Write a file with holes where its content is zeros: a sparse file comes out of the store as sparse as it was."""
     size = 0
     while piece := content.read(_PIECE_BYTES):
         if piece.count(0) < len(piece):
             left = memoryview(piece)
             while left:
-                left = left[os.pwrite(out.fileno(), left, size + len(piece) - len(left)) :]
+                left = left[os.pwrite(out, left, size + len(piece) - len(left)) :]
         size += len(piece)
-    os.ftruncate(out.fileno(), size)
+    os.ftruncate(out, size)
 
 
 def _deletions_first(delta: Iterable[DeltaEntry]) -> list[DeltaEntry]:
@@ -207,30 +246,21 @@ def _deletions_first(delta: Iterable[DeltaEntry]) -> list[DeltaEntry]:
     return sorted(delta, key=lambda entry: entry.mode != 0)
 
 
-def _make_way(root: Path, path: str, made: set[Path] | None = None) -> Path:
-    """Make the directories above a path and remove what is at it; what stands in the way is one of our own marks.
+def _make_way(root: Path, path: str) -> Path:
+    """Make the directories above a path where nothing is, and return its place.
 
-    Args:
-        made: directories known to be there, added to; without it every one is looked at.
+    Raises:
+        ValueError: the path leaves the tree or enters a git directory.
     """
     if not is_plain_path(path):
         raise ValueError(f"not a path of a working tree: {path!r}")
-    *parents, name = path.split("/")
     place = root
-    for part in parents:
+    for part in path.split("/")[:-1]:
         place = place / part
-        if made is not None and place in made:
-            continue
-        if place.is_symlink() or not place.is_dir():
-            place.unlink(missing_ok=True)
+        if not place.is_dir():
             place.mkdir()
             place.chmod(0o755)
-        if made is not None:
-            made.add(place)
-    target = place / name
-    if os.path.lexists(target):
-        files.remove_tree(target, inside=root)
-    return target
+    return place / path.rpartition("/")[2]
 
 
 def _parents(path: str) -> Iterator[str]:
