@@ -104,3 +104,15 @@ def show_row(row: Row) -> None:
         f"{row.ratio:>8.3g}x{goal:>8}{mark}"
     )
     sys.stdout.flush()
+
+
+def show_markdown(rows: Sequence[Row]) -> None:
+    """Print the table for the documentation."""
+    print("| operation | files | ours | yardstick | | ratio | goal |\n|---|--:|--:|---|--:|--:|--:|")
+    for row in rows:
+        goal = "" if row.goal is None else f"{'missed: ' if row.missed else ''}{row.goal:.3g}"
+        files = f"{row.files // 1000}k" if row.files else ""
+        print(
+            f"| {row.what} | {files} | {row.ours:,.4g} {row.unit} | {row.against} | {row.yardstick:,.4g} {row.unit} "
+            f"| {row.ratio:.2g} | {goal} |"
+        )

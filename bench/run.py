@@ -26,7 +26,7 @@ import landing
 import merging
 import opening
 from ground import Ground
-from rows import Row, show, show_row
+from rows import Row, show, show_markdown, show_row
 
 PARTS: Mapping[str, Callable[[Ground, int], Iterator[Row]]] = {
     "export": opening.measure_exports,
@@ -40,6 +40,9 @@ PARTS: Mapping[str, Callable[[Ground, int], Iterator[Row]]] = {
     "commands": commands.measure,
 }
 
+ONCE = ("judging", "commands")
+"""Parts for which the size of the repository plays no part."""
+
 
 def main() -> int:
     """Measure, print the table, and tell which goals were missed."""
@@ -47,18 +50,22 @@ def main() -> int:
     place = Path(options.place or tempfile.mkdtemp(prefix="nightcrew-bench-"))
     rows = []
     try:
-        if not options.json:
+        if not (options.json or options.markdown):
             show([])
-        for size in options.sizes.split(","):
-            for row in measure(place, files_of(size), options):
+        parts = options.only.split(",")
+        for number, size in enumerate(options.sizes.split(",")):
+            chosen = [part for part in parts if number == 0 or part not in ONCE]
+            for row in measure(place, files_of(size), chosen, options.rounds):
                 rows.append(row)
-                if not options.json:
+                if not (options.json or options.markdown):
                     show_row(row)
     finally:
         if not options.place:
             shutil.rmtree(place, ignore_errors=True)
     if options.json:
         print(json.dumps([row.value() for row in rows], indent=1))
+    elif options.markdown:
+        show_markdown(rows)
     return 1 if options.strict and any(row.missed for row in rows) else 0
 
 
@@ -69,6 +76,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="measurements of each figure")
     parser.add_argument("--place", help="directory that keeps the repositories for the next time")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", action="store_true", help="the table as docs/benchmarks.md has it")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a goal is missed")
     return parser.parse_args(argv)
 
@@ -77,11 +85,11 @@ def files_of(size: str) -> int:
     return int(size.removesuffix("k")) * (1000 if size.endswith("k") else 1)
 
 
-def measure(place: Path, files: int, options: argparse.Namespace) -> Iterator[Row]:
+def measure(place: Path, files: int, parts: Sequence[str], rounds: int) -> Iterator[Row]:
     ground = Ground(place / str(files), files)
     try:
-        for part in options.only.split(","):
-            yield from PARTS[part](ground, options.rounds)
+        for part in parts:
+            yield from PARTS[part](ground, rounds)
     finally:
         ground.close()
 
