@@ -33,6 +33,7 @@ def test_a_coming_conflict_is_told(crew: Hermetic) -> None:
     view = crew.show("R-1")
     assert view["forecast"] == [{"tasks": ["R-1/T01", "R-1/T02"], "paths": ["src/data.txt"]}]
     assert "R-1/T01 and R-1/T02 will collide in src/data.txt" in crew.run("show", "R-1").stdout
+    assert "R-1/T01 and R-1/T02 collide in src/data.txt" in crew.run("review", "R-1").stdout
 
 
 def test_serialised_tasks_do_not_collide(crew: Hermetic) -> None:

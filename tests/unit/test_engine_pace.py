@@ -37,9 +37,9 @@ def test_slow_ones_are_spaced_out_and_nothing_of_it_is_silent() -> None:
     assert pace.spacing_s == 48
     assert not pace.allows(now + 10)
     assert not pace.allows(now + 20)
-    assert "2 actions" in pace.describe_skipped()
+    assert pace.describe_skipped().startswith("2 before it were left out")
     assert not pace.is_time_to_look(now + 47)
-    assert pace.find_reason(now + 48, 1) == "2 actions since the last one"
+    assert pace.find_reason(now + 48, 1) == "2 left out since the last one"
 
 
 def test_quick_ones_bring_them_together_again() -> None:
@@ -57,3 +57,4 @@ def test_after_a_failure_it_is_not_tried_at_once() -> None:
     pace.note_failed(10.0)
     assert not pace.is_time_to_look(14.0)
     assert pace.is_time_to_look(15.0)
+    assert pace.describe_skipped(), "the next one says that one is missing"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from nightcrew.cli.lines import describe_event, is_shown
 from nightcrew.cli.screen import STATE_STYLE, Screen
 from nightcrew.model.text import shown
 from nightcrew.runtime.api import Runtime
+
+#: Kinds of events that a person must not miss while the table is redrawn.
+_TOLD: Final = ("approval.", "task.failed", "task.blocked", "conflict.", "drift.", "checkpoint.slow")
 
 
 class Progress(Protocol):
@@ -82,7 +85,7 @@ class LiveView:
         from rich.text import Text
 
         for event in events:
-            if event["kind"].startswith("approval.") or event["kind"] in ("task.failed", "task.blocked"):
+            if event["kind"].startswith(_TOLD):
                 self._console.print(Text(f"{event['at'][11:19]}  {describe_event(event)}"))
         if events or not self._drawn:
             self._live.update(self._render(), refresh=True)

@@ -55,7 +55,7 @@ class Pace:
         if not self._changed_s:
             self._changed_s = now_s
         if self._skipped:
-            return f"{self._skipped} actions since the last one"
+            return f"{self._skipped} left out since the last one"
         if settings.after_paths and paths >= settings.after_paths:
             return f"{paths} paths changed" if now_s - self._last_s >= settings.debounce_s else ""
         if settings.every_s and now_s - self._changed_s >= settings.every_s:
@@ -80,14 +80,14 @@ class Pace:
 
     def note_failed(self, now_s: float) -> None:
         """One could not be taken: the next try is not at once."""
-        self._last_s = now_s
+        self._last_s, self._skipped = now_s, self._skipped + 1
         self._spacing_s = min(LONGEST_S, max(2 * self._spacing_s, self._settings.debounce_s))
 
     def describe_skipped(self) -> str:
-        """Return how many actions a checkpoint taken now stands for, when that is more than one."""
+        """Return how many checkpoints one taken now stands for; empty when none was left out."""
         if not self._skipped:
             return ""
-        return f"checkpoints are spaced out: {self._skipped} actions had none of their own"
+        return f"{self._skipped} before it were left out (spaced out, refused or failed; see the log)"
 
     def take_news(self) -> list[News]:
         """Return what is to be recorded, and forget it."""

@@ -12,7 +12,8 @@ from nightcrew.model.errors import StaleError, UsageError
 from nightcrew.model.ids import find_origin
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, PlanRecord, RunRecord, TaskRecord
-from nightcrew.runtime.views import tasks_of
+from nightcrew.model.text import shown
+from nightcrew.runtime.views import tasks_of, view_outlook
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader, Writer
@@ -61,6 +62,7 @@ def view_review(parts: Parts, name: str) -> dict[str, Any]:
         "state": run.state,
         "title": run.title,
         "tasks": [canonical.to_plain(d) for d in order_dossiers(dossiers)],
+        **view_outlook(parts, run.id),
     }
 
 
@@ -69,7 +71,14 @@ def review_text(parts: Parts, name: str, *, width: int) -> str:
     from nightcrew.review.render import render_review
 
     run = need_run(parts, name)
-    return render_review(run, build_dossiers(parts, run), width=width)
+    text = render_review(run, build_dossiers(parts, run), width=width)
+    outlook = view_outlook(parts, run.id)
+    told = [
+        f"{' and '.join(each['tasks'])} collide in {', '.join(each['paths'])}" for each in outlook["forecast"]
+    ]
+    if outlook["drift"].get("severity") in ("high", "medium"):
+        told.append(f"drift {outlook['drift']['severity']}: {outlook['drift']['said']}")
+    return "\n".join([text.rstrip("\n"), *(f" {shown(line)}" for line in told)]) + "\n" if told else text
 
 
 def accept(parts: Parts, names: Sequence[str]) -> dict[str, Any]:

@@ -58,8 +58,6 @@ def list_runs(parts: Parts, *, everything: bool) -> list[dict[str, Any]]:
 
 def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
     """Return a run with its plan and tasks; scripts rely on ``id, state, tasks[]``."""
-    from nightcrew.engine.outlook import read_drift, read_forecasts
-
     plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     waiting = tx.find(ApprovalRecord, run=run.id, state="pending")
     return {
@@ -78,11 +76,24 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
         "plan": view_plan_shortly(run, plan),
         "tasks": [view_task(task, plan.body) for task in tasks_of(tx, run.id)],
         "approvals": [each.id for each in sorted(waiting, key=lambda each: sort_key(each.id))],
-        "drift": read_drift(tx, run.id),
-        "forecast": [
-            {"tasks": list(pair), "paths": list(paths)} for pair, paths in read_forecasts(tx, run.id).items()
-        ],
+        **_read_outlook(tx, run.id),
         "promotions": [each.id for each in tx.find(PromotionRecord, run=run.id)],
+    }
+
+
+def view_outlook(parts: Parts, run: str) -> dict[str, Any]:
+    """Return what a run was last told of: ``drift`` (empty when there is none) and coming conflicts (``forecast``)."""
+    with parts.journal.read() as tx:
+        return _read_outlook(tx, run)
+
+
+def _read_outlook(tx: Reader, run: str) -> dict[str, Any]:
+    from nightcrew.engine.outlook import read_drift, read_forecasts
+
+    told = read_forecasts(tx, run).items()
+    return {
+        "drift": read_drift(tx, run),
+        "forecast": [{"tasks": list(pair), "paths": list(paths)} for pair, paths in told],
     }
 
 
