@@ -198,7 +198,7 @@ class Store:
             base_tree: what they are put on.
             parts: (name, its base tree, its tree), merged in this order.
         """
-        return Composer(self._git()).compose(base_tree, parts)
+        return Composer(self._git(), self._objects()).compose(base_tree, parts)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
