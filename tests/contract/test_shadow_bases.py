@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -389,3 +390,27 @@ def test_a_delta_from_before_a_restart_of_the_machine_is_laid_anew(world):
     assert shadows.reopen("two") is None
     again = shadows.open("three", base, world.store.delta(base.tree, tree), tree=tree)
     assert Path(again.path, "new").read_bytes() == b"new\n"
+
+
+def test_a_scan_compares_once_and_forgets_nothing(world):
+    """The same answers again and again, whatever happens to a file between two scans, however quickly."""
+    needs_overlay("overlay")
+    shadows = world.shadows("overlay")
+    shadow = shadows.open("one", shadows.export(world.repository.head))
+
+    def found():
+        entries = list(shadows.scan(shadow))
+        fresh = list(world.shadows("overlay").scan(shadow))
+        assert entries == fresh
+        return {entry.path: entry.kind for entry in entries}
+
+    world.run(shadows, shadow, "echo x > d1/f1; touch d2/f2; cp -p d3/f3 k; echo y > d3/f3")
+    time.sleep(0.05)
+    assert found() == found() == {"d1/f1": "file", "d3/f3": "file", "k": "file"}
+    # Back to what it was, with the old time; a touched one changed within the same length.
+    world.run(shadows, shadow, "cat k > d3/f3; touch -r k d3/f3; printf '9\\n' > d2/f2")
+    assert found() == {"d1/f1": "file", "d2/f2": "file", "k": "file"}
+    for turn in range(20):
+        upper = Path(shadow.path, "d2/f2")
+        upper.write_bytes(b"2\n" if turn % 2 else b"%d\n" % (turn + 3))
+        assert ("d2/f2" in found()) == (turn % 2 == 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from nightcrew.model.trees import Entry
@@ -18,18 +19,57 @@ _KINDS: Final = {
     stat.S_IFBLK: "a block device",
 }
 _PIECE_BYTES: Final = 1 << 18
+# Two ticks of the slowest kernel clock (100 Hz).
+_TICKS_NS: Final = 20_000_000
 
 # Linux takes 4096 bytes in one call (PATH_MAX), our own directories before it included; an agent can build deeper.
 MAX_PATH_BYTES: Final = 2000
 
 
-def scan_layer(upper: str, under: Stack) -> Iterator[Entry]:
+class ScanMemory:
+    """What earlier scans of one writable layer found changed, so that it is compared with what lies under it but once.
+
+    Nobody but the kernel sets the time of a file's last change; two changes within a tick of its clock may show the same
+    one, so what changed just now is not remembered. Nor is what was found *unchanged*: a program that has the file mapped can
+    write to it a second time without any time being set.
+
+    Args:
+        under: what the layer lies on; never changes.
+        clock: a file of ours on the same file system, touched to learn its time.
+    """
+
+    def __init__(self, under: Stack, clock: Path) -> None:
+        self.under = under
+        self._clock = clock
+        self._now_ns = 0
+        self._changed: dict[str, tuple[int, ...]] = {}
+
+    def start(self) -> None:
+        """Take the time of a scan that begins."""
+        os.utime(self._clock)
+        self._now_ns = self._clock.stat().st_ctime_ns
+
+    def is_untouched(self, path: str, place: str, found: os.stat_result) -> bool:
+        """Tell whether a file of the layer is as the one under it: same kind, content and executable bit."""
+        signature = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode)
+        if self._changed.get(path) == signature:
+            return False
+        if _is_untouched(place, found, self.under.find(path)):
+            return True
+        if found.st_ctime_ns + _TICKS_NS < self._now_ns:
+            self._changed[path] = signature
+        return False
+
+
+def scan_layer(upper: str, memory: ScanMemory) -> Iterator[Entry]:
     """Yield what the writable layer changes, in a fixed order, a replaced directory before what is in it.
 
     Files that were only touched (same content and executable bit as under them) are left out. That matters beyond
     tidiness: what lies under them may have gone through the user's filters (line endings, LFS) on its way out of
     git, so its bytes need not be those of the blob.
     """
+    memory.start()
+    under = memory.under
     # Each directory with whether what lies under it is hidden: it was made anew, or is in one that was.
     waiting = [("", False)]
     while waiting:
@@ -45,14 +85,14 @@ def scan_layer(upper: str, under: Stack) -> Iterator[Entry]:
                 yield item
                 continue
             found = item.stat(follow_symlinks=False)
-            before = under.find(path)
             if stat.S_ISDIR(found.st_mode):
                 waiting.append((path, hidden or is_opaque(item.path)))
+                before = under.find(path)
                 if before is not None and not stat.S_ISDIR(before[1].st_mode):
                     yield Entry(path, "opaque")
             elif is_whiteout(found):
                 yield from (Entry(leaf, "deleted") for leaf in under.leaves(path))
-            elif not _is_untouched(item.path, found, before):
+            elif not memory.is_untouched(path, item.path, found):
                 yield describe(path, item.path, found)
 
 

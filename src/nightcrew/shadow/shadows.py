@@ -30,7 +30,7 @@ from nightcrew.shadow.layers import Stack
 from nightcrew.shadow.mounts import bind_objects, overlay_environment, point_at_objects
 from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Objects
-from nightcrew.shadow.scan import scan_layer
+from nightcrew.shadow.scan import ScanMemory, scan_layer
 from nightcrew.shadow.submodules import is_gone_in_layer, refuse_inside
 
 _VERSION: Final = 2
@@ -103,6 +103,7 @@ class Shadows:
         # Its threads start with the first removal, and the interpreter waits for them when it ends.
         self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="removal")
         self._removals: list[Future[None]] = []
+        self._memories: dict[str, ScanMemory] = {}
         self._found: tuple[str, ...] | None = None
 
     def describe(self) -> str:
@@ -179,6 +180,7 @@ class Shadows:
         """Give up the lock and keep the shadow for ``reopen``."""
         with self._guard:
             lock = self._locks.pop(shadow.name, None)
+            self._memories.pop(shadow.name, None)
         if lock is not None:
             lock.release()
 
@@ -237,13 +239,12 @@ class Shadows:
 
     def scan(self, shadow: Shadow) -> Iterator[Entry]:
         """Yield what changed against base and delta; nothing may be running in the shadow."""
-        under = Stack(shadow.lowers)
         submodules = shadow.base.submodules
         if shadow.mode == "overlay":
-            found = scan_layer(shadow.path, under)
+            found = scan_layer(shadow.path, self._memory(shadow))
             return refuse_inside(found, submodules, lambda path: is_gone_in_layer(shadow.path, path))
         copied_ns = (Path(shadow.directory) / "copied").stat().st_ctime_ns
-        found = scan_copy(shadow.path, under, copied_ns, frozenset(shadow.environment))
+        found = scan_copy(shadow.path, Stack(shadow.lowers), copied_ns, frozenset(shadow.environment))
         return refuse_inside(found, submodules, lambda path: not Path(shadow.path, path).is_dir())
 
     def mounts(self, shadow: Shadow) -> tuple[tuple[Overlay, ...], tuple[Bind, ...]]:
@@ -265,6 +266,13 @@ class Shadows:
         return (top, *overlay_environment(place, work, self._repository, shadow.environment)), objects
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _memory(self, shadow: Shadow) -> ScanMemory:
+        with self._guard:
+            if shadow.name not in self._memories:
+                clock = Path(shadow.directory) / "meta.json"
+                self._memories[shadow.name] = ScanMemory(Stack(shadow.lowers), clock)
+            return self._memories[shadow.name]
 
     def _place(self, name: str) -> Path:
         return self._root / "shadows" / name
@@ -349,6 +357,7 @@ class Shadows:
         """Take the shadow out of sight in one act; it is removed in the background, see ``finish``."""
         with self._guard:
             lock = self._locks.pop(name, None)
+            self._memories.pop(name, None)
         gone = place.with_name(f".gone-{tokens.nonce()}")
         try:
             place.rename(gone)
