@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import statistics
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,8 @@ from nightcrew.shadow.shadows import Shadow
 AT = datetime(2024, 1, 1, tzinfo=UTC)
 FASTER_THAN_GIT = {1: 100, 100: 30, 1000: 10}
 """By changed files: how many times faster than ``git add -A`` and a commit, in 100,000 files."""
+
+HELD = 100
 
 
 def measure(ground: Ground, rounds: int) -> Iterator[Row]:
@@ -77,6 +81,9 @@ def _checkpoint(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
         theirs,
         1 / FASTER_THAN_GIT[number] if big else None,
     )
+    if number == HELD:
+        held = statistics.median(taker.held_ms)
+        yield Row(f"an agent waits for that ({HELD} files)", ground.number, held, "15 ms", 15.0, 1)
 
 
 def _checkpoint_on_top(ground: Ground, rounds: int) -> Iterator[Row]:
@@ -102,19 +109,29 @@ def _checkpoint_on_top(ground: Ground, rounds: int) -> Iterator[Row]:
 
 
 class Taker:
-    """Takes the checkpoints of one shadow as the engine does: walk, capture, commit, all of it on disk at the end."""
+    """Takes the checkpoints of one shadow as the engine does: walk, capture, commit, all of it on disk at the end.
+
+    Attributes:
+        held_ms: how long each of them needs the files of the shadow to stand still.
+    """
 
     def __init__(self, ground: Ground, shadow: Shadow) -> None:
         self._ground = ground
         self._shadow = shadow
         self._parents: tuple[str, ...] = ()
         self._memory = CaptureMemory()
+        self.held_ms: list[float] = []
 
     def take(self) -> str:
         """Take one and return its tree."""
         ground = self._ground
         entries = ground.shadows.scan(self._shadow)
-        tree = ground.store.capture(ground.base.tree, entries, memory=self._memory).tree
+        started = time.perf_counter()
+
+        def note() -> None:
+            self.held_ms.append((time.perf_counter() - started) * 1000)
+
+        tree = ground.store.capture(ground.base.tree, entries, memory=self._memory, when_read=note).tree
         number = next(ground.fresh)
         self._parents = (
             ground.store.commit(tree, parents=self._parents, message="checkpoint", at=AT, ref=f"C-{number}"),
