@@ -14,11 +14,11 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from nightcrew.policy.scanning.runs import find_runs
+from nightcrew.policy.scanning.runs import Run, find_runs
 
 MAX_BYTES: Final = 32 << 20
 """Unwrapped from one file in all. A change of one task is at most 10 MB a file by default."""
@@ -29,6 +29,8 @@ MAX_DEPTH: Final = 3
 
 # 24 bytes of key, four thirds of it.
 _MIN_BASE64: Final = 32
+# Of the characters of a text in base64 half are capital letters or digits.
+_ODD_IN: Final = 4
 _BASE64_TEXT: Final = re.compile(
     rb"[A-Za-z0-9+/_-]{15,}(?:[\r\n]{1,2}[ \t]*[A-Za-z0-9+/_-]{15,})*[\r\n]{0,2}[A-Za-z0-9+/_-]*={0,2}"
 )
@@ -88,7 +90,7 @@ def as_bytes_text(data: bytes) -> bytes:
     return b"\n".join([data, *(m[0].replace(b"\0", b"") for m in _WIDE.finditer(data))])
 
 
-def unwrap(data: bytes, bounds: Bounds) -> Iterator[Part]:
+def unwrap(data: bytes, bounds: Bounds, runs: Sequence[Run] | None = None) -> Iterator[Part]:
     """Yield what an archive holds, and what stands in base64 in a text."""
     opener = _find_opener(data)
     if opener is not None:
@@ -97,7 +99,7 @@ def unwrap(data: bytes, bounds: Bounds) -> Iterator[Part]:
         except _BROKEN as problem:
             bounds.left_out.append(f"an archive that cannot be read ({type(problem).__name__})")
         return
-    yield from _open_base64(data, bounds)
+    yield from _open_base64(data, bounds, find_runs(data) if runs is None else runs)
 
 
 def _open_zip(data: bytes, bounds: Bounds) -> Iterator[Part]:
@@ -155,13 +157,15 @@ _ARCHIVES: Final = (
 )
 
 
-def _open_base64(data: bytes, bounds: Bounds) -> Iterator[Part]:
+def _open_base64(data: bytes, bounds: Bounds, runs: Sequence[Run]) -> Iterator[Part]:
     """Yield what base64 texts say, where it is text or an archive again."""
     done = line = counted = 0
-    for run in find_runs(data):
-        if run.start < done or bounds.bytes_left <= 0:
+    for run in runs:
+        if run.odd * _ODD_IN < run.end - run.start or run.start < done or bounds.bytes_left <= 0:
             continue
-        start = run.widen(data)[0]
+        start, end = run.widen(data)
+        if end - start < _MIN_BASE64 and data[end : end + 1] not in (b"\n", b"\r"):
+            continue
         match = _BASE64_TEXT.match(data, max(start, done), run.start + (1 << 20))
         if match is None or len(match[0]) < _MIN_BASE64:
             continue
