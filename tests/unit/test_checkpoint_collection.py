@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
@@ -290,6 +291,56 @@ def test_a_memory_of_another_tree_is_forgotten(world, base):
     place.base = first
     assert place.capture().read_files == 1
     assert place.capture(max_file_bytes=10).read_files == 1
+
+
+BEFORE = {"a": b"1\n", "sub/b": b"2\n", "d/x": b"x", "d/s/y": b"y", "e": b"e"}
+NAMES = [f"{a}/{b}" for a in ("d", "e", "d/s") for b in "xyz"] + ["d", "e", "f", "sub", "sub/b", "a"]
+
+
+class Changing(Place):
+    """Files over those of BEFORE, told as a shadow would tell it."""
+
+    def entries(self):
+        here = {str(path.relative_to(self.directory)): path for path in sorted(self.directory.rglob("*"))}
+        yield from (Entry(name, "deleted") for name in BEFORE if name not in here)
+        for name, path in here.items():
+            if path.is_dir() and name in BEFORE:
+                yield Entry(name, "opaque")
+            elif not path.is_dir() and BEFORE.get(name) != path.read_bytes():
+                yield Entry(name, "file", str(path), 0o100644)
+
+    def remove(self, name):
+        path = self.directory / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.parent.is_dir():
+            path.unlink(missing_ok=True)
+
+    def put(self, name, content):
+        for above in ("d", "e", "d/s", "sub"):
+            if name.startswith(above + "/") and (self.directory / above).is_file():
+                self.remove(above)
+        self.remove(name)
+        self.write(name, content)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_memory_never_changes_what_a_capture_gives(world, base, seed):
+    """Random changes, files and directories in each other's place, deletions of what the base has and their return."""
+    dice = random.Random(seed)
+    place = Changing(world, base)
+    for name, content in BEFORE.items():
+        place.write(name, content)
+    place.base = world.store.capture(base, Place.entries(place)).tree
+    for _ in range(20):
+        for name in dice.sample(NAMES, 3):
+            if dice.random() < 0.5:
+                place.remove(name)
+            else:
+                place.put(name, BEFORE.get(name, b"") if dice.random() < 0.3 else dice.randbytes(3))
+        if dice.random() < 0.5:
+            place.settle()
+        place.capture()
 
 
 def test_a_file_above_the_limit_is_refused_and_not_read(world, base):

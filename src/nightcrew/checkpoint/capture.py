@@ -60,6 +60,7 @@ class Capture:
         self._refused: list[str] = []
         self._changing: list[str] = []
         self._seen: dict[bytes, Seen] = {}
+        self._edited: dict[bytes, str] = {}
         self._began_ns = 0
         self._read_files = self._read_bytes = 0
 
@@ -79,6 +80,8 @@ class Capture:
             self._take_content([(entry, path) for entry in found if (path := self._sort_out(entry))])
             if when_read is not None:
                 when_read()
+            for path in self._memory.edited.keys() - self._edited.keys():
+                self._edit.leave(path)
             tree = self._edit.write(self._write_tree)
             self._pack.publish()
             self._local.freshen(self._relied)
@@ -86,7 +89,9 @@ class Capture:
             self._pack.abandon()
             self._conversions.close()
         # What was learned holds only now that it is stored.
-        self._memory.seen, self._memory.made = self._seen, self._edit.made
+        self._memory.seen, self._memory.edited = self._seen, self._edited
+        # What is inside a submodule is told by walking there, every time.
+        self._memory.made = {} if self._edit.blocked else self._edit.made
         self._refused += [f"{path}: inside a submodule" for path in self._edit.blocked]
         return Captured(
             tree,
@@ -104,7 +109,8 @@ class Capture:
         elif path.count(b"/") >= MAX_DEPTH:
             self._refuse(entry, f"more than {MAX_DEPTH} directories deep")
         elif entry.kind in ("deleted", "opaque"):
-            self._edit.clear(path)
+            self._edit.clear(path, fresh=self._memory.edited.get(path) != entry.kind)
+            self._edited[path] = entry.kind
         elif not self._recall(entry, path):
             return path
         return b""
@@ -119,7 +125,7 @@ class Capture:
             return False
         if seen is None:
             return False
-        self._keep(entry, path, seen)
+        self._keep(entry, path, seen, fresh=self._memory.edited.get(path) != entry.kind)
         return True
 
     def _take_content(self, waiting: list[tuple[Entry, bytes]]) -> None:
@@ -129,7 +135,7 @@ class Capture:
         for entry, path in waiting:
             try:
                 take = self._take_link if entry.kind == "symlink" else self._take_file
-                self._keep(entry, path, take(entry, path))
+                self._keep(entry, path, take(entry, path), fresh=True)
             except PermissionError:
                 self._refuse(entry, "its mode forbids reading it")
             except FileNotFoundError as error:
@@ -138,12 +144,13 @@ class Capture:
                     hint="something still writes to the shadow",
                 ) from error
 
-    def _keep(self, entry: Entry, path: bytes, seen: Seen) -> None:
+    def _keep(self, entry: Entry, path: bytes, seen: Seen, *, fresh: bool) -> None:
         self._seen[path] = seen
         if seen.entry is None:
             self._refuse(entry, seen.refused)
         else:
-            self._edit.put(path, seen.entry)
+            self._edited[path] = entry.kind
+            self._edit.put(path, seen.entry, fresh=fresh)
 
     def _refuse(self, entry: Entry, why: str) -> None:
         self._refused.append(f"{entry.path}: {why}")
@@ -157,10 +164,12 @@ class Capture:
     def _take_file(self, entry: Entry, path: bytes) -> Seen:
         fd = _open_regular(entry.source)
         try:
-            # In this order: who maps the file only after the question moves its times at the first store.
-            at_rest = is_at_rest(fd)
             signature = sign(os.fstat(fd))
-            certain = at_rest and self._is_old(signature)
+            certain = self._is_old(signature) and is_at_rest(fd)
+            if certain:
+                # Once more: who maps the file only after the question moves its times at the first store.
+                signature = sign(os.fstat(fd))
+                certain = self._is_old(signature)
             if 0 < self._memory.limit_bytes < signature[1]:
                 limit = format_size(self._memory.limit_bytes)
                 return Seen(signature, None, f"larger than {limit}, the limit for one file", certain)

@@ -38,6 +38,9 @@ class Seen:
 class CaptureMemory:
     """The memory of one shadow's captures, for ``Store.capture``; made empty, kept as long as the shadow is open.
 
+    ``seen`` is what was found at each path, ``edited`` which paths were changed and in which way (kind of entry), ``made``
+    what became of the directories above them.
+
     It holds no content and may be thrown away at any time: a capture without it reads everything again and gives
     the same tree. Captures that share a memory take their turn.
     """
@@ -45,6 +48,7 @@ class CaptureMemory:
     base_tree: str = ""
     limit_bytes: int = -1
     seen: dict[bytes, Seen] = field(default_factory=dict)
+    edited: dict[bytes, str] = field(default_factory=dict)
     made: Made = field(default_factory=dict)
     reader: TreeReader | None = None
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -53,8 +57,9 @@ class CaptureMemory:
         """Forget everything when the memory is of another tree, or of another limit."""
         if (self.base_tree, self.limit_bytes) != (base_tree, limit_bytes):
             self.base_tree, self.limit_bytes = base_tree, limit_bytes
-            self.seen.clear()
-            self.made.clear()
+            self.seen = {}
+            self.edited = {}
+            self.made = {}
             self.reader = None
 
     def recall(self, path: bytes, signature: Signature) -> Seen | None:

@@ -94,6 +94,11 @@ def join_rows(rows: Mapping[bytes, bytes]) -> bytes:
     return b"".join([row for _, row in ordered])
 
 
+def is_same_kind(row: bytes, old: bytes) -> bool:
+    """Tell whether a row can take the place of an old one of the same name without changing the order."""
+    return bool(old) and row.startswith(_TREE_ROW) == old.startswith(_TREE_ROW)
+
+
 def encode_row(name: bytes, entry: TreeEntry) -> bytes:
     """Return one row of a tree object."""
     return b"%o %s\0%s" % (entry.mode, name, bytes.fromhex(entry.id))

@@ -148,6 +148,7 @@ class LocalObjects:
         self._objects = objects
         self._width = id_length // 2
         self._small: dict[str, frozenset[bytes]] = {}
+        self._where: dict[bytes, str] = {}
         self._large: dict[str, mmap.mmap] = {}
         self._refreshing = threading.Lock()
 
@@ -168,9 +169,9 @@ class LocalObjects:
     def find_pack(self, object_id: str) -> str:
         """Return the name (without ending) of a pack that has the object, empty when none had it at ``refresh``."""
         wanted = bytes.fromhex(object_id)
-        for name, ids in self._small.items():
-            if wanted in ids:
-                return name
+        small = self._where.get(wanted)
+        if small is not None:
+            return small
         for name, index in self._large.items():
             if _find(index, wanted, self._width):
                 return name
@@ -191,7 +192,10 @@ class LocalObjects:
         directory = self._objects / "pack"
         with self._refreshing:
             names = {entry.name[:-4] for entry in os.scandir(directory) if entry.name.endswith(".idx")}
+            gone = self._small.keys() - names
             self._small = {name: ids for name, ids in self._small.items() if name in names}
+            if gone:
+                self._where = {each: name for name, ids in self._small.items() for each in ids}
             self._large = {name: index for name, index in self._large.items() if name in names}
             for name in sorted(names - self._small.keys() - self._large.keys()):
                 self._read(name)
@@ -207,7 +211,8 @@ class LocalObjects:
             self._large[name] = index
             return
         with index:
-            self._small[name] = read_ids(index, self._width)
+            self._small[name] = ids = read_ids(index, self._width)
+        self._where.update(dict.fromkeys(ids, name))
 
 
 def read_ids(index: mmap.mmap | bytes, width: int) -> frozenset[bytes]:

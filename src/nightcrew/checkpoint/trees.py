@@ -13,6 +13,7 @@ from nightcrew.checkpoint.objects import (
     TreeEntry,
     decode_row,
     encode_row,
+    is_same_kind,
     join_rows,
     split_rows,
 )
@@ -36,6 +37,7 @@ class TreeReader:
         self._read = read
         self._read_many = read_many
         self._known: dict[str, Rows] = {}
+        self._directories: dict[tuple[str, bytes], str] = {}
 
     def rows(self, tree: str) -> dict[bytes, TreeEntry]:
         """Return the entries of a tree object by name."""
@@ -50,13 +52,19 @@ class TreeReader:
 
     def find(self, tree: str, path: bytes) -> TreeEntry | None:
         """Return what a tree has at a path, or None."""
-        entry: TreeEntry | None = TreeEntry(MODE_TREE, tree)
-        for name in path.split(b"/"):
-            if entry is None or not entry.is_tree:
-                return None
-            row = self.raw_rows(entry.id).get(name)
-            entry = None if row is None else decode_row(row, len(tree))
-        return entry
+        directory, _, name = path.rpartition(b"/")
+        inside = self._find_directory(tree, directory) if directory else tree
+        row = self.raw_rows(inside).get(name) if inside else None
+        return None if row is None else decode_row(row, len(tree))
+
+    def _find_directory(self, tree: str, path: bytes) -> str:
+        """Return the tree object of a directory, empty when there is none; each is looked for once."""
+        found = self._directories.get((tree, path))
+        if found is None:
+            entry = self.find(tree, path)
+            found = entry.id if entry is not None and entry.is_tree else ""
+            self._directories[tree, path] = found
+        return found
 
     def walk(self, tree: str, prefix: bytes = b"") -> Iterator[tuple[bytes, TreeEntry]]:
         """Yield every path of a tree that is not a directory."""
@@ -95,10 +103,14 @@ class TreeReader:
 
 @dataclass(slots=True)
 class _Node:
-    """What happens at one path: new content, or nothing of the old, or only something further down."""
+    """What happens at one path: new content, or nothing of the old, or only something further down.
+
+    ``fresh``: not the same as in the edit before.
+    """
 
     leaf: TreeEntry | None = None
     cleared: bool = False
+    fresh: bool = False
     below: dict[bytes, _Node] = field(default_factory=dict)
 
 
@@ -125,42 +137,55 @@ class TreeEdit:
         self.blocked: list[str] = []
         """After ``write``: paths that lie inside a submodule and were left out."""
 
-    def put(self, path: bytes, entry: TreeEntry) -> None:
-        """Have this entry at this path."""
-        self._node(path).leaf = entry
+    def put(self, path: bytes, entry: TreeEntry, *, fresh: bool = True) -> None:
+        """Have this entry at this path; ``fresh`` is False when the edit before had the very same."""
+        self._node(path, fresh).leaf = entry
 
-    def clear(self, path: bytes) -> None:
-        """Have nothing that the base tree has at or below this path."""
-        node = self._node(path)
+    def clear(self, path: bytes, *, fresh: bool = True) -> None:
+        """Have nothing that the base tree has at or below this path; ``fresh`` as for ``put``."""
+        node = self._node(path, fresh)
         node.cleared, node.leaf = True, None
+
+    def leave(self, path: bytes) -> None:
+        """Have at this path what the base tree has; said of every path that the edit before changed and this one does not."""
+        self._node(path, fresh=True)
 
     def write(self, write: WriteTree) -> str:
         """Write the directories that differ from the base, deepest first, and return the id of the new tree."""
         self.blocked.clear()
-        self.made.clear()
+        self.made = dict(self._before)
         base = TreeEntry(MODE_TREE, self._tree)
         made = self._make(self._root, base, b"", write)
         return write(b"") if made is None else made.id
 
-    def _node(self, path: bytes) -> _Node:
+    def _node(self, path: bytes, fresh: bool) -> _Node:
         node = self._root
+        node.fresh |= fresh
         for name in path.split(b"/"):
-            node = node.below.setdefault(name, _Node())
+            below = node.below.get(name)
+            if below is None:
+                below = node.below[name] = _Node()
+            node = below
+            node.fresh |= fresh
         return node
 
     def _make(self, node: _Node, old: TreeEntry | None, path: bytes, write: WriteTree) -> TreeEntry | None:
         """Return what stands at ``path`` in the new tree, None for nothing."""
         if node.leaf is not None:
+            self._forget(node, path)
             return node.leaf
         if node.cleared:
             old = None
+        key = None if old is None else encode_row(b"", old)
+        before = self._before.get(path)
+        if before is not None and before[0] == key and not node.fresh:
+            return before[2]
         if old is not None and old.mode == MODE_GITLINK and node.below:
+            self._forget(node, path)
             self._block(node, path)
             return old
         rows = self._reader.raw_rows(old.id) if old is not None and old.is_tree else {}
         edits = self._make_below(node, rows, path, write)
-        key = None if old is None else encode_row(b"", old)
-        before = self._before.get(path)
         if before is not None and before[:2] == (key, edits):
             made = before[2]
         else:
@@ -180,6 +205,11 @@ class TreeEdit:
             edits[name] = None if made is None else encode_row(name, made)
         return edits
 
+    def _forget(self, node: _Node, path: bytes) -> None:
+        """Keep nothing of what was made below a path that is not looked into: its edits may have changed unseen."""
+        if node.below:
+            self.made = {place: made for place, made in self.made.items() if not place.startswith(path)}
+
     def _block(self, node: _Node, path: bytes) -> None:
         for name, child in node.below.items():
             if child.leaf is not None:
@@ -195,4 +225,7 @@ def _combine(
     if new == rows and old is not None:
         # Nothing changed; or only deletions below something that is not a directory.
         return old
-    return TreeEntry(MODE_TREE, write(join_rows(new))) if new else None
+    if not new:
+        return None
+    in_place = all(row is None or is_same_kind(row, rows.get(name, b"")) for name, row in edits.items())
+    return TreeEntry(MODE_TREE, write(b"".join(new.values()) if in_place else join_rows(new)))
