@@ -112,10 +112,10 @@ def test_write_between_check_and_rename(tmp_path: Path, monkeypatch: pytest.Monk
     prepared = world.prepare({"a": b"A", "b": b"B", "c": None})
     real, written = moves.Mover._rename, []
 
-    def rename(self: moves.Mover, move: moves.Move) -> None:
+    def rename(self: moves.Mover, move: moves.Move) -> str:
         if move.path == "b" and not written:
             written.append((world.repo / "b").write_bytes(late))
-        real(self, move)
+        return real(self, move)
 
     monkeypatch.setattr(moves.Mover, "_rename", rename)
     inode = (world.repo / "b").stat().st_ino

@@ -78,10 +78,11 @@ def make_commits(
     if join == "merge" and place.head != base_commit:
         return _join(site, name, place, base_commit, steps, names)
     ours = tree_of(site.store, place.head)
-    start, untracked = _add_untracked(site, base_commit, ours, steps[-1].tree)
+    untracked: dict[str, str] = {}
     if place.head == base_commit:
         trees = [step.tree for step in steps]
     else:
+        start, untracked = _add_untracked(site, base_commit, ours, steps[-1].tree)
         base = tree_of(site.store, base_commit)
         trees = [merge(site.store, base, start, step.tree) for step in steps]
     commits = _chain(site, name, place.head, ours, list(zip(steps, trees, strict=True)), names)

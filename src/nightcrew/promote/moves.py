@@ -7,7 +7,9 @@ at the path is in the slot afterwards, as the same inode. Theory and recovery ru
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
+from typing import Self
 
 from nightcrew.host.renames import exchange, move_unless_taken
 from nightcrew.promote.standing import EMPTY_DIRECTORY, Standing
@@ -45,6 +47,16 @@ class Mover:
     def __init__(self, tree: Standing, slots: Standing) -> None:
         self._tree = tree
         self._slots = slots
+        self._here = -1
+        self._opened = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._here >= 0:
+            os.close(self._here)
+            self._here = -1
 
     def forward(self, move: Move) -> None:
         """Carry out a move, then look at what was displaced.
@@ -110,7 +122,8 @@ class Mover:
 
     def _rename(self, move: Move) -> str:
         """Carry out the rename; return the fingerprint of what is in the slot then."""
-        with self._tree.parent(move.path) as (there, name), self._slots.parent(move.slot) as (here, slot):
+        here, slot = self._open_slots(move.slot)
+        with self._tree.parent(move.path) as (there, name):
             if move.old and move.new:
                 exchange(here, slot, there, name)
             elif move.new:
@@ -119,3 +132,11 @@ class Mover:
             else:
                 move_unless_taken(there, name, here, slot)
             return self._slots.fingerprint_in(here, slot, move.slot)
+
+    def _open_slots(self, slot: str) -> tuple[int, str]:
+        """Return a descriptor of the directory of a slot, which nobody but us moves, and the name of the slot in it."""
+        directory, _, name = slot.rpartition("/")
+        if self._here < 0 or directory != self._opened:
+            self.__exit__()
+            self._here, self._opened = self._slots.open_directory(directory), directory
+        return self._here, name

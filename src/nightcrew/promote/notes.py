@@ -8,21 +8,22 @@ from nightcrew.model.text import shown
 from nightcrew.promote.content import touches_attributes
 from nightcrew.promote.hooks import RUN, find_hooks
 from nightcrew.promote.prepared import Prepared
-from nightcrew.promote.site import Site, short
+from nightcrew.promote.site import Configured, Site, short
 from nightcrew.promote.survey import Survey
 
 _NAMED_AT_MOST: Final = 3
 
 
-def write_notes(site: Site, prepared: Prepared, found: Survey | None, *, nobody: bool) -> tuple[str, ...]:
+def write_notes(
+    site: Site, prepared: Prepared, found: Survey | None, configured: Configured, *, nobody: bool
+) -> tuple[str, ...]:
     """Return the notes of a prepared promotion.
 
     Args:
-        site, prepared: what is promoted where.
+        site, prepared, configured: what is promoted where, and what the user's configuration says.
         found: what the working tree has; None when it is not touched.
         nobody: git names no committer.
     """
-    configured = site.configured()
     notes = _about_branch(site, prepared)
     if found is not None:
         notes += _about_files(prepared, found)

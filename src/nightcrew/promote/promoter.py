@@ -292,11 +292,11 @@ class Promoter:
         )
         configured = site.configured()
         if prepared.place != "here":
-            return replace(prepared, notes=write_notes(site, prepared, None, nobody=nobody))
+            return replace(prepared, notes=write_notes(site, prepared, None, configured, nobody=nobody))
         with site.standing(prepared.old_commit) as tree:
             found = look_around(site, tree, prepared, configured)
             seen = dict(tree.seen)
-        prepared = replace(prepared, notes=write_notes(site, prepared, found, nobody=nobody))
+        prepared = replace(prepared, notes=write_notes(site, prepared, found, configured, nobody=nobody))
         self._known = Known(prepared, found, seen, configured)
         return prepared
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Sequence
 from typing import Final
 
 from nightcrew.promote.site import Site, algorithm_of
@@ -22,28 +24,50 @@ def prune(site: Site) -> None:
     ]
     if len(with_slots) <= KEEP + SLACK:
         return
-    plans = [(plan.at, each, plan) for each in with_slots if (plan := each.plan()) is not None]
-    plans.sort(key=lambda item: (item[0], item[1].name))
-    expected = _displaced([plan for _, _, plan in plans])
-    with Standing(str(site.home), algorithm_of(plans[-1][2].pin_commit)) as slots:
-        for _, transaction, _ in plans[:-KEEP]:
-            _empty(slots, transaction, expected)
+    with_slots.sort(key=lambda each: ((each.path / "done").stat().st_mtime_ns, each.name))
+    newest = with_slots[-1].plan()
+    if newest is None:
+        return
+    with Standing(str(site.home), algorithm_of(newest.pin_commit)) as slots:
+        doubtful = [slot for each in with_slots[:-KEEP] for slot in _empty(slots, each)]
+        if doubtful:
+            _compare(slots, doubtful, [plan for each in with_slots if (plan := each.plan()) is not None])
+    for each in with_slots[:-KEEP]:
+        if not any((each.path / "s").iterdir()):
+            (each.path / "s").rmdir()
 
 
-def _displaced(plans: list[Plan]) -> dict[str, str]:
-    """Return what each slot holds by now; a later undo may have used the slots of the promotion it took back."""
-    return {move.slot: move.old for plan in plans for move in plan.moves}
+def _empty(slots: Standing, transaction: Transaction) -> list[str]:
+    """Remove what nobody wrote to since it was displaced; return the slots of which that is not certain.
 
-
-def _empty(slots: Standing, transaction: Transaction, expected: dict[str, str]) -> None:
+    The marker was made before the first file was displaced (its time of modification) and was renamed after the last one (its
+    time of change). What was written before the one and not touched after the other is what was compared on the way.
+    """
+    marker = (transaction.path / "done").stat()
     place = f"{transaction.name}/s"
+    doubtful = []
     for name in slots.names(place):
         slot = f"{place}/{name}"
+        found = slots.status(slot)
+        if found and found.st_mtime_ns < marker.st_mtime_ns and found.st_ctime_ns <= marker.st_ctime_ns:
+            _remove(slots, slot, directory=stat.S_ISDIR(found.st_mode))
+        else:
+            doubtful.append(slot)
+    return doubtful
+
+
+def _compare(slots: Standing, doubtful: Sequence[str], plans: Sequence[Plan]) -> None:
+    """Remove those that hold what they should by now; a later undo may have used the slots of the promotion it took back."""
+    expected = {
+        move.slot: move.old for plan in sorted(plans, key=lambda plan: plan.at) for move in plan.moves
+    }
+    for slot in doubtful:
         found = slots.fingerprint(slot)
-        if found != expected.get(slot):
-            # A program had the file open and went on writing after it was displaced: those bytes are nowhere else.
-            continue
-        with slots.parent(slot) as (fd, last):
-            (os.rmdir if found == EMPTY_DIRECTORY else os.unlink)(last, dir_fd=fd)
-    if not slots.names(place):
-        (transaction.path / "s").rmdir()
+        # Else a program had the file open and went on writing after it was displaced: those bytes are nowhere else.
+        if found == expected.get(slot):
+            _remove(slots, slot, directory=found == EMPTY_DIRECTORY)
+
+
+def _remove(slots: Standing, slot: str, *, directory: bool) -> None:
+    with slots.parent(slot) as (fd, name):
+        (os.rmdir if directory else os.unlink)(name, dir_fd=fd)

@@ -125,7 +125,8 @@ class _Publication:
             self.site.write_git("update-ref", plan.pin, plan.pin_commit)
             self.transaction.commit()
             crash.point("promote.committed")
-            self._move(Mover(tree, slots), plan)
+            with Mover(tree, slots) as mover:
+                self._move(mover, plan)
             index.publish(self._refreshed(found), found.entries)
             crash.point("promote.index")
             _sync(tree, slots, plan)

@@ -134,11 +134,11 @@ def take_back(site: Site, transaction: Transaction, plan: Plan) -> list[str]:
     algorithm = algorithm_of(plan.pin_commit)
     left = []
     with Standing(site.repository.root, algorithm) as tree, Standing(plan.slots, algorithm) as slots:
-        mover = Mover(tree, slots)
-        for move in reversed(plan.moves):
-            why = mover.back(move)
-            if why:
-                left.append(f"{shown(move.path)} {why}")
+        with Mover(tree, slots) as mover:
+            for move in reversed(plan.moves):
+                why = mover.back(move)
+                if why:
+                    left.append(f"{shown(move.path)} {why}")
         for directory in {move.path.rpartition("/")[0] for move in plan.moves}:
             tree.sync(directory)
     _delete_pin(site, plan)

@@ -81,6 +81,14 @@ class Standing:
         finally:
             os.close(fd)
 
+    def open_directory(self, path: str) -> int:
+        """Return a descriptor of a directory; close it.
+
+        Raises:
+            OSError: it is missing, or a link is on the way (ELOOP).
+        """
+        return open_beneath(self._fd, path or ".", os.O_PATH | os.O_DIRECTORY)
+
     def fingerprint(self, path: str) -> str:
         """Return what stands at ``path`` (docs/formats/promotion.md, "fingerprint").
 
@@ -120,19 +128,19 @@ class Standing:
     def is_unchanged(self, seen: Mapping[str, Signature]) -> bool:
         """Tell whether every path still is as it was when it was looked at, at the cost of one look-up each.
 
-        A file written within the same tick of the clock can escape this; whoever moves it finds out (``Mover``).
+        A link that took the place of a directory above leads to another inode, or to the same file by another way; whoever
+        moves it goes no such way. Nor does it matter that a file written within the same tick of the clock can escape
+        this: whoever moves it compares its content (``Mover``).
         """
         for path, signature in seen.items():
-            whole = path.endswith("/")
             try:
-                with self.parent(path.rstrip("/")) as (fd, name):
-                    found = os.lstat(name or ".", dir_fd=fd)
+                found = os.lstat(path.rstrip("/") or ".", dir_fd=self._fd)
             except OSError as error:
                 _nothing(error)
                 if signature:
                     return False
                 continue
-            if (_sign_fully(found) if whole else _sign(found)) != signature:
+            if (_sign_fully(found) if path.endswith("/") else _sign(found)) != signature:
                 return False
         return True
 
