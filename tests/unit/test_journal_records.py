@@ -527,3 +527,17 @@ def test_database_that_is_kept_busy_is_said_so(journal, url):
     with again.write() as tx:
         tx.append("x.happened")
     again.close()
+
+
+def test_records_are_counted_without_reading_them(journal):
+    with journal.write() as tx:
+        for number, state in enumerate(("pending", "running", "running"), 1):
+            name = f"T0{number}"
+            tx.add(TaskRecord(f"R-1/{name}", "R-1", name, number, state, "x", "command"), "task.created")
+        assert tx.count(TaskRecord, "state", run="R-1") == {"pending": 1, "running": 2}
+    with journal.read() as tx:
+        assert tx.count(TaskRecord, "state", run="R-1") == {"pending": 1, "running": 2}
+        assert tx.count(TaskRecord, "state", run="R-2") == {}
+        assert tx.count(TaskRecord, "run") == {"R-1": 3}
+        with pytest.raises(TypeError, match="no column title"):
+            tx.count(TaskRecord, "title")

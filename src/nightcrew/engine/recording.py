@@ -352,8 +352,15 @@ class Recorder:
         crash.point("engine.checkpoint.written")
         self._store(checkpoint, findings)
         self._last_tree = captured.tree
-        self.told(checkpoint, change)
+        self._announce(checkpoint, change)
         return checkpoint
+
+    def _announce(self, checkpoint: CheckpointRecord, change: Change) -> None:
+        try:
+            self.told(checkpoint, change)
+        except (NightcrewError, OSError) as problem:
+            # A forecast that cannot be made (a pruned tree of another task, a busy store) takes nothing from what is kept.
+            LOG.warning("nobody could be told of %s: %s", checkpoint.id, problem)
 
     def _store(self, checkpoint: CheckpointRecord, findings: tuple[Finding, ...]) -> None:
         data: dict[str, Any] = {"why": checkpoint.why, "tree": checkpoint.tree, "paths": checkpoint.paths}

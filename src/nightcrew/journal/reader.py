@@ -7,7 +7,7 @@ from typing import Any
 
 from nightcrew.journal.chain import Verification, verify_chain
 from nightcrew.journal.resolve import not_found, resolve_id
-from nightcrew.journal.rows import NAMES, R, check_fields
+from nightcrew.journal.rows import NAMES, R, check_columns, check_fields
 from nightcrew.model.events import Event
 
 
@@ -43,6 +43,20 @@ class Reader:
         """
         check_fields(cls, equals)
         return []
+
+    def count(self, cls: type[R], field: str, **equals: str) -> dict[str, int]:
+        """Return how many records there are of each value of a searched field, without reading any of them.
+
+        Args:
+            cls: which records.
+            field: what is counted by; this and those of ``equals`` are columns of their own (``rows.SEARCHED``).
+            equals: field = wanted value.
+
+        Raises:
+            TypeError: there is no such column.
+        """
+        check_columns(cls, {field, *equals})
+        return {}
 
     def events(
         self,

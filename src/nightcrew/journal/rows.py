@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
 from nightcrew.model import canonical
@@ -131,3 +131,10 @@ def check_fields(cls: type, wanted: Mapping[str, Any]) -> None:
     unknown = wanted.keys() - {name for name, _ in _SHAPES[cls]}
     if unknown:
         raise TypeError(f"a {NAMES[cls]} has no {', '.join(sorted(unknown))}")
+
+
+def check_columns(cls: type, wanted: Collection[str]) -> None:
+    """Raise TypeError when ``wanted`` names a field that has no column of its own."""
+    unknown = set(wanted) - {"id", *SEARCHED[cls]}
+    if unknown:
+        raise TypeError(f"a {NAMES[cls]} has no column {', '.join(sorted(unknown))}")

@@ -18,6 +18,7 @@ from nightcrew.journal.rows import (
     NAMES,
     R,
     Redact,
+    check_columns,
     check_fields,
     clean,
     columns_of,
@@ -62,6 +63,14 @@ class StoredReader(Reader):
         records = (decode_body(cls, row.body) for row in self.connection.execute(query))
         matching = (r for r in records if all(getattr(r, name) in choices for name, choices in rest.items()))
         return list(islice(matching, limit or None))
+
+    def count(self, cls: type[R], field: str, **equals: str) -> dict[str, int]:
+        """Return how many records there are of each value of a field; see Reader."""
+        check_columns(cls, {field, *equals})
+        columns = RECORDS[cls].c
+        query = sa.select(columns[field], sa.func.count()).group_by(columns[field])
+        rows = self.connection.execute(query.where(*(columns[n] == value for n, value in equals.items())))
+        return {str(value): int(number) for value, number in rows}
 
     def events(
         self,

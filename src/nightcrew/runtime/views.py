@@ -255,25 +255,25 @@ def _view_task_fully(tx: Reader, task: TaskRecord) -> dict[str, Any]:
 def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
     from nightcrew.engine.outlook import read_drift
 
-    tasks = tasks_of(tx, run.id)
+    states = tx.count(TaskRecord, "state", run=run.id)
     return {
         "id": run.id,
         "state": shown_state(parts, tx, run),
         "title": run.title,
         "repository": run.repo_path,
         "created_at": run.created_at,
-        "total": len(tasks),
-        "done": _count(tasks, _DONE),
-        "failed": _count(tasks, ("failed", "blocked")),
-        "running": _count(tasks, ("running",)),
-        "waiting": 1 if run.state == "awaiting_approval" else _count(tasks, TASK_WAITING),
-        "paused": _count(tasks, ("paused",)),
+        "total": sum(states.values()),
+        "done": _add(states, _DONE),
+        "failed": _add(states, ("failed", "blocked")),
+        "running": _add(states, ("running",)),
+        "waiting": 1 if run.state == "awaiting_approval" else _add(states, TASK_WAITING),
+        "paused": _add(states, ("paused",)),
         "drift": read_drift(tx, run.id).get("severity", ""),
     }
 
 
-def _count(tasks: Sequence[TaskRecord], states: Sequence[str] | frozenset[str]) -> int:
-    return sum(task.state in states for task in tasks)
+def _add(states: Mapping[str, int], wanted: Sequence[str] | frozenset[str]) -> int:
+    return sum(states.get(state, 0) for state in wanted)
 
 
 def need_event(tx: Reader, name: str) -> Event:
