@@ -55,7 +55,7 @@ def test_a_task_is_taken_out_and_put_back(crew: Hermetic) -> None:
     assert crew.run("rollback", "R-1/T01").code == 5, "nobody said yes"
     applied = crew.run("rollback", "R-1/T01", "--yes", "--json")
     assert applied.code == 0, applied
-    assert applied.json["tree"] == view["tree"]
+    assert applied.json["tree"] == view["tree"] == composed(crew)
     tasks = crew.show_tasks("R-1")
     assert (tasks["T01"]["verdict"], tasks["T03"]["verdict"]) == ("rejected", "accepted")
     plan = crew.run("promote", "R-1", "--dry-run", "--json").json
@@ -85,6 +85,7 @@ def test_a_part_of_a_task_is_taken_out_and_what_was_built_on_it_is_stale(crew: H
     assert crew.show("R-1/T01")["verified"] == "verified"
     paths = {path["path"] for path in crew.run("diff", "R-1/T01", "--json").json["paths"]}
     assert paths == {"lib/numbers.txt"}
+    assert "it is stale" in crew.run("why", "R-1/T03").stdout
     # A stale result is shown, refused, and let go by name only.
     assert "built on another T01" in crew.run("review", "R-1").stdout
     stale = next(task for task in crew.run("review", "R-1", "--json").json["tasks"] if task["name"] == "T03")

@@ -68,7 +68,7 @@ def tree_of(world: World, files: Files) -> str:
         return world.tree_of_directory(Path(place))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tasks=TASKS, data=st.data())
 def test_nothing_that_was_merged_is_missing_and_what_is_taken_out_is(world, tasks, data):
     first: Files = {name: (0o644, content) for name, content in BASE.items()}

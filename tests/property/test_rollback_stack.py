@@ -15,10 +15,11 @@ from nightcrew.model.errors import Place, StaleError
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Entry
+from nightcrew.plan.order import find_included
 from nightcrew.runtime.composing import cut_piece
 from nightcrew.runtime.environment import read_environment
 from nightcrew.runtime.parts import Parts
-from nightcrew.runtime.rolling import Reach, Removal, find_included, undo_rollback
+from nightcrew.runtime.rolling import Reach, Removal, undo_rollback
 from nightcrew.runtime.views import tasks_of
 from nightcrew.testing.hermetic import Hermetic
 
@@ -103,7 +104,7 @@ def composed(parts: Parts, run: RunRecord, plan: Plan) -> str:
     return store.compose(run.base_tree, [cut_piece(store, task) for task in found]).tree
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stack=STACKS, data=st.data())
 def test_without_a_task_there_is_what_all_others_make(parts, stack, data):
     run, plan = record(parts, stack)

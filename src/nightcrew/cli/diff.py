@@ -26,7 +26,7 @@ _LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
 def command(
     runtime: Runtime, screen: Screen, *, name: str, paths: tuple[str, ...], stat: bool, hunks: bool
 ) -> None:
-    """Show what a task (or all succeeded tasks of a run together) changed: tree against tree, base to result.
+    """Show what a task (or the results of a run together, without rejected ones) changed: tree against tree, base to result.
 
     Paths limit it to these files and what is below these directories.
     """

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model import canonical
-from nightcrew.model.answers import choose_answers
 from nightcrew.model.errors import NotFound, StaleError, UsageError
 from nightcrew.model.records import CheckpointRecord, RunRecord, TaskRecord
 from nightcrew.model.text import shown
@@ -61,20 +60,18 @@ def diff_task(parts: Parts, name: str, form: Form) -> dict[str, Any]:
 
 
 def diff_run(parts: Parts, name: str, form: Form) -> dict[str, Any]:
-    """Return what all succeeded tasks of a run change together.
+    """Return what the results of a run change together, those left out that a person rejected or that miss their ground.
 
     Raises:
-        NotFound: none has succeeded.
+        NotFound: there is none.
         StaleError: their results do not fit together.
     """
-    from nightcrew.plan.order import order_results
+    from nightcrew.plan.order import find_included
 
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
-        every = tasks_of(tx, name)
-        order = order_results(plan_of(tx, run), every)
-        tasks = {task.name: task for task in choose_answers(every).values() if task.tree}
-    pieces = [(each, tasks[each].base_tree, tasks[each].tree) for each in order if each in tasks]
+        included = find_included(plan_of(tx, run), tasks_of(tx, name))
+    pieces = [(task.name, task.base_tree, task.tree) for task in included]
     if not pieces:
         raise NotFound(
             f"no task of {name} has a result yet", code="run.no_result", hint=f"nightcrew show {name}"

@@ -17,7 +17,7 @@ from nightcrew.model.records import (
     RunRecord,
     TaskRecord,
 )
-from nightcrew.runtime.views import shown_state, tasks_of, view_event
+from nightcrew.runtime.views import list_stale, shown_state, tasks_of, view_event
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -124,8 +124,12 @@ def _why_task(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
     for attempt in tx.find(AttemptRecord, task=name):
         failed = f" ({attempt.failure}: {attempt.reason})" if attempt.failure else ""
         because.append(f"attempt {attempt.number} {attempt.state}{failed}")
+    others = list_stale(tx, task.run).get(name, [])
+    if others:
+        because.append(f"built on another {', '.join(others)} than there is now: it is stale")
+    again = [f"nightcrew retry {name}"] if others else []
     events = tx.events(task=name)
-    return _answer(name, task.state, task.title, because, events, _next_for_task(task))
+    return _answer(name, task.state, task.title, because, events, [*again, *_next_for_task(task)])
 
 
 def _tell_finding(finding: Any) -> str:

@@ -90,6 +90,8 @@ def plan_fork(parts: Parts, name: str, wanted: Wanted) -> Fork:
         DeniedByPolicy: a rule forbids what it is to run.
         StaleError: the task is promoted, or its run is over for good.
     """
+    from nightcrew.plan.flags import flag_tasks
+
     with parts.journal.read() as tx:
         source = tx.need(CheckpointRecord, name)
         origin = tx.need(TaskRecord, source.task)
@@ -100,7 +102,7 @@ def plan_fork(parts: Parts, name: str, wanted: Wanted) -> Fork:
     refuse_kept(run, origin)
     plan, rules = Plan.from_plain(record.body), rules_from_plain(record.policies)
     task = _make_task(parts, rules, plan, plan.task(origin.name), wanted, number, name)
-    flags = tuple(flag_task(task, rules))
+    flags = (*flag_task(task, rules), *flag_tasks((task,)))
     forbidden = [flag for flag in flags if flag.kind == "forbidden"]
     if forbidden:
         raise DeniedByPolicy(

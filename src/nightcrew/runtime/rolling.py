@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.tokens import nonce
-from nightcrew.model.answers import choose_answers
 from nightcrew.model.errors import StaleError, UsageError
 from nightcrew.model.ids import find_origin, join_task
 from nightcrew.model.plans import Plan
@@ -127,6 +126,8 @@ def plan_rollback(parts: Parts, name: str, reach: Reach) -> Rollback:
         UsageError: the checkpoint is another task's, or nothing would go.
         NotFound: the checkpoint was pruned.
     """
+    from nightcrew.plan.order import find_included
+
     with parts.journal.read() as tx:
         task = tx.need(TaskRecord, name)
         run = tx.need(RunRecord, task.run)
@@ -254,28 +255,6 @@ def undo_rollback(parts: Parts, name: str) -> dict[str, Any]:
     with parts.journal.write() as tx:
         tx.append(_UNDONE, run=task.run, task=name, actor=actor, data={"checkpoint": done["checkpoint"]})
     return {"task": name, "verdict": "", "checkpoint": done["checkpoint"], "acceptance": done["acceptance"]}
-
-
-def find_included(plan: Plan, tasks: Sequence[TaskRecord]) -> tuple[TaskRecord, ...]:
-    """Return the tasks whose results make the composed tree, in dependency order.
-
-    Left out are results a person rejected, and what builds on a result that is not there.
-    """
-    from nightcrew.plan.order import order_results
-
-    known = {task.name: task for task in tasks}
-    answers = choose_answers(tasks)
-    found: dict[str, TaskRecord] = {}
-    for each in order_results(plan, tasks):
-        task = known[each]
-        needs = [answers[find_origin(need)] for need in plan.task(each).depends]
-        grounded = all(need.name in found or need.state == "skipped" for need in needs)
-        rejected = task.verdict == "rejected" and task.verdict_tree == task.tree
-        if answers[find_origin(each)] is not task:
-            continue  # another answer to the same task goes in its place
-        if task.state == "succeeded" and task.tree and grounded and not rejected:
-            found[each] = task
-    return tuple(found.values())
 
 
 # -- what stays of the task ---------------------------------------------------------------------------------------
