@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from nightcrew.checkpoint.objects import (
     MODE_GITLINK,
@@ -76,10 +77,15 @@ class TreeReader:
 
     def prepare(self, tree: str, paths: Collection[bytes]) -> None:
         """Read the directories above these paths, all of one depth with one question."""
-        if self._read_many is None or len(paths) < 2:
+        directories = {path.rpartition(b"/")[0] for path in paths}
+        if (
+            self._read_many is None
+            or len(paths) < 2
+            or all(not d or (tree, d) in self._directories for d in directories)
+        ):
             return
         level: dict[tuple[bytes, ...], str] = {(): tree}
-        wanted = {tuple(path.split(b"/")[:-1]) for path in paths}
+        wanted = {tuple(directory.split(b"/")) for directory in directories if directory}
         while level:
             missing = sorted({tree for tree in level.values() if tree not in self._known})
             for name, data in zip(missing, self._read_many(missing), strict=True):
@@ -221,7 +227,11 @@ def _combine(
     old: TreeEntry | None, rows: Rows, edits: dict[bytes, bytes | None], write: WriteTree
 ) -> TreeEntry | None:
     """Return the directory that these edits make of these rows, None when nothing is left in it."""
-    new = {name: row for name, row in (rows | edits).items() if row is not None}
+    merged = rows | edits
+    if None in edits.values():
+        new = {name: row for name, row in merged.items() if row is not None}
+    else:
+        new = cast("Rows", merged)
     if new == rows and old is not None:
         # Nothing changed; or only deletions below something that is not a directory.
         return old
