@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from nightcrew.host.locks import FileLock
 from nightcrew.shadow.layering import Layering
 from nightcrew.shadow.layers import Stack
 from shadow_world import World, needs_overlay, snapshot, write_files
@@ -277,6 +278,21 @@ def test_collect_keeps_what_is_below_a_shadow_what_is_named_and_what_is_new(worl
     assert shadows.collect(grace_s=NOW) > 200 * 4096
     assert exports(world) == []
     assert seen(shadows.export(second.commit))["d1/f1"][1] == b"second\n"
+
+
+def test_collect_takes_nothing_away_while_an_export_is_made(world):
+    shadows = world.shadows("copy")
+    first = shadows.export(world.repository.head)
+    making = world.state / "bases" / f".new-{'1' * 40}-x"
+    making.mkdir()
+    lock = FileLock(world.state / "bases" / f"{'1' * 40}.lock")
+    assert lock.acquire()
+    assert shadows.collect(grace_s=NOW) == 0
+    lock.release()
+    assert shadows.collect(grace_s=NOW) > 0
+    shadows.sweep()
+    assert exports(world) == []
+    assert shadows.export(first.commit).lowers == first.lowers
 
 
 def test_collect_removes_deltas_that_no_shadow_lies_on(world):

@@ -18,6 +18,7 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from nightcrew.shadow.layering import Layering
 from shadow_world import World, report
 root = Path(sys.argv[3])
 world = World.make(root, {"a": b"1\\n", "d/b": b"2\\n", "d/c": b"3\\n", ".gitignore": b"node_modules\\n"})
@@ -35,6 +36,15 @@ for mode in ("overlay", "copy") if report().overlay else ("copy",):
     print(mode, paths, captured.refused)
     second = shadows.open("two-" + mode, base, world.store.delta(base.tree, captured.tree))
     print(repr(world.run(shadows, second, "git status --porcelain; cat a; ls d")))
+    (world.repo / "d/c").write_bytes(mode.encode())
+    world.git("add", "d/c")
+    world.git("commit", "-q", "-m", "newer")
+    newer = world.shadows(mode, layering=Layering(max_share=1.0)).export(world.repository.head)
+    assert newer.parent
+    third = shadows.open("three-" + mode, newer)
+    seen = world.run(shadows, third, "git status --porcelain; cat d/c; ls d; git fsck --no-dangling")
+    assert seen == mode + "b\\nc\\n", seen
+    shadows.discard(third)
     shadows.discard(shadow)
     shadows.discard(second)
     assert shadows.names() == ()

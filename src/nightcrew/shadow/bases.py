@@ -105,21 +105,10 @@ class Bases:
         for commit in published:
             if ages.is_fresh(self._directory / commit / "meta.json"):
                 wanted |= set(self._with_parents(commit))
-        freed = 0
-        for commit in published:
-            lock = FileLock(self._directory / f"{commit}.lock")
-            if commit in wanted:
-                continue
-            if dry_run:
-                freed += measure_tree(self._directory / commit)
-            elif lock.acquire():
-                gone = self._directory / f".gone-{commit}-{tokens.nonce()}"
-                (self._directory / commit).rename(gone)
-                crash.point("shadow.collect_base")
-                freed += measure_tree(gone)
-                files.remove_tree(gone, inside=self._directory)
-                lock.release()
-        return freed
+        unwanted = [commit for commit in published if commit not in wanted]
+        if dry_run:
+            return sum(measure_tree(self._directory / commit) for commit in unwanted)
+        return sum(self._remove(commit) for commit in unwanted)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -129,6 +118,32 @@ class Bases:
             (place.stat().st_mtime_ns, place.parent.name) for place in self._directory.glob("[!.]*/meta.json")
         ]
         return [name for _, name in sorted(found, reverse=True)]
+
+    def _remove(self, commit: str) -> int:
+        """Take an export out of sight and remove it; not while one is made that may be laid on it."""
+        lock = FileLock(self._directory / f"{commit}.lock")
+        if not lock.acquire():
+            return 0
+        try:
+            if self._is_making():
+                return 0
+            gone = self._directory / f".gone-{commit}-{tokens.nonce()}"
+            (self._directory / commit).rename(gone)
+            crash.point("shadow.collect_base")
+            freed = measure_tree(gone)
+            files.remove_tree(gone, inside=self._directory)
+            return freed
+        finally:
+            lock.release()
+
+    def _is_making(self) -> bool:
+        """Tell whether an export is being made now; what a killed process left is none."""
+        for left in self._directory.glob(".new-*"):
+            lock = FileLock(self._directory / f"{left.name.split('-')[1]}.lock")
+            if not lock.acquire():
+                return True
+            lock.release()
+        return False
 
     def _with_parents(self, commit: str) -> Iterator[str]:
         while commit:
@@ -180,10 +195,11 @@ class Bases:
         git = self._git("", "")
         settings = read_settings(git)
         rules = digest_rules(settings, self._repository, self._env)
-        below = self._choose(found, rules)
         try:
+            # There before the choice is made: from then on nothing that may be chosen is collected, see _remove.
             (aside / "tree").mkdir(parents=True)
             (aside / "tree").chmod(0o755)
+            below = self._choose(found, rules)
             skeleton = aside / "git" / GIT
             write_skeleton(skeleton, self._repository, commit, git, settings)
             if found.own:
