@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 from nightcrew.policy.scanning.noise import REFERENCE
 
 # Parts of the names of secret values, in small letters; what stands around them in a name does not matter.
-_NAMES: Final = ("passw", "passphrase", "secret", "token", "credential", "pwd", "key")
+_NAMES: Final = ("pass", "secret", "token", "credential", "pwd", "key")
+# `pass` alone is a word of many languages.
+_PASS: Final = ("w", "phrase")
 # `key` alone names many honest things.
 _SECRET_KEY = re.compile(r"(?:api|access|private|auth|encryption|signing|account|master|license)[_-]?key\Z")
 _WORKING_DIRECTORY = re.compile(r".{0,4}?(?<![a-z0-9_])(?:old)?pwd=/", re.DOTALL)
@@ -72,6 +74,8 @@ def _places(lowered: str, name: str) -> Iterator[int]:
 def _names_secret(lowered: str, name: str, end: int) -> bool:
     if name == "key":
         return _SECRET_KEY.search(lowered, max(0, end - 20), end) is not None
+    if name == "pass":
+        return lowered.startswith(_PASS, end)
     # The shell's working directory stands in every environment; what follows is a path.
     return name != "pwd" or _WORKING_DIRECTORY.match(lowered, max(0, end - 7)) is None
 

@@ -32,10 +32,10 @@ notion.token          ntn_,secret_               -       (?:ntn_[A-Za-z0-9]{40,}
 postman.key           PMAK-                      -       PMAK-[a-f0-9]{24}-[a-f0-9]{34}       Postman key
 figma.token           figd_                      -       figd_[A-Za-z0-9_-]{30,}              Figma token
 airtable.token        pat                        -       pat[A-Za-z0-9]{14}\.[a-f0-9]{64}     Airtable token
-sentry.token          sntrys_eyJ                 broken  sntrys_eyJ[A-Za-z0-9+/=_-]{40,}      Sentry token
+sentry.token          sntrys_eyJ                 -       sntrys_eyJ[A-Za-z0-9]{5}[A-Za-z0-9+/=_-]{35,}      Sentry token
 sentry.user_token     sntryu_                    -       sntryu_[a-f0-9]{64}                  Sentry token
 grafana.token         glsa_                      -       glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}     Grafana token
-grafana.cloud_token   glc_eyJ                    broken  glc_eyJ[A-Za-z0-9+/]{30,}={0,2}      Grafana Cloud token
+grafana.cloud_token   glc_eyJ                    -       glc_eyJ[A-Za-z0-9]{8}[A-Za-z0-9+/]{22,}={0,2}      Grafana Cloud token
 newrelic.key          NRAK-                      -       NRAK-[A-Z0-9]{27}                    New Relic key
 
 npm.token             npm_                       -       npm_[A-Za-z0-9]{30,}                 npm token
@@ -58,7 +58,7 @@ digitalocean.token    dop_v1_,doo_v1_,dor_v1_    -       do[opr]_v1_[a-f0-9]{64}
 cloudflare.key        v1.0-                      inside  v1\.0-[a-f0-9]{24}-[a-f0-9]{100,}    Cloudflare origin key
 heroku.key            HRKU-                      -       HRKU-[A-Za-z0-9_-]{36,}              Heroku key
 netlify.token         nfp_                       -       nfp_[A-Za-z0-9]{36}                  Netlify token
-fly.token             fm2_                       broken  fm2_[A-Za-z0-9+/]{60,}={0,2}         Fly.io token
+fly.token             fm2_                       -       fm2_[A-Za-z0-9]{11}[A-Za-z0-9+/]{49,}={0,2}         Fly.io token
 alibaba.key           LTAI                       varied  LTAI[A-Za-z0-9]{16,26}(?![A-Za-z0-9])  Alibaba access key
 databricks.token      dapi                       -       dapi[a-f0-9]{32}(?:-[0-9])?(?![A-Za-z0-9])  Databricks token
 vault.token           hvs.,hvb.,hvr.             inside  hv[sbr]\.[A-Za-z0-9_-]{24,}          Vault token
@@ -69,7 +69,7 @@ planetscale.token     pscale_                    -       pscale_(?:tkn|pw|oauth)
 supabase.key          sbp_,sb_secret_            -       (?:sbp_[a-f0-9]{40}|sb_secret_[A-Za-z0-9_-]{20,})  Supabase key
 tailscale.key         tskey-                     -       tskey-[a-z]+-[A-Za-z0-9]{8,}-[A-Za-z0-9]{16,}  Tailscale key
 dynatrace.token       dt0                        inside  dt0[a-z][0-9]{2}\.[A-Z0-9]{24}\.[A-Z0-9]{64}  Dynatrace token
-onepassword.token     ops_eyJ                    broken  ops_eyJ[A-Za-z0-9+/=_-]{60,}         1Password service account
+onepassword.token     ops_eyJ                    -       ops_eyJ[A-Za-z0-9]{8}[A-Za-z0-9+/=_-]{52,}         1Password service account
 
 anthropic.key         sk-ant-                    -       (?<![A-Za-z0-9_-])sk-ant-[A-Za-z0-9_-]{20,}  Anthropic key
 openai.key            sk-                        varied  (?<![A-Za-z0-9_-])sk-(?:proj-|svcacct-|admin-|or-)?[A-Za-z0-9_-]{20,}  OpenAI key
@@ -92,7 +92,7 @@ slack.app_token       xapp-,xwfp-                -       (?:xapp|xwfp)-[A-Za-z0-
 slack.webhook         hooks.slack.com/           inside  (?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[A-Za-z0-9/_-]{20,}  Slack webhook
 discord.webhook       /api/webhooks/             inside  (?<=/api/webhooks/)[0-9]{15,}/[A-Za-z0-9_-]{30,}  Discord webhook
 teams.webhook         .webhook.office.com/       inside  (?<=\.webhook\.office\.com/)webhookb2/[A-Za-z0-9@-]{36,}/IncomingWebhook/[A-Za-z0-9/_-]{32,}  Teams webhook
-discord.bot_token     .                          varied,inside  (?<![A-Za-z0-9_.-])[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}(?![A-Za-z0-9_.-])  Discord bot token
+discord.bot_token     MT,Mj,Mz,ND,NT,Nj,Nz,OD,OT  varied  (?<![A-Za-z0-9_.-])(?:M[Tjz]|N[DTjz]|O[DT])[A-Za-z0-9_-]{22,24}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}(?![A-Za-z0-9_.-])  Discord bot token
 telegram.bot_token    :AA                        inside  [0-9]{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])  Telegram bot token
 twilio.key            SK                         -       SK[a-f0-9]{32}(?![A-Za-z0-9])        Twilio key
 sendgrid.key          SG.                        inside  SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}  SendGrid key
@@ -100,7 +100,7 @@ mailgun.key           key-                       -       key-[a-f0-9]{32}(?![A-Z
 mailchimp.key         -us                        inside  [a-f0-9]{32}-us[0-9]{1,2}(?![A-Za-z0-9])  Mailchimp key
 brevo.key             xkeysib-                   -       xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}  Brevo key
 
-jwt                   eyJ                        broken     eyJ[A-Za-z0-9_-]{5,}\.eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*  JSON web token
+jwt                   eyJ                        -       eyJ[A-Za-z0-9_-]{12,}\.eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*  JSON web token
 age.key               AGE-SECRET-KEY-            -       AGE-SECRET-KEY-1[A-Z0-9]{50,}        age key
 """
 

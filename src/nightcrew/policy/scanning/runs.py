@@ -25,7 +25,7 @@ _WIDEST: Final = 256
 """A secret that is longer than this is a document."""
 
 # Of random base62 characters 58 % are capital letters or digits, of hexadecimal ones 62 %; of names one in ten.
-_ODD_IN: Final = 5
+_ODD_IN: Final = 6
 # Random base62 text of 24 characters has 4.1 bits per character on average; names of that length stay below 3.8.
 RANDOM_LENGTH: Final = 24
 _RANDOM_BITS: Final = 3.9

@@ -25,6 +25,8 @@ _KEPT_DIGITS: Final = 20
 # Forms begin at most this many characters before a long run, and what decides about them ends this many behind it.
 _BEFORE: Final = 64
 _BEHIND: Final = 400
+# The end of `bearer` or `basic`, and the blank behind it.
+_BEFORE_CREDENTIAL: Final = frozenset(last + blank for last in "rRcC" for blank in " \t")
 _MIN_ARMOURED: Final = 40
 
 
@@ -102,7 +104,7 @@ def _find_all(text: str, data: bytes, path: str, runs: Sequence[Run]) -> Iterato
     lowered = data.lower().decode("latin-1")
     random: list[Hit] = []
     found = [*_find_formed(text, data, runs, lowered, random), *_find_broken(text), *_find_armoured(text)]
-    found += (*_find_in_urls(text), *_find_bearers(text, lowered))
+    found += _find_in_urls(text)
     yield from found
     if noise.is_locked(path):
         return
@@ -132,6 +134,8 @@ def _find_formed(
             if first >= done and not noise.is_stub(text[first:last]):
                 done = last
                 yield Hit(first, last, form.id, form.title, "low" if form.low else "high")
+        if text[start - 2 : start] in _BEFORE_CREDENTIAL and (span := _match_bearer(run, text)):
+            yield Hit(*span, "bearer", "HTTP credential", "medium")
         if end - start >= RANDOM_LENGTH and run.is_random() and tells_of_secrets(lowered, start):
             start, end = run.widen(data)
             if not noise.is_placeholder(text[start:end]):
@@ -159,8 +163,8 @@ def _match_front(text: str, start: int) -> Iterator[tuple[Form, int, int]]:
 def _match_inside(run: Run, text: str) -> Iterator[tuple[Form, int, int]]:
     first, last = max(0, run.start - _BEFORE), run.end + _BEHIND
     near = text[first : run.end + 8]
-    for form in _INSIDE:
-        if any(needle in near for needle in form.needles):
+    for needle, form in _INSIDE:
+        if needle in near:
             for match in form.pattern.finditer(text, first, last):
                 if not form.varied or noise.is_varied(match[0]):
                     yield form, match.start(), match.end()
@@ -201,14 +205,13 @@ def _find_in_urls(text: str) -> Iterator[Hit]:
         place = text.find("://", place + 3)
 
 
-def _find_bearers(text: str, lowered: str) -> Iterator[Hit]:
+def _match_bearer(run: Run, text: str) -> tuple[int, int] | None:
+    """Return where the value of an HTTP credential stands, if the run begins one."""
     for word in ("bearer", "basic"):
-        place = lowered.find(word)
-        while place >= 0:
-            match = BEARER.match(text, place)
-            if match is not None and noise.is_varied(match[3]) and not noise.is_placeholder(match[3]):
-                yield Hit(match.start(3), match.end(3), "bearer", "HTTP credential", "medium")
-            place = lowered.find(word, place + 5)
+        match = BEARER.match(text, max(0, run.start - len(word) - 1), run.end + _BEHIND)
+        if match is not None and noise.is_varied(match[3]) and not noise.is_placeholder(match[3]):
+            return match.span(3)
+    return None
 
 
 def _find_assigned(text: str, lowered: str, path: str) -> Iterator[Hit]:
@@ -230,7 +233,6 @@ def _by_front() -> dict[str, tuple[Form, ...]]:
 
 _FRONTS: Final = _by_front()
 _BROKEN: Final = {
-    mark: tuple(form for form in FORMS if form.broken and mark in form.needles[0])
-    for mark in ("eyJ", "whsec_", "fm2_")
+    mark: tuple(form for form in FORMS if form.broken and mark in form.needles[0]) for mark in ("whsec_",)
 }
-_INSIDE: Final = tuple(form for form in FORMS if form.inside)
+_INSIDE: Final = tuple((needle, form) for form in FORMS if form.inside for needle in form.needles)

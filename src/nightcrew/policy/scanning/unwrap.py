@@ -29,8 +29,9 @@ MAX_DEPTH: Final = 3
 
 # 24 bytes of key, four thirds of it.
 _MIN_BASE64: Final = 32
-# Of the characters of a text in base64 half are capital letters or digits.
-_ODD_IN: Final = 4
+# Of the characters of a text in base64 half are capital letters or digits, and `+` and `/` are rare.
+_ODD_IN: Final = 3
+_MIN_RUN: Final = 20
 _BASE64_TEXT: Final = re.compile(
     rb"[A-Za-z0-9+/_-]{15,}(?:[\r\n]{1,2}[ \t]*[A-Za-z0-9+/_-]{15,})*[\r\n]{0,2}[A-Za-z0-9+/_-]*={0,2}"
 )
@@ -161,7 +162,8 @@ def _open_base64(data: bytes, bounds: Bounds, runs: Sequence[Run]) -> Iterator[P
     """Yield what base64 texts say, where it is text or an archive again."""
     done = line = counted = 0
     for run in runs:
-        if run.odd * _ODD_IN < run.end - run.start or run.start < done or bounds.bytes_left <= 0:
+        size = run.end - run.start
+        if run.odd * _ODD_IN < size or size < _MIN_RUN or run.start < done or bounds.bytes_left <= 0:
             continue
         start, end = run.widen(data)
         if end - start < _MIN_BASE64 and data[end : end + 1] not in (b"\n", b"\r"):

@@ -12,7 +12,7 @@ Weight = Literal["", "high", "medium", "low"]
 
 # What follows in such a name is told about the secret, and is not the secret.
 _ABOUT: Final = re.compile(
-    r"(?i)[_.-]?(?:urls?|uris?|endpoint|types?|names?|paths?|files?|filename|dir|ids?|counts?|length|len|size|limits?|field|label"
+    r"(?i)(?:word|wd|phrase)?s?[_.-]?(?P<about>urls?|uris?|endpoint|types?|names?|paths?|files?|filename|dir|ids?|counts?|length|len|size|limits?|field|label"
     r"|ttl|expir\w*|prefix|suffix|regexp?|pattern|header|params?|placeholder|hint|errors?|message|title|izer\w*|ize\w*|arn"
     r"|policy|format|class|kind|env|var|refs?|version|bytes|bits|algo\w*|alg|scopes?|status|state|count\w*|usage|budget|role"
     r"|per\w*|vault|manager|store|provider|source|index|position|start|end|text)?s?['\"\]]{0,2}\s*(?:=|:)"
@@ -74,7 +74,7 @@ def judge_assigned(text: str, value: Value, *, settings: bool) -> Weight:
     """
     held = text[value.start : value.end]
     rest = _ABOUT.match(text, value.name_end, value.start)
-    if rest is not None and re.search(r"[A-Za-z]", rest[0].rstrip("sS'\"] \t=:")):
+    if rest is not None and rest["about"]:
         return ""
     if noise.is_placeholder(held) or held.lower() in _COMMON or len(held) < 6:
         return ""
