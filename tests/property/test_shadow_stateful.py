@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -220,6 +220,8 @@ def test_any_life_of_a_shadow(mode, examples):
             max_examples=examples,
             stateful_step_count=14,
             deadline=None,
+            # Making a failure smaller takes longer than a test may: every step starts processes.
+            phases=(Phase.explicit, Phase.reuse, Phase.generate),
             suppress_health_check=list(HealthCheck),
         ),
     )
