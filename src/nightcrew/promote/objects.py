@@ -196,10 +196,10 @@ def hand_over(site: Site, commits: Sequence[str]) -> None:
         GitError: disk full, no permission, or an object that must not be.
     """
     ids = set(commits)
+    ids |= set(site.store.text("rev-parse", *(f"{commit}^{{tree}}" for commit in commits)).split())
     for commit in commits:
         changed = compare_trees(site.store, f"{commit}^", commit, with_trees=True)
         ids |= {each.new.partition(" ")[2] for each in changed if each.new}
-        ids.add(tree_of(site.store, commit))
     lines = "".join(f"{object_id}\n" for object_id in sorted(ids)).encode("ascii")
     pack = site.store.run("pack-objects", "--stdout", "-q", "--window=0", input=lines).stdout
     site.write_git("index-pack", "--stdin", "--fsck-objects", input=pack)

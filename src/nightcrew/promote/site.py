@@ -134,6 +134,11 @@ class Site:
         Raises:
             UsageError: HEAD is detached, or the branch has no commit yet.
         """
+        # One git for both: the second word is an option that holds for what comes after it.
+        done = self.git.run("rev-parse", "HEAD^{commit}", "--symbolic-full-name", "HEAD", check=False)
+        words = os.fsdecode(done.stdout).split()
+        if done.code == 0 and len(words) == 2 and words[1].startswith("refs/"):
+            return words[1], words[0]
         branch = os.fsdecode(self.git.run("symbolic-ref", "-q", "HEAD", check=False).stdout).strip()
         if not branch:
             raise UsageError(
