@@ -136,7 +136,7 @@ def _find_formed(
                 yield Hit(first, last, form.id, form.title, "low" if form.low else "high")
         if text[start - 2 : start] in _BEFORE_CREDENTIAL and (span := _match_bearer(run, text)):
             yield Hit(*span, "bearer", "HTTP credential", "medium")
-        if end - start >= RANDOM_LENGTH and run.is_random() and tells_of_secrets(lowered, start):
+        if end - start >= RANDOM_LENGTH and tells_of_secrets(lowered, start) and run.is_random():
             start, end = run.widen(data)
             if not noise.is_placeholder(text[start:end]):
                 random.append(Hit(start, end, "entropy", "random text beside words about secrets", "medium"))
