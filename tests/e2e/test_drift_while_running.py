@@ -60,7 +60,10 @@ def test_a_question_pauses_the_run_and_a_yes_lets_it_go_on(crew: Hermetic, token
     assert "src/app.py" in item["action"]
     crew.wait_until(lambda: by_name(crew.show("R-1"))["T02"]["state"] == "paused", what="the pause")
     assert crew.show("R-1")["state"] == "paused"
-    assert "drift (high)" in crew.run("why", "R-1").stdout
+    why = crew.run("why", "R-1").stdout
+    assert "drift (high)" in why
+    assert "nightcrew resume R-1" in why
+    assert "drift of R-1" in crew.run("why", item["id"]).stdout
     approved = crew.run("approve", item["id"])
     assert approved.code == 0, approved
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", timeout_s=60, what="the end of the run")

@@ -106,6 +106,7 @@ def _next_for_run(run: RunRecord, state: str) -> list[str]:
         "approved": [f"nightcrew resume {run.id}"],
         "interrupted": [f"nightcrew resume {run.id}"],
         "running": [f"nightcrew resume {run.id}   (follows it)", "nightcrew inbox"],
+        "paused": [f"nightcrew resume {run.id}", f"nightcrew cancel {run.id}"],
         "in_review": [
             f"nightcrew review {run.id}",
             f"nightcrew accept {run.id}",
@@ -153,6 +154,7 @@ def _next_for_task(task: TaskRecord) -> list[str]:
         "succeeded": [f"nightcrew diff {task.id}", f"nightcrew accept {task.id}"],
         "failed": [f"nightcrew log {task.id}", f"nightcrew diff {task.id}", f"nightcrew retry {task.id}"],
         "cancelled": [f"nightcrew retry {task.id}"],
+        "paused": [f"nightcrew resume {task.id}", f"nightcrew checkpoint list {task.id}"],
         "blocked": [
             f"nightcrew show {task.run}   (which task it waits for)",
             f"nightcrew retry {task.run}/T..",
@@ -179,9 +181,9 @@ def _why_approval(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
     following = (
         [f"nightcrew approve {name}", f"nightcrew deny {name} -m WHY"]
         if record.state == "pending"
-        else [f"nightcrew why {record.task}"]
+        else [f"nightcrew why {record.task or record.run}"]
     )
-    return _answer(name, record.state, f"{record.kind} of {record.task}", because, events, following)
+    return _answer(name, record.state, f"{record.kind} of {record.task or record.run}", because, events, following)
 
 
 def _why_checkpoint(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
