@@ -293,6 +293,25 @@ def test_a_memory_of_another_tree_is_forgotten(world, base):
     assert place.capture(max_file_bytes=10).read_files == 1
 
 
+def test_what_rules_say_of_a_path_is_asked_once_and_holds(world, base):
+    world.git("config", "filter.secret.clean", "cat")
+    place = Place(world, base)
+    place.write(".gitattributes", b"*.txt text\n*.key filter=secret\nraw/* -text\n")
+    place.settle()
+    place.base = place.capture().tree
+    for text in (b"one\r\n", b"two\r\n"):
+        for name in ("a.txt", "d/b.txt", "raw/c.txt", "d/x.key"):
+            place.write(name, text)
+        place.settle()
+        found = place.capture()
+        assert found.refused[0].startswith("d/x.key: handled by the git filter")
+        plain = text.replace(b"\r", b"")
+        stored = [world.store.read(found.tree, name) for name in ("a.txt", "d/b.txt", "raw/c.txt")]
+        assert stored == [plain, plain, text]
+    assert len(place.memory.attributes) == 5
+    assert not list((world.store.path / "scratch").iterdir())
+
+
 BEFORE = {"a": b"1\n", "sub/b": b"2\n", "d/x": b"x", "d/s/y": b"y", "e": b"e"}
 NAMES = [f"{a}/{b}" for a in ("d", "e", "d/s") for b in "xyz"] + ["d", "e", "f", "sub", "sub/b", "a"]
 

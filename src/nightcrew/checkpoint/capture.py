@@ -87,7 +87,6 @@ class Capture:
             self._local.freshen(self._relied)
         finally:
             self._pack.abandon()
-            self._conversions.close()
         # What was learned holds only now that it is stored.
         self._memory.seen, self._memory.edited = self._seen, self._edited
         # What is inside a submodule is told by walking there, every time.

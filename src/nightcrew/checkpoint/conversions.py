@@ -9,7 +9,8 @@ ignore rules, an agent's own edits of ``.gitattributes`` decide nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,9 @@ from nightcrew.model.trees import Repository
 RULES: Final = b".gitattributes"
 _ASKED: Final = ("text", "crlf", "eol", "ident", "working-tree-encoding", "filter")
 _NO: Final = ("unspecified", "unset")
+
+Attributes = dict[bytes, dict[str, str]]
+"""Path → attribute → value."""
 
 
 class FilterRefused(Exception):
@@ -77,6 +81,7 @@ class Conversions:
         settings: the user's.
         scratch: directory of ours where rule files are laid out for git for a moment.
         git_for: makes a git on our store with a given working tree.
+        known: attributes that earlier captures on the same base tree have learned, by path; added to.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Conversions:
         settings: UserSettings,
         scratch: Path,
         git_for: Callable[[str], Git],
+        known: Attributes,
     ) -> None:
         self._reader = reader
         self._read = read
@@ -94,19 +100,17 @@ class Conversions:
         self._settings = settings
         self._git_for = git_for
         self._scratch = scratch
-        self._place = scratch / f"attributes-{tokens.nonce()}"
-        self._attributes: dict[bytes, dict[str, str]] = {}
+        self._attributes = known
 
     def learn(self, paths: Collection[bytes]) -> None:
         """Find out the attributes of these paths; without any rule this costs a few look-ups and no process."""
-        rules = find_rules(self._reader, self._read, self._base_tree, RULES, paths)
-        if self._settings.attributes.strip():
-            rules[b""] = rules.get(b"", b"") + b"\n" + self._settings.attributes
-        if not paths or not (rules or self._settings.converts_unasked):
+        new = [path for path in paths if path not in self._attributes]
+        rules = self._find_rules(new)
+        if not new or not (rules or self._settings.converts_unasked):
             return
-        lay_out(self._place, RULES, rules)
-        asked = b"".join(path + b"\0" for path in paths)
-        done = self._git_for(str(self._place)).run("check-attr", "--stdin", "-z", *_ASKED, input=asked)
+        asked = b"".join(path + b"\0" for path in new)
+        with self._laid_out(rules) as git:
+            done = git.run("check-attr", "--stdin", "-z", *_ASKED, input=asked)
         fields = done.stdout.split(b"\0")[:-1]
         for path, name, value in zip(fields[::3], fields[1::3], fields[2::3], strict=True):
             self._attributes.setdefault(path, {})[name.decode()] = os.fsdecode(value)
@@ -133,13 +137,25 @@ class Conversions:
             ("core.eol", self._settings.eol or "native"),
         ]
         words = [word for key, value in settings for word in ("-c", f"{key}={value}")]
-        git = self._git_for(str(self._place))
-        done = git.run(*words, "hash-object", "-w", "--stdin", f"--path={os.fsdecode(path)}", input=data)
+        with self._laid_out(self._find_rules([path])) as git:
+            done = git.run(*words, "hash-object", "-w", "--stdin", f"--path={os.fsdecode(path)}", input=data)
         return done.stdout.decode().strip()
 
-    def close(self) -> None:
-        """Remove the rule files."""
-        files.remove_tree(self._place, inside=self._scratch)
+    def _find_rules(self, paths: Collection[bytes]) -> dict[bytes, bytes]:
+        rules = find_rules(self._reader, self._read, self._base_tree, RULES, paths)
+        if self._settings.attributes.strip():
+            rules[b""] = rules.get(b"", b"") + b"\n" + self._settings.attributes
+        return rules
+
+    @contextmanager
+    def _laid_out(self, rules: Mapping[bytes, bytes]) -> Iterator[Git]:
+        """Give a git that finds these rules in its working tree."""
+        place = self._scratch / f"attributes-{tokens.nonce()}"
+        try:
+            lay_out(place, RULES, rules)
+            yield self._git_for(str(place))
+        finally:
+            files.remove_tree(place, inside=self._scratch)
 
     def _would_change(self, known: Mapping[str, str], data: bytes, old: TreeEntry | None) -> bool:
         if known["working-tree-encoding"] not in _NO:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from nightcrew.checkpoint.conversions import Attributes
 from nightcrew.checkpoint.objects import TreeEntry
 from nightcrew.checkpoint.trees import Made, TreeReader
 
@@ -39,7 +40,7 @@ class CaptureMemory:
     """The memory of one shadow's captures, for ``Store.capture``; made empty, kept as long as the shadow is open.
 
     ``seen`` is what was found at each path, ``edited`` which paths were changed and in which way (kind of entry), ``made``
-    what became of the directories above them.
+    what became of the directories above them, ``attributes`` what the base tree's rules say of files.
 
     It holds no content and may be thrown away at any time: a capture without it reads everything again and gives
     the same tree. Captures that share a memory take their turn.
@@ -50,6 +51,7 @@ class CaptureMemory:
     seen: dict[bytes, Seen] = field(default_factory=dict)
     edited: dict[bytes, str] = field(default_factory=dict)
     made: Made = field(default_factory=dict)
+    attributes: Attributes = field(default_factory=dict)
     reader: TreeReader | None = None
     turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -60,6 +62,7 @@ class CaptureMemory:
             self.seen = {}
             self.edited = {}
             self.made = {}
+            self.attributes = {}
             self.reader = None
 
     def recall(self, path: bytes, signature: Signature) -> Seen | None:

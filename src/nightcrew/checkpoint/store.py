@@ -33,6 +33,7 @@ from nightcrew.checkpoint.conversions import Conversions, UserSettings, read_use
 from nightcrew.checkpoint.hunks import list_hunks, merge_entries
 from nightcrew.checkpoint.ignored import IgnoreRules
 from nightcrew.checkpoint.inventory import Usage, measure_store
+from nightcrew.checkpoint.matching import Matcher
 from nightcrew.checkpoint.memory import CaptureMemory
 from nightcrew.checkpoint.objects import (
     MODE_GITLINK,
@@ -120,7 +121,13 @@ class Store:
             reader = memory.reader = memory.reader or TreeReader(self._read_tree, self._read_trees)
             scratch = self.path / "scratch"
             conversions = Conversions(
-                reader, self._read_object, base_tree, self._user_settings(), scratch, self._git
+                reader,
+                self._read_object,
+                base_tree,
+                self._user_settings(),
+                scratch,
+                self._git,
+                memory.attributes,
             )
             local = self._local_objects(len(base_tree))
             with self.using():
@@ -163,7 +170,7 @@ class Store:
         Args:
             globs: gitignore-style; a path or directory as it is written matches too, whatever characters it has.
         """
-        chosen = _Matcher(globs)
+        chosen = Matcher(globs)
         edits = {
             d.path: TreeEntry(d.new_mode, d.new_id) if d.new_id else None
             for d in list_differences(self._git(), tree, source_tree)
@@ -477,18 +484,3 @@ class Store:
             hint="it was given up to save space (nightcrew gc), or a history rewrite followed by `git gc` removed the "
             "base commit; bring that back (git fetch, git reflog) or start a new run from the present HEAD",
         )
-
-
-class _Matcher:
-    """Tells whether a path is meant by one of the globs."""
-
-    def __init__(self, globs: Sequence[str]) -> None:
-        from pathspec import GitIgnoreSpec
-
-        self._plain = tuple(glob.strip("/") for glob in globs)
-        self._spec = GitIgnoreSpec.from_lines(globs)
-
-    def __call__(self, path: str) -> bool:
-        if any(path == plain or path.startswith(plain + "/") for plain in self._plain):
-            return True
-        return bool(self._spec.match_file(path))
