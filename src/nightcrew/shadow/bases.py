@@ -78,7 +78,11 @@ class Bases:
                 found = self._load(commit) or self._make(commit)
             finally:
                 lock.release()
-        os.utime(self._directory / commit / "meta.json")
+        try:
+            os.utime(self._directory / commit / "meta.json")
+        except FileNotFoundError:
+            # Collected at this very moment.
+            return self.export(commit)
         return found
 
     def sweep(self) -> None:
@@ -108,7 +112,7 @@ class Bases:
         unwanted = [commit for commit in published if commit not in wanted]
         if dry_run:
             return sum(measure_tree(self._directory / commit) for commit in unwanted)
-        return sum(self._remove(commit) for commit in unwanted)
+        return sum(self._remove(commit, ages) for commit in unwanted)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -119,16 +123,17 @@ class Bases:
         ]
         return [name for _, name in sorted(found, reverse=True)]
 
-    def _remove(self, commit: str) -> int:
+    def _remove(self, commit: str, ages: Ages) -> int:
         """Take an export out of sight and remove it; not while one is made that may be laid on it."""
         lock = FileLock(self._directory / f"{commit}.lock")
         if not lock.acquire():
             return 0
         try:
-            if self._is_making():
+            place = self._directory / commit
+            if self._is_making() or ages.is_fresh(place / "meta.json"):
                 return 0
             gone = self._directory / f".gone-{commit}-{tokens.nonce()}"
-            (self._directory / commit).rename(gone)
+            place.rename(gone)
             crash.point("shadow.collect_base")
             freed = measure_tree(gone)
             files.remove_tree(gone, inside=self._directory)
