@@ -101,3 +101,25 @@ def test_19_the_same_change_on_both_sides_is_no_conflict(night: Hermetic) -> Non
     done = night.run("promote", "R-1", "--yes")
     assert done.code == 7, done
     assert "already" in done.stderr
+
+
+def test_19_a_later_task_lands_right_beside_an_earlier_one(crew: Hermetic) -> None:
+    text = (
+        "- [ ] 1. first\n  - Run: echo first >> src/data.txt\n  - Accept: grep -q first src/data.txt\n"
+        "- [ ] 2. second\n  - Depends: 1\n  - Run: echo second >> src/data.txt\n  - Accept: grep -q second src/data.txt\n"
+    )
+    assert crew.run_tasks(text).code == 0
+    assert crew.run("accept", "R-1").code == 0
+    assert crew.run("promote", "R-1", "T01", "--yes").code == 0
+    crew.write({"src/app.py": "meanwhile\n"})
+    crew.commit("meanwhile")
+    done = crew.run("promote", "R-1", "--yes")
+    assert done.code == 0, done
+    assert (crew.repo / "src/data.txt").read_text() == "one\ntwo\nthree\nfirst\nsecond\n"
+    assert crew.git("show", "--name-only", "--format=", "HEAD").split() == ["src/data.txt"]
+    # Taken back by its user, the earlier work is not brought back by the later one.
+    assert crew.run("undo", "M-2", "--yes").code == 0
+    crew.write({"src/data.txt": "one\ntwo\nthree\n"})
+    crew.commit("without the first")
+    refused = crew.run("promote", "R-1", "--yes")
+    assert refused.code == 7, refused

@@ -17,7 +17,7 @@ from nightcrew.promote.objects import (
     write_tree,
 )
 from nightcrew.promote.site import Site, short
-from nightcrew.promote.target import Join, Place
+from nightcrew.promote.target import HERE, Earlier, Place, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,14 @@ class Made:
         tree: its tree.
         untracked: files that git did not know when the work started and that it changed: path → entry as the work found it.
         nobody: the user's configuration names no committer.
+        base: tree that a merge with the branch started from; empty when there was none.
     """
 
     commits: tuple[str, ...]
     tree: str
     untracked: Mapping[str, str] = field(default_factory=dict)
     nobody: bool = False
+    base: str = ""
 
 
 def make_commits(
@@ -58,7 +60,7 @@ def make_commits(
     place: Place,
     base_commit: str,
     steps: Sequence[Step],
-    join: Join,
+    target: Target = HERE,
 ) -> Made:
     """Make the commits of a promotion.
 
@@ -67,7 +69,7 @@ def make_commits(
         place: the branch.
         base_commit: what the trees of the steps are made on.
         steps: at least one.
-        join: how they come onto a branch that has moved on.
+        target: how they come onto a branch that has moved on, and what of the same work it has already.
 
     Raises:
         StaleError: the branch has all of it already.
@@ -75,22 +77,33 @@ def make_commits(
         UsageError: a merge is asked for with a base that is no commit of the user's.
     """
     names = read_identities(site)
-    if join == "merge" and place.head != base_commit:
+    if target.join == "merge" and place.head != base_commit:
         return _join(site, name, place, base_commit, steps, names)
     ours = tree_of(site.store, place.head)
-    untracked: dict[str, str] = {}
+    base, untracked = "", dict[str, str]()
     if place.head == base_commit:
         trees = [step.tree for step in steps]
     else:
         start, untracked = _add_untracked(site, base_commit, ours, steps[-1].tree)
-        base = tree_of(site.store, base_commit)
+        base = _find_base(site, place, base_commit, target.earlier)
         trees = [merge(site.store, base, start, step.tree) for step in steps]
     commits = _chain(site, name, place.head, ours, list(zip(steps, trees, strict=True)), names)
     if not commits:
         raise StaleError(
             f"{short(place.branch)} has all of this already; nothing was changed", code="promote.empty"
         )
-    return Made(tuple(commits), trees[-1], untracked, names.made_up)
+    return Made(tuple(commits), trees[-1], untracked, names.made_up, base)
+
+
+def _find_base(site: Site, place: Place, base_commit: str, earlier: Earlier) -> str:
+    """Return the tree that the branch and the work both come from.
+
+    What was promoted before is in the work, and on the branch too when that has its commits. Were the merge to start from before it, git
+    would see two different changes of one place where new work stands right beside it, and bring back what the user took out since.
+    """
+    if earlier.tree and all(site.is_ancestor(each, place.head) for each in earlier.commits):
+        return earlier.tree
+    return tree_of(site.store, base_commit)
 
 
 def _chain(

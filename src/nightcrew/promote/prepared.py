@@ -31,6 +31,7 @@ class Prepared:
         transaction: name of the transaction directory; belongs into the PromotionRecord.
         undo_of: id of the promotion that this takes back.
         undone: its transaction, where that is still known.
+        base_tree: what branch and work both come from: the base with what was promoted before; empty when nothing was merged.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Prepared:
     commits: tuple[str, ...] = ()
     untracked: tuple[tuple[str, str], ...] = ()
     hooks: bool = False
+    base_tree: str = ""
 
     @property
     def compared(self) -> tuple[str, str]:

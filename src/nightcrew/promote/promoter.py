@@ -107,7 +107,7 @@ class Promoter:
         steps = tuple(steps) or (Step(tree, message, author),)
         if target.hooks:
             steps = self._reword(steps)
-        made = make_commits(self._site, id, place, base_commit, steps, target.join)
+        made = make_commits(self._site, id, place, base_commit, steps, target)
         new = place.kind == "new"
         draft = Prepared(
             id=id,
@@ -126,6 +126,7 @@ class Promoter:
             start=place.head,
             commits=made.commits,
             untracked=tuple(made.untracked.items()),
+            base_tree=made.base,
             hooks=target.hooks,
         )
         return self._complete(draft, allow_paths, nobody=made.nobody)
@@ -264,6 +265,10 @@ class Promoter:
             ours = self._lock.acquire(wait_s=_LOCK_WAIT_S)
         except OSError as error:
             raise explain_failure(error) from error
+        except EngineUnavailable as error:
+            if isinstance(error.__cause__, OSError):
+                raise explain_failure(error.__cause__) from error
+            raise
         if not ours:
             raise EngineUnavailable(
                 f"{self._lock.holder() or 'another process'} is promoting in {self.repository.root}",

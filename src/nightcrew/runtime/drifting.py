@@ -22,12 +22,12 @@ _SHOWN = 50
 def find_drift(parts: Parts, repository: Repository, run: RunRecord, prepared: Prepared) -> Drift:
     """Compare the branch, and the working tree where it is part of the target, with the base of a run.
 
-    What stands on disk as the base of the run has it is no drift: the work began with it.
+    Results of the run that are on the branch already are no drift. What stands on disk as the base of the run has it is no drift: the work began with it.
     """
     from nightcrew.checkpoint.snapshot import find_uncommitted
 
     store = parts.store(repository)
-    base = run.base_tree
+    base = prepared.base_tree or run.base_tree
     moved = {path.path for path in store.compare(base, store.tree_of(prepared.start)).paths}
     if prepared.place != "here":
         return weigh(moved, set(prepared.paths))

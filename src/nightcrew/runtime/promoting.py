@@ -221,12 +221,15 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
         DriftError: the repository holds something that overlaps; nothing was changed.
     """
     order.check()
+    from nightcrew.promote.target import Earlier
+
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
         waived = tuple(each.rpartition("/")[2] for each in order.waive)
         wanted = [_full_name(run.id, task) for task in order.tasks]
         selection = select(run, plan, tasks_of(tx, run.id), wanted, waived)
+        before = {tx.need(PromotionRecord, task.promoted).new_commit for task in selection.promoted}
     repository = parts.repository_of(run)
     formed = _shape(parts, repository, run, selection, order, waived)
     promotion = _take_id(parts, keep=not dry_run)
@@ -236,7 +239,9 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
         base_commit=run.base_commit,
         steps=formed.steps,
         allow_paths=formed.paths,
-        target=order.target(),
+        target=replace(order.target(), earlier=Earlier(formed.start, tuple(sorted(before))))
+        if before
+        else order.target(),
     )
     # The branch may have moved: what lands is a merge again, and what came by earlier promotions may be changed in it.
     mine = {task.name for task in formed.tasks}

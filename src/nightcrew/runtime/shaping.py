@@ -63,12 +63,14 @@ class Shape:
         before: pieces that were promoted earlier; later results build on them.
         steps: the commits.
         paths: every path that was reviewed.
+        start: the base tree with what was promoted earlier.
     """
 
     shares: tuple[Share, ...]
     before: tuple[Piece, ...]
     steps: tuple[Step, ...]
     paths: frozenset[str]
+    start: str
 
     @property
     def pieces(self) -> list[Piece]:
@@ -108,7 +110,7 @@ def shape(store: Store, run: RunRecord, selection: Selection, cut: Cut) -> Shape
     pieces = [*before, *(share.piece for share in shares)]
     check_landed(store, run, pieces, trees[-1], waived=cut.waived)
     paths = {path.path for _, base, tree in pieces for path in store.compare(base, tree).paths}
-    return Shape(tuple(shares), tuple(before), _make_steps(run, shares, trees, cut), frozenset(paths))
+    return Shape(tuple(shares), tuple(before), _make_steps(run, shares, trees, cut), frozenset(paths), start)
 
 
 def _stack(store: Store, run: RunRecord, start: str, pieces: Sequence[Piece]) -> list[str]:
