@@ -102,7 +102,7 @@ def test_every_planted_defect_is_said_of_its_task() -> None:
         "! symbolic link: l",
         "! submodule: sub",
         "! becomes executable: src/cli/env.py",
-        "! read and executed by tools on your machine: .github/workflows/ci.yml",
+        "! continuous integration or repository automation executes it by itself (ci)",
         "! binary: img.png",
         "! cannot be kept and was left out: pipe: a FIFO",
         "! 21 files",

@@ -128,10 +128,16 @@ def find_handoff(policy: Policy, path: PathChange) -> Handoff | None:
     return classes.find(path)
 
 
+def find_class(path: str) -> HandoffClass | None:
+    """Return the class of a path by its name and the shipped table; None when nobody is known to execute it."""
+    name = _last(_shipped_tests(), path)
+    return next((each for each in shipped_classes() if each.id == name), None)
+
+
 def find_runner(path: str) -> str:
     """Say who executes a path of this name, by the shipped table; empty when nobody is known to."""
-    name = _last(_shipped_tests(), path)
-    return next((each.who for each in shipped_classes() if each.id == name), "")
+    found = find_class(path)
+    return found.who if found else ""
 
 
 def class_ids(policy: Policy) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from nightcrew.model.actions import Change, PathChange
 from nightcrew.model.text import find_hidden, shown
-from nightcrew.policy.handoff import find_runner
+from nightcrew.policy.handoff import find_class, find_runner
 
 EXECUTABLE: Final = 0o100755
 SYMLINK: Final = 0o120000
@@ -43,7 +43,7 @@ class Concern:
 
 def name_signs(path: PathChange) -> tuple[str, ...]:
     """Return what is special about one path, as words for the list of files."""
-    words = [word for kind, word, applies in _SIGNS if kind != "handoff" and applies(path)]
+    words = [word for _, word, applies in _SIGNS if applies(path)]
     if path.link_target:
         words.append(f"points to {shown(path.link_target)}")
     if not path.ignored and (runner := find_runner(path.path)):
@@ -61,7 +61,12 @@ def find_concerns(change: Change, scope: Sequence[str]) -> list[Concern]:
         scope: the task's globs; empty means that it had none.
     """
     paths = change.promotable
-    found = [*_find_outside(paths, scope), *_find_signs(paths), *_find_case_clashes(paths)]
+    found = [
+        *_find_outside(paths, scope),
+        *_find_signs(paths),
+        *_find_handoffs(paths),
+        *_find_case_clashes(paths),
+    ]
     if change.refused:
         found.append(Concern("refused", "cannot be kept and was left out", change.refused))
     ignored = tuple(path.path for path in change.paths if path.ignored)
@@ -109,7 +114,6 @@ _SIGNS: Final[tuple[tuple[str, str, Callable[[PathChange], bool]], ...]] = (
     ("symlink", "symbolic link", lambda p: p.new_mode == SYMLINK),
     ("submodule", "submodule", lambda p: SUBMODULE in (p.old_mode, p.new_mode)),
     ("executable", "becomes executable", _becomes_executable),
-    ("handoff", "read and executed by tools on your machine", lambda p: bool(find_runner(p.path))),
     (
         "shrunk_test",
         "test lost lines",
@@ -125,6 +129,16 @@ def _find_signs(paths: Sequence[PathChange]) -> Iterator[Concern]:
         chosen = tuple(path.path for path in paths if applies(path))
         if chosen:
             yield Concern(kind, words, chosen)
+
+
+def _find_handoffs(paths: Sequence[PathChange]) -> Iterator[Concern]:
+    """Who on the machine executes what by itself, with the reason; one concern for each class of programs."""
+    by_class: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        if each := find_class(path.path):
+            by_class[f"{each.who} executes it by itself ({each.id}): {each.reason}"].append(path.path)
+    for text, names in by_class.items():
+        yield Concern("handoff", text, tuple(names))
 
 
 def _find_case_clashes(paths: Sequence[PathChange]) -> Iterator[Concern]:
