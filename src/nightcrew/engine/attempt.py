@@ -25,7 +25,7 @@ from nightcrew.engine.forecast import Forecasts
 from nightcrew.engine.halting import Halt
 from nightcrew.engine.live import Interrupted, Live, Signals
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, open_place
-from nightcrew.engine.questions import Questions
+from nightcrew.engine.questions import Questions, accept_action
 from nightcrew.engine.recording import Recorder
 from nightcrew.engine.retry import ENDINGS
 from nightcrew.engine.workspace import Workspace
@@ -33,7 +33,7 @@ from nightcrew.host import crash
 from nightcrew.host.clock import Clock, stamp
 from nightcrew.host.tokens import nonce
 from nightcrew.model import canonical
-from nightcrew.model.actions import Action, Evidence, Finding, Verdict
+from nightcrew.model.actions import Evidence, Finding, Verdict
 from nightcrew.model.errors import UsageError
 from nightcrew.model.ids import split_task
 from nightcrew.model.isolation import Level, Outcome, Process
@@ -495,8 +495,3 @@ def find_folder(workspace: Workspace, run: RunRecord, task: Task) -> Path:
 
 def _is_proved(task: Task, evidence: tuple[Evidence, ...]) -> bool:
     return len(evidence) == len(task.accept) and all(each.passed for each in evidence)
-
-
-def accept_action(line: str) -> Action:
-    """Return the action an ``Accept:`` line stands for."""
-    return Action(kind="exec", command=line, purpose="accept")

@@ -177,6 +177,11 @@ class Questions:
         )
 
 
+def accept_action(line: str) -> Action:
+    """Return the action an ``Accept:`` line stands for."""
+    return Action(kind="exec", command=line, purpose="accept")
+
+
 def describe_change(tree: str, findings: Sequence[Finding]) -> Action:
     """Return the action that stands for taking a whole change; bound to the tree and to what was found in it."""
     paths = tuple(sorted({finding.path for finding in findings if finding.path}))

@@ -183,7 +183,9 @@ def _why_approval(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
         if record.state == "pending"
         else [f"nightcrew why {record.task or record.run}"]
     )
-    return _answer(name, record.state, f"{record.kind} of {record.task or record.run}", because, events, following)
+    return _answer(
+        name, record.state, f"{record.kind} of {record.task or record.run}", because, events, following
+    )
 
 
 def _why_checkpoint(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
