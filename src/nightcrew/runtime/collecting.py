@@ -67,7 +67,7 @@ def collect(parts: Parts, *, dry_run: bool = False) -> dict[str, Any]:
         dry_run: only tell.
 
     Raises:
-        EngineUnavailable: another process is at it; what was given up until then is told in the error's places.
+        EngineUnavailable: another process is at it, or writes for too long; what was done until then is done.
     """
     with parts.journal.read() as tx:
         runs = {run.repo_key: run for run in tx.find(RunRecord)}
