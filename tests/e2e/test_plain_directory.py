@@ -169,6 +169,9 @@ def test_init_begins_a_history_and_doctor_tells_of_it(plain: Hermetic) -> None:
     assert "private history" in done.stderr + done.stdout
     assert (plain.repo / ".nightcrew/policy.yaml").exists()
     assert not (plain.repo / ".git").exists()
+    again = plain.run("init")
+    assert "private history" in again.stderr + again.stdout
+    assert "commit .nightcrew" not in again.stderr + again.stdout
     checks = {each["name"]: each for each in plain.run("doctor", "--json").json["checks"]}
     assert checks["repository"]["status"] == "ok"
     assert "not a git repository" in checks["repository"]["text"]

@@ -26,7 +26,7 @@ def command(runtime: Runtime, screen: Screen, *, force: bool) -> None:
         screen.verb("Kept", f"{path} (it is there already; --force overwrites it)", "yellow")
     if result["history"]:
         screen.verb(
-            "Began", f"a private history of this directory (it is not a git repository): {result['history']}"
+            "History", f"this is not a git repository; its private history is in {result['history']}", "cyan"
         )
     commit = "" if result["history"] else "commit .nightcrew/, "
     screen.hint(f"{commit}check this machine with `nightcrew doctor`, then: nightcrew run -f tasks.md")

@@ -25,12 +25,8 @@ def initialize(parts: Parts, *, force: bool) -> dict[str, Any]:
     """
     from nightcrew.host.files import write_atomic
 
-    root = parts.find_root()
-    history = ""
-    if root is None:
-        repository = parts.repository_to_start()
-        root, history = Path(repository.root), repository.git_dir
-    folder = root / FOLDER
+    repository = parts.find_here() or parts.repository_to_start()
+    folder = Path(repository.root) / FOLDER
     if folder.is_symlink():
         raise UsageError(f"{folder} is a symbolic link; nothing was written", code="init.link")
     written, kept = [], []
@@ -47,4 +43,5 @@ def initialize(parts: Parts, *, force: bool) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror}", code="init.unwritable") from error
     following = ["nightcrew doctor", "nightcrew run -f tasks.md"]
+    history = repository.git_dir if repository.private else ""
     return {"written": written, "kept": kept, "history": history, "next": following}

@@ -141,13 +141,18 @@ class Parts:
             return found
 
     def find_root(self) -> Path | None:
-        """Return the working tree around ``cwd``, also of a repository without a commit; None when there is none.
+        """Return the working tree around ``cwd``, see ``find_here``."""
+        found = self.find_here()
+        return None if found is None else Path(found.root)
+
+    def find_here(self) -> Repository | None:
+        """Return the repository around ``cwd``, also one without a commit; None when there is none.
 
         Raises:
             UsageError: bare, inside a git directory, or owned by somebody else.
         """
         try:
-            return Path(self._discover(self.cwd, need_commit=False).root)
+            return self._discover(self.cwd, need_commit=False)
         except NotFound:
             return None
 
