@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -228,3 +232,54 @@ def test_a_branch_that_is_checked_out_meanwhile(world: World) -> None:
     with pytest.raises(NightcrewError, match="checked out since"):
         world.promoter().publish(prepared)
     assert world.git("status", "--porcelain") == "?? wip"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB of our own."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "none", str(place)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("left", [0, 4096, 40_000, 400_000])
+@pytest.mark.parametrize("kind", ["here", "branch", "new"])
+def test_disk_full(small_disk: Path, tmp_path: Path, kind: str, left: int) -> None:
+    """Whatever fits last: exactly old with a word about the disk, or exactly new."""
+    made = World.make(tmp_path / "w", FILES)
+    made.git("branch", "other")
+    world = World(small_disk)
+    shutil.copytree(made.repo, world.repo, symlinks=True)
+    world.env = made.env
+    (small_disk / "store").symlink_to(made.root / "store")
+    name = {"here": "", "branch": "other", "new": "night"}[kind]
+    result = Step(made.tree({**SECOND, "big": os.urandom(100_000)}), "work\n")
+    prepared = made.promoter().prepare(
+        "M-1", base_commit=made.git("rev-parse", "HEAD"), steps=(result,), target=Target(kind, name)
+    )
+    before = world.snapshot()
+    fill = shutil.disk_usage(small_disk).free - left
+    (small_disk / "ballast").write_bytes(b"\0" * fill)
+    refused = ""
+    try:
+        world.promoter().publish(prepared)
+    except NightcrewError as error:
+        refused = error.message
+    if refused:
+        assert left < 400_000
+        assert "the disk is full; nothing was changed" in refused
+        (small_disk / "ballast").unlink()
+        world.promoter().recover()
+        assert world.snapshot() == before
+        world.promoter().publish(prepared)
+    assert world.git("rev-parse", prepared.branch) == prepared.new_commit
+    world.git("fsck", "--no-dangling")
