@@ -179,6 +179,17 @@ def test_history_is_cut_where_a_checkpoint_is_missing(world, base):
     fsck(world)
 
 
+def test_a_name_that_a_power_loss_took_comes_back(world, base):
+    _, commit = take(world, base, 1, b"1")
+    place = world.store.path / "refs/nightcrew/checkpoints/C-1"
+    for left in (b"", None):
+        place.unlink()
+        if left is not None:
+            place.write_bytes(left)
+        world.store.name_checkpoints({"C-1": commit})
+        assert world.store.refs() == {"refs/nightcrew/checkpoints/C-1": commit}
+
+
 def test_what_interrupted_writers_left_goes_when_it_is_old(world, base):
     take(world, base, 1, b"1")
     objects = world.store.path / "objects"
