@@ -89,6 +89,8 @@ def _read_class(name: str, row: Mapping[str, Any]) -> HandoffClass:
 def _check_table(classes: Sequence[HandoffClass]) -> Iterator[str]:
     tests = [(each.id, _test_names(each.paths)) for each in classes if each.paths]
     for each in classes:
+        if not each.paths and each.when not in ("executable", "link"):
+            yield f"{each.id} has neither paths nor a `when` that is known"
         for path in each.match:
             if _last(tests, path) != each.id:
                 yield f"{path} is an example of {each.id}, and is classed as {_last(tests, path) or 'nothing'}"

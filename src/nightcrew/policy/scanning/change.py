@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Final
 
@@ -20,7 +20,7 @@ _FILES: Final = (0o100644, 0o100755)
 _BUILT_IN: Final = "built in"
 
 Read = Callable[[str], bytes]
-Scans = MutableMapping[tuple[str, str], Scan]
+Scans = dict[tuple[str, str], Scan]
 
 
 def scan_change(
@@ -30,7 +30,6 @@ def scan_change(
     *,
     today: date,
     verdict: Verdict | None = None,
-    scans: Scans | None = None,
 ) -> tuple[Finding, ...]:
     """Return a finding for every secret that a change adds to a file that would land.
 
@@ -43,9 +42,8 @@ def scan_change(
         read: content of a blob by its id.
         today: allowances hold until the end of their day.
         verdict: instead of what the policy says.
-        scans: what contents held, by blob id and path; what is new is added to it.
     """
-    known: Scans = {} if scans is None else scans
+    known: Scans = {}
     moved = {path.old_id for path in change.paths if path.old_mode in _FILES}
     judge = _Judge(policy, today, verdict)
     found: list[Finding] = []

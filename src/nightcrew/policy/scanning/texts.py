@@ -16,7 +16,7 @@ from nightcrew.policy.scanning import noise
 from nightcrew.policy.scanning.assigned import find_assigned
 from nightcrew.policy.scanning.blot import blot
 from nightcrew.policy.scanning.forms import BEARER, FORMS, PRIVATE_KEY, URL, Form
-from nightcrew.policy.scanning.runs import RANDOM_LENGTH, Run, find_runs
+from nightcrew.policy.scanning.runs import RANDOM_LENGTH, Run
 from nightcrew.policy.scanning.weigh import judge_assigned, judge_url, tells_of_secrets
 
 Severity = Literal["high", "medium", "low"]
@@ -68,16 +68,15 @@ def fingerprint(rule: str, value: bytes) -> str:
     return hashlib.sha256(rule.encode() + b"\0" + value).hexdigest()[:_KEPT_DIGITS]
 
 
-def scan_text(data: bytes, path: str, runs: Sequence[Run] | None = None) -> Iterator[Secret]:
+def scan_text(data: bytes, path: str, runs: Sequence[Run]) -> Iterator[Secret]:
     """Yield the secrets of one text, in the order they stand in it.
 
     Args:
         data: the text in any encoding that holds ASCII as it is.
         path: its name, which tells settings from code and generated files from written ones.
-        runs: those of ``data``, where the caller has them.
+        runs: those of ``data``.
     """
     text = data.decode("latin-1")
-    runs = find_runs(data) if runs is None else runs
     end = -1
     line, counted = 1, 0
     for hit in sorted(_find_all(text, data, path, runs), key=lambda h: (h.start, -h.end)):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from nightcrew.policy.scanning.runs import Run, find_runs
+from nightcrew.policy.scanning.runs import Run
 
 MAX_BYTES: Final = 32 << 20
 """Unwrapped from one file in all. A change of one task is at most 10 MB a file by default."""
@@ -91,7 +91,7 @@ def as_bytes_text(data: bytes) -> bytes:
     return b"\n".join([data, *(m[0].replace(b"\0", b"") for m in _WIDE.finditer(data))])
 
 
-def unwrap(data: bytes, bounds: Bounds, runs: Sequence[Run] | None = None) -> Iterator[Part]:
+def unwrap(data: bytes, bounds: Bounds, runs: Sequence[Run]) -> Iterator[Part]:
     """Yield what an archive holds, and what stands in base64 in a text."""
     opener = _find_opener(data)
     if opener is not None:
@@ -100,7 +100,7 @@ def unwrap(data: bytes, bounds: Bounds, runs: Sequence[Run] | None = None) -> It
         except _BROKEN as problem:
             bounds.left_out.append(f"an archive that cannot be read ({type(problem).__name__})")
         return
-    yield from _open_base64(data, bounds, find_runs(data) if runs is None else runs)
+    yield from _open_base64(data, bounds, runs)
 
 
 def _open_zip(data: bytes, bounds: Bounds) -> Iterator[Part]:
