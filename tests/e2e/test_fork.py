@@ -49,6 +49,8 @@ def test_a_fork_goes_on_from_a_checkpoint_and_one_answer_lands(crew: Hermetic) -
     assert "+one" in patch
     assert "+two" in patch
     assert (paths(crew, "R-1/T01"), paths(crew, "R-1/T01F1")) == ({"a.txt", "note.txt"}, {"a.txt"})
+    review = {task["name"]: task for task in crew.run("review", "R-1", "--json").json["tasks"]}
+    assert {name: review[name]["green"] for name in review} == {"T01": False, "T01F1": False, "T02": True}
     # All that is green: not the two answers, between which nobody has chosen.
     accepted = crew.run("accept", "R-1", "--json").json
     assert [task["id"] for task in accepted["accepted"]] == ["R-1/T02"]

@@ -100,6 +100,10 @@ def test_a_part_of_a_task_is_taken_out_and_what_was_built_on_it_is_stale(crew: H
     assert crew.run("rollback", "R-1/T01", "--undo").code == 0
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the acceptance")
     assert composed(crew) == whole
+    to = crew.run("rollback", "R-1/T01", "--to", view["checkpoint"], "--dry-run", "--unproven", "--json")
+    assert (to.code, to.json["tree"]) == (0, view["tree"]), to
+    other = crew.show("R-1/T02")["checkpoint"]
+    assert crew.run("rollback", "R-1/T01", "--to", other, "--yes").code == 2, "another task's checkpoint"
     assert not any(
         concern["kind"] == "stale"
         for task in crew.run("review", "R-1", "--json").json["tasks"]

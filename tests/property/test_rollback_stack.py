@@ -120,6 +120,17 @@ def test_without_a_task_there_is_what_all_others_make(parts, stack, data):
     assert (removal.view["tree"], removal.view["before_tree"]) == (model.tree, before)
     held = {each["id"] for each in removal.view["neighbours"] if each["held"]}
     assert held == {task.id for task in tasks.values() if gone in task.built_on}
+    # Of a part that is kept, everything else goes; what was built on the task cannot stay as it is.
+    start, end = tasks[gone].base_tree, tasks[gone].tree
+    mine = [hunk for hunk in store.hunks(start, end) if hunk.path == "a.txt"]
+    part = store.take_hunks(start, mine)
+    if part != end:
+        pieces = [cut_piece(store, replace(t, tree=part) if t.name == gone else t) for t in tasks.values()]
+        kept = [piece for piece in pieces if gone not in tasks[piece[0]].built_on]
+        reach = Reach(files=("a.txt",))
+        assert (
+            Removal(parts, f"{run.id}/{gone}", reach).view["tree"] == store.compose(run.base_tree, kept).tree
+        )
     removal.apply()
     assert composed(parts, run, plan) == model.tree
     with pytest.raises(StaleError):

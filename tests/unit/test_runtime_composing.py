@@ -61,6 +61,13 @@ def test_every_accepted_hunk_is_in_what_lands_or_was_let_go_by_name(world):
     check_landed(world.store, run, [*pieces, ("T03", tree, third)], third)
 
 
+def test_a_new_empty_file_is_not_lost_when_another_task_fills_it(world):
+    base = world.store.tree_of(world.repository.head)
+    empty, full = change(world, base, new=b""), change(world, base, new=b"import os\n")
+    tree = compose(world.store, run_of(world, base), [("T01", base, empty), ("T02", base, full)])
+    assert world.store.read(tree, "new") == b"import os\n"
+
+
 def test_two_tasks_that_will_collide_are_told_before_they_are_done(world):
     base = world.store.tree_of(world.repository.head)
     one, two = change(world, base, b=b"one\n"), change(world, base, b=b"two\n")

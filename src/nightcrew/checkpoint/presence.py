@@ -14,6 +14,7 @@ from functools import cached_property
 
 from nightcrew.checkpoint.compose import Part
 from nightcrew.checkpoint.hunks import Lines, diff_lines, list_hunks, split_lines
+from nightcrew.checkpoint.objects import identify
 from nightcrew.host.git import Git
 from nightcrew.model.trees import Hunk, Missing
 
@@ -80,7 +81,11 @@ class Landed:
         if hunk.kind == "mode":
             return place.mode == hunk.new_mode
         if hunk.kind == "whole":
-            return place.same and (bool(hunk.old_mode) or place.mode == hunk.new_mode)
+            # Of a new empty file (two tasks make the same `__init__.py`) there is nothing to lose but that it is there.
+            same = place.same or (
+                not hunk.old_mode and hunk.new_id == identify("blob", b"", len(hunk.new_id))
+            )
+            return same and (bool(hunk.old_mode) or place.mode == hunk.new_mode)
         return place.same or (bool(place.lines) and _leaves_alone(place.lines, hunk))
 
     @cached_property

@@ -101,6 +101,7 @@ def build_dossier(
     findings: Sequence[Finding | Mapping[str, Any]],
     attempts: Iterable[AttemptRecord],
     stale: Sequence[str] = (),
+    rivals: Sequence[str] = (),
 ) -> Dossier:
     """Lay out one task.
 
@@ -110,10 +111,11 @@ def build_dossier(
         evidence, findings: values, or the plain JSON of them that the record holds.
         attempts: all of them, in any order.
         stale: names of the tasks it was built on that have another result now.
+        rivals: names of other answers to the same task, while nobody has accepted one.
     """
     proofs = tuple(read_evidence(item) for item in evidence)
     found = tuple(read_finding(item) for item in findings)
-    concerns = (*_doubt_ground(stale), *_collect(task, spec, change, proofs, found))
+    concerns = (*_doubt_ground(stale, rivals), *_collect(task, spec, change, proofs, found))
     group = _group(task, concerns)
     promotable = change.promotable if change else ()
     return Dossier(
@@ -208,10 +210,19 @@ def _collect(
     return tuple(concerns)
 
 
-def _doubt_ground(stale: Sequence[str]) -> list[Concern]:
-    if not stale:
-        return []
-    return [Concern("stale", f"built on another {', '.join(stale)} than there is now; run it again")]
+def _doubt_ground(stale: Sequence[str], rivals: Sequence[str]) -> list[Concern]:
+    doubts = []
+    if stale:
+        doubts.append(
+            Concern("stale", f"built on another {', '.join(stale)} than there is now; run it again")
+        )
+    if rivals:
+        doubts.append(
+            Concern(
+                "rivals", f"there are other answers to this task: {', '.join(rivals)}; accept one by name"
+            )
+        )
+    return doubts
 
 
 def _doubt_success(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
         tasks = tasks_of(tx, run.id)
         attempts = {task.id: tx.find(AttemptRecord, task=task.id) for task in tasks}
         trees = {task.id: trees_of(tx, task) for task in tasks}
-    stale = find_stale(tasks)
+    stale, rivals = find_stale(tasks), _find_rivals(tasks)
     dossiers = []
     for task in tasks:
         old, new = trees[task.id]
@@ -46,9 +46,23 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
                 task.findings,
                 attempts[task.id],
                 stale=stale.get(task.id, ()),
+                rivals=rivals.get(task.id, ()),
             )
         )
     return dossiers
+
+
+def _find_rivals(tasks: Sequence[TaskRecord]) -> dict[str, list[str]]:
+    """Return for each task id the other answers to the same task, as long as none of them is accepted or promoted."""
+    groups: dict[str, list[TaskRecord]] = defaultdict(list)
+    for task in tasks:
+        groups[find_origin(task.name)].append(task)
+    return {
+        task.id: [each.name for each in group if each is not task]
+        for group in groups.values()
+        if len(group) > 1 and not any(each.promoted or is_accepted(each) for each in group)
+        for task in group
+    }
 
 
 def view_review(parts: Parts, name: str) -> dict[str, Any]:
