@@ -26,6 +26,8 @@ TASK = "- [ ] 1. change\n  - Run: python3 agent.py\n  - Accept: test ! -e letter
 YES = ("--yes", "--allow-handoff", "executable")
 APPEND = "- [ ] 1. {name}\n  - Run: echo {name} >> {file}\n  - Accept: grep -q {name} {file}\n"
 
+REMOVE = "- [ ] 2. remove\n  - Run: rm tool.sh\n  - Accept: test ! -e tool.sh\n"
+
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Iterator[Hermetic]:
@@ -161,6 +163,25 @@ def test_a_snapshot_that_was_killed_is_made_anew(plain: Hermetic, point: str) ->
     assert plain.run("undo", "M-1", "--yes").code == 0
     (plain.repo / "letters/c.txt").unlink()
     assert only_files(look(plain.repo)) == only_files(before)
+
+
+@pytest.mark.parametrize("point", ["promote.planned", "promote.path:2", "promote.ref"])
+def test_18_kill_9_during_a_promotion_into_a_directory_is_all_or_nothing(plain: Hermetic, point: str) -> None:
+    assert plain.run_tasks(APPEND.format(name="more", file="letters/b.txt") + REMOVE).code == 0
+    accept(plain, "R-1")
+    before = only_files(look(plain.repo))
+    killed = plain.run("promote", "R-1", *YES, extra={"NIGHTCREW_CRASH_AT": point})
+    assert killed.code == -9, killed
+    settled = plain.run("review", "R-1", "--json")
+    assert settled.code == 0, settled
+    assert "M-1" in settled.stderr, "the next command tells what it put right"
+    after = only_files(look(plain.repo))
+    if after != before:
+        assert (plain.repo / "letters/b.txt").read_text() == "b\nmore\n"
+        assert not (plain.repo / "tool.sh").exists()
+        assert plain.run("undo", "M-1", "--yes").code == 0
+    assert only_files(look(plain.repo)) == before
+    assert not list(plain.repo.glob(".nightcrew*"))
 
 
 def test_init_begins_a_history_and_doctor_tells_of_it(plain: Hermetic) -> None:
