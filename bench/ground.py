@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
@@ -123,6 +124,11 @@ class Ground:
             make_repository(self.repository, self.files)
             command("git", "worktree", "add", "-q", "--detach", str(self.other), "main", cwd=self.repository)
             (place / "complete").touch()
+        self._alone = (place / "complete").open()
+        try:
+            fcntl.flock(self._alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another benchmark works in {place}") from None
         self.state = place / f"state-{os.getpid()}"
         self.state.mkdir()
 
@@ -197,6 +203,7 @@ class Ground:
         shutil.rmtree(self.state, ignore_errors=True)
         command("git", "checkout", "-q", "-f", "--detach", "main", cwd=self.other)
         command("git", "clean", "-qfdx", cwd=self.other)
+        self._alone.close()
 
 
 def make_repository(repository: Path, files: Files) -> None:
