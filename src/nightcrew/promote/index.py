@@ -220,11 +220,12 @@ class IndexSwap:
         Raises:
             GitError: git cannot write it (disk full).
         """
-        content = read_bytes(self._index)
-        if content:
-            self._new.write_bytes(content)
+        if self._index.exists():
+            # A second name for the same file: git never writes into an index, it puts a new one in its place.
+            _keep(self._index, self._new)
+        made_of = hashlib.sha256(read_bytes(self._new)).hexdigest()
         write_entries(self._site.with_index_unfiltered(self._new, self._configured), changes)
-        return hashlib.sha256(content).hexdigest()
+        return made_of
 
     def publish(self, written: Collection[str], entries: int) -> None:
         """Record the times of the files now in place, keep the old index, and put the new one there in one rename.
