@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from nightcrew.host.git import discover
 from nightcrew.model.errors import DriftError
 from nightcrew.testing.hermetic import Hermetic
 
+ORDINARY = 12347
+"""A user that nobody is."""
 BEFORE = {
     "kept.txt": "kept\n",
     "edited.txt": "one\n",
@@ -165,11 +170,46 @@ def test_repositories_inside_and_submodules_stay_out_and_are_named(place: Hermet
     assert listed(place, taken.tree)["module"] == place.git("ls-tree", "HEAD", "module").partition("\t")[0]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
-def test_what_cannot_be_read_is_named(place: Hermetic) -> None:
-    place.write({"closed.txt": "x"})
-    (place.repo / "closed.txt").chmod(0)
-    assert take(place).left_out == ("closed.txt: its mode forbids reading it",)
+CLOSED = """
+import os, pathlib, subprocess, sys
+from nightcrew.checkpoint.snapshot import snapshot_uncommitted
+from nightcrew.host.git import discover
+root = pathlib.Path(sys.argv[1])
+env = {"PATH": os.environ["PATH"], "HOME": str(root), "GIT_CONFIG_NOSYSTEM": "1"}
+git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(root / "repo")]
+subprocess.run(["git", "init", "-q", str(root / "repo")], env=env, check=True)
+subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], env=env, check=True)
+(root / "repo/closed.txt").write_text("x")
+(root / "repo/closed.txt").chmod(0)
+(root / "repo/open.txt").write_text("x")
+taken = snapshot_uncommitted(discover(root / "repo", env), root / "store", env)
+print(taken.paths, taken.left_out)
+"""
+
+
+@pytest.mark.needs_root
+def test_what_an_ordinary_user_cannot_read_is_named() -> None:
+    source = Path(__file__).resolve().parents[2] / "src"
+    libraries = next(entry for entry in sys.path if entry.endswith("site-packages"))
+    place = Path(tempfile.mkdtemp(prefix="nightcrew-snapshot-", dir="/var/tmp"))
+    try:
+        os.chown(place, ORDINARY, ORDINARY)
+        done = subprocess.run(
+            ["/usr/bin/env", "python3", "-c", CLOSED, str(place)],
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{source}:{libraries}"},
+            user=ORDINARY,
+            group=ORDINARY,
+            extra_groups=[],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        shutil.rmtree(place)
+    if "ModuleNotFoundError" in done.stderr or "SyntaxError" in done.stderr:
+        pytest.skip("no interpreter that an ordinary user can start with what nightcrew needs")
+    assert done.stdout.strip() == "('open.txt',) ('closed.txt: its mode forbids reading it',)", done.stderr
 
 
 def test_it_works_in_a_linked_worktree_a_sparse_checkout_and_with_a_split_index(place: Hermetic) -> None:
