@@ -105,11 +105,11 @@ class World:
         )
         return os.fsdecode(self.git_raw("--git-dir", str(store), "write-tree", env=index)).strip()
 
-    def promoter(self) -> Promoter:
+    def promoter(self, state: Path | None = None) -> Promoter:
         return Promoter(
             discover(self.repo, self.env),
             store_git_dir=str(self.root / "store"),
-            state_dir=self.root / "state",
+            state_dir=state or self.root / "state",
             env=self.env,
             clock=SystemClock(),
         )

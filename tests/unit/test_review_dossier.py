@@ -11,9 +11,9 @@ from nightcrew.model.canonical import encode, to_plain
 from nightcrew.model.errors import Place
 from nightcrew.model.plans import Task
 from nightcrew.model.records import AttemptRecord, TaskRecord
+from nightcrew.policy.handoff import find_runner
 from nightcrew.review.concerns import find_concerns, name_signs
 from nightcrew.review.dossier import Dossier, build_dossier, order_dossiers
-from nightcrew.policy.handoff import find_runner
 
 TREE, BASE = "77ab" * 10, "0c1d" * 10
 RECORD = TaskRecord(

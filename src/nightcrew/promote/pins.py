@@ -1,11 +1,13 @@
 """Pins: refs of ours that keep the commit a run started from, also when the user rewrites history and collects garbage.
 
-They lie in ``refs/nightcrew/base/``, which no fetch, push, clone or branch list of the user's touches by itself. Writing one
-changes nothing else: no branch, no reflog, no index, no file of the working tree.
+They lie in ``refs/nightcrew/base/<owner>/``, which no fetch, push, clone or branch list of the user's touches by itself.
+Writing one changes nothing else: no branch, no reflog, no index, no file of the working tree. The owner is a state
+directory: two people who work on one repository both have a run ``R-1``, and neither lets go of the other's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from typing import Final
@@ -16,13 +18,16 @@ from nightcrew.promote.site import Site, find_read_only
 
 BASES: Final = "refs/nightcrew/base/"
 
+_OWNER_DIGITS: Final = 12
+"""Of a SHA-256 in hexadecimal: enough to tell the few state directories of one repository apart."""
+
 _NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
 """What our ids are made of; nothing of it means something to git."""
 
 
 def set_pin(site: Site, name: str, commit: str) -> bool:
     """Keep a commit under a name; see ``Promoter.pin``."""
-    ref = _ref(name)
+    ref = _ref(site, name)
     if site.commit_of(ref) == commit:
         return True
     if find_read_only(site):
@@ -39,22 +44,29 @@ def set_pin(site: Site, name: str, commit: str) -> bool:
 
 def remove_pin(site: Site, name: str) -> None:
     """Let go of a commit; see ``Promoter.unpin``."""
-    ref = _ref(name)
+    ref = _ref(site, name)
     if site.commit_of(ref):
         _update(site, "-d", ref)
 
 
 def list_pins(site: Site) -> dict[str, str]:
     """Return name → commit; see ``Promoter.pins``."""
-    listed = os.fsdecode(site.git.run("for-each-ref", "--format=%(refname) %(objectname)", BASES).stdout)
+    ours = _ours(site)
+    listed = os.fsdecode(site.git.run("for-each-ref", "--format=%(refname) %(objectname)", ours).stdout)
     found = (line.rpartition(" ")[::2] for line in listed.splitlines())
-    return {ref.removeprefix(BASES): commit for ref, commit in found}
+    return {ref.removeprefix(ours): commit for ref, commit in found}
 
 
-def _ref(name: str) -> str:
+def _ours(site: Site) -> str:
+    """Return where the pins of this state directory lie."""
+    place = os.fsencode(os.path.realpath(site.scratch))
+    return f"{BASES}{hashlib.sha256(place).hexdigest()[:_OWNER_DIGITS]}/"
+
+
+def _ref(site: Site, name: str) -> str:
     if not _NAME.match(name):
         raise ValueError(f"not the name of a pin: {name!r}")
-    return BASES + name
+    return _ours(site) + name
 
 
 def _update(site: Site, *words: str) -> None:

@@ -227,7 +227,7 @@ class Promoter:
         return "published" if found.marker == "done" or was_published(self._site, plan) else "aborted"
 
     def pin(self, name: str, commit: str) -> bool:
-        """Keep a commit from the user's garbage collection under ``refs/nightcrew/base/<name>``.
+        """Keep a commit from the user's garbage collection under ``refs/nightcrew/base/<owner>/<name>``.
 
         Args:
             name: of letters, digits, ``-`` and ``_``: a run id.

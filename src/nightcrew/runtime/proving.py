@@ -82,7 +82,9 @@ def _advise(run: RunRecord, plan: Plan, tasks: Sequence[TaskRecord]) -> str:
             "the tasks worked on top of your uncommitted changes, which are not part of what would land: commit those "
             f"first (git commit -a), then: nightcrew promote {run.id}   or, knowingly: --unproven"
         )
-    return f"promote fewer tasks at once: nightcrew promote {run.id} {tasks[0].name}   or, knowingly: --unproven"
+    return (
+        f"promote fewer tasks at once: nightcrew promote {run.id} {tasks[0].name}   or, knowingly: --unproven"
+    )
 
 
 def _due(task: TaskRecord, commands: Sequence[str], tree: str) -> list[str]:
