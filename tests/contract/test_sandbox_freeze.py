@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
 import sys
 import threading
 import time
@@ -13,8 +15,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from nightcrew.model.isolation import Level, Outcome, Process
-from nightcrew.sandbox.freezer import Groups, find_own_group
+from nightcrew.sandbox import tree
+from nightcrew.sandbox.freezer import Freezer, Group, Groups, find_own_group, sweep_groups
 from nightcrew.sandbox.launcher import Launcher
+from nightcrew.sandbox.live import Hold
 from sandbox_world import Recorder, World, processes_with, wait_until, worlds
 
 pytestmark = [pytest.mark.needs_userns, pytest.mark.needs_overlay]
@@ -150,3 +154,88 @@ def test_no_group_is_left_behind(launcher: Launcher, world: World) -> None:
     Running(launcher, world, Level.S3, "echo started; sleep 60").end()
     home = find_own_group()
     assert home is None or not list(home.glob(f"nightcrew-{os.getpid()}-*"))
+
+
+def start_tree(script: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a tree of this very process; its first process only waits."""
+    process = subprocess.Popen(["bash", "-c", script], start_new_session=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+        process.stdout.close()
+
+
+def make_group_or_skip() -> Group:
+    group = Groups().make()
+    if group is None:
+        pytest.skip("no control group of version 2 may be made here")
+    return group
+
+
+def test_a_process_that_nobody_reaps_holds_nothing_up() -> None:
+    group = make_group_or_skip()
+    # The shell starts one, then becomes a program that never asks how it ended.
+    for process in start_tree("sleep 0.1 & echo started; exec sleep 60"):
+        assert wait_until(lambda pid=process.pid: states_below(pid) == ["Z"], 10)
+        adopting = threading.Thread(target=group.adopt, args=(process.pid,), daemon=True)
+        adopting.start()
+        adopting.join(20)
+        assert not adopting.is_alive()
+        assert group.freeze()
+        group.thaw()
+    group.remove()
+
+
+def test_a_group_about_to_be_filled_is_not_swept_and_one_of_a_dead_process_is() -> None:
+    group = make_group_or_skip()
+    home = find_own_group()
+    assert home is not None
+    (dead := home / "nightcrew-4194305-0").mkdir()
+    sweep_groups(home)
+    assert not dead.exists()
+    for process in start_tree("echo started; sleep 60"):
+        group.adopt(process.pid)
+        assert group.usable
+    group.remove()
+
+
+def test_what_lost_its_group_goes_on_all_the_same() -> None:
+    group = make_group_or_skip()
+    group.remove()
+
+    class Lost(Groups):
+        def make(self) -> Group:
+            return group
+
+    for process in start_tree("sleep 60 & sleep 60 & echo started; wait"):
+        freezer = Freezer(process.pid, os.pidfd_open(process.pid), Lost())
+        freezer.prepare()
+        hold = Hold(freezer)
+        assert set(states_below(process.pid)) == {"T"}
+        hold.let_go()
+        assert wait_until(lambda pid=process.pid: "T" not in states_below(pid), 10)
+
+
+def test_nobody_stays_stopped_when_there_are_no_descriptors_left() -> None:
+    for process in start_tree("for i in 1 2 3 4 5 6; do sleep 60 & done; echo started; wait"):
+        freezer = Freezer(process.pid, os.pidfd_open(process.pid), None)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # The next descriptor is the lowest one that is free: room for some of the six.
+        os.close(lowest := os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 4, hard))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                Hold(freezer)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert wait_until(lambda pid=process.pid: "T" not in states_below(pid), 10)
+
+
+def states_below(pid: int) -> list[str]:
+    return [
+        Path(f"/proc/{each}/stat").read_text().rpartition(") ")[2][0] for each in tree.descendants_of(pid)
+    ]

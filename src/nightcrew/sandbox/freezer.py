@@ -10,7 +10,6 @@ that runs: 5-20 ms for thirty busy processes. What was stopped already stays sto
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import select
 import signal
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from nightcrew.host import tokens
 from nightcrew.sandbox import tree
 
 #: Longest that we wait for a tree to stand still; a process may sit in a system call that does not end.
@@ -61,7 +61,7 @@ class Freezer:
 
     def thaw(self) -> None:
         """Let everything go on that ``freeze`` has stopped."""
-        if self._group is not None:
+        if self._group is not None and self._group.usable:
             self._group.thaw()
         for pidfd in self._stopped.values():
             with contextlib.suppress(ProcessLookupError):
@@ -115,7 +115,7 @@ def _read_state(pid: int) -> tuple[str, int]:
     """Return state letter and parent of a process; empty and 0 when it is gone."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return "", 0
     try:
         fields = os.read(fd, 4096).rpartition(b") ")[2].split(b" ", 2)
@@ -138,7 +138,10 @@ class Group:
         try:
             with contextlib.suppress(ProcessLookupError):
                 self._put(pid)
-            while outside := set(tree.descendants_of(pid)) - self._members():
+            # Each one once: what has ended and was not reaped is a descendant still, and never a member.
+            tried: set[int] = set()
+            while outside := set(tree.descendants_of(pid)) - self._members() - tried:
+                tried |= outside
                 for each in outside:
                     with contextlib.suppress(ProcessLookupError):
                         self._put(each)
@@ -207,7 +210,6 @@ class Groups:
 
     def __init__(self) -> None:
         self._home = find_own_group()
-        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         if self._home is not None:
             sweep_groups(self._home)
@@ -217,7 +219,7 @@ class Groups:
         with self._lock:
             if self._home is None:
                 return None
-            path = self._home / f"nightcrew-{os.getpid()}-{next(self._numbers)}"
+            path = self._home / f"nightcrew-{os.getpid()}-{tokens.nonce()}"
             try:
                 path.mkdir()
                 if (path / "cgroup.freeze").exists():
@@ -246,7 +248,11 @@ def find_own_group() -> Path | None:
 
 
 def sweep_groups(home: Path) -> None:
-    """Remove the empty groups that a killed nightcrew has left; one with processes in it does not let itself be."""
+    """Remove the empty groups that a killed nightcrew has left; one with processes in it does not let itself be.
+
+    One that is empty may also be about to be filled, by a nightcrew that lives.
+    """
     for left in home.glob("nightcrew-*"):
-        with contextlib.suppress(OSError):
-            left.rmdir()
+        if not Path("/proc", left.name.split("-")[1]).exists():
+            with contextlib.suppress(OSError):
+                left.rmdir()

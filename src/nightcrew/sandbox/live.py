@@ -22,8 +22,14 @@ class Hold:
         self._freezer = freezer
         self._lock = threading.Lock()
         self._began = time.monotonic()
-        # Without a freezer the tree is gone already: nothing of it moves.
-        self.whole = freezer is None or freezer.freeze()
+        try:
+            # Without a freezer the tree is gone already: nothing of it moves.
+            self.whole = freezer is None or freezer.freeze()
+        except OSError:
+            # Out of descriptors, most likely: nobody may stay stopped for it.
+            if freezer is not None:
+                freezer.thaw()
+            raise
         self.freezing_s = time.monotonic() - self._began
         self.held_ms = 0.0
         self.over = False
@@ -77,13 +83,14 @@ class LiveProcess:
         with self._freezing:
             hold = Hold(self._freezer)
             timer = threading.Timer(max(0.0, limit_s - hold.freezing_s), hold.let_go)
-            timer.start()
             try:
+                timer.start()
                 yield hold
             finally:
                 timer.cancel()
                 hold.let_go()
-                timer.join()
+                if timer.ident is not None:
+                    timer.join()
 
     def prepare_to_freeze(self) -> None:
         """Make later holds quicker and unseen from inside; takes some milliseconds, which nobody waits for."""
