@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -293,6 +294,48 @@ def test_collect_takes_nothing_away_while_an_export_is_made(world):
     shadows.sweep()
     assert exports(world) == []
     assert shadows.export(first.commit).lowers == first.lowers
+
+
+def test_an_export_asked_for_while_it_is_collected_keeps_what_it_lies_on(world):
+    shadows = world.shadows("copy")
+    first = shadows.export(world.repository.head)
+    (world.repo / "d1/f1").write_bytes(b"second\n")
+    second = shadows.export(world.commit("second"))
+    (world.repo / "d1/f1").write_bytes(b"third\n")
+    third = shadows.export(world.commit("third"))
+    places = [world.state / "bases" / each.commit / "meta.json" for each in (first, second, third)]
+    # The last one is looked at first, and removed first.
+    for days, place in enumerate(reversed(places), 1):
+        os.utime(place, (time.time() - days * 86400,) * 2)
+    removing = subprocess.Popen(
+        [sys.executable, "-c", COLLECTOR, str(Path(__file__).parents[1]), str(world.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert removing.stdout is not None
+    assert removing.stdout.readline() == b"looked\n"
+    again = shadows.export(second.commit)
+    removing.communicate(b"go on\n")
+    assert exports(world) == sorted([first.commit, second.commit])
+    assert seen(again)["d1/f1"][1] == b"second\n"
+
+
+COLLECTOR = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from nightcrew.host import crash
+from shadow_world import World
+
+def wait(name):
+    if name == "shadow.collect_base":
+        crash.point = lambda name: None
+        print("looked", flush=True)
+        sys.stdin.readline()
+
+crash.point = wait
+World(Path(sys.argv[2])).shadows("copy").collect()
+"""
 
 
 def test_collect_removes_deltas_that_no_shadow_lies_on(world):

@@ -6,6 +6,7 @@ newer base commit costs its difference; see ``layering.py`` for when it is made 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -79,7 +80,9 @@ class Bases:
             finally:
                 lock.release()
         try:
-            os.utime(self._directory / commit / "meta.json")
+            # What it lies on first: a collector looks at each by itself.
+            for each in reversed(tuple(self._with_parents(commit))):
+                os.utime(self._directory / each / "meta.json")
         except FileNotFoundError:
             # Collected at this very moment.
             return self.export(commit)
@@ -118,9 +121,11 @@ class Bases:
 
     def _published(self) -> list[str]:
         """Return the commits that have an export, the one asked for last first."""
-        found = [
-            (place.stat().st_mtime_ns, place.parent.name) for place in self._directory.glob("[!.]*/meta.json")
-        ]
+        found = []
+        for place in self._directory.glob("[!.]*/meta.json"):
+            # Collected at this very moment: it is none any more.
+            with contextlib.suppress(FileNotFoundError):
+                found.append((place.stat().st_mtime_ns, place.parent.name))
         return [name for _, name in sorted(found, reverse=True)]
 
     def _remove(self, commit: str, ages: Ages) -> int:
