@@ -14,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from nightcrew.checkpoint.inventory import list_leftovers
 from nightcrew.checkpoint.memory import CaptureMemory
 from nightcrew.checkpoint.store import Store
 from nightcrew.checkpoint.thinning import Snapshot, squeeze, thin
@@ -201,6 +202,43 @@ def test_what_interrupted_writers_left_goes_when_it_is_old(world, base):
     age(world)
     assert collect(world, [commit]).leftovers == 3
     assert not list(objects.glob("**/*tmp*"))
+
+
+def test_a_pack_that_gets_its_index_meanwhile_is_none_of_them(world, base):
+    tree, commit = take(world, base, 1, b"1")
+    (index,) = (world.store.path / "objects/pack").glob("*.idx")
+    index.rename(aside := index.with_name("tmp_idx_x"))
+    age(world)
+
+    def find_roots():
+        if aside.exists():
+            aside.rename(index)
+        return [commit]
+
+    since = datetime.now(UTC) - timedelta(hours=1)
+    world.store.collect(find_roots, unused_since=since)
+    assert index.with_suffix(".pack").exists()
+    assert world.store.read(tree, "sub/f1") == b"1"
+
+
+def test_writers_come_and_go_while_leftovers_are_looked_for(world, base):
+    objects, ends = world.store.path / "objects", threading.Event()
+    take(world, base, 1, b"1")
+
+    def write():
+        while not ends.is_set():
+            for name in ("tmp_obj_x", "pack/tmp_pack_x", "pack/pack-1.pack"):
+                (objects / name).write_bytes(b"x")
+                (objects / name).unlink()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(300):
+            list(list_leftovers(objects))
+    finally:
+        ends.set()
+        writer.join()
 
 
 # -- a memory between captures --------------------------------------------------------------------------------------

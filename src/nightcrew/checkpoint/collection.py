@@ -9,7 +9,7 @@ A kill at any point leaves everything that is needed; some of it twice.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -61,7 +61,7 @@ class _Found:
     packs: dict[str, tuple[StoredFile, int]] = field(default_factory=dict)
     needed: set[str] = field(default_factory=set)
     loose: list[StoredFile] = field(default_factory=list)
-    leftovers: list[tuple[Path, int]] = field(default_factory=list)
+    leftovers: dict[Path, os.stat_result] = field(default_factory=dict)
 
 
 def collect_store(
@@ -87,7 +87,7 @@ def collect_store(
         roots = set(find_roots())
         found = _find_dead(git, store, files, roots)
         if dry_run:
-            return _count(found, found.packs.values(), found.loose)
+            return _count(found.packs.values(), found.loose, found.leftovers)
         if found.needed:
             repack(git, store, found.needed)
             crash.point("checkpoint.collect_repacked")
@@ -125,9 +125,7 @@ def _list_unused(store: Path, unused_since_ns: int) -> _Found:
     # Before the roots are read: what comes later is not in these lists.
     found.packs = {p.name: (p, 0) for p in list_packs(objects) if p.used_ns < unused_since_ns}
     found.loose = [each for each in list_loose(objects) if each.used_ns < unused_since_ns]
-    for path, status in list_leftovers(objects):
-        if status.st_mtime_ns < unused_since_ns:
-            found.leftovers.append((path, status.st_blocks * 512))
+    found.leftovers = {path: s for path, s in list_leftovers(objects) if s.st_mtime_ns < unused_since_ns}
     return found
 
 
@@ -166,23 +164,31 @@ def _remove(git: Git, store: Path, found: _Found, find_late: Callable[[], Collec
             if find_pack(objects, name) == pack and not inside[name] & late
         ]
         loose = [each for each in found.loose if each.name not in late and _is_unchanged(objects, each)]
+        now = dict(list_leftovers(objects))
+        leftovers = {
+            path: status
+            for path, status in found.leftovers.items()
+            if path in now and now[path].st_mtime_ns == status.st_mtime_ns
+        }
         crash.point("checkpoint.collect_remove")
         remove_packs(objects, [pack.name for pack, _ in packs])
         for each in loose:
             loose_path(objects, each.name).unlink(missing_ok=True)
-        for path, _ in found.leftovers:
+        for path in leftovers:
             path.unlink(missing_ok=True)
     finally:
         lock.release()
-    return _count(found, packs, loose)
+    return _count(packs, loose, leftovers)
 
 
 def _count(
-    found: _Found, packs: Iterable[tuple[StoredFile, int]], loose: Collection[StoredFile]
+    packs: Iterable[tuple[StoredFile, int]],
+    loose: Collection[StoredFile],
+    leftovers: Mapping[Path, os.stat_result],
 ) -> Collected:
     freed = [dead for _, dead in packs]
-    total = sum(freed) + sum(each.bytes for each in loose) + sum(size for _, size in found.leftovers)
-    return Collected(total, len(freed), len(loose), len(found.leftovers))
+    sizes = [*freed, *(each.bytes for each in loose), *(each.st_blocks * 512 for each in leftovers.values())]
+    return Collected(sum(sizes), len(freed), len(loose), len(leftovers))
 
 
 def _is_unchanged(objects: Path, file: StoredFile) -> bool:

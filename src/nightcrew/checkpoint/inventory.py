@@ -84,7 +84,12 @@ def list_leftovers(objects: Path) -> Iterator[tuple[Path, os.stat_result]]:
         for path in place.glob(pattern):
             # A pack without an index is one whose publication was interrupted, or is going on.
             if path.suffix != ".pack" or not path.with_suffix(".idx").exists():
-                yield path, path.stat()
+                try:
+                    status = path.stat()
+                except FileNotFoundError:
+                    # Its writer has come to its end this moment.
+                    continue
+                yield path, status
 
 
 def measure_store(objects: Path) -> Usage:
