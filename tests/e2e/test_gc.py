@@ -126,7 +126,7 @@ def test_what_is_decided_goes_when_there_is_no_room_or_after_a_month(over: Herme
     over.write({".nightcrew/config.yaml": "checkpoints:\n  disk: 100kB\n"})
     age(over, 0.5)
     squeezed = over.run("gc")
-    assert "working copies left over: 1" in squeezed.stdout, squeezed
+    assert "1 shadow left over: 1" in squeezed.stdout, squeezed
     assert "all that is left is needed" in squeezed.stderr, squeezed
     assert not left.exists()
     for task in ("T01", "T02", "T03"):

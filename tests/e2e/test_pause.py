@@ -73,9 +73,20 @@ def test_a_paused_run_starts_nothing_and_survives_its_host(crew: Hermetic, token
     assert by_name(view)["T02"]["state"] == "pending"
     [*_, last] = crew.run("checkpoint", "list", "R-1/T01", "--json").json
     assert "kept.txt" in read(crew, last["id"])
+    again = crew.run("retry", "R-1/T01")
+    assert (again.code, "nightcrew resume R-1/T01" in again.stderr) == (7, True), again
+    assert "nightcrew resume R-1/T01" in crew.run("review", "R-1").stdout
     other = crew.run_tasks("- [ ] 1. other\n  - Run: touch x\n")
     assert other.code == 0, other
     assert crew.show("R-1")["state"] == "paused", "another host took up a paused run"
+    # An engine is there for another run: what is added to this one waits all the same, and that is said.
+    hosting = begin(crew, f"- [ ] 1. long\n  - Run: sleep 60.{token}\n")
+    crew.wait_until(lambda: crew.find_commands(token), timeout_s=60, what="the other agent")
+    fork = crew.run("checkpoint", "fork", last["id"], "--run", "touch forked", "--yes")
+    assert (fork.code, "nothing goes on with it now" in fork.stderr) == (0, True), fork
+    assert crew.run("cancel", "R-3").code == 0
+    hosting.wait(60)
+    assert by_name(crew.show("R-1"))["T01F1"]["state"] == "pending"
     done = crew.run("resume", "R-1", "--json")
     assert done.code == 0, done
     assert {task["state"] for task in done.json["tasks"]} == {"succeeded"}

@@ -97,6 +97,11 @@ def test_one_hunk_is_taken_from_a_checkpoint_and_the_restore_is_undone(crew: Her
     ]
     wrong = crew.run("checkpoint", "restore", first, "--hunk", "H-000000000000", "--yes")
     assert (wrong.code, "no hunk" in wrong.stderr) == (2, True), wrong
+    assert f"nightcrew checkpoint diff {third} {first} --hunks" in wrong.stderr
+    nobody = crew.run("checkpoint", "restore", first, "--hunk", outside["id"])
+    assert (nobody.code, ": 1 path of it will change" in nobody.stderr) == (5, True), nobody
+    same = crew.run("checkpoint", "restore", third, "--dry-run")
+    assert "no path of it will change" in same.stderr, same
     back = crew.run("checkpoint", "restore", second, "--yes", "--no-start", "--json").json
     tree = {c["id"]: c["tree"] for c in crew.run("checkpoint", "list", "R-1", "--json").json}
     assert back["tree"] == tree[second]

@@ -64,6 +64,12 @@ def test_a_task_is_taken_out_and_put_back(crew: Hermetic) -> None:
     assert plan["tree"] == view["tree"], "what lands is what was shown and proven"
     again = crew.run("rollback", "R-1/T01", "--yes")
     assert (again.code, "nothing of R-1/T01" in again.stderr) == (7, True), again
+    # What is held is not called green, and says for want of what.
+    review = {task["name"]: task for task in crew.run("review", "R-1", "--json").json["tasks"]}
+    assert (review["T03"]["green"], review["T02"]["green"]) == (False, True)
+    assert [each["text"] for each in review["T03"]["concerns"] if each["kind"] == "held"] == [
+        "needs T01, rejected: it cannot go without"
+    ]
     # Back: the same verdicts, the same tree.
     undone = crew.run("rollback", "R-1/T01", "--undo", "--json")
     assert (undone.code, undone.json["verdict"]) == (0, "accepted"), undone
@@ -109,6 +115,36 @@ def test_a_part_of_a_task_is_taken_out_and_what_was_built_on_it_is_stale(crew: H
         for task in crew.run("review", "R-1", "--json").json["tasks"]
         for concern in task["concerns"]
     )
+
+
+def test_a_rehearsal_says_what_is_known_of_what_would_be_left(crew: Hermetic) -> None:
+    text = (
+        "- [ ] 1. a\n  - Run: echo a > a.txt\n  - Accept: test -f a.txt\n"
+        "- [ ] 2. b\n  - Depends: 1\n  - Run: echo b > b.txt\n  - Accept: test -f b.txt\n"
+        "- [ ] 3. c\n  - Run: echo c > 'c d.txt'\n"
+    )
+    assert crew.run_tasks(text).code == 0
+    ran = crew.run("rollback", "R-1/T02", "--dry-run")
+    assert "Proven  1 acceptance command passed on " in ran.stderr, ran
+    assert "nightcrew rollback R-1/T02\n" in ran.stderr
+    assert (
+        "Unproven  acceptance was not run on "
+        in crew.run("rollback", "R-1/T02", "--dry-run", "--unproven").stderr
+    )
+    bare = crew.run("rollback", "R-1/T01", "--dry-run")
+    assert "Unproven  no task that is left has an acceptance command" in bare.stderr, bare
+    crew.run("reject", "R-1/T03", "-m", "no")
+    assert "of the run is left" in crew.run("rollback", "R-1/T01", "--dry-run").stderr
+    before = crew.run("rollback", "R-1/T02", "--dry-run")
+    assert "Proving" not in before.stderr, "exactly this tree was proven"
+    assert "1 acceptance command had passed on exactly " in before.stderr, before
+    proven = crew.run("rollback", "R-1/T02", "--dry-run", "--json").json
+    assert (proven["proof"], proven["proven_before"]) == (
+        [],
+        [{"task": "R-1/T01", "command": "test -f a.txt"}],
+    )
+    nobody = crew.run("rollback", "R-1/T02")
+    assert (nobody.code, "1 task will be left" in nobody.stderr) == (5, True), nobody
 
 
 def test_what_does_not_hold_without_a_task_is_not_applied(crew: Hermetic) -> None:

@@ -7,7 +7,7 @@ from nightcrew.model.errors import Place
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import TaskRecord
 from nightcrew.plan.order import find_included, order_results
-from nightcrew.review.staleness import find_stale
+from nightcrew.review.staleness import find_held, find_stale
 
 
 def plan(**depends: str) -> Plan:
@@ -48,6 +48,20 @@ def test_what_has_no_ground_or_was_rejected_is_left_out():
         task("T05"),
     ]
     assert [each.name for each in find_included(p, tasks)] == ["T04"]
+
+
+def test_what_needs_a_rejected_result_is_held_for_it():
+    p = plan(T01="", T02="T01", T03="T02", T04="", T05="T04 T03")
+    tasks = [
+        task("T01", "a", verdict="rejected", verdict_tree="a"),
+        task("T02", "b"),
+        task("T03", "c"),
+        task("T04", "d", verdict="rejected", verdict_tree="an older one"),
+        task("T05", "e"),
+    ]
+    assert find_held(tasks, p) == {f"R-1/{name}": ("T01",) for name in ("T02", "T03", "T05")}
+    tasks[2] = task("T03", "c", promoted="M-1")
+    assert set(find_held(tasks, p)) == {"R-1/T02", "R-1/T05"}
 
 
 def test_the_accepted_answer_stands_for_its_task():

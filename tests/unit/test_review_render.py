@@ -140,6 +140,8 @@ def test_last_lines_are_the_commands() -> None:
         " publish what is accepted: nightcrew promote R-7",
     ]
     assert "accept all green" not in render_review(RUN, ALL[1:])
+    said = [replace(each, verdict="rejected") if each.green else each for each in ALL]
+    assert "accept all green" not in render_review(RUN, said), "somebody has decided about it"
 
 
 def test_many_files_are_counted_but_special_ones_always_shown() -> None:

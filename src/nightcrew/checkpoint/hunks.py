@@ -120,13 +120,17 @@ def merge_entries(
     }
 
 
-def choose(hunks: Sequence[Hunk], names: Collection[str]) -> tuple[Hunk, ...]:
+def choose(hunks: Sequence[Hunk], names: Collection[str], *, listing: str) -> tuple[Hunk, ...]:
     """Return the hunks that a person named by their ids or the beginnings of these.
+
+    Args:
+        hunks: of the change in question. names: what was typed.
+        listing: command that shows these hunks with their ids.
 
     Raises:
         UsageError: a name means none of them or several; nothing was chosen.
     """
-    return tuple(hunk for name in dict.fromkeys(names) for hunk in [_choose_one(hunks, name)])
+    return tuple(hunk for name in dict.fromkeys(names) for hunk in [_choose_one(hunks, name, listing)])
 
 
 def split_lines(data: bytes) -> list[bytes]:
@@ -173,7 +177,7 @@ def _read_side(rows: Sequence[bytes], at: int, count: int) -> tuple[bytes, int]:
     return side, at
 
 
-def _choose_one(hunks: Sequence[Hunk], name: str) -> Hunk:
+def _choose_one(hunks: Sequence[Hunk], name: str, listing: str) -> Hunk:
     wanted = name if name.startswith("H-") else f"H-{name}"
     found = {hunk.id: hunk for hunk in hunks if hunk.id.startswith(wanted)}
     if wanted in found:
@@ -184,7 +188,7 @@ def _choose_one(hunks: Sequence[Hunk], name: str) -> Hunk:
         f"{name} means {'several hunks' if found else 'no hunk'} of this change; nothing was changed",
         code="hunk.unknown",
         where=[f"{hunk.id} {hunk.path}" for hunk in found.values()],
-        hint="list them: nightcrew diff R-1/T01 --hunks",
+        hint=f"list them: {listing}",
     )
 
 

@@ -87,7 +87,7 @@ def say_engine(screen: Screen, woken: str) -> None:
     words = {
         "woken": "the running engine goes on with it",
         "started": "a background host was started and goes on with it",
-        "recorded": "recorded; nothing runs now",
+        "recorded": "recorded; nothing goes on with it now",
     }
     screen.verb("Engine", words[woken], "cyan")
     if woken == "recorded":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from nightcrew.cli.diff import show_patch
 from nightcrew.cli.options import command as make
 from nightcrew.cli.options import group
 from nightcrew.cli.screen import Screen, table
+from nightcrew.model.text import count
 from nightcrew.runtime.api import Runtime
 
 _MANY = 40
@@ -30,7 +32,7 @@ def listing(runtime: Runtime, screen: Screen, *, name: str) -> None:
             ("*" if c["current"] else " ") + c["id"],
             c["task"],
             c["why"],
-            f"{c['paths']} paths",
+            count(c["paths"], "path"),
             "pruned" if c["pruned"] else c["tree"][:12],
             c["created_at"],
         ]
@@ -100,17 +102,19 @@ def restore(
         screen.emit(plan)
         return
     if not screen.json:
+        to = f"{plan['task']} to {plan['checkpoint']}{_meant(plan)}: {_changes(plan)}"
+        screen.verb("Restoring", to, "cyan")
         show_restore(screen, plan)
     if dry_run:
         screen.say("dry run: nothing was changed")
+        screen.hint(f"apply with: {_again(plan)}")
         return
     running = "It is running and will be paused for that. " if plan["state"] == "running" else ""
     confirm(
         screen,
-        f"{running}The result of {plan['task']} becomes {plan['checkpoint']} "
-        f"({len(plan['paths'])} paths differ from it now).",
+        f"{running}The result of {plan['task']} becomes {plan['checkpoint']}{_meant(plan)}: {_changes(plan)}.",
         yes=yes,
-        otherwise=" ".join(["nightcrew checkpoint restore", plan["checkpoint"], *plan["words"], "--yes"]),
+        otherwise=f"{_again(plan)} --yes",
     )
     done = runtime.restore(name, **wish)
     woken = runtime.nudge(done["task"], start=not no_start)
@@ -119,11 +123,7 @@ def restore(
         return
     screen.verb("Restored", f"{done['task']} is at {done['checkpoint']}, tree {done['tree'][:12]}")
     if done["acceptance"]:
-        screen.verb(
-            "Engine",
-            "acceptance runs again on it" if woken != "recorded" else "acceptance must run again",
-            "cyan",
-        )
+        say_acceptance(screen, done["task"], woken)
     show_stale(screen, done["stale"])
     if done["before"]:
         screen.hint(f"undo: nightcrew checkpoint restore {done['before']}")
@@ -131,7 +131,7 @@ def restore(
 
 @make(
     "fork",
-    example='nightcrew checkpoint fork C-3 --run "make other"\nnightcrew checkpoint fork C-3 --agent claude --prompt "smaller"',
+    example='nightcrew checkpoint fork C-3 --run "make other"\nnightcrew checkpoint fork C-3 --agent script --script other.yaml',
     exits=(3, 5, 6, 7),
 )
 @click.argument("name", metavar="C-1")
@@ -158,7 +158,7 @@ def fork(
         else:
             screen.say("dry run: nothing was changed")
         return
-    words = [f"--{key} '{value}'" for key, value in wanted.items() if value]
+    words = [f"--{key} {shlex.quote(value)}" for key, value in wanted.items() if value]
     confirm(
         screen,
         f"{plan['task']} is added to the plan, which has the digest {plan['digest'][:12]} then.",
@@ -175,6 +175,24 @@ def fork(
     screen.hint(f"side by side: nightcrew review {done['task'].partition('/')[0]}")
 
 
+def _again(plan: dict[str, Any]) -> str:
+    return " ".join(["nightcrew checkpoint restore", plan["checkpoint"], *plan["words"]])
+
+
+def _meant(plan: dict[str, Any]) -> str:
+    """Return which part of the checkpoint is meant, as it was asked for; empty for all of it."""
+    return f" ({' '.join(plan['words'])})" if plan["words"] else ""
+
+
+def _changes(plan: dict[str, Any]) -> str:
+    """Return how much that changes in what the task has now."""
+    return (
+        f"{count(len(plan['paths']), 'path')} of it will change"
+        if plan["paths"]
+        else "no path of it will change"
+    )
+
+
 def _show_fork(screen: Screen, plan: dict[str, Any]) -> None:
     screen.verb(
         "Fork", f"{plan['task']} of {plan['origin']} at {plan['from']}, agent {plan['agent']}", "cyan"
@@ -185,7 +203,7 @@ def _show_fork(screen: Screen, plan: dict[str, Any]) -> None:
     for line in plan["accept"]:
         screen.say(f"              accept: {line}")
     for flag in plan["flags"]:
-        screen.verb("Flag", f"{flag['text']}  {flag['action']}", "yellow")
+        screen.verb("Flag", f"{flag['text']}  {flag['action']}".rstrip(), "yellow")
 
 
 def show_restore(screen: Screen, plan: dict[str, Any]) -> None:
@@ -199,6 +217,15 @@ def show_restore(screen: Screen, plan: dict[str, Any]) -> None:
         screen.verb("Put back", f"{back['path']}{part}  {'; '.join(back['why'])}", "yellow")
     for left in plan["left"]:
         screen.verb("Left", f"{left}; no choice among the files mends this", "yellow")
+
+
+def say_acceptance(screen: Screen, task: str, woken: str) -> None:
+    """Say that the new result of a task is proven again, or what has to happen first."""
+    if woken != "recorded":
+        screen.verb("Engine", "its acceptance runs again", "cyan")
+        return
+    screen.verb("Engine", "its acceptance must run again; nothing goes on with it now", "cyan")
+    screen.hint(f"go on: nightcrew resume {task.partition('/')[0]}")
 
 
 def show_stale(screen: Screen, stale: dict[str, list[str]]) -> None:

@@ -8,7 +8,7 @@ import click
 
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen
-from nightcrew.model.text import shown
+from nightcrew.model.text import count, shown
 from nightcrew.model.units import describe_size
 from nightcrew.runtime.api import Runtime
 
@@ -34,7 +34,7 @@ def command(runtime: Runtime, screen: Screen, *, dry_run: bool) -> None:
         for note in each["notes"]:
             screen.warn(shown(note))
     if done["workflows"]:
-        screen.data(f"{done['workflows']} records of the engine about runs that are long over")
+        screen.data(f"{count(done['workflows'], 'record')} of the engine about runs that are long over")
     freed = describe_size(done["freed_bytes"])
     if dry_run:
         screen.verb("Dry run", f"{freed} would become free; nothing was removed", "cyan")
@@ -45,12 +45,14 @@ def command(runtime: Runtime, screen: Screen, *, dry_run: bool) -> None:
 def _describe(tally: dict[str, Any]) -> list[str]:
     """Return what was given up in one repository, a line for each kind."""
     counted = (
-        ("checkpoints", "checkpoints pruned", 0),
-        ("shadows", "working copies left over", tally["shadows_bytes"]),
-        ("transcripts", "transcripts", tally["transcripts_bytes"]),
-        ("pins", "base commits let go", 0),
+        ("checkpoints", "checkpoint", " pruned", 0),
+        ("shadows", "shadow", " left over", tally["shadows_bytes"]),
+        ("transcripts", "transcript", "", tally["transcripts_bytes"]),
+        ("pins", "base commit", " let go", 0),
     )
-    lines = [f"{tally[key]} {what}{_size(size)}" for key, what, size in counted if tally[key]]
+    lines = [
+        f"{count(tally[key], what)}{then}{_size(size)}" for key, what, then, size in counted if tally[key]
+    ]
     sized = (("objects_bytes", "objects of checkpoints"), ("exports_bytes", "exports of base commits"))
     lines += [f"{what}{_size(tally[key])}" for key, what in sized if tally[key]]
     limit = f" of {describe_size(tally['limit_bytes'])}" if tally["limit_bytes"] else ""

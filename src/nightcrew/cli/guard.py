@@ -7,6 +7,7 @@ from typing import Any
 
 from nightcrew.cli.asking import ask
 from nightcrew.cli.screen import Screen
+from nightcrew.model.text import count
 from nightcrew.runtime.promoting import Publication
 
 _MANY = 40
@@ -48,7 +49,8 @@ def answer_guard(
     waiting = prepared.guard.open
     if waiting and screen.interactive and not yes:
         kinds = ", ".join(dict.fromkeys(each.kind for each in waiting))
-        question = f"{len(waiting)} paths above are executed by programs of your machine ({kinds}). Let them land? type yes: "
+        some = f"{count(len(waiting), 'path')} above {'is' if len(waiting) == 1 else 'are'}"
+        question = f"{some} executed by programs of your machine ({kinds}). Let that land? type yes: "
         if ask(screen, question).lower() == "yes":
             prepared.allow_handoff([each.path for each in waiting])
     prepared.guard.refuse(otherwise)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
 
 from nightcrew.cli.asking import confirm
-from nightcrew.cli.checkpoint import show_restore, show_stale
+from nightcrew.cli.checkpoint import say_acceptance, show_restore, show_stale
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import UsageError
+from nightcrew.model.text import count
 from nightcrew.runtime.api import Runtime
 
 _WHY = {
@@ -53,6 +55,8 @@ def command(runtime: Runtime, screen: Screen, *, name: str, **given: Any) -> Non
         _show(screen, removal.view)
     if not given["unproven"]:
         removal.prove(lambda line: screen.verb("Proving", line, "cyan"))
+    if not screen.json:
+        _show_proof(screen, removal.view)
     if given["dry_run"]:
         if screen.json:
             screen.emit(removal.view)
@@ -63,7 +67,7 @@ def command(runtime: Runtime, screen: Screen, *, name: str, **given: Any) -> Non
     left = len(removal.view["tasks"])
     confirm(
         screen,
-        f"{found} is taken out{' in part' if any(reach.values()) else ''}; {left} tasks are left.",
+        f"{found} is taken out{' in part' if any(reach.values()) else ''}; {count(left, 'task')} will be left.",
         yes=given["yes"],
         otherwise=f"{_again(found, reach)} --yes",
     )
@@ -74,7 +78,8 @@ def command(runtime: Runtime, screen: Screen, *, name: str, **given: Any) -> Non
         return
     screen.verb("Rolled back", f"{found}  composed tree {done['tree'][:12]}")
     if done["checkpoint"]:
-        screen.verb("Kept", f"{done['checkpoint']} is its result now; its acceptance runs again", "cyan")
+        screen.verb("Kept", f"{done['checkpoint']} is its result now", "cyan")
+        say_acceptance(screen, found, woken)
     show_stale(screen, done["stale"])
     screen.hint(f"undo: nightcrew rollback {found} --undo")
 
@@ -93,7 +98,7 @@ def _undo(runtime: Runtime, screen: Screen, name: str, reach: dict[str, Any], *,
         return
     screen.verb("Put back", f"{name}" + (f", {done['verdict']} as before" if done["verdict"] else ""))
     if done["acceptance"]:
-        screen.verb("Engine", "its acceptance runs again", "cyan")
+        say_acceptance(screen, name, woken)
 
 
 def _show(screen: Screen, view: dict[str, Any]) -> None:
@@ -111,8 +116,28 @@ def _show(screen: Screen, view: dict[str, Any]) -> None:
     show_restore(screen, view)
 
 
+def _show_proof(screen: Screen, view: dict[str, Any]) -> None:
+    """Say what is known of the tree that would be left: run just now, proven before, or not at all."""
+    tree = view["tree"][:12]
+    ran, before = view["proof"], len(view["proven_before"])
+    if ran == "not run":
+        screen.verb("Unproven", f"acceptance was not run on {tree}", "yellow")
+        return
+    if not view["tasks"]:
+        screen.verb(
+            "Nothing", f"of the run is left, so there is nothing to prove: {tree} is its base", "cyan"
+        )
+        return
+    if not ran and not before:
+        screen.verb("Unproven", f"no task that is left has an acceptance command for {tree}", "yellow")
+        return
+    said = [f"{count(len(ran), 'acceptance command')} passed on {tree}"] if ran else []
+    said += [f"{count(before, 'acceptance command')} had passed on exactly {tree} before"] if before else []
+    screen.verb("Proven", "; ".join(said))
+
+
 def _again(name: str, reach: dict[str, Any]) -> str:
     words = [f"--to {reach['to']}"] if reach["to"] else []
-    words += [f"--files '{glob}'" for glob in reach["files"]]
+    words += [f"--files {shlex.quote(glob)}" for glob in reach["files"]]
     words += ["--keep-valid"] if reach["keep_valid"] else []
     return " ".join(["nightcrew rollback", name, *words])

@@ -8,6 +8,7 @@ import click
 
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen, table
+from nightcrew.model.text import count
 from nightcrew.model.units import describe_size
 from nightcrew.runtime.api import Runtime
 
@@ -25,12 +26,12 @@ def command(runtime: Runtime, screen: Screen, *, run: str | None) -> None:
         screen.emit(view)
         return
     screen.data(
-        f"{view['checkpoints']} checkpoints, {view['running']} of them while an agent worked; "
+        f"{count(view['checkpoints'], 'checkpoint')}, {view['running']} of them while an agent worked; "
         f"{view['degraded']} degraded, {view['failed']} failed, {view['pruned']} pruned"
     )
     if view["alarms"]:
         screen.data(
-            f"three slow ones in a row: {view['alarms']} times   nightcrew events --kinds checkpoint.slow"
+            f"three slow ones in a row: {count(view['alarms'], 'time')}   nightcrew events --kinds checkpoint.slow"
         )
     rows = [[name, *_figures(each)] for name, each in view["latency_ms"].items()]
     for line in table(rows, header=["MS", "COUNT", "P50", "P95", "P99", "MAX"]):

@@ -11,6 +11,7 @@ from nightcrew.cli.options import command as make
 from nightcrew.cli.promote import show_paths
 from nightcrew.cli.screen import Screen, short_branch
 from nightcrew.model.errors import WaitingForHuman
+from nightcrew.model.text import count
 from nightcrew.runtime.api import Runtime
 from nightcrew.runtime.promoting import Publication
 
@@ -76,11 +77,17 @@ def take_back(runtime: Runtime, screen: Screen, promotion: str, way: Way) -> Non
                 code="undo.inverse",
                 hint=f"look: {again} --dry-run   then: {again} --inverse --yes",
             )
-        what = "are taken back" if prepared.exact else f"get the inverse of {promotion} as a new commit"
+        one = len(prepared.view["paths"]) == 1
+        exact, inverse = ("is", "gets") if one else ("are", "get")
+        what = (
+            f"{exact} taken back"
+            if prepared.exact
+            else f"{inverse} the inverse of {promotion} as a new commit"
+        )
         more = "" if prepared.exact else " --inverse"
         confirm(
             screen,
-            f"{len(prepared.view['paths'])} paths {what}.",
+            f"{count(len(prepared.view['paths']), 'path')} {what}.",
             yes=way.yes,
             otherwise=f"{again}{more} --yes",
         )

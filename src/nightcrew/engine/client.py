@@ -178,7 +178,8 @@ def retry(journal: Journal, task_id: str, *, actor: str, clock: Clock | None = N
         run = tx.need(RunRecord, task.run)
         if task.state not in AGAIN or task.promoted:
             shown = "promoted" if task.promoted else task.state
-            raise StaleError(f"{task_id} is {shown}; nothing to run again", hint=f"nightcrew show {task_id}")
+            hint = f"nightcrew {'resume' if task.state == 'paused' else 'show'} {task_id}"
+            raise StaleError(f"{task_id} is {shown}; nothing to run again", code="retry.state", hint=hint)
         if run.state in ("cancelled", "completed_empty", "rejected", "promoted"):
             raise StaleError(
                 f"{run.id} is {run.state} and cannot go on", hint="start a new run: nightcrew run -f FILE"

@@ -34,8 +34,8 @@ _WORDS: Final = {"R": "run", "T": "task", "C": "checkpoint", "A": "approval", "M
 
 _SEE: Final = {
     "run": "nightcrew ps",
-    "task": "nightcrew show R-1",
-    "checkpoint": "nightcrew checkpoint list",
+    "task": "nightcrew ps -a",
+    "checkpoint": "nightcrew ps -a, then: nightcrew checkpoint list R-..",
     "approval": "nightcrew inbox",
     "promotion": "nightcrew log",
     "event": "nightcrew log",

@@ -31,5 +31,10 @@ def is_accepted(task: TaskRecord) -> bool:
     )
 
 
+def is_rejected(task: TaskRecord) -> bool:
+    """Tell whether a person rejected exactly the result the task has."""
+    return bool(task.tree) and task.verdict == "rejected" and task.verdict_tree == task.tree
+
+
 def _rank(task: TaskRecord) -> int:
     return 2 if task.promoted else 1 if is_accepted(task) else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nightcrew.model.answers import choose_answers
+from nightcrew.model.answers import choose_answers, is_rejected
 from nightcrew.model.ids import find_origin
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import TaskRecord
@@ -51,7 +51,6 @@ def find_included(plan: Plan, tasks: Sequence[TaskRecord]) -> tuple[TaskRecord, 
             continue  # another answer to the same task goes in its place
         needs = [answers[find_origin(need)] for need in depends[each]]
         grounded = all(need.name in found or need.state == "skipped" for need in needs)
-        rejected = task.verdict == "rejected" and task.verdict_tree == task.tree
-        if task.state == "succeeded" and task.tree and grounded and not rejected:
+        if task.state == "succeeded" and task.tree and grounded and not is_rejected(task):
             found[each] = task
     return tuple(found.values())

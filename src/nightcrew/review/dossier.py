@@ -93,6 +93,24 @@ class Dossier:
     position: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Names of the other tasks of a run because of which one needs a look.
+
+    Attributes:
+        stale: it was built on their result, and they have another one now.
+        held: it needs them, directly or not, and they are rejected.
+        rivals: other answers to the same task, while nobody has accepted one.
+    """
+
+    stale: Sequence[str] = ()
+    held: Sequence[str] = ()
+    rivals: Sequence[str] = ()
+
+
+_ALONE: Final = Others()
+
+
 def build_dossier(
     task: TaskRecord,
     spec: Task,
@@ -100,8 +118,7 @@ def build_dossier(
     evidence: Sequence[Evidence | Mapping[str, Any]],
     findings: Sequence[Finding | Mapping[str, Any]],
     attempts: Iterable[AttemptRecord],
-    stale: Sequence[str] = (),
-    rivals: Sequence[str] = (),
+    others: Others = _ALONE,
 ) -> Dossier:
     """Lay out one task.
 
@@ -110,12 +127,11 @@ def build_dossier(
         change: base against result; None when there is no result.
         evidence, findings: values, or the plain JSON of them that the record holds.
         attempts: all of them, in any order.
-        stale: names of the tasks it was built on that have another result now.
-        rivals: names of other answers to the same task, while nobody has accepted one.
+        others: tasks of the run that stand against it.
     """
     proofs = tuple(read_evidence(item) for item in evidence)
     found = tuple(read_finding(item) for item in findings)
-    concerns = (*_doubt_ground(stale, rivals), *_collect(task, spec, change, proofs, found))
+    concerns = (*_doubt_ground(others), *_collect(task, spec, change, proofs, found))
     group = _group(task, concerns)
     promotable = change.promotable if change else ()
     return Dossier(
@@ -210,16 +226,19 @@ def _collect(
     return tuple(concerns)
 
 
-def _doubt_ground(stale: Sequence[str], rivals: Sequence[str]) -> list[Concern]:
+def _doubt_ground(others: Others) -> list[Concern]:
     doubts = []
-    if stale:
+    if others.stale:
         doubts.append(
-            Concern("stale", f"built on another {', '.join(stale)} than there is now; run it again")
+            Concern("stale", f"built on another {', '.join(others.stale)} than there is now; run it again")
         )
-    if rivals:
+    if others.held:
+        doubts.append(Concern("held", f"needs {', '.join(others.held)}, rejected: it cannot go without"))
+    if others.rivals:
         doubts.append(
             Concern(
-                "rivals", f"there are other answers to this task: {', '.join(rivals)}; accept one by name"
+                "rivals",
+                f"there are other answers to this task: {', '.join(others.rivals)}; accept one by name",
             )
         )
     return doubts

@@ -72,7 +72,7 @@ class _Page:
             size = f"+{dossier.lines_added} -{dossier.lines_deleted}" if dossier.files else "-"
             front = f" {_WORDS[dossier.group]:<5}  {pad(dossier.name, names)}  {pad(size, 12)}  "
             marks = [f"! {_say(concern)}" for concern in dossier.concerns if concern.look]
-            verdict = [f"[{dossier.verdict}]"] if dossier.verdict and not dossier.verdict_stale else []
+            verdict = [f"[{dossier.verdict}]"] if _is_judged(dossier) else []
             title = fit(shown(dossier.title), max(self.width - measure(front), 10))
             yield front + title
             if verdict or marks:
@@ -159,7 +159,7 @@ class _Page:
             shown(", ".join([*facts, *([proof.reason] if proof.reason not in ("", code) else [])])),
             self.width,
         )
-        if not proof.passed:
+        if not proof.passed and proof.tail.strip():
             for line in proof.tail.rstrip().split("\n")[-TAIL_LINES:]:
                 yield from hang(
                     " " * 10 + "| ", shown(line.rstrip("\r"), keep="\t").expandtabs(4), self.width
@@ -183,18 +183,26 @@ class _Page:
     def _choices(self, dossier: Dossier) -> str:
         task = dossier.id
         if dossier.group in (FAILED, UNFINISHED):
-            return f"nightcrew log {task} | nightcrew diff {task} | nightcrew retry {task} | nightcrew why {task}"
+            on = {"paused": f"resume {task}", "awaiting_approval": "inbox", "awaiting_answer": "inbox"}
+            on |= dict.fromkeys(("failed", "cancelled", "succeeded"), f"retry {task}")
+            choices = [f"log {task}", f"diff {task}", on.get(dossier.state, ""), f"why {task}"]
+            return " | ".join(f"nightcrew {choice}" for choice in choices if choice)
         return f"nightcrew diff {task} | nightcrew accept {task} | nightcrew reject {task} -m why"
 
     def foot(self) -> Iterator[str]:
         """The commands that decide about the whole run."""
-        green = [dossier for dossier in self.dossiers if dossier.green]
+        green = [each for each in self.dossiers if each.green and not (each.promoted or _is_judged(each))]
         run = self.run.id
         yield ""
         if green:
             yield from hang(" ", f"accept all green ({len(green)}): nightcrew accept {run}", self.width)
         yield from hang(" ", f"diff of everything: nightcrew diff {run}", self.width)
         yield from hang(" ", f"publish what is accepted: nightcrew promote {run}", self.width)
+
+
+def _is_judged(dossier: Dossier) -> bool:
+    """Tell whether a person said yes or no to exactly the result there is."""
+    return bool(dossier.verdict) and not dossier.verdict_stale
 
 
 def _say(concern: Concern) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nightcrew.model.errors import StaleError
 from nightcrew.model.records import RunRecord, TaskRecord
+from nightcrew.model.text import count
 from nightcrew.model.trees import Missing
 from nightcrew.runtime.differing import describe_conflict
 
@@ -69,7 +70,7 @@ def check_landed(
     ]
     if missing:
         raise StaleError(
-            f"{len(missing)} accepted hunks of {run.id} are not in the tree that would land; nothing was done",
+            f"not in the tree that would land: {count(len(missing), 'accepted hunk')} of {run.id}; nothing was done",
             code="promote.missing",
             where=[_describe(each) for each in missing[:_SHOWN]],
             hint=f"look: nightcrew diff {run.id}/{missing[0].part} --hunks   "

@@ -17,6 +17,7 @@ from nightcrew.model.records import (
     RunRecord,
     TaskRecord,
 )
+from nightcrew.model.text import count
 from nightcrew.runtime.views import list_stale, shown_state, tasks_of, view_event
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _why_checkpoint(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
     record = tx.need(CheckpointRecord, name)
     because = [
         f"taken because {record.why}",
-        f"{record.paths} paths differ from the base, tree {record.tree}",
+        f"{count(record.paths, 'path')} changed from the base, tree {record.tree}",
     ]
     because += [f"could not be captured: {each}" for each in record.refused]
     events = [event for event in tx.events(run=record.run, task=record.task) if event.data.get("id") == name]
@@ -205,7 +206,7 @@ def _why_promotion(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
     tasks = ", ".join(record.tasks)
     what = f"undo of {record.undo_of}" if record.undo_of else f"promotion of {tasks}"
     because = [
-        f"{record.actor} put {len(record.paths)} paths on {record.branch}: {record.old_commit[:12]} -> {record.new_commit[:12]}"
+        f"{record.actor} put {count(len(record.paths), 'path')} on {record.branch}: {record.old_commit[:12]} -> {record.new_commit[:12]}"
     ]
     because += [record.reason] if record.reason else []
     because += [f"undone by {record.undone_by}"] if record.undone_by else []

@@ -220,13 +220,17 @@ def nudge(parts: Parts, name: str, *, start: bool) -> str:
         start: start a background host when nobody hosts the engine and something can go on.
 
     Returns:
-        ``woken`` (a living engine was told), ``started`` (a background host), or ``recorded``.
+        ``woken`` (a living engine was told), ``started`` (a background host), or ``recorded`` (nothing goes on with it
+        now, because no engine runs or the run is paused).
     """
     from nightcrew.engine.client import wake
 
     run = _run_of(parts, name)
     wake(parts.journal, run, clock=parts.clock)
-    if parts.engine_holder:
+    with parts.journal.read() as tx:
+        record = tx.need(RunRecord, run)
+        held = record.state == "paused" and find_rest(tx, record) != "going"
+    if parts.engine_holder and not held:
         return "woken"
     if start and run in going_runs(parts):
         start_background(parts, [])

@@ -23,11 +23,13 @@ class Proof:
 
     Attributes:
         tree: that tree.
-        results: task id and evidence of each command, in the order run; empty when each task was proven on it before.
+        results: task id and evidence of each command, in the order run.
+        before: task id and command of what had passed on exactly this tree already and was not run again.
     """
 
     tree: str
     results: tuple[tuple[str, Evidence], ...] = ()
+    before: tuple[tuple[str, str], ...] = ()
 
     def to_plain(self) -> list[dict[str, Any]]:
         """Return the results for events and JSON."""
@@ -62,8 +64,11 @@ def prove(
         StaleError: a command does not pass on it; nothing was changed.
     """
     due = [(task, line) for task in tasks for line in _due(task, plan.task(task.name).accept, tree)]
+    before = tuple(
+        (task.id, line) for task in tasks for line in plan.task(task.name).accept if (task, line) not in due
+    )
     if not due:
-        return Proof(tree)
+        return Proof(tree, (), before)
     results = tuple(_run_all(parts, run, due, tree=tree, name=name, say=say))
     failed = [(task, each) for task, each in results if not each.passed]
     if failed:
@@ -73,7 +78,7 @@ def prove(
             where=[f"{task}: acceptance `{each.command}`: {each.reason}" for task, each in failed],
             hint=_advise(run, plan, tasks),
         )
-    return Proof(tree, results)
+    return Proof(tree, results, before)
 
 
 def _advise(run: RunRecord, plan: Plan, tasks: Sequence[TaskRecord]) -> str:

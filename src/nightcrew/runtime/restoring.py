@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,7 +41,9 @@ class Wish:
 
     def to_words(self) -> list[str]:
         """Return the options that say this on the command line."""
-        words = [f"--files '{glob}'" for glob in self.files] + [f"--hunk {name}" for name in self.hunks]
+        words = [f"--files {shlex.quote(glob)}" for glob in self.files] + [
+            f"--hunk {name}" for name in self.hunks
+        ]
         return [*words, *(["--keep-valid"] if self.keep_valid else [])]
 
     def describe(self) -> str:
@@ -219,10 +222,11 @@ def _choose(
     if wish.hunks:
         from nightcrew.checkpoint.hunks import choose
 
-        tree = store.take_hunks(tree, choose(store.hunks(tree, source.tree), wish.hunks))
+        listing = f"nightcrew checkpoint diff {now.id} {name} --hunks"
+        tree = store.take_hunks(tree, choose(store.hunks(tree, source.tree), wish.hunks, listing=listing))
     if tree == now.tree:
         raise UsageError(
-            f"no path that matches {' '.join(wish.files)} differs between {now.id} and {name}",
+            f"no path that matches {' '.join(wish.files)} differs between {now.id}, the result now, and {name}",
             code="restore.nothing",
             hint=f"nightcrew checkpoint diff {now.id} {name} --stat",
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model import canonical
-from nightcrew.model.answers import choose_answers, is_accepted
+from nightcrew.model.answers import choose_answers, is_accepted, is_rejected
 from nightcrew.model.errors import StaleError, UsageError
 from nightcrew.model.ids import find_origin
 from nightcrew.model.plans import Plan
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
     """Return the dossier of every task of a run, in the order written."""
-    from nightcrew.review.dossier import build_dossier
-    from nightcrew.review.staleness import find_stale
+    from nightcrew.review.dossier import Others, build_dossier
+    from nightcrew.review.staleness import find_held, find_stale
 
     store = parts.store(parts.repository_of(run))
     with parts.journal.read() as tx:
@@ -32,7 +32,7 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
         tasks = tasks_of(tx, run.id)
         attempts = {task.id: tx.find(AttemptRecord, task=task.id) for task in tasks}
         trees = {task.id: trees_of(tx, task) for task in tasks}
-    stale, rivals = find_stale(tasks), _find_rivals(tasks)
+    stale, rivals, held = find_stale(tasks), _find_rivals(tasks), find_held(tasks, plan)
     dossiers = []
     for task in tasks:
         old, new = trees[task.id]
@@ -45,8 +45,7 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
                 task.evidence,
                 task.findings,
                 attempts[task.id],
-                stale=stale.get(task.id, ()),
-                rivals=rivals.get(task.id, ()),
+                Others(stale.get(task.id, ()), held.get(task.id, ()), rivals.get(task.id, ())),
             )
         )
     return dossiers
@@ -183,7 +182,7 @@ def _accept_green(
 def _why_left_out(task: TaskRecord, dossier: Dossier) -> str:
     if problem := _why_not_acceptable(task):
         return problem
-    if task.verdict == "rejected" and task.verdict_tree == task.tree:
+    if is_rejected(task):
         return "you rejected it"
     if dossier.green:
         return ""

@@ -173,7 +173,9 @@ class Removal:
     def view(self) -> dict[str, Any]:
         """What would happen, for a person and for JSON; with what was run on it."""
         proof = self._proof.to_plain() if self._proof else "not run"
-        return {**self._planned.to_plain(), "proof": proof}
+        before = self._proof.before if self._proof else ()
+        proven = [{"task": task, "command": command} for task, command in before]
+        return {**self._planned.to_plain(), "proof": proof, "proven_before": proven}
 
     def prove(self, say: Callable[[str], None]) -> None:
         """Run the acceptance of everything that is left on the tree that is left.

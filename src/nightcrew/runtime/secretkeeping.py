@@ -39,7 +39,7 @@ def scan_place(parts: Parts, target: str) -> dict[str, Any]:
     elif place.exists():
         findings, scanned = _scan_files(parts, place)
     else:
-        raise NotFound(f"there is no file or folder {shown(target)}", hint="nightcrew secrets scan . ")
+        raise NotFound(f"there is no file or folder {shown(target)}", hint="nightcrew secrets scan .")
     loud = [each for each in findings if each.verdict is Verdict.DENY]
     return {
         "target": target,

@@ -139,7 +139,9 @@ def _take_named(store: Store, run: RunRecord, whole: Sequence[Share], cut: Cut) 
     from nightcrew.checkpoint.hunks import choose
 
     found = {share.task.id: store.hunks(share.piece[1], share.piece[2]) for share in whole}
-    named = {hunk.id for hunk in choose([hunk for each in found.values() for hunk in each], cut.hunks)}
+    everything = [hunk for each in found.values() for hunk in each]
+    listing = f"nightcrew diff {whole[0].task.id if whole else run.id} --hunks"
+    named = {hunk.id for hunk in choose(everything, cut.hunks, listing=listing)}
     shares = []
     for share in whole:
         name, base, tree = share.piece
