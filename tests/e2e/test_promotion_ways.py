@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,96 @@ def test_new_branch_patch_bundle_and_commits_per_task(night: Hermetic, tmp_path:
     ok(crew, "undo", onto["id"])
     assert crew.git("rev-parse", "release").strip() == head
     assert crew.run("audit", "verify").code == 0
+
+
+def test_what_another_branch_has_does_not_come_along(night: Hermetic) -> None:
+    crew = night
+    ok(crew, "promote", "R-1", "T01", "--new-branch", "night")
+    other = ok(crew, "promote", "R-1", "T02")
+    assert other["paths"] == ["src/app.py"]
+    assert crew.git("show", "--format=", "--name-only").split() == ["src/app.py"]
+    nothing = crew.run("promote", "R-1", "--yes")
+    assert nothing.code == 7, nothing
+    assert "R-1/T01: it is promoted already by M-1, to night" in nothing.stderr
+    assert "R-1/T02: it is promoted already by M-2, to main" in nothing.stderr
+
+
+def test_what_a_squashed_branch_brought_counts_as_there(crew: Hermetic) -> None:
+    crew.write({"src/data.txt": NUMBERS})
+    crew.commit("numbers")
+    assert crew.run_tasks(TASKS.replace("2. second", "2. second <!-- depends: 1 -->")).code == 0
+    assert crew.run("accept", "R-1").code == 0
+    ok(crew, "promote", "R-1", "T01", "--new-branch", "night")
+    held = crew.run("promote", "R-1", "T02", "--yes")
+    assert (held.code, "on night by M-1" in held.stderr) == (7, True), held
+    crew.git("merge", "-q", "--squash", "night")
+    crew.commit("squashed")
+    assert ok(crew, "promote", "R-1", "T02")["paths"] == ["src/app.py"]
+
+
+def test_a_redo_after_later_commits_is_proven(night: Hermetic) -> None:
+    crew = night
+    first = ok(crew, "promote", "R-1", "T01")
+    ok(crew, "undo", first["id"])
+    crew.write({"other.txt": "x\n"})
+    crew.commit("later")
+    again = crew.run("redo", first["id"], "--inverse", "--yes")
+    assert (again.code, "R-1/T01: grep -q one" in again.stderr) == (0, True), again
+    crew.write({"other.txt": "y\n"})
+    crew.commit("later still")
+    back = crew.run("undo", first["id"], "--inverse", "--yes")
+    assert (back.code, "grep -q one" in back.stderr) == (0, False), back
+    assert (crew.repo / "src/data.txt").read_text() == NUMBERS
+    assert crew.show(first["id"])["state"] == "undone"
+    ok(crew, "redo", first["id"])
+    assert "twelve" in (crew.repo / "src/data.txt").read_text()
+    assert (crew.show(first["id"])["state"], crew.show_tasks("R-1")["T01"]["promoted"]) == (
+        "published",
+        "M-1",
+    )
+
+
+def test_a_promotion_does_not_run_the_hook_it_brings(crew: Hermetic) -> None:
+    crew.write({"tools/hk/pre-commit": "#!/bin/sh\nexit 0\n"})
+    (crew.repo / "tools/hk/pre-commit").chmod(0o755)
+    crew.commit("hook")
+    crew.git("config", "core.hooksPath", "tools/hk")
+    ran = crew.root / "ran"
+    task = f"- [ ] 1. one\n  - Run: echo 'touch {ran}' > tools/hk/pre-commit\n  - Accept: true\n"
+    assert crew.run_tasks(task).code == 0
+    assert crew.run("accept", "R-1/T01").code == 0
+    refused = crew.run("promote", "R-1", "--yes", "--allow-handoff", "git", "--hooks")
+    assert (refused.code, "hook.promoted" in refused.stderr) == (6, True), refused
+    asked = crew.run("promote", "R-1", "--yes")
+    assert (asked.code, "--allow-handoff git" in asked.stderr) == (5, True), asked
+    ok(crew, "promote", "R-1", "--allow-handoff", "git")
+    assert not ran.exists()
+
+
+def test_a_patch_keeps_line_ends(crew: Hermetic, tmp_path: Path) -> None:
+    crew.write({"w.txt": b"1\r\n2\r\n"})
+    crew.commit("windows")
+    assert crew.run_tasks("- [ ] 1. one\n  - Run: sed -i s/1/one/ w.txt\n  - Accept: true\n").code == 0
+    assert crew.run("accept", "R-1/T01").code == 0
+    patch = tmp_path / "out.patch"
+    written = crew.run("promote", "R-1", "--yes", "--patch", str(patch))
+    assert f"git am --keep-cr {patch}" in written.stderr, written
+    crew.git("am", "-q", "--keep-cr", str(patch))
+    assert (crew.repo / "w.txt").read_bytes() == b"one\r\n2\r\n"
+
+
+@pytest.mark.needs_root
+def test_a_patch_that_does_not_fit_leaves_no_half_of_it(night: Hermetic, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_blocks=1", "none", str(disk)], check=True)
+    try:
+        (disk / "ballast").write_bytes(b"x")
+        refused = night.run("promote", "R-1", "--yes", "--patch", str(disk / "out.patch"))
+        assert "No space left" in refused.stderr, refused
+        assert [each.name for each in disk.iterdir()] == ["ballast"]
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_chosen_files_and_hunks(night: Hermetic) -> None:

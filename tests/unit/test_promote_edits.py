@@ -55,6 +55,17 @@ def test_another_mode_stays_uncommitted(world: World) -> None:
     assert world.snapshot() == before
 
 
+def test_a_mode_that_comes_reaches_an_edited_file(world: World) -> None:
+    world.write({"run.sh": LINES + b"mine\n"})
+    before = world.snapshot()
+    record = world.promote({"run.sh": ("100755", LINES)})
+    assert (world.repo / "run.sh").stat().st_mode & 0o111
+    assert (world.repo / "run.sh").read_bytes() == LINES + b"mine\n"
+    assert world.git("diff", "--summary") == ""
+    world.undo(record)
+    assert world.snapshot() == before
+
+
 def test_what_was_edited_further_is_merged_back(world: World) -> None:
     world.write({"a.txt": LINES.replace(b"9\n", b"mine\n")})
     record = world.promote({"a.txt": LINES.replace(b"1\n", b"one\n", 1)})

@@ -107,3 +107,30 @@ def test_killed_after_the_hook(world: World) -> None:
 def test_only_for_the_branch_that_is_checked_out(world: World) -> None:
     with pytest.raises(UsageError, match="hooks"):
         prepare(world, Target("new", "night", hooks=True))
+
+
+@pytest.mark.parametrize(
+    ("hooks_path", "link", "found"),
+    [
+        ("new", "", ("new/f",)),
+        ("./x/../new/", "", ("new/f",)),
+        ("", "new/f", ("new/f",)),
+        ("gone/deep", "", ("gone",)),
+        ("", "", ()),
+        ("elsewhere", "", ()),
+    ],
+)
+def test_hooks_that_are_promoted_themselves_are_not_run(
+    world: World, hooks_path: str, link: str, found: tuple[str, ...]
+) -> None:
+    if hooks_path:
+        world.git("config", "core.hooksPath", hooks_path)
+    if link:
+        (world.repo / ".git/hooks").mkdir(exist_ok=True)
+        (world.repo / ".git/hooks/pre-commit").symlink_to(world.repo / link)
+    assert prepare(world, Target()).hook_paths == found
+    if found:
+        before = world.snapshot()
+        with pytest.raises(DeniedByPolicy, match="your hooks themselves") as refused:
+            prepare(world, Target(hooks=True))
+        assert (refused.value.where, world.snapshot()) == (found, before)

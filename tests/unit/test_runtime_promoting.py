@@ -11,7 +11,7 @@ from nightcrew.journal.journal import Journal
 from nightcrew.model.errors import NotFound, Place, StaleError
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import PromotionRecord, RunRecord, TaskRecord
-from nightcrew.runtime.choosing import select
+from nightcrew.runtime.choosing import Landed, select
 from nightcrew.runtime.settling import settle_published
 from nightcrew.runtime.shaping import write_message
 
@@ -90,6 +90,31 @@ def test_what_is_skipped_or_promoted_already_counts_as_there() -> None:
     found = select(RUN, PLAN, [promoted, task(2), task(3, verdict=""), task(4, verdict="")], [])
     assert names(found.tasks) == ["T02"]
     assert names(found.promoted) == ["T01"]
+
+
+def test_what_went_to_another_branch_is_not_taken_for_there() -> None:
+    tasks = [task(1, promoted="M-1"), task(2), task(3), task(4)]
+    away = {"R-1/T01": Landed("M-1", "night", there=False)}
+    found = select(RUN, PLAN, tasks, [], (), away)
+    assert (names(found.tasks), found.promoted) == (["T04"], ())
+    assert "on night by M-1" in dict(found.held)["R-1/T02"]
+    waived = select(RUN, PLAN, tasks, [], ("T02",), away)
+    assert (set(names(waived.tasks)), waived.held) == ({"T02", "T03", "T04"}, ())
+    there = {"R-1/T01": Landed("M-1", "main")}
+    assert names(select(RUN, PLAN, tasks, [], (), there).promoted) == ["T01"]
+
+
+def test_nothing_left_says_what_went_where() -> None:
+    went = {1: Landed("M-1", "night", there=False), 2: Landed("M-2", "main"), 4: Landed("M-2", "main")}
+    landed = {f"R-1/T0{number}": each for number, each in went.items()}
+    tasks = [task(n, promoted=each.by) for n, each in went.items()] + [task(3, state="skipped", verdict="")]
+    with pytest.raises(StaleError, match="all of R-1 is promoted already") as caught:
+        select(RUN, PLAN, tasks, [], (), landed)
+    assert caught.value.where[0] == "R-1/T01: it is promoted already by M-1, to night"
+    assert "nightcrew undo M-1" in caught.value.hint
+    with pytest.raises(StaleError, match="no other task is accepted") as caught:
+        select(RUN, PLAN, [*tasks[:2], task(3, verdict=""), task(4, verdict="")], [], (), landed)
+    assert len(caught.value.where) == 2
 
 
 def test_an_acceptance_of_another_tree_does_not_count() -> None:

@@ -58,7 +58,9 @@ _MANY = 40
 @click.option(
     "--new-branch", default="", metavar="NAME", help="A branch that is made, at the current commit."
 )
-@click.option("--patch", default="", metavar="FILE", help="Write patches for `git am`; no branch changes.")
+@click.option(
+    "--patch", default="", metavar="FILE", help="Write patches for `git am --keep-cr`; no branch changes."
+)
 @click.option("--bundle", default="", metavar="FILE", help="Write a git bundle; no branch changes.")
 @click.option(
     "--commits",
@@ -165,7 +167,7 @@ def _prove(screen: Screen, prepared: Publication, *, unproven: bool) -> None:
 def _tell(screen: Screen, done: dict[str, Any]) -> None:
     if done["file"]:
         screen.verb("Written", f"{done['id']}  {done['file']}")
-        use = "git am" if done["place"] == "patch" else "git fetch"
+        use = "git am --keep-cr" if done["place"] == "patch" else "git fetch"
         branch = "" if done["place"] == "patch" else f" nightcrew/{done['id']}"
         screen.hint(f"use it: {use} {shlex.quote(done['file'])}{branch}")
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
@@ -117,17 +117,29 @@ def check_own(classes: Sequence[tuple[HandoffClass, Place]]) -> Iterator[Problem
                 yield Problem(place, f"handoff.{each.id}: {said}: {path}")
 
 
-def find_handoffs(policy: Policy, change: Change) -> tuple[Handoff, ...]:
-    """Return every path of a change that would land and that somebody on the host executes, in the order of the change."""
-    return tuple(found for path in change.promotable if (found := find_handoff(policy, path)) is not None)
+def find_handoffs(policy: Policy, change: Change, hooks: Collection[str] = ()) -> tuple[Handoff, ...]:
+    """Return every path of a change that would land and that somebody on the host executes, in the order of the change.
+
+    Args:
+        policy, change: rules and change.
+        hooks: paths that git runs by the user's configuration, whatever they are called.
+    """
+    return tuple(
+        found
+        for path in change.promotable
+        if (found := find_handoff(policy, path, hook=path.path in hooks)) is not None
+    )
 
 
-def find_handoff(policy: Policy, path: PathChange) -> Handoff | None:
-    """Return who would execute one changed path; None when nobody is known to, or the policy takes it out."""
+def find_handoff(policy: Policy, path: PathChange, *, hook: bool = False) -> Handoff | None:
+    """Return who would execute one changed path; None when nobody is known to, or the policy takes it out.
+
+    With ``hook`` it is git, whatever the path is called.
+    """
     classes: _Classes | None = policy.compiled.get("handoff")
     if classes is None:
         classes = policy.compiled["handoff"] = _Classes(policy)
-    return classes.find(path)
+    return classes.find_hook(path) if hook else classes.find(path)
 
 
 def find_class(path: str) -> HandoffClass | None:
@@ -173,6 +185,10 @@ class _Classes:
         if not name and number is not None:
             return self._tell(path, _LISTED, self._policy.handoff_paths[number].source)
         return self._tell(path, *self._known[name])
+
+    def find_hook(self, path: PathChange) -> Handoff:
+        """Return what holds for a path that git runs."""
+        return self._tell(path, *self._known["git"])
 
     def _tell(self, path: PathChange, each: HandoffClass, source: str) -> Handoff:
         placed = self._policy.verdict(f"handoff.{each.id}") or self._policy.verdict("handoff.default")

@@ -17,7 +17,7 @@ from nightcrew.promote.objects import (
     write_tree,
 )
 from nightcrew.promote.site import Site, short
-from nightcrew.promote.target import HERE, Earlier, Place, Target
+from nightcrew.promote.target import HERE, Place, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,9 @@ def make_commits(
         trees = [step.tree for step in steps]
     else:
         start, untracked = _add_untracked(site, base_commit, ours, steps[-1].tree)
-        base = _find_base(site, place, base_commit, target.earlier)
+        # What was promoted before is in the work, and on the branch too. Were the merge to start from before it, git would see two
+        # different changes of one place where new work stands right beside it, and bring back what the user took out since.
+        base = target.earlier or tree_of(site.store, base_commit)
         trees = [merge(site.store, base, start, step.tree) for step in steps]
     commits = _chain(site, name, place.head, ours, list(zip(steps, trees, strict=True)), names)
     if not commits:
@@ -93,17 +95,6 @@ def make_commits(
             f"{short(place.branch)} has all of this already; nothing was changed", code="promote.empty"
         )
     return Made(tuple(commits), trees[-1], untracked, names.made_up, base)
-
-
-def _find_base(site: Site, place: Place, base_commit: str, earlier: Earlier) -> str:
-    """Return the tree that the branch and the work both come from.
-
-    What was promoted before is in the work, and on the branch too when that has its commits. Were the merge to start from before it, git
-    would see two different changes of one place where new work stands right beside it, and bring back what the user took out since.
-    """
-    if earlier.tree and all(site.is_ancestor(each, place.head) for each in earlier.commits):
-        return earlier.tree
-    return tree_of(site.store, base_commit)
 
 
 def _chain(

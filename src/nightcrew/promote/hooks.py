@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,42 @@ def find_hooks(site: Site, configured: Configured) -> list[str]:
     """Return the names of the hooks that are there and would be run by git."""
     folder = find_folder(site, configured)
     return [name for name in KNOWN if os.access(folder / name, os.X_OK) and (folder / name).is_file()]
+
+
+def find_promoted(site: Site, configured: Configured, paths: Iterable[str]) -> tuple[str, ...]:
+    """Return those of some paths that git runs as a hook, or that decide what it runs.
+
+    That is what lies in the folder of the hooks, where that is in the working tree, what a hook there or in the git
+    directory is a link to, and a directory above them, which may become a link itself.
+    """
+    root = os.path.realpath(site.repository.root)
+    folder = find_folder(site, configured)
+    found = [folder, *(folder / name for name in KNOWN)]
+    places = {place for each in found for place in (os.path.normpath(each), os.path.realpath(each))}
+    inside = {place[len(root) + 1 :] for place in places if place.startswith(f"{root}/")}
+    git_dir = os.path.relpath(os.path.realpath(site.repository.common_dir), root)
+    inside = {place for place in inside if not f"{place}/".startswith(f"{git_dir}/")}
+    return tuple(
+        path
+        for path in paths
+        if any(f"{path}/".startswith(f"{place}/") or place.startswith(f"{path}/") for place in inside)
+    )
+
+
+def refuse_promoted(paths: Iterable[str]) -> None:
+    """Refuse to run hooks that are part of what is promoted: the new ones would be run, and nobody runs those here.
+
+    Raises:
+        DeniedByPolicy: there are such paths.
+    """
+    where = [shown(path) for path in paths]
+    if where:
+        raise DeniedByPolicy(
+            "the promotion changes your hooks themselves, so they are not run; nothing was changed",
+            code="hook.promoted",
+            where=where[:_SAID_AT_MOST],
+            hint="look at them, then promote without --hooks",
+        )
 
 
 def run_hook(site: Site, configured: Configured, name: str, *args: str) -> None:

@@ -31,6 +31,7 @@ class Prepared:
         transaction: name of the transaction directory; belongs into the PromotionRecord.
         undo_of: id of the promotion that this takes back.
         undone: its transaction, where that is still known.
+        hook_paths: of ``paths`` those that git runs as a hook, by the user's configuration.
         base_tree: what branch and work both come from: the base with what was promoted before; empty when nothing was merged.
     """
 
@@ -53,6 +54,7 @@ class Prepared:
     commits: tuple[str, ...] = ()
     untracked: tuple[tuple[str, str], ...] = ()
     hooks: bool = False
+    hook_paths: tuple[str, ...] = ()
     base_tree: str = ""
 
     @property

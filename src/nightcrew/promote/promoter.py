@@ -18,7 +18,7 @@ from nightcrew.model.trees import Repository
 from nightcrew.promote.commits import Step, make_commits
 from nightcrew.promote.files import make_bundle, make_patch
 from nightcrew.promote.guard import refuse_bad_paths
-from nightcrew.promote.hooks import run_message_hooks
+from nightcrew.promote.hooks import find_promoted, refuse_promoted, run_message_hooks
 from nightcrew.promote.notes import write_notes
 from nightcrew.promote.objects import add_trailer, compare_trees, make_commit, read_identities
 from nightcrew.promote.pins import list_pins, remove_pin, set_pin
@@ -130,6 +130,16 @@ class Promoter:
             hooks=target.hooks,
         )
         return self._complete(draft, allow_paths, nobody=made.nobody)
+
+    def find_start(self, target: Target, commits: Collection[str]) -> tuple[str, frozenset[str]]:
+        """Return the commit that ``prepare`` would go on top of, and which of ``commits`` are in its history.
+
+        Raises:
+            UsageError, DriftError: as ``prepare``.
+        """
+        self._settle()
+        head = find_place(self._site, target).head
+        return head, frozenset(each for each in commits if self._site.is_ancestor(each, head))
 
     def undo(self, record: PromotionRecord, *, id: str, message: str, author: str = "") -> Prepared:  # noqa: A002
         """Find out what taking back a published promotion would do; change nothing. ``publish`` it like any other.
@@ -296,6 +306,9 @@ class Promoter:
             changes=describe_changes(differences),
         )
         configured = site.configured()
+        prepared = replace(prepared, hook_paths=find_promoted(site, configured, prepared.paths))
+        if prepared.hooks:
+            refuse_promoted(prepared.hook_paths)
         if prepared.place != "here":
             return replace(prepared, notes=write_notes(site, prepared, None, configured, nobody=nobody))
         with site.standing(prepared.old_commit) as tree:

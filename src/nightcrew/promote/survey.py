@@ -138,7 +138,7 @@ def _merge_edits(
         entry = merged.get(path)
         if entry is None:
             problems.append(name_path(path, describe(edit.found, edit.base, None)))
-        elif entry[7:] == edit.found[7:]:
+        elif entry[7:] == edit.found[7:] and (entry[:6] == edit.found[:6] or not configured.file_mode):
             kept.append(path)  # the user wrote the same
         else:
             wants.append(Want(path, edit.found, entry, own=True))

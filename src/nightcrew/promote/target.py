@@ -24,22 +24,6 @@ _REBASED: Final = ("rebase-merge/head-name", "rebase-apply/head-name")
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
-    """What of the same work was promoted before, and is part of what is promoted now.
-
-    Attributes:
-        tree: the base with it; empty when there is nothing.
-        commits: that brought it onto a branch.
-    """
-
-    tree: str = ""
-    commits: tuple[str, ...] = ()
-
-
-NOTHING: Final = Earlier()
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """What a person asked for.
 
@@ -48,14 +32,14 @@ class Target:
         name: of the branch, where it is not the current one.
         hooks: run the user's own hooks of a commit.
         join: how commits come onto a branch that has moved on: on top of where it is, or on what they were made on, with a merge.
-        earlier: what of the same work was promoted before.
+        earlier: tree of the base with what the branch has of the same work already; empty when that is nothing.
     """
 
     kind: Kind = "here"
     name: str = ""
     join: Join = "rebase"
     hooks: bool = False
-    earlier: Earlier = NOTHING
+    earlier: str = ""
 
 
 HERE: Final = Target()

@@ -7,7 +7,7 @@ stand in the working tree now: a person has just been told, and has just changed
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,13 +148,21 @@ def describe_handoff(each: Handoff) -> str:
     return f"{shown(each.path)}: {each.who} ({each.kind}): {each.reason}"
 
 
-def guard_tree(parts: Parts, repository: Repository, run: str, old_commit: str, tree: str) -> Guard:
+def guard_tree(
+    parts: Parts,
+    repository: Repository,
+    run: str,
+    old_commit: str,
+    tree: str,
+    hooks: Collection[str] = (),
+) -> Guard:
     """Look at the tree that would land on a commit.
 
     Args:
         run: id of the run.
         old_commit: what the branch is at, or a new one starts from.
         tree: the tree that would land.
+        hooks: paths in it that git runs by the user's configuration.
     """
     from nightcrew.runtime.scanners import scan_strongly
 
@@ -168,7 +176,7 @@ def guard_tree(parts: Parts, repository: Repository, run: str, old_commit: str, 
     return Guard(
         run,
         (*secrets, *more),
-        find_handoffs(policy, change),
+        find_handoffs(policy, change, hooks),
         class_ids(policy),
         engines=("nightcrew", *engine),
     )

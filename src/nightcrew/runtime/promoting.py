@@ -13,10 +13,10 @@ from nightcrew.host.clock import stamp
 from nightcrew.model.errors import NightcrewError, StaleError, UsageError
 from nightcrew.model.ids import PROMOTION, join_task
 from nightcrew.model.plans import Plan
-from nightcrew.model.records import PlanRecord, PromotionRecord, RunRecord, TaskRecord
+from nightcrew.model.records import PlanRecord, PromotionRecord, RunRecord
 from nightcrew.model.text import shown
 from nightcrew.model.trees import Repository
-from nightcrew.runtime.choosing import Selection, select
+from nightcrew.runtime.choosing import Selection, find_landed, select
 from nightcrew.runtime.composing import check_landed
 from nightcrew.runtime.drifting import describe_drift, find_drift, note_drift, refuse_drift
 from nightcrew.runtime.guarding import Guard, guard_tree
@@ -26,6 +26,7 @@ from nightcrew.runtime.shaping import Cut, Shape, shape
 from nightcrew.runtime.views import tasks_of, view_promotion
 
 if TYPE_CHECKING:
+    from nightcrew.journal.transaction import Reader
     from nightcrew.model.settings import Settings
     from nightcrew.promote.prepared import Prepared
     from nightcrew.promote.promoter import Promoter
@@ -137,15 +138,17 @@ class Publication:
             self.prepared
         )
         try:
-            with file.open("xb") as opened:
-                opened.write(data)
+            opened = file.open("xb")
         except FileExistsError as error:
             raise _exists(file) from error
         except OSError as error:
-            raise NightcrewError(
-                f"{file} cannot be written: {error.strerror}; your repository is as it was",
-                code="promote.file",
-            ) from error
+            raise _unwritable(file, error) from error
+        try:
+            with opened:
+                opened.write(data)
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            raise _unwritable(file, error) from error
         record = record_export(self.parts.journal, self.parts.clock, self.record, self._describe())
         self.done = view_promotion(record)
 
@@ -165,8 +168,8 @@ class Publication:
     def prove(self, say: Callable[[str], None]) -> Proof:
         """Run acceptance on the tree that would land, where no task was proven on exactly that tree.
 
-        Of an undo it is that of the tasks of the run which stay: what they promised must hold without the others too. One that
-        returns to what was there before needs no proof.
+        Of an undo it is that of the tasks of the run which stay: what they promised must hold without the others too. Of a redo it is
+        also that of the tasks which come back. Either needs no proof where it returns to what was there before.
 
         Raises:
             StaleError: it does not pass; nothing was changed.
@@ -176,10 +179,11 @@ class Publication:
         with self.parts.journal.read() as tx:
             run = tx.need(RunRecord, self.record.run)
             plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
-            tasks = [tx.need(TaskRecord, task) for task in self.record.tasks]
+            named = set(self.record.tasks)
+            tasks = [task for task in tasks_of(tx, run.id) if task.id in named]
             if self.record.undo_of:
-                going = set(self.record.tasks)
-                tasks = [task for task in tasks_of(tx, run.id) if task.promoted and task.id not in going]
+                coming = tasks if _brings_back(tx, self.record) else []
+                tasks = [t for t in tasks_of(tx, run.id) if t.promoted and t.id not in named] + coming
         name, tree = self.record.id, self.prepared.tree
         self.proof = prove(self.parts, run, plan, tasks, tree=tree, name=name, say=say)
         return self.proof
@@ -221,27 +225,26 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
         DriftError: the repository holds something that overlaps; nothing was changed.
     """
     order.check()
-    from nightcrew.promote.target import Earlier
-
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
-        waived = tuple(each.rpartition("/")[2] for each in order.waive)
-        wanted = [_full_name(run.id, task) for task in order.tasks]
-        selection = select(run, plan, tasks_of(tx, run.id), wanted, waived)
-        before = {tx.need(PromotionRecord, task.promoted).new_commit for task in selection.promoted}
+        tasks = tasks_of(tx, run.id)
+        by = {t.id: _find_current(tx, tx.need(PromotionRecord, t.promoted)) for t in tasks if t.promoted}
+    waived = tuple(each.rpartition("/")[2] for each in order.waive)
+    wanted = [_full_name(run.id, task) for task in order.tasks]
     repository = parts.repository_of(run)
+    promoter = parts.promoter(repository)
+    target = order.target()
+    landed = find_landed(parts.store(repository), promoter, target, tasks, by)
+    selection = select(run, plan, tasks, wanted, waived, landed)
     formed = _shape(parts, repository, run, selection, order, waived)
     promotion = _take_id(parts, keep=not dry_run)
-    promoter = parts.promoter(repository)
     prepared = promoter.prepare(
         promotion,
         base_commit=run.base_commit,
         steps=formed.steps,
         allow_paths=formed.paths,
-        target=replace(order.target(), earlier=Earlier(formed.start, tuple(sorted(before))))
-        if before
-        else order.target(),
+        target=replace(target, earlier=formed.start if selection.promoted else ""),
     )
     # The branch may have moved: what lands is a merge again, and what came by earlier promotions may be changed in it.
     mine = {task.name for task in formed.tasks}
@@ -251,7 +254,8 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     view = {**_view(record, prepared), "held": [{"id": task, "why": why} for task, why in selection.held]}
     drift = find_drift(parts, repository, run, prepared)
     view |= {"drift": describe_drift(drift), "notes": [*note_drift(drift), *view["notes"]]}
-    guard = guard_tree(parts, repository, run.id, prepared.compared[0], prepared.tree)
+    old, tree = prepared.compared[0], prepared.tree
+    guard = guard_tree(parts, repository, run.id, old, tree, prepared.hook_paths)
     view |= guard.to_plain()
     yield Publication(parts, repository, promoter, prepared, record, view, guard=guard)
 
@@ -292,6 +296,12 @@ def _exists(file: Path) -> UsageError:
     )
 
 
+def _unwritable(file: Path, error: OSError) -> NightcrewError:
+    return NightcrewError(
+        f"{file} cannot be written: {error.strerror}; your repository is as it was", code="promote.file"
+    )
+
+
 @contextmanager
 def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication]:
     """Prepare the undo of a promotion.
@@ -301,19 +311,29 @@ def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication
         DriftError: later work in the repository overlaps with it; nothing was changed.
     """
     with parts.journal.read() as tx:
-        old = tx.need(PromotionRecord, name)
+        old = _find_current(tx, tx.need(PromotionRecord, name))
         run = tx.need(RunRecord, old.run)
     if old.state != "published":
         raise _not_undoable(old)
     repository = parts.repository_of(run)
     promotion = _take_id(parts, keep=not dry_run)
-    message = f"Undo {name}: {run.title}\n\nNightcrew-Run: {run.id}\nNightcrew-Undo: {name}\n"
+    message = f"Undo {name}: {run.title}\n\nNightcrew-Run: {run.id}\nNightcrew-Undo: {old.id}\n"
     promoter = parts.promoter(repository)
     prepared = promoter.undo(old, id=promotion, message=message)
-    record = _record(parts, run, prepared, promotion, old.tasks, undo_of=name)
+    record = _record(parts, run, prepared, promotion, old.tasks, undo_of=old.id)
     record = replace(record, partial=old.partial)
     view = {**_view(record, prepared), "held": [], "exact": prepared.kind == "restore"}
     yield Publication(parts, repository, promoter, prepared, record, view, undone=old)
+
+
+def _find_current(tx: Reader, record: PromotionRecord) -> PromotionRecord:
+    """Return what brought the result of a promotion to where it is now: itself, or a redo that made new commits of it."""
+    undos = [each for each in tx.find(PromotionRecord, run=record.run) if each.undo_of == record.id]
+    for undo in undos:
+        redo = tx.need(PromotionRecord, undo.undone_by) if undo.undone_by else undo
+        if undo.state == "undone" and redo.state == "published" and redo.new_commit != record.new_commit:
+            return _find_current(tx, redo)
+    return record
 
 
 def _not_undoable(record: PromotionRecord) -> StaleError:
@@ -324,6 +344,14 @@ def _not_undoable(record: PromotionRecord) -> StaleError:
         code="undo.state",
         hint=f"nightcrew show {record.id}{again}",
     )
+
+
+def _brings_back(tx: Reader, record: PromotionRecord) -> bool:
+    """Tell whether an undo puts results into the repository again: it takes back an undo, and not one of an undo."""
+    back = True
+    while record.undo_of:
+        record, back = tx.need(PromotionRecord, record.undo_of), not back
+    return back
 
 
 def find_redo(parts: Parts, name: str) -> str:
