@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -330,6 +331,29 @@ def test_a_memory_of_a_capture_that_failed_is_not_kept(world, base):
         world.store.capture(base, [*place.entries(), gone], memory=place.memory)
     place.capture()
     fsck(world)
+
+
+def test_a_large_file_that_grows_is_kept_as_long_as_it_was(world, base):
+    log, ends = world.root / "log", threading.Event()
+    log.write_bytes(start := random.Random(5).randbytes(9 << 20))
+
+    def append():
+        with log.open("ab", buffering=0) as out:
+            while not ends.is_set():
+                out.write(b"one more line\n")
+                time.sleep(0.0005)
+
+    writer = threading.Thread(target=append)
+    writer.start()
+    try:
+        taken = world.store.capture(base, [Entry("log", "file", str(log), 0o100644)])
+    finally:
+        ends.set()
+        writer.join()
+    assert taken.changing == ("log",)
+    kept = world.store.read(taken.tree, "log")
+    assert len(kept) >= len(start)
+    assert log.read_bytes().startswith(kept)
 
 
 def test_a_memory_of_another_tree_is_forgotten(world, base):

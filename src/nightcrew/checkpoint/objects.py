@@ -7,6 +7,7 @@ import io
 import os
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -154,22 +155,23 @@ def store_plain(data: bytes) -> bytes:
     return b"".join([*pieces, struct.pack(">I", zlib.adler32(data))])
 
 
-def read_pieces(source: BinaryIO) -> Iterator[bytes]:
-    """Yield the rest of a stream in pieces of at most PIECE_BYTES."""
-    while piece := source.read(PIECE_BYTES):
+def read_pieces(source: BinaryIO, size: int = sys.maxsize) -> Iterator[bytes]:
+    """Yield the rest of a stream, or its next ``size`` bytes, in pieces of at most PIECE_BYTES."""
+    while piece := source.read(min(size, PIECE_BYTES)):
+        size -= len(piece)
         yield piece
 
 
 def identify_stream(source: BinaryIO, size: int, id_length: int) -> str:
-    """Return the blob id of a stream of ``size`` bytes without holding it.
+    """Return the blob id of the first ``size`` bytes of a stream without holding them.
 
     Raises:
-        OSError: the stream has another length than announced.
+        OSError: the stream is shorter than announced.
     """
     digest = start_hash(id_length)
     digest.update(b"blob %d\0" % size)
     seen = 0
-    for piece in read_pieces(source):
+    for piece in read_pieces(source, size):
         digest.update(piece)
         seen += len(piece)
     if seen != size:
@@ -194,7 +196,7 @@ def read_loose_size(path: Path) -> int:
 
 
 def write_loose(objects: Path, kind: str, source: BinaryIO, size: int, object_id: str) -> None:
-    """Write one object in pieces; it becomes visible by a rename, complete and on disk.
+    """Write one object of ``size`` bytes in pieces; it becomes visible by a rename, complete and on disk.
 
     Raises:
         OSError: the content does not give ``object_id`` (it changed between two readings), or the disk is full.
@@ -209,7 +211,7 @@ def write_loose(objects: Path, kind: str, source: BinaryIO, size: int, object_id
     try:
         with aside.open("xb") as out:
             out.write(squeeze.compress(header))
-            for piece in read_pieces(source):
+            for piece in read_pieces(source, size):
                 digest.update(piece)
                 out.write(squeeze.compress(piece))
             out.write(squeeze.flush())
