@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -91,7 +92,9 @@ def rules_from_plain(texts: Sequence[Mapping[str, Any]]) -> Rules:
     Raises:
         InvalidInput: this version of nightcrew cannot read them any more.
     """
-    return _build(tuple(Text(t["kind"], t["layer"], t["source"], t["text"]) for t in texts))
+    return _build(
+        tuple(Text(t["kind"], t["layer"], t["source"], t["text"]) for t in texts), examples_hold=True
+    )
 
 
 def describe_difference(parts: Parts, repository: Repository, rules: Rules) -> str:
@@ -152,18 +155,15 @@ def _read_text(path: Path, source: str) -> str | None:
         raise InvalidInput(f"{source} cannot be read; nothing was started", [problem]) from error
 
 
-def _build(texts: tuple[Text, ...]) -> Rules:
-    from nightcrew.host.shell import parse
-
+def _build(texts: tuple[Text, ...], *, examples_hold: bool = False) -> Rules:
+    """Make rules of their texts; ``examples_hold``: they were checked when these texts were read the first time."""
     problems: list[Problem] = []
     policies: list[Policy] = []
     settings = Settings()
     for text in texts:
         try:
             if text.kind == "policy":
-                policies.append(
-                    parse_policy(text.text, text.source, parse=parse, ceiling=text.layer == "system")
-                )
+                policies.append(_read_policy(text, examples_hold=examples_hold))
             else:
                 settings = _tighten(settings, parse_settings(text.text, text.source, over=settings))
         except InvalidInput as error:
@@ -175,6 +175,21 @@ def _build(texts: tuple[Text, ...]) -> Rules:
             hint="mend the file, then: nightcrew policy check",
         )
     return Rules(layer(policies), settings, texts)
+
+
+def _read_policy(text: Text, *, examples_hold: bool) -> Policy:
+    """Read one layer. The examples of the shipped one are checked by our tests: they cannot change on the way here."""
+    from nightcrew.host.shell import parse
+
+    if examples_hold or text.layer == "shipped":
+        return _read_checked(text.text, text.source, text.layer == "system")
+    return parse_policy(text.text, text.source, parse=parse, ceiling=text.layer == "system")
+
+
+@lru_cache(maxsize=16)
+def _read_checked(text: str, source: str, ceiling: bool) -> Policy:
+    """Read a layer whose examples are known to hold; a host reads the same one for every run."""
+    return parse_policy(text, source, ceiling=ceiling)
 
 
 def _tighten(outer: Settings, inner: Settings) -> Settings:
