@@ -153,19 +153,18 @@ def _thin(parts: Parts, repository: Repository, store: Store, tally: Tally, *, d
     with parts.journal.read() as tx:
         rows = holding.read_rows(tx, repository.key)
     expired = _list_expired(rows, parts.clock.now() - timedelta(days=settings.transcript_days))
-    pruned = _prune(parts, repository, store, tally, _Choice(released=expired), dry_run=dry_run)
-    ended = holding.list_ended(rows, expired, pruned)
-    _let_go(parts, repository, store, rows, expired, ended, tally, dry_run=dry_run)
-    if not limit or dry_run or store.usage().bytes <= limit:
-        return rows
-    _prune(parts, repository, store, tally, _Choice(released=expired, squeezed=True), dry_run=False)
-    closed = [run.id for run in holding.list_closed(rows)]
-    step = max(1, len(closed) // PARTS)
-    for end in range(step, len(closed) + step, step):
-        if store.usage().bytes <= limit:
+    first, *further = _list_choices(rows, expired)
+    pruned, freed = _prune(parts, repository, store, first, dry_run=dry_run)
+    _let_go(parts, repository, store, expired, pruned, tally, dry_run=dry_run)
+    for choice in further:
+        left = store.usage().bytes - (freed if dry_run else 0)
+        if not limit or left <= limit:
             break
-        choice = _Choice(released=frozenset(closed[:end]), squeezed=True)
-        _prune(parts, repository, store, tally, choice, dry_run=False)
+        more, freed = _prune(parts, repository, store, choice, dry_run=dry_run)
+        pruned |= more
+    tally.checkpoints += len(pruned)
+    # What each step would free holds what those before it would.
+    tally.objects_bytes += freed
     return rows
 
 
@@ -185,10 +184,20 @@ class _Choice:
         return frozenset(chosen) | frozenset(holding.list_of_runs(rows, self.released))
 
 
+def _list_choices(rows: Rows, expired: frozenset[str]) -> Iterator[_Choice]:
+    """Yield what to give up, each time more: the later ones only while there is too much."""
+    yield _Choice(released=expired)
+    yield _Choice(released=expired, squeezed=True)
+    closed = [run.id for run in holding.list_closed(rows)]
+    step = max(1, len(closed) // PARTS)
+    for end in range(step, len(closed) + step, step):
+        yield _Choice(released=expired.union(closed[:end]), squeezed=True)
+
+
 def _prune(
-    parts: Parts, repository: Repository, store: Store, tally: Tally, choice: _Choice, *, dry_run: bool
-) -> frozenset[str]:
-    """Give up what a choice gives up, rows and objects; return which checkpoints."""
+    parts: Parts, repository: Repository, store: Store, choice: _Choice, *, dry_run: bool
+) -> tuple[frozenset[str], int]:
+    """Give up what a choice gives up, rows and objects; return which checkpoints, and how many bytes became free."""
     now = parts.clock.now()
     # What the rows say first, then what is removed: a kill in between leaves objects that the next collection finds.
     rows, chosen = _record(parts, repository, choice, now, dry_run=dry_run)
@@ -210,10 +219,7 @@ def _prune(
         cut=holding.find_cut(rows, chosen),
         dry_run=dry_run,
     )
-    tally.checkpoints += len(chosen)
-    if dry_run:
-        tally.objects_bytes += done.bytes
-    return chosen
+    return chosen, done.bytes
 
 
 def _record(
@@ -250,23 +256,27 @@ def _let_go(
     parts: Parts,
     repository: Repository,
     store: Store,
-    rows: Rows,
-    expired: Collection[str],
-    ended: Collection[str],
+    expired: frozenset[str],
+    pruned: Collection[str],
     tally: Tally,
     *,
     dry_run: bool,
 ) -> None:
     """Let go of the base commits of expired runs: in the user's repository, and where no checkpoint is left in our store."""
     promoter = parts.promoter(repository)
+    # The names first: a run is recorded before it has one.
+    named = promoter.pins()
+    with parts.journal.read() as tx:
+        rows = holding.read_rows(tx, repository.key)
+    over = expired & {run.id for run in holding.list_closed(rows)}
     known = {run.id for run in rows.runs}
-    pins = [name for name in promoter.pins() if name in expired or name not in known]
+    pins = [name for name in named if name in over or name not in known]
     tally.pins += len(pins)
     if not dry_run:
         for name in pins:
             promoter.unpin(name)
         # A checkpoint that stays has the snapshot it began from as its parent.
-        store.remove_refs([f"{_BASES}{name}" for name in ended])
+        store.remove_refs([f"{_BASES}{name}" for name in holding.list_ended(rows, over, pruned)])
 
 
 # -- beside the store -----------------------------------------------------------------------------------------------

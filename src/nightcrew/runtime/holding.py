@@ -85,10 +85,14 @@ def list_snapshots(rows: Rows, now: datetime) -> list[Snapshot]:
 
 
 def list_of_runs(rows: Rows, runs: Collection[str]) -> tuple[str, ...]:
-    """Return the checkpoints of closed runs that go with them: all but those that a promotion refers to."""
+    """Return the checkpoints that go with these runs, all but those that a promotion refers to.
+
+    Of a run that is not closed (any more: somebody restored a checkpoint meanwhile) nothing goes.
+    """
+    over = {run.id for run in list_closed(rows)} & set(runs)
     kept = {task.checkpoint for tasks in rows.tasks.values() for task in tasks if task.promoted}
     return tuple(
-        each.id for each in rows.checkpoints if each.run in runs and not each.pruned and each.id not in kept
+        each.id for each in rows.checkpoints if each.run in over and not each.pruned and each.id not in kept
     )
 
 
