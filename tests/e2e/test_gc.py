@@ -137,19 +137,23 @@ def test_what_is_decided_goes_when_there_is_no_room_or_after_a_month(over: Herme
     assert over.run("reject", "R-1/T03", "-m", "no").code == 0
     pins = over.git("for-each-ref", "refs/nightcrew/base").splitlines()
     age(over, 31)
+    with sqlite3.connect(over.state / "nightcrew.db") as database:
+        # One that was cut short when its host ended is ended by the next host, not by gc.
+        states = dict(database.execute("select workflow_uuid, status from workflow_status").fetchall())
+    cut_short = {name for name, state in states.items() if state == "PENDING"}
+    assert len(states) >= 7
     done = collect(over)
     assert done["transcripts"] == 3
     assert done["pins"] == len(pins) > 0
     assert over.git("for-each-ref", "refs/nightcrew/base") == ""
-    assert int(str(done["workflows"])) >= 6
+    assert done["workflows"] == len(states) - len(cut_short)
     assert list(find_kept(over, "T01").values())[-1], "a promotion refers to it"
     assert not any(find_kept(over, "T02").values())
     check_store(over)
     with sqlite3.connect(over.state / "nightcrew.db") as database:
-        # The workflow of the run itself may have been cut short when its host ended; the next host ends it.
         for table in ("workflow_status", "operation_outputs"):
-            query = f"select workflow_uuid from {table} where workflow_uuid like 'R-1/T%'"
-            assert database.execute(query).fetchall() == []
+            left = {name for (name,) in database.execute(f"select workflow_uuid from {table}")}
+            assert left <= cut_short
     for words in (
         ("show", "R-1"),
         ("log", "R-1"),
