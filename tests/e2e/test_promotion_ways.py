@@ -211,6 +211,19 @@ def test_chosen_files_and_hunks(night: Hermetic) -> None:
     assert crew.git("status", "--porcelain") == ""
 
 
+def test_parts_that_make_the_whole(night: Hermetic) -> None:
+    crew = night
+    first, second = (
+        ok(crew, "promote", "R-1", "T01", "--files", name, "--unproven")
+        for name in ("docs.txt", "src/data.txt")
+    )
+    assert (first["partial"], second["partial"]) == (["R-1/T01"], [])
+    assert crew.show_tasks("R-1")["T01"]["promoted"] == second["id"]
+    ok(crew, "undo", first["id"], "--inverse", "--unproven")
+    assert crew.show_tasks("R-1")["T01"]["promoted"] == ""
+    assert ok(crew, "promote", "R-1", "T01")["paths"] == ["docs.txt"]
+
+
 def test_a_part_that_does_not_hold_alone_is_refused(night: Hermetic) -> None:
     head = night.git("rev-parse", "HEAD")
     refused = night.run("promote", "R-1", "T01", "--files", "docs.txt", "--yes")

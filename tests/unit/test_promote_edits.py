@@ -87,6 +87,14 @@ def test_the_same_lines_are_refused_by_name(world: World) -> None:
     assert world.snapshot() == before
 
 
+def test_a_path_with_a_staged_edit_counts_once(world: World) -> None:
+    world.write({"a.txt": b"mine\n"})
+    world.git("add", "a.txt")
+    with pytest.raises(DriftError, match="1 of the paths") as refused:
+        world.prepare({"a.txt": b"theirs\n"})
+    assert len(refused.value.where) == 2
+
+
 def test_an_edit_that_holds_the_change_already_is_left_alone(world: World) -> None:
     world.write({"a.txt": LINES.replace(b"1\n", b"one\n", 1).replace(b"9\n", b"mine\n")})
     before = world.snapshot()

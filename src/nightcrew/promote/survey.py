@@ -290,8 +290,9 @@ def _unescape(pattern: str) -> str:
 
 def _drift(problems: Sequence[str]) -> DriftError:
     lines = sorted(set(problems))
+    paths = len({line.partition(": ")[0] for line in lines})  # one can be staged, and edited further
     return DriftError(
-        f"drift (high): {len(lines)} of the paths hold work of yours that is not committed; nothing was changed",
+        f"drift (high): {paths} of the paths hold work of yours that is not committed; nothing was changed",
         code="drift.overlap",
         where=lines,
         hint="commit these paths, or put them aside with `git stash push -u -- <paths>`, then try again",

@@ -17,7 +17,7 @@ from nightcrew.model.records import PlanRecord, PromotionRecord, RunRecord
 from nightcrew.model.text import shown
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.choosing import Selection, find_landed, select
-from nightcrew.runtime.composing import check_landed
+from nightcrew.runtime.composing import check_landed, cut_piece
 from nightcrew.runtime.drifting import describe_drift, find_drift, note_drift, refuse_drift
 from nightcrew.runtime.guarding import Guard, guard_tree
 from nightcrew.runtime.proving import Proof, prove
@@ -26,6 +26,7 @@ from nightcrew.runtime.shaping import Cut, Shape, shape
 from nightcrew.runtime.views import tasks_of, view_promotion
 
 if TYPE_CHECKING:
+    from nightcrew.checkpoint.store import Store
     from nightcrew.journal.transaction import Reader
     from nightcrew.model.settings import Settings
     from nightcrew.promote.prepared import Prepared
@@ -250,7 +251,8 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     mine = {task.name for task in formed.tasks}
     check_landed(parts.store(repository), run, formed.pieces, prepared.tree, only=mine, waived=waived)
     record = _record(parts, run, prepared, promotion, tuple(task.id for task in formed.tasks))
-    record = replace(record, waived=(*waived, *formed.left), partial=formed.partial, **_file(parts, order))
+    record = replace(record, waived=(*waived, *formed.left), **_file(parts, order))
+    record = replace(record, partial=_find_partial(parts.store(repository), formed, prepared.tree))
     view = {**_view(record, prepared), "held": [{"id": task, "why": why} for task, why in selection.held]}
     drift = find_drift(parts, repository, run, prepared)
     view |= {"drift": describe_drift(drift), "notes": [*note_drift(drift), *view["notes"]]}
@@ -258,6 +260,15 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     guard = guard_tree(parts, repository, run.id, old, tree, prepared.hook_paths)
     view |= guard.to_plain()
     yield Publication(parts, repository, promoter, prepared, record, view, guard=guard)
+
+
+def _find_partial(store: Store, formed: Shape, tree: str) -> tuple[str, ...]:
+    """Return the tasks of which something is left out and not on the branch by an earlier promotion of another part either."""
+    return tuple(
+        share.task.id
+        for share in formed.shares
+        if share.left and store.missing([cut_piece(store, share.task)], tree)
+    )
 
 
 def _shape(

@@ -72,9 +72,9 @@ def _retract(tx: Writer, record: PromotionRecord, by: str) -> None:
 
 
 def _mark_tasks(tx: Writer, record: PromotionRecord, promotion: str) -> None:
-    """Note of the tasks that went as a whole by which promotion; one that went in part can still go."""
+    """Note of the tasks that went as a whole by which promotion; one that went in part, or of which a part was taken back, can go."""
     for name in record.tasks:
-        if name in record.partial:
+        if promotion and name in record.partial:
             continue
         tx.change(tx.need(TaskRecord, name), "", promoted=promotion)
 

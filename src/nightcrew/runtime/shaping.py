@@ -83,11 +83,6 @@ class Shape:
         return sorted((share.task for share in self.shares), key=lambda task: task.position)
 
     @property
-    def partial(self) -> tuple[str, ...]:
-        """Ids of the tasks of which something is left out."""
-        return tuple(share.task.id for share in self.shares if share.left)
-
-    @property
     def left(self) -> tuple[str, ...]:
         """Everything that is left out, by name."""
         return tuple(name for share in self.shares for name in share.left)
