@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from nightcrew.host.clock import stamp
 from nightcrew.testing.hermetic import Hermetic, by_name
 
 pytestmark = pytest.mark.needs_userns
@@ -44,6 +46,13 @@ def test_a_collection_that_is_killed_is_finished_by_the_next(crew: Hermetic) -> 
     done = crew.run_tasks(PLAN, scripts={"s.yaml": SCRIPT})
     assert done.code == 0, done
     crew.write({".nightcrew/config.yaml": "checkpoints:\n  disk: 1kB\n"})
+    assert crew.run("gc").code == 0
+    young = crew.run("checkpoint", "list", "R-1/T01", "--json").json
+    assert len(young) > 2
+    assert not any(each["pruned"] for each in young), "nothing would become free"
+    with sqlite3.connect(crew.state / "nightcrew.db") as database:
+        then = stamp(datetime.now(UTC) - timedelta(hours=2))
+        database.execute("update nc_checkpoints set body = json_set(body, '$.created_at', ?)", (then,))
     for point in ("collect.recorded", "checkpoint.collect_forgotten"):
         killed = crew.run("gc", extra={"NIGHTCREW_CRASH_AT": f"{point}:2"})
         assert killed.code == -9, killed

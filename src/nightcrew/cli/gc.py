@@ -20,7 +20,8 @@ def command(runtime: Runtime, screen: Screen, *, dry_run: bool) -> None:
 
     Checkpoints: all of the last hour stay, every fifth of the last day, the first and the last of each task before that; and whatever an
     unfinished run, an open question, a result that is neither promoted nor rejected, or a promotion refers to. When they take more than
-    checkpoints.disk, all others go too. Besides: working copies that were left over, exports of base commits, transcripts older than
+    checkpoints.disk, all others go too, as soon as that frees anything: what was written within the last hour, or since the oldest attempt
+    that still runs began, stays. Besides: working copies that were left over, exports of base commits, transcripts older than
     transcripts.keep_days, and records of the engine about runs as old as that. At the end of a run a part of this happens by itself.
     """
     done = runtime.collect(dry_run=dry_run)

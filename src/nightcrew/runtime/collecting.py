@@ -141,7 +141,7 @@ def _collect_repository(parts: Parts, run: RunRecord, *, dry_run: bool) -> Tally
     tally.store_bytes = store.usage().bytes
     if tally.limit_bytes and tally.store_bytes > tally.limit_bytes and not dry_run:
         tally.notes += (
-            "all that is left is needed; accept, reject or promote what waits, or raise checkpoints.disk",
+            "all that is left is needed, or too young to go; accept, reject or promote what waits, or raise checkpoints.disk",
         )
     return tally
 
@@ -181,7 +181,9 @@ class _Choice:
 
         snapshots = holding.list_snapshots(rows, now)
         chosen = squeeze(snapshots) if self.squeezed else thin(snapshots)
-        return frozenset(chosen) | frozenset(holding.list_of_runs(rows, self.released))
+        found = frozenset(chosen) | frozenset(holding.list_of_runs(rows, self.released))
+        # Nothing becomes free by giving up what is young: its objects stay for now in any case.
+        return found - holding.list_young(rows, now) if self.squeezed else found
 
 
 def _list_choices(rows: Rows, expired: frozenset[str]) -> Iterator[_Choice]:
@@ -372,4 +374,5 @@ def _is_due(parts: Parts, mark: Path, every_s: float, *, at_first: bool) -> bool
     except FileNotFoundError:
         mark.touch()
         return at_first
-    return since_s > every_s
+    # A mark from the future: the clock was wrong then, and nobody knows how long ago that was.
+    return not 0 <= since_s <= every_s

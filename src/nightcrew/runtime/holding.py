@@ -84,6 +84,12 @@ def list_snapshots(rows: Rows, now: datetime) -> list[Snapshot]:
     ]
 
 
+def list_young(rows: Rows, now: datetime) -> frozenset[str]:
+    """Return the checkpoints whose objects stay whoever needs them."""
+    since = find_unused_since(rows, now)
+    return frozenset(each.id for each in rows.checkpoints if parse_stamp(each.created_at) >= since)
+
+
 def list_of_runs(rows: Rows, runs: Collection[str]) -> tuple[str, ...]:
     """Return the checkpoints that go with these runs, all but those that a promotion refers to.
 
