@@ -14,7 +14,7 @@ safety:
   handoff: deny
 """
 AGENT = r"""
-import os, pathlib
+import os, pathlib, shutil
 numbers = pathlib.Path("src/data.txt")
 lines = numbers.read_bytes().split(b"\n")
 lines[0] = b"ONE\r"; lines[2] = b"THREE"
@@ -24,11 +24,14 @@ os.chmod("src/app.py", 0o755)
 pathlib.Path("src/app.py").write_text("print('changed')\n")
 pathlib.Path("outside.txt").write_text("not asked for\n")
 os.remove("README.md")
+shutil.rmtree("src/old")
+pathlib.Path("src/old").write_text("a file now\n")
+pathlib.Path("src/line\nfeed").write_text("")
 """
 
 
 def make(crew: Hermetic) -> None:
-    crew.write({".nightcrew/policy.yaml": POLICY, "agent.py": AGENT})
+    crew.write({".nightcrew/policy.yaml": POLICY, "agent.py": AGENT, "src/old/one": "one\n"})
     crew.commit("agent")
     done = crew.run_tasks(
         "- [ ] 1. work\n  - Run: python3 agent.py\n  - Scope: src\n  - Accept: test -f src/new.bin\n"
@@ -49,6 +52,9 @@ def test_14_what_passes_is_kept_and_what_does_not_is_put_back(crew: Hermetic) ->
     make(crew)
     assert crew.show("R-1/T01")["state"] == "failed"
     [last] = [c["id"] for c in crew.run("checkpoint", "list", "R-1", "--json").json if c["current"]]
+    listed = crew.run("checkpoint", "diff", last, "--hunks").stdout.splitlines()
+    assert [line.split("  ")[1] for line in listed if "feed" in line] == ["src/line<U+000A>feed"]
+    assert "nothing differs in nope" in crew.run("checkpoint", "diff", last, "nope").stderr
     dry = crew.run("checkpoint", "restore", last, "--keep-valid", "--dry-run", "--json")
     assert dry.code == 0, dry
     back = {each["path"]: each for each in dry.json["put_back"]}
@@ -65,13 +71,15 @@ def test_14_what_passes_is_kept_and_what_does_not_is_put_back(crew: Hermetic) ->
     task = settled(crew)
     assert (task["state"], task["verified"]) == ("succeeded", "verified")
     now = changed(crew)
-    assert set(now) == {"src/data.txt", "src/new.bin", "src/app.py"}
+    placed = {"src/old", "src/old/one", "src/line\nfeed"}
+    assert set(now) == {"src/data.txt", "src/new.bin", "src/app.py", *placed}, "a file took a folder's place"
     assert (now["src/app.py"]["old_mode"], now["src/app.py"]["new_mode"]) == (0o100644, 0o100644)
     # What is kept lands to the byte.
     assert crew.run("accept", "R-1/T01").code == 0
     assert crew.run("promote", "R-1", "--yes").code == 0
     assert (crew.repo / "src/data.txt").read_bytes() == b"ONE\r\ntwo\nTHREE"
     assert (crew.repo / "src/new.bin").read_bytes() == bytes(range(256))
+    assert (crew.repo / "src/old").read_text() == "a file now\n"
     assert (crew.repo / "README.md").read_text() == "# sample\n"
     assert not (crew.repo / "outside.txt").exists()
 

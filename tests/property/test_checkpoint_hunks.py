@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from nightcrew.checkpoint.hunks import split_lines
+from nightcrew.checkpoint.hunks import leave_out_homeless, split_lines
+from nightcrew.model.errors import UsageError
 from nightcrew.model.trees import Hunk
 from shadow_world import World, write_files
 
@@ -23,6 +24,8 @@ BINARY = st.sampled_from([b"\0", b"\0\n1\n", b"\0\n2\n"])
 FILE = st.tuples(st.sampled_from([0o644, 0o755]), st.one_of(TEXT, TEXT, TEXT, BINARY))
 CONTENT = st.one_of(FILE, FILE, FILE, st.sampled_from(["link", "other"]))
 NAMES = st.sampled_from(["a", "d/e", "d/f", "g", "n\nl", "\udcff", "@@ -1 +1 @@"])
+FLAT = st.dictionaries(st.sampled_from(["d", "g", "h/x", "k"]), CONTENT, max_size=4)
+DEEP = st.dictionaries(st.sampled_from(["d/e", "d/f/g", "g/a", "h/x/y", "k"]), CONTENT, max_size=5)
 TREES = st.dictionaries(NAMES, CONTENT, max_size=5)
 
 
@@ -52,6 +55,23 @@ def test_hunks_put_together_are_the_change(world, old, new, data):
     made = world.store.take_hunks(one, chosen)
     assert made == world.store.take_hunks(two, [turn(hunk) for hunk in hunks if hunk not in chosen])
     assert {hunk.path for hunk in world.store.hunks(one, made)} == {hunk.path for hunk in chosen}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(old=FLAT, new=DEEP, turned=st.booleans(), data=st.data())
+def test_a_file_in_the_place_of_a_folder_goes_when_there_is_room_and_takes_nothing_with_it(
+    world, old, new, turned, data
+):
+    one, two = tree_of(world, new if turned else old), tree_of(world, old if turned else new)
+    hunks = world.store.hunks(one, two)
+    assert world.store.take_hunks(one, data.draw(st.permutations(hunks))) == two
+    chosen = [hunk for hunk in hunks if data.draw(st.booleans())]
+    kept = leave_out_homeless(hunks, chosen)
+    made = world.store.take_hunks(one, kept)
+    assert {hunk.path for hunk in world.store.hunks(one, made)} == {hunk.path for hunk in kept}
+    if len(kept) < len(chosen):
+        with pytest.raises(UsageError, match="no room"):
+            world.store.take_hunks(one, chosen)
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,14 +11,16 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from nightcrew.checkpoint.compare import Difference, list_differences
 from nightcrew.checkpoint.objects import LARGE_BYTES, MODE_EXECUTABLE, MODE_FILE, TreeEntry
+from nightcrew.checkpoint.trees import TreeReader
 from nightcrew.host.git import Git
 from nightcrew.model.errors import StaleError, UsageError
+from nightcrew.model.text import shown
 from nightcrew.model.trees import Hunk, HunkKind
 
 _HEAD: Final = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
@@ -120,6 +122,43 @@ def merge_entries(
     }
 
 
+def check_room(edits: Mapping[bytes, TreeEntry | None], reader: TreeReader, tree: str) -> None:
+    """Check that nothing which stays in a tree is where edits put something: a file for a folder, or the other way round.
+
+    Raises:
+        UsageError: names both.
+    """
+    for path in [path for path, entry in edits.items() if entry is not None]:
+        stays = next(
+            (each for each in _in_the_way(reader, tree, path) if edits.get(each, each) is not None), None
+        )
+        if stays is not None:
+            made, old = os.fsdecode(path), os.fsdecode(stays)
+            raise UsageError(
+                f"{shown(made)} has no room beside {shown(old)}, which would stay; nothing was changed",
+                code="hunk.no_room",
+                hint="name the hunk that deletes it, too",
+            )
+
+
+def leave_out_homeless(hunks: Sequence[Hunk], kept: Sequence[Hunk]) -> tuple[Hunk, ...]:
+    """Return the kept hunks without those that add a file for which there is no room when the others do not go.
+
+    Args:
+        hunks: all of a change. kept: some of them.
+    """
+    stay = {hunk.id for hunk in kept}
+    left = {hunk.path for hunk in hunks if not hunk.new_mode and hunk.id not in stay}
+    if not left:
+        return tuple(kept)
+    above = {folder for path in left for folder in _above(path)}
+    return tuple(
+        hunk
+        for hunk in kept
+        if hunk.old_mode or not (hunk.path in above or any(folder in left for folder in _above(hunk.path)))
+    )
+
+
 def choose(hunks: Sequence[Hunk], names: Collection[str], *, listing: str) -> tuple[Hunk, ...]:
     """Return the hunks that a person named by their ids or the beginnings of these.
 
@@ -138,6 +177,21 @@ def split_lines(data: bytes) -> list[bytes]:
     lines = [line + b"\n" for line in data.split(b"\n")]
     last = lines.pop()[:-1]
     return [*lines, last] if last else lines
+
+
+def _above(path: str) -> list[str]:
+    """Return the folders that a path is in."""
+    return [path[:at] for at, letter in enumerate(path) if letter == "/"]
+
+
+def _in_the_way(reader: TreeReader, tree: str, path: bytes) -> Iterator[bytes]:
+    """Yield the files of a tree that cannot be there together with a file at this path."""
+    there = reader.find(tree, path)
+    if there is not None and there.is_tree:
+        yield from (name for name, _ in reader.walk(there.id, path + b"/"))
+    yield from (
+        folder for folder in map(os.fsencode, _above(os.fsdecode(path))) if reader.find_leaf(tree, folder)
+    )
 
 
 def _read_sections(patch: bytes) -> Iterator[list[Lines]]:

@@ -30,7 +30,7 @@ from nightcrew.checkpoint.compare import (
 )
 from nightcrew.checkpoint.compose import Composer, Part
 from nightcrew.checkpoint.conversions import Conversions, UserSettings, read_user_settings
-from nightcrew.checkpoint.hunks import list_hunks, merge_entries
+from nightcrew.checkpoint.hunks import check_room, list_hunks, merge_entries
 from nightcrew.checkpoint.ignored import IgnoreRules
 from nightcrew.checkpoint.inventory import Usage, measure_store
 from nightcrew.checkpoint.matching import Matcher
@@ -186,13 +186,15 @@ class Store:
 
         Raises:
             StaleError: a hunk was made for another content than this tree has.
+            UsageError: there is no room for a file, because a hunk that makes it is not among them.
         """
         reader = TreeReader(self._read_tree)
         pack = packs.PackWriter(self._objects(), len(old_tree))
         try:
             edits = merge_entries(
-                hunks, partial(reader.find, old_tree), self._read_object, partial(pack.add, "blob")
+                hunks, partial(reader.find_leaf, old_tree), self._read_object, partial(pack.add, "blob")
             )
+            check_room(edits, reader, old_tree)
             pack.publish()
         finally:
             pack.abandon()

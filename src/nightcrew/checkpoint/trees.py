@@ -58,6 +58,11 @@ class TreeReader:
         row = self.raw_rows(inside).get(name) if inside else None
         return None if row is None else decode_row(row, len(tree))
 
+    def find_leaf(self, tree: str, path: bytes) -> TreeEntry | None:
+        """Return what a tree has at a path that is not a directory, or None."""
+        found = self.find(tree, path)
+        return None if found is None or found.is_tree else found
+
     def _find_directory(self, tree: str, path: bytes) -> str:
         """Return the tree object of a directory, empty when there is none; each is looked for once."""
         found = self._directories.get((tree, path))

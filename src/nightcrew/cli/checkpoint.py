@@ -13,10 +13,11 @@ from nightcrew.cli.diff import show_patch
 from nightcrew.cli.options import command as make
 from nightcrew.cli.options import group
 from nightcrew.cli.screen import Screen, table
-from nightcrew.model.text import count
+from nightcrew.model.text import count, fit, shown
 from nightcrew.runtime.api import Runtime
 
 _MANY = 40
+_WHY_WIDTH = 48
 
 
 @make("list", example="nightcrew checkpoint list R-1\nnightcrew checkpoint list R-1/T01 --json", exits=(3,))
@@ -31,7 +32,7 @@ def listing(runtime: Runtime, screen: Screen, *, name: str) -> None:
         [
             ("*" if c["current"] else " ") + c["id"],
             c["task"],
-            c["why"],
+            fit(shown(c["why"]), _WHY_WIDTH),
             count(c["paths"], "path"),
             "pruned" if c["pruned"] else c["tree"][:12],
             c["created_at"],
@@ -59,7 +60,7 @@ def compare(runtime: Runtime, screen: Screen, *, names: tuple[str, ...], stat: b
     second = names[1] if len(names) > 1 and names[1][:2].upper() == "C-" else ""
     paths = names[2:] if second else names[1:]
     patch = runtime.checkpoint_diff(names[0], second, stat=stat, hunks=hunks, paths=paths)
-    show_patch(screen, patch)
+    show_patch(screen, patch, paths)
 
 
 @make(
@@ -122,8 +123,7 @@ def restore(
         screen.emit({**done, "engine": woken})
         return
     screen.verb("Restored", f"{done['task']} is at {done['checkpoint']}, tree {done['tree'][:12]}")
-    if done["acceptance"]:
-        say_acceptance(screen, done["task"], woken)
+    say_acceptance(screen, done, woken)
     show_stale(screen, done["stale"])
     if done["before"]:
         screen.hint(f"undo: nightcrew checkpoint restore {done['before']}")
@@ -199,9 +199,9 @@ def _show_fork(screen: Screen, plan: dict[str, Any]) -> None:
     )
     for key in ("run", "prompt"):
         if plan[key]:
-            screen.say(f"              {key}: {plan[key]}")
+            screen.say(f"              {key}: {shown(plan[key])}")
     for line in plan["accept"]:
-        screen.say(f"              accept: {line}")
+        screen.say(f"              accept: {shown(line)}")
     for flag in plan["flags"]:
         screen.verb("Flag", f"{flag['text']}  {flag['action']}".rstrip(), "yellow")
 
@@ -209,23 +209,24 @@ def _show_fork(screen: Screen, plan: dict[str, Any]) -> None:
 def show_restore(screen: Screen, plan: dict[str, Any]) -> None:
     """Say what a restore or a rollback in part changes in the result of its task, and what it puts back and why."""
     for path in plan["paths"][:_MANY]:
-        screen.say(f"              {path['path']}  +{path['lines_added']} -{path['lines_deleted']}")
+        screen.say(f"              {shown(path['path'])}  +{path['lines_added']} -{path['lines_deleted']}")
     if len(plan["paths"]) > _MANY:
         screen.say(f"              and {len(plan['paths']) - _MANY} more (all: --dry-run --json)")
     for back in plan["put_back"]:
         part = "" if back["whole"] else f" ({len(back['hunks'])} of its hunks)"
-        screen.verb("Put back", f"{back['path']}{part}  {'; '.join(back['why'])}", "yellow")
+        screen.verb("Put back", shown(f"{back['path']}{part}  {'; '.join(back['why'])}"), "yellow")
     for left in plan["left"]:
-        screen.verb("Left", f"{left}; no choice among the files mends this", "yellow")
+        screen.verb("Left", f"{shown(left)}; no choice among the files mends this", "yellow")
 
 
-def say_acceptance(screen: Screen, task: str, woken: str) -> None:
-    """Say that the new result of a task is proven again, or what has to happen first."""
+def say_acceptance(screen: Screen, done: dict[str, Any], woken: str) -> None:
+    """Say that the new result of a task is judged and proven again, or what has to happen first."""
+    what = "its acceptance" if done["acceptance"] else "the policy's look at it"
     if woken != "recorded":
-        screen.verb("Engine", "its acceptance runs again", "cyan")
+        screen.verb("Engine", f"{what} runs again", "cyan")
         return
-    screen.verb("Engine", "its acceptance must run again; nothing goes on with it now", "cyan")
-    screen.hint(f"go on: nightcrew resume {task.partition('/')[0]}")
+    screen.verb("Engine", f"{what} must run again; nothing goes on with it now", "cyan")
+    screen.hint(f"go on: nightcrew resume {done['task'].partition('/')[0]}")
 
 
 def show_stale(screen: Screen, stale: dict[str, list[str]]) -> None:

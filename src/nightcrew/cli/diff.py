@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen
+from nightcrew.model.text import shown
 from nightcrew.runtime.api import Runtime
 
 _LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
@@ -31,13 +33,15 @@ def command(
     Paths limit it to these files and what is below these directories.
     """
     found = runtime.resolve(name, kinds="RT")
-    show_patch(screen, runtime.diff(found, stat=stat, hunks=hunks, paths=paths))
+    show_patch(screen, runtime.diff(found, stat=stat, hunks=hunks, paths=paths), paths)
 
 
-def show_patch(screen: Screen, patch: dict[str, Any]) -> None:
+def show_patch(screen: Screen, patch: dict[str, Any], paths: Sequence[str] = ()) -> None:
     """Print a patch: raw bytes into a pipe, control characters shown as chips on a terminal."""
     if screen.json:
         screen.emit(patch["json"])
+    elif not patch["raw"]:
+        screen.say("nothing differs" + (f" in {shown(' '.join(paths))}" if paths else ""))
     elif sys.stdout.isatty():
         for line in patch["shown"].splitlines():
             screen.data(screen.paint(line, _LINE_STYLE.get(line[:1], ""), sys.stdout))

@@ -12,7 +12,7 @@ from nightcrew.cli.checkpoint import say_acceptance, show_restore, show_stale
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import UsageError
-from nightcrew.model.text import count
+from nightcrew.model.text import count, shown
 from nightcrew.runtime.api import Runtime
 
 _WHY = {
@@ -79,7 +79,7 @@ def command(runtime: Runtime, screen: Screen, *, name: str, **given: Any) -> Non
     screen.verb("Rolled back", f"{found}  composed tree {done['tree'][:12]}")
     if done["checkpoint"]:
         screen.verb("Kept", f"{done['checkpoint']} is its result now", "cyan")
-        say_acceptance(screen, found, woken)
+        say_acceptance(screen, done, woken)
     show_stale(screen, done["stale"])
     screen.hint(f"undo: nightcrew rollback {found} --undo")
 
@@ -98,7 +98,7 @@ def _undo(runtime: Runtime, screen: Screen, name: str, reach: dict[str, Any], *,
         return
     screen.verb("Put back", f"{name}" + (f", {done['verdict']} as before" if done["verdict"] else ""))
     if done["acceptance"]:
-        say_acceptance(screen, name, woken)
+        say_acceptance(screen, done, woken)
 
 
 def _show(screen: Screen, view: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ def _show(screen: Screen, view: dict[str, Any]) -> None:
     for each in view["neighbours"]:
         what = _WHY[each["why"]].format(task=task, paths=", ".join(each["paths"]))
         then = "will be held, not deleted" if each["held"] else "stays, merges cleanly"
-        screen.say(f"              {each['id']} {what}  -> {then}")
+        screen.say(f"              {each['id']} {shown(what)}  -> {then}")
     show_restore(screen, view)
 
 

@@ -154,7 +154,7 @@ def _write_hunk(hunk: Hunk) -> bytes:
         "mode": f"mode {hunk.old_mode:o} -> {hunk.new_mode:o}",
         "whole": f"{'added' if not hunk.old_id else 'deleted' if not hunk.new_id else 'replaced'} as a whole",
     }[hunk.kind]
-    head = f"{hunk.id}  {hunk.path}  {what}\n".encode("utf-8", "surrogateescape")
+    head = f"{hunk.id}  {shown(hunk.path)}  {what}\n".encode()
     return head + b"".join(
         sign + line + (b"" if line.endswith(b"\n") else b"\n\\ No newline at end of file\n")
         for sign, side in ((b"-", hunk.removed), (b"+", hunk.added))

@@ -227,7 +227,8 @@ class Removal:
             if made is None:
                 _reject(tx, planned.task, f"user:{self._parts.env.user}", data)
             stale = list_stale(tx, planned.run.id)
-        return {**self.view, "checkpoint": made.id if made else "", "stale": stale}
+        again = len(planned.plan.task(planned.task.name).accept) if made else 0
+        return {**self.view, "checkpoint": made.id if made else "", "acceptance": again, "stale": stale}
 
 
 def undo_rollback(parts: Parts, name: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model.actions import Change, Verdict
 from nightcrew.model.plans import Plan
@@ -15,6 +15,8 @@ from nightcrew.model.trees import Hunk
 if TYPE_CHECKING:
     from nightcrew.checkpoint.selecting import Judge
     from nightcrew.runtime.parts import Parts
+
+_NO_ROOM: Final = ("there is no room for it beside what is put back",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +44,23 @@ def sift(parts: Parts, run: RunRecord, task: TaskRecord, base_tree: str, tree: s
     What is kept passes without anybody's say-so: the result is looked at again as a whole, and a path that still does
     not pass there is put back entirely.
     """
+    from nightcrew.checkpoint.hunks import leave_out_homeless
     from nightcrew.checkpoint.selecting import keep_valid
 
     judge = make_judge(parts, run, task)
     store = parts.store(parts.repository_of(run))
     hunks = store.hunks(base_tree, tree)
     choice = keep_valid(store.compare(base_tree, tree), hunks, judge)
-    kept = choice.kept
+    why = {each.path: each.why for each in choice.put_back}
+    kept = leave_out_homeless(hunks, choice.kept)
     made = store.take_hunks(base_tree, kept)
-    bad = {path: why for path, why in judge(store.compare(base_tree, made)).items() if path}
+    bad = {path: said for path, said in judge(store.compare(base_tree, made)).items() if path}
     if bad:
-        kept = tuple(hunk for hunk in kept if hunk.path not in bad)
+        kept = leave_out_homeless(hunks, [hunk for hunk in kept if hunk.path not in bad])
         made = store.take_hunks(base_tree, kept)
-    return Sifted(
-        made, _describe(hunks, kept, {each.path: each.why for each in choice.put_back} | bad), choice.left
-    )
+    stay = {hunk.id for hunk in kept}
+    homeless = {hunk.path: _NO_ROOM for hunk in choice.kept if hunk.id not in stay}
+    return Sifted(made, _describe(hunks, kept, homeless | why | bad), choice.left)
 
 
 def make_judge(parts: Parts, run: RunRecord, task: TaskRecord) -> Judge:

@@ -85,9 +85,11 @@ def _check_resumable(run: RunRecord) -> str:
             hint=f"nightcrew approve {run.id}",
         )
     if run.state in RUN_FINAL:
+        reopen = run.state in ("in_review", "partially_promoted", "failed")
+        again = f"   run one task again: nightcrew retry {run.id}/T.." if reopen else ""
         raise StaleError(
             f"{run.id} is {run.state}; there is nothing to go on with",
             code="run.over",
-            hint=f"nightcrew review {run.id}   run one task again: nightcrew retry {run.id}/T..",
+            hint=f"nightcrew review {run.id}{again}",
         )
     return run.id
