@@ -138,6 +138,17 @@ def test_a_redo_after_later_commits_is_proven(night: Hermetic) -> None:
     )
 
 
+def test_a_redo_of_what_was_promoted_again_is_refused(night: Hermetic) -> None:
+    crew = night
+    first = ok(crew, "promote", "R-1", "T01")
+    ok(crew, "undo", first["id"])
+    ok(crew, "promote", "R-1", "T01")
+    head = crew.git("rev-parse", "HEAD")
+    refused = crew.run("redo", first["id"], "--inverse", "--yes")
+    assert (refused.code, "has all of" in refused.stderr) == (7, True), refused
+    assert crew.git("rev-parse", "HEAD") == head
+
+
 def test_a_promotion_does_not_run_the_hook_it_brings(crew: Hermetic) -> None:
     crew.write({"tools/hk/pre-commit": "#!/bin/sh\nexit 0\n"})
     (crew.repo / "tools/hk/pre-commit").chmod(0o755)

@@ -332,6 +332,13 @@ def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication
     promoter = parts.promoter(repository)
     prepared = promoter.undo(old, id=promotion, message=message)
     record = _record(parts, run, prepared, promotion, old.tasks, undo_of=old.id)
+    with parts.journal.read() as tx:
+        if not prepared.paths and _brings_back(tx, record):
+            raise StaleError(
+                f"{prepared.branch.removeprefix('refs/heads/')} has all of {old.undo_of} again already; nothing was changed",
+                code="redo.empty",
+                hint=f"nightcrew show {run.id} tells which promotion brought it",
+            )
     record = replace(record, partial=old.partial)
     view = {**_view(record, prepared), "held": [], "exact": prepared.kind == "restore"}
     yield Publication(parts, repository, promoter, prepared, record, view, undone=old)
