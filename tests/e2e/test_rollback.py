@@ -70,6 +70,8 @@ def test_a_task_is_taken_out_and_put_back(crew: Hermetic) -> None:
     assert [each["text"] for each in review["T03"]["concerns"] if each["kind"] == "held"] == [
         "needs T01, rejected: it cannot go without"
     ]
+    left = {each["id"]: each["why"] for each in crew.run("accept", "R-1", "--json").json["left_out"]}
+    assert "(needs T01, rejected: it cannot go without)" in left["R-1/T03"], left
     # Back: the same verdicts, the same tree.
     undone = crew.run("rollback", "R-1/T01", "--undo", "--json")
     assert (undone.code, undone.json["verdict"]) == (0, "accepted"), undone

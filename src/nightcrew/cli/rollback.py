@@ -27,7 +27,7 @@ _WHY = {
     "rollback",
     example="nightcrew rollback R-1/T05 --dry-run\nnightcrew rollback R-1/T05 --files 'src/settings/**'\n"
     "nightcrew rollback R-1/T05 --undo",
-    exits=(3, 5, 7, 11),
+    exits=(3, 5, 7, 9, 11),
 )
 @click.argument("name", metavar="R-1/T01")
 @click.option("--to", metavar="C-1", default="", help="Keep what this checkpoint of the task holds.")

@@ -188,7 +188,8 @@ def _why_left_out(task: TaskRecord, dossier: Dossier) -> str:
         return ""
     if task.verified != "verified":
         return f"it is {task.verified or 'not verified'}; accept it by name if you want it"
-    return "it needs a look; accept it by name when you had one"
+    why = next((shown(each.text) for each in dossier.concerns if each.look), "")
+    return f"it needs a look ({why}); accept it by name when you had one"
 
 
 def _why_not_acceptable(task: TaskRecord) -> str:
