@@ -98,3 +98,22 @@ def test_a_rehearsal_tells_what_goes_because_there_is_no_room(over: Hermetic) ->
     assert told["checkpoints"] == done["checkpoints"] > 1
     assert told["objects_bytes"] > 0
     assert done["objects_bytes"] > 0
+
+
+def test_a_checkpoint_that_a_kill_left_without_a_row_leaves_no_broken_name(crew: Hermetic) -> None:
+    killed = crew.run_tasks(
+        PLAN.replace("kept", "more"),
+        scripts={"s.yaml": SCRIPT},
+        extra={"NIGHTCREW_CRASH_AT": "engine.checkpoint.written:2"},
+    )
+    assert killed.code == -9, killed
+    assert crew.run("resume", "R-1").code == 0
+    (store,) = crew.state.glob("*/objects")
+    for path in (store / "objects").glob("*/*"):
+        then_s = path.stat().st_mtime - PAST.total_seconds()
+        os.utime(path, (then_s, then_s))
+    assert crew.run("gc").code == 0
+    crew.git("--git-dir", str(store), "fsck", "--strict", "--no-dangling")
+    recorded = {each["id"] for each in crew.run("checkpoint", "list", "R-1", "--json").json}
+    names = crew.git("--git-dir", str(store), "for-each-ref", "--format=%(refname:lstrip=3)").split()
+    assert set(names) == recorded

@@ -201,10 +201,13 @@ def _prune(
 ) -> tuple[frozenset[str], int]:
     """Give up what a choice gives up, rows and objects; return which checkpoints, and how many bytes became free."""
     now = parts.clock.now()
+    named = {ref.removeprefix(_CHECKPOINTS) for ref in store.refs() if ref.startswith(_CHECKPOINTS)}
     # What the rows say first, then what is removed: a kill in between leaves objects that the next collection finds.
     rows, chosen = _record(parts, repository, choice, now, dry_run=dry_run)
     crash.point("collect.recorded")
     gone = chosen | {each.id for each in rows.checkpoints if each.pruned}
+    # A kill came between the name of a checkpoint and its row; one that is just being recorded gets its name back next time.
+    gone |= named - {each.id for each in rows.checkpoints}
     if not dry_run:
         store.name_checkpoints({each.id: each.commit for each in rows.checkpoints if each.id not in gone})
 
