@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,8 +81,7 @@ class Bases:
                 lock.release()
         try:
             # What it lies on first: a collector looks at each by itself.
-            for each in reversed(tuple(self._with_parents(commit))):
-                os.utime(self._directory / each / "meta.json")
+            self._renew([self._directory / each / "meta.json" for each in self._with_parents(commit)][::-1])
         except FileNotFoundError:
             # Collected at this very moment.
             return self.export(commit)
@@ -118,6 +117,20 @@ class Bases:
         return sum(self._remove(commit, ages) for commit in unwanted)
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _renew(self, metas: Sequence[Path]) -> None:
+        """Note that these were asked for now, each a little later than the one before.
+
+        The clock of files ticks in milliseconds, and what was asked for last is what the next export is laid on.
+        """
+        last_ns = 0
+        for meta in metas:
+            os.utime(meta)
+            now_ns = meta.stat().st_mtime_ns
+            if now_ns <= last_ns:
+                now_ns = last_ns + 1
+                os.utime(meta, ns=(now_ns, now_ns))
+            last_ns = now_ns
 
     def _published(self) -> list[str]:
         """Return the commits that have an export, the one asked for last first."""
