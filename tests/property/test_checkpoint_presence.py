@@ -92,3 +92,19 @@ def test_nothing_that_was_merged_is_missing_and_what_is_taken_out_is(world, task
             out = data.draw(st.sampled_from(hunks))
             less = world.store.take_hunks(start, [hunk for hunk in hunks if hunk != out])
             assert out in [each.hunk for each in world.store.missing(parts, less) if each.part == name]
+
+
+def test_a_new_name_and_another_ones_lines_are_both_there(world):
+    first: Files = {name: (0o644, content) for name, content in BASE.items()}
+    base = tree_of(world, first)
+    lined = tree_of(world, edited(first, [("insert", "a", 0, b"x\n"), ("chmod", "a", 0, 0)]))
+    renamed = edited(first, [("replace", "a", 9, b"y\n"), ("move", "a", 0, "e/moved")])
+    parts = [("T0", base, lined), ("T1", base, tree_of(world, renamed))]
+    tree = world.store.compose(base, parts).tree
+    assert world.store.read(tree, "e/moved") == b"x\n" + renamed["e/moved"][1]
+    assert world.store.missing(parts, tree) == ()
+    # The line that was changed on the way to the new name is the task's own.
+    lost = tree_of(
+        world, edited(first, [("insert", "a", 0, b"x\n"), ("chmod", "a", 0, 0), ("move", "a", 0, "e/moved")])
+    )
+    assert [(each.part, each.hunk.path) for each in world.store.missing(parts, lost)] == [("T1", "e/moved")]
