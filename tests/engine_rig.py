@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -200,7 +201,11 @@ class Rig:
         return None if data is None else data.decode()
 
     def shadows_left(self) -> list[str]:
-        return sorted(path.name for path in (self.state / self.repository.key / "shadows").glob("*"))
+        """Return what is left of shadows; what was discarded is taken off the disk in the background, and waited for."""
+        place, deadline = self.state / self.repository.key / "shadows", time.monotonic() + 10
+        while any(place.glob(".gone-*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return sorted(path.name for path in place.glob("*"))
 
     def _make_repository(self, files: Mapping[str, str]) -> None:
         self.repo.mkdir(parents=True)
