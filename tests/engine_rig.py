@@ -207,6 +207,12 @@ class Rig:
             time.sleep(0.02)
         return sorted(path.name for path in place.glob("*"))
 
+    def sweep_half_removed(self) -> None:
+        """Remove what a killed host was just removing: the next opening of the repository does so."""
+        with self.journal.read() as tx:
+            run = tx.find(RunRecord)[-1]
+        self.open_workspace(run).shadows.sweep()
+
     def _make_repository(self, files: Mapping[str, str]) -> None:
         self.repo.mkdir(parents=True)
         for name, text in files.items():
