@@ -45,6 +45,23 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelAccess:
+    """How an agent reaches its model: through the gateway, which is the only way that exists inside.
+
+    Attributes:
+        base_urls: provider (``anthropic``, ``openai``, ``gemini``) → URL inside, without a slash at its end and without
+            a version: an agent whose client wants ``/v1`` (OpenAI) or ``/v1beta`` (Gemini) there appends it. Only
+            providers that the user has named a key for are here.
+        token: what stands in the place of every key. It opens nothing but this attempt's gateway.
+        models: provider → model to use, where the user's settings name one.
+    """
+
+    base_urls: Mapping[str, str]
+    token: str
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One task as an adapter sees it.
 
@@ -56,6 +73,7 @@ class Job:
         private: folder of this attempt on the host, for files that are bound into the sandbox.
         mounted: the sandbox can bind files (false at level S0, where host paths are used as they are).
         progress: what an earlier, parked attempt has already done; as the adapter reported it.
+        model: the way to a model; ``None`` where the user has named no provider, or the agent needs none.
     """
 
     task: Task
@@ -65,6 +83,7 @@ class Job:
     private: Path
     mounted: bool = True
     progress: Mapping[str, Any] = field(default_factory=dict)
+    model: ModelAccess | None = None
 
 
 @dataclass(frozen=True, slots=True)
