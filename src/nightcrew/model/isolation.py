@@ -100,6 +100,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """A place inside a sandbox at which something of ours, outside, answers.
+
+    Attributes:
+        kind: ``tcp`` or ``udp``.
+        address: of the sandbox's own loopback (``127.0.0.1``, ``::1``), or ``0.0.0.0`` for every one of them.
+        port: 1..65535; low ones may be used.
+        name: what it is served by, once in a spec.
+    """
+
+    kind: Literal["tcp", "udp"]
+    address: str
+    port: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """One confined process.
 
@@ -111,6 +128,7 @@ class SandboxSpec:
         hostname: inside name of the machine.
         limits: see Limits.
         level: level to build; a launcher refuses what it cannot give.
+        exits: the only ways out of the sandbox's network; without any there is no network.
     """
 
     argv: tuple[str, ...]
@@ -121,6 +139,7 @@ class SandboxSpec:
     hostname: str = "nightcrew"
     limits: Limits = Limits()
     level: Level = Level.S3
+    exits: tuple[Listen, ...] = ()
 
 
 Ending = Literal[

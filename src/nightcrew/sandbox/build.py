@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from nightcrew.host import kernel
-from nightcrew.sandbox import confine, content, system
+from nightcrew.sandbox import confine, content, exits, system
 from nightcrew.sandbox.order import Order
 
 ROOT: Final = "/sys"
@@ -119,7 +119,8 @@ def _show_system(_order: Order, host: Host) -> None:
 
 
 def _write_accounts(order: Order, _host: Host) -> None:
-    files = system.account_files(os.getuid(), os.getgid(), order["home"], order["hostname"])
+    server = exits.find_name_server(order["exits"])
+    files = system.account_files(os.getuid(), os.getgid(), order["home"], order["hostname"], server)
     for name, text in files.items():
         _write(f"{ROOT}/etc/{name}", os.fsencode(text))
     os.symlink("/proc/mounts", f"{ROOT}/etc/mtab")

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, Final, NamedTuple, NoReturn
 
 from nightcrew.host import kernel
-from nightcrew.sandbox import attempts, build, confine, tree
+from nightcrew.sandbox import attempts, build, confine, exits, tree
 from nightcrew.sandbox.order import Order, decode
 
 NOT_FOUND: Final = 127
@@ -46,6 +46,11 @@ class Report:
         except OSError:
             return False
         return True
+
+    def wait_for(self, word: bytes) -> None:
+        """Wait until the launcher says ``word``; exits when it goes away or says anything else."""
+        if self._channel.recv(16) != word:
+            os._exit(1)
 
     def act_when_unheard(self, action: Callable[[], None]) -> None:
         """Call ``action`` as soon as the launcher's end is closed, for whatever reason: nobody watches us then."""
@@ -80,6 +85,7 @@ def run_confined(channel: socket.socket, prepared: Prepared) -> NoReturn:
             raise refusal
         order = _read_order(order_fd)
         proc = build.build(order, prepared.host)
+        _open_exits(order, report)
         _take_streams(streams)
         confine.set_limits(order, own_namespace=True)
         confine.give_up_privileges(prepared.seccomp_filter)
@@ -152,6 +158,20 @@ def run_plain(channel: socket.socket) -> NoReturn:
     finally:
         _end_tree()
         os._exit(code)
+
+
+def _open_exits(order: Order, report: Report) -> None:
+    """Make the exits while we still may use low ports, and wait until somebody answers there."""
+    if not order["exits"]:
+        return
+    try:
+        descriptors = exits.open_all(order["exits"])
+    except OSError as cause:
+        raise build.BuildError("the exits of its network", cause) from cause
+    report.send(descriptors, exits=len(descriptors))
+    for fd in descriptors:
+        os.close(fd)
+    report.wait_for(exits.SERVED)
 
 
 def _read_order(fd: int) -> Order:

@@ -20,6 +20,7 @@ import nightcrew
 from nightcrew.model.errors import UsageError
 from nightcrew.model.isolation import IsolationReport, Outcome, SandboxSpec, Session
 from nightcrew.sandbox import probe
+from nightcrew.sandbox.exits import Doors, Serve
 from nightcrew.sandbox.freezer import Groups
 from nightcrew.sandbox.order import Order, encode
 from nightcrew.sandbox.supervise import Channels, LaunchFailed, Supervisor
@@ -132,23 +133,42 @@ class Launcher:
     ) -> None:
         self.close()
 
-    def run(self, spec: SandboxSpec, session: Session, *, cancel: threading.Event) -> Outcome:
+    def run(
+        self,
+        spec: SandboxSpec,
+        session: Session,
+        *,
+        cancel: threading.Event,
+        serve: Serve | None = None,
+    ) -> Outcome:
         """Run one confined process to its end and return when nothing of its tree is left.
+
+        Args:
+            spec: what to confine.
+            session: what drives it.
+            cancel: ends it when set.
+            serve: answers at the exits of ``spec``: begun before the program starts, ended when its tree is gone.
 
         Raises:
             SandboxUnavailable: this host cannot build ``spec.level``, or one of its mounts; nothing ran.
             UsageError: the spec itself cannot be used (a relative path, a NUL byte, a bind of a socket directory).
         """
         order = make_order(spec)
-        return self.run_order(order, spec, session, cancel)
+        return self.run_order(order, spec, session, cancel, serve)
 
     def run_order(
-        self, order: Order, spec: SandboxSpec, session: Session, cancel: threading.Event
+        self,
+        order: Order,
+        spec: SandboxSpec,
+        session: Session,
+        cancel: threading.Event,
+        serve: Serve | None = None,
     ) -> Outcome:
         """As ``run``, with the zygote's order already made (the self-test asks for more than a spec can say)."""
         began = time.monotonic()
+        doors = _make_doors(spec, serve)
         channels = Channels()
-        supervisor = Supervisor(channels, spec, session, cancel, began, self._groups)
+        supervisor = Supervisor(channels, spec, session, cancel, began, self._groups, doors)
         try:
             self._request(order, channels)
         except BaseException:
@@ -215,6 +235,14 @@ class Launcher:
                 except OSError as problem:
                     raise no_zygote(str(problem)) from problem
             return self._zygote
+
+
+def _make_doors(spec: SandboxSpec, serve: Serve | None) -> Doors | None:
+    if not spec.exits:
+        return None
+    if serve is None:
+        raise UsageError("a sandbox has exits that nothing answers", code="sandbox.exits")
+    return Doors([each.name for each in spec.exits], serve)
 
 
 def _memory_file(data: bytes) -> int:

@@ -27,6 +27,14 @@ class BindOrder(TypedDict):
     writable: bool
 
 
+class ExitOrder(TypedDict):
+    """One socket to listen on inside; see model.isolation.Listen."""
+
+    kind: Literal["tcp", "udp"]
+    address: str
+    port: int
+
+
 class Order(TypedDict):
     """One sandbox.
 
@@ -51,6 +59,7 @@ class Order(TypedDict):
     scratch_bytes: int
     scratch_inodes: int
     attempts: dict[str, str]
+    exits: list[ExitOrder]
 
 
 def portable(text: str) -> str:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from nightcrew.model.isolation import Ending, Level, Outcome, SandboxSpec, Session
-from nightcrew.sandbox import confine, tree
+from nightcrew.sandbox import confine, exits, tree
 from nightcrew.sandbox.freezer import Freezer, Groups
 from nightcrew.sandbox.gauges import listed_in
 from nightcrew.sandbox.live import LiveProcess
@@ -71,6 +71,7 @@ class Supervisor:
         channels: connected to a sandbox that the zygote has been asked for.
         spec, session, cancel: as given to Launcher.run.
         groups: makes control groups to freeze trees by.
+        doors: what serves the exits of the tree.
     """
 
     def __init__(
@@ -81,7 +82,9 @@ class Supervisor:
         cancel: threading.Event,
         began: float,
         groups: Groups | None = None,
+        doors: exits.Doors | None = None,
     ) -> None:
+        self._doors = doors
         self._channels = channels
         self._spec = spec
         self._limits = spec.limits
@@ -207,7 +210,7 @@ class Supervisor:
         while True:
             try:
                 data, descriptors, _flags, _sender = socket.recv_fds(
-                    report, 65536, 1, socket.MSG_CMSG_CLOEXEC
+                    report, 65536, exits.MOST, socket.MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
                 return
@@ -224,6 +227,8 @@ class Supervisor:
             self._pid, self._pidfd = message["pid"], descriptors[0]
             self._watch(self._pidfd, self._note_death)
             self._process.freeze_with(Freezer(self._pid, self._pidfd, self._groups))
+        elif "exits" in message:
+            self._serve_exits(descriptors)
         elif "ready" in message:
             self._start_watching(descriptors)
         elif "exit" in message:
@@ -231,6 +236,14 @@ class Supervisor:
         else:
             self._failure = message
             self._dead = self._pidfd < 0
+
+    def _serve_exits(self, descriptors: list[int]) -> None:
+        """Answer at the exits, and only then let the program start."""
+        if self._doors is None:
+            raise OSError("a sandbox has exits that nobody asked for")
+        self._doors.begin(descriptors)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # killed meanwhile; its pidfd tells
+            self._channels.report.send(exits.SERVED)
 
     def _start_watching(self, descriptors: list[int]) -> None:
         self._ready = True
@@ -349,6 +362,8 @@ class Supervisor:
                 if self._pidfd >= 0:
                     select.select([self._pidfd], [], [], _PATIENCE_S)
         finally:
+            if self._doors is not None:
+                self._doors.close()
             self._channels.close()
             self._process.close()
             for fd in (self._pidfd, self._proc):

@@ -110,8 +110,8 @@ def hidden_paths() -> tuple[SystemPath, ...]:
     return tuple(SystemPath(path, os.path.isdir(path), "", b"") for path in paths if os.access(path, os.R_OK))
 
 
-def account_files(uid: int, gid: int, home: str, hostname: str) -> dict[str, str]:
-    """Return the files of /etc that are written anew: one user, one group, no name server."""
+def account_files(uid: int, gid: int, home: str, hostname: str, name_server: str = "") -> dict[str, str]:
+    """Return the files of /etc that are written anew: one user, one group, our name server or none."""
     users = {0: "root", 65534: "nobody"}
     groups = {0: "root", 65534: "nogroup"}
     homes = {0: "/root", 65534: "/nonexistent"}
@@ -128,5 +128,5 @@ def account_files(uid: int, gid: int, home: str, hostname: str) -> dict[str, str
         "hostname": f"{hostname}\n",
         "hosts": f"127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost\n",
         "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
-        "resolv.conf": "# no network\n",
+        "resolv.conf": f"nameserver {name_server}\n" if name_server else "# no network\n",
     }

@@ -7,14 +7,15 @@ import os
 import pwd
 import stat
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 from nightcrew.host import kernel
 from nightcrew.model.errors import SandboxUnavailable, UsageError
 from nightcrew.model.isolation import Bind, Level, Overlay, SandboxSpec
-from nightcrew.sandbox import system
-from nightcrew.sandbox.order import BindOrder, Order, OverlayOrder, portable
+from nightcrew.sandbox import exits, system
+from nightcrew.sandbox.order import BindOrder, ExitOrder, Order, OverlayOrder, portable
 from nightcrew.sandbox.places import lies_in
 
 NOTHING_STARTED: Final = "nothing was started"
@@ -59,6 +60,7 @@ def make_order(spec: SandboxSpec) -> Order:
         scratch_bytes=limits.memory_bytes // 2 or _DEFAULT_SCRATCH_BYTES,
         scratch_inodes=limits.inodes,
         attempts={},
+        exits=_exits(spec),
     )
 
 
@@ -150,6 +152,33 @@ def _overlay(overlay: Overlay) -> OverlayOrder:
         upper=portable(overlay.upper),
         work=portable(overlay.work),
     )
+
+
+def _exits(spec: SandboxSpec) -> list[ExitOrder]:
+    """Return the exits to open; only a sandbox with a network of its own can have any.
+
+    Raises:
+        UsageError: level S0, too many, two of one name, or a place that is none.
+    """
+    if not spec.exits:
+        return []
+    names = {each.name for each in spec.exits}
+    if spec.level is Level.S0:
+        raise UsageError(
+            "without a sandbox there is no network of its own to have exits", code="sandbox.exits"
+        )
+    if len(names) < len(spec.exits) or len(names) > exits.MOST:
+        raise UsageError("two exits of one name, or too many of them", code="sandbox.exits")
+    for each in spec.exits:
+        try:
+            loopback = ip_address(each.address).is_loopback or each.address == "0.0.0.0"  # noqa: S104 - of a sandbox
+        except ValueError:
+            loopback = False
+        if not loopback or not 0 < each.port < 65536:
+            raise UsageError(
+                f"not a place for an exit: {each.address} port {each.port}", code="sandbox.exits"
+            )
+    return [ExitOrder(kind=each.kind, address=each.address, port=each.port) for each in spec.exits]
 
 
 def _bind(bind: Bind) -> BindOrder:
