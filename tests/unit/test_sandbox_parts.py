@@ -46,6 +46,7 @@ def test_the_zygote_imports_little() -> None:
         "build",
         "confine",
         "content",
+        "exits",
         "inside",
         "order",
         "places",
