@@ -87,7 +87,7 @@ PROBLEMS = [
     ("max_parallel: many", "c:1:15: max_parallel: expected a whole number, found the text 'many'"),
     (
         "isolation: {require: s3}",
-        "c:1:22: isolation.require: expected one of S3, S2, S1, S0, found the text 's3'",
+        "c:1:22: isolation.require: expected one of S3, S2, SX, S1, S0, found the text 's3'",
     ),
     ("environment: [/abs]", "c:1:15: environment[1]: must be a folder inside the repository"),
     ("environment: [a, ../b]", "c:1:18: environment[2]: must be a folder inside the repository"),

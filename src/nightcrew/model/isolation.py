@@ -6,20 +6,68 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 
 class Level(StrEnum):
-    """Isolation levels, strongest first. S1 is named here because policy may ask for it; nothing here gives it yet."""
+    """Isolation levels, strongest first; what each holds was tried, not believed (see sandbox.probe).
+
+    A container stands between namespaces and Landlock: its walls are those of S3, but somebody else's program builds
+    them out of an image that we do not know (docs/decisions/0054).
+    """
 
     S3 = "S3"
     S2 = "S2"
+    SX = "SX"
     S1 = "S1"
     S0 = "S0"
 
     def satisfies(self, required: Level) -> bool:
         """Tell whether this level is at least as strong as ``required``."""
-        return self.value >= required.value
+        order = list(Level)
+        return order.index(self) <= order.index(required)
+
+    @property
+    def mounts(self) -> bool:
+        """Whether the copy of the repository is seen at the repository's own path; else it is used where it lies."""
+        return self not in (Level.S1, Level.S0)
+
+    @property
+    def words(self) -> str:
+        """What it is made of, for a person."""
+        return _WORDS[self]
+
+
+_WORDS: Final = {
+    Level.S3: "namespaces",
+    Level.S2: "namespaces, the host's process list visible",
+    Level.SX: "container",
+    Level.S1: "Landlock and supervised system calls",
+    Level.S0: "no confinement",
+}
+
+Backend = Literal["nightcrew", "bwrap", "landlock", "podman", "docker", "none"]
+#: Everything that can build a sandbox, in the order in which it is tried when nobody has chosen.
+BACKENDS: Final[tuple[Backend, ...]] = ("nightcrew", "bwrap", "landlock", "podman", "docker", "none")
+
+Profile = Literal["light", "standard", "heavy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """Which back end builds sandboxes, as a person has chosen it.
+
+    Attributes:
+        backend: one by name, or ``auto``: the strongest that works without anything being set up for it (never a
+            container, never none).
+        image: of a container; empty for the host's own programs in an empty root, which only podman can do.
+        profile: how much a container may use: ``light`` 512 MiB, 1 processor, 128 processes; ``standard`` 2 GiB, 2,
+            256; ``heavy`` 4 GiB, 4, 512. Never more than the limits of the task.
+    """
+
+    backend: Backend | Literal["auto"] = "auto"
+    image: str = ""
+    profile: Profile = "standard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +81,7 @@ class IsolationReport:
         fixes: commands or settings that would make it stronger.
         overlay: kernel overlay mounts work on the state directory's file system.
         details: probe name → result, for ``doctor --json``.
+        backend: what builds the sandboxes.
     """
 
     level: Level
@@ -41,6 +90,7 @@ class IsolationReport:
     fixes: tuple[str, ...] = ()
     overlay: bool = False
     details: Mapping[str, str] = field(default_factory=dict)
+    backend: Backend = "nightcrew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +134,7 @@ class Limits:
         idle_s: without any output.
         hard_s: in all.
         grace_s: between TERM and KILL.
+        cpus: processors' worth of time for the whole tree, 1.5 for one and a half.
     """
 
     memory_bytes: int = 4 << 30
@@ -97,6 +148,7 @@ class Limits:
     idle_s: float = 600.0
     hard_s: float = 1800.0
     grace_s: float = 5.0
+    cpus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +180,7 @@ class SandboxSpec:
         hostname: inside name of the machine.
         limits: see Limits.
         level: level to build; a launcher refuses what it cannot give.
+        backend: what builds it; empty for what usually gives this level.
         exits: the only ways out of the sandbox's network; without any there is no network.
     """
 
@@ -140,6 +193,7 @@ class SandboxSpec:
     limits: Limits = Limits()
     level: Level = Level.S3
     exits: tuple[Listen, ...] = ()
+    backend: Backend | Literal[""] = ""
 
 
 Ending = Literal[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nightcrew.model.isolation import Level, Limits
+from nightcrew.model.isolation import Confinement, Level, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ class Settings:
     Attributes:
         max_parallel: tasks at once in one run.
         require_isolation: weakest level that may be used; starting below it is refused (exit 11).
+        confinement: what builds sandboxes.
         environment: ignored folders of the repository that are visible copy-on-write inside.
         pass_env: names of environment variables handed to agents.
         limits: per process tree.
@@ -93,10 +94,12 @@ class Settings:
         checkpoints, drift: see there.
         conflicts: when two tasks that run will collide: ``tell``, or ``serialise`` (the later one starts again on the
             result of the earlier one).
+        canary: which credentials that open nothing are planted inside: ``all``, ``file`` or ``off``.
     """
 
     max_parallel: int = 4
     require_isolation: Level = Level.S2
+    confinement: Confinement = Confinement()
     environment: tuple[str, ...] = ("node_modules", ".venv", "venv")
     pass_env: tuple[str, ...] = ("LANG", "LC_ALL", "TERM", "TZ")
     limits: Limits = Limits()
@@ -104,6 +107,7 @@ class Settings:
     checkpoints: Checkpoints = Checkpoints()
     drift: DriftChecks = DriftChecks()
     conflicts: str = "tell"
+    canary: str = "all"
     agents: Mapping[str, AgentSetting] = field(default_factory=dict)
     approval_timeout_s: float = 0.0
     commit_author: str = ""

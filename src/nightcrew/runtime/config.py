@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from nightcrew.model.errors import Problem
-from nightcrew.model.isolation import Level, Limits
+from nightcrew.model.isolation import Confinement, Level, Limits
 from nightcrew.model.settings import AgentSetting, Checkpoints, DriftChecks, Retries, Settings
 from nightcrew.model.units import parse_duration, parse_size
 from nightcrew.model.yamltext import (
@@ -32,7 +32,9 @@ def config_schema() -> Mapping[str, Any]:
     return schema
 
 
-def parse_settings(text: str, source: str, *, over: Settings | None = None) -> Settings:
+def parse_settings(
+    text: str, source: str, *, over: Settings | None = None, repository: bool = False
+) -> Settings:
     """Read a config.yaml.
 
     Args:
@@ -40,6 +42,7 @@ def parse_settings(text: str, source: str, *, over: Settings | None = None) -> S
         source: file name for messages.
         over: settings that hold where this text says nothing; the built-in defaults when None. A person's own file
             is read first, the repository's over it.
+        repository: it is a repository's, which may not choose what confines the agents that work on it.
 
     Raises:
         InvalidInput: with all problems, each at file:line:column.
@@ -50,7 +53,7 @@ def parse_settings(text: str, source: str, *, over: Settings | None = None) -> S
         check_shape(document, config_schema(), problems)
     settings = over or Settings()
     if document is not None and isinstance(document.value, dict):
-        settings = _Reading(document, problems).read(settings)
+        settings = _Reading(document, problems, repository).read(settings)
     refuse_problems(problems, source)
     return settings
 
@@ -61,13 +64,14 @@ class _Reading:
 
     document: Document
     problems: list[Problem] = field(default_factory=list)
+    repository: bool = False
 
     def read(self, old: Settings) -> Settings:
         self.check_folders()
         return replace(
             old,
             **self.take({"max_parallel": ("max_parallel", int), "commit_author": ("commit_author", str)}),
-            **self.take({"conflicts": ("conflicts", str)}),
+            **self.take({"conflicts": ("conflicts", str), "canary": ("canary", str)}),
             **self.take({"require": ("require_isolation", Level)}, "isolation"),
             **self.take({"environment": ("environment", tuple), "pass_env": ("pass_env", tuple)}),
             **self.take({"timeout": ("approval_timeout_s", parse_duration)}, "approvals"),
@@ -76,6 +80,7 @@ class _Reading:
             retries=self.read_retries(old.retries),
             checkpoints=self.read_checkpoints(old.checkpoints),
             drift=self.read_drift(old.drift),
+            confinement=self.read_confinement(old.confinement),
             agents=self.read_agents(old.agents),
         )
 
@@ -172,6 +177,16 @@ class _Reading:
             **{name: (name, str) for name in ("on_high", "on_medium", "on_low")},
         }
         return replace(old, **self.take(keys, "drift"))
+
+    def read_confinement(self, old: Confinement) -> Confinement:
+        taken = self.take({name: (name, str) for name in ("backend", "image", "profile")}, "isolation")
+        for name in taken if self.repository else ():
+            self.complain(
+                ("isolation", name),
+                "a repository cannot choose this",
+                "write it into your own config.yaml: ~/.config/nightcrew/config.yaml",
+            )
+        return replace(old, **taken)
 
     def read_agents(self, old: Mapping[str, AgentSetting]) -> Mapping[str, AgentSetting]:
         block = self.at(("agents",))

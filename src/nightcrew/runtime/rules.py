@@ -165,7 +165,9 @@ def _build(texts: tuple[Text, ...], *, examples_hold: bool = False) -> Rules:
             if text.kind == "policy":
                 policies.append(_read_policy(text, examples_hold=examples_hold))
             else:
-                settings = _tighten(settings, parse_settings(text.text, text.source, over=settings))
+                foreign = text.layer == "repository"
+                inner = parse_settings(text.text, text.source, over=settings, repository=foreign)
+                settings = _tighten(settings, inner)
         except InvalidInput as error:
             problems.extend(error.problems)
     if problems:
