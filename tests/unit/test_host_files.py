@@ -6,10 +6,13 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from nightcrew.host import files
+from nightcrew.host.spreading import make_spreading
 from nightcrew.model.errors import UsageError
 
 
@@ -201,3 +204,21 @@ def test_remove_tree_stops_at_another_file_system(tmp_path):
         ["unshare", "-m", "sh", "-c", command, script], capture_output=True, text=True, check=False
     )
     assert done.stdout == "18 True\n", done.stderr
+
+
+def test_a_spreading_directory_is_made_with_its_parents_once_and_again(tmp_path):
+    place = tmp_path / "a" / "b"
+    make_spreading(place, 0o700)
+    (place / "kept").touch()
+    make_spreading(place)
+    assert (place / "kept").exists()
+    assert place.stat().st_mode & 0o777 == 0o700
+    told = subprocess.run(["lsattr", "-d", str(place)], capture_output=True, check=False)
+    if told.returncode == 0 and b"e-" in told.stdout:  # extents: ext4, which knows what it is told
+        assert b"T" in told.stdout.split()[0]
+
+
+def test_a_spreading_directory_needs_no_file_system_that_knows_of_it():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        make_spreading(f"{place}/spread")
+        assert Path(place, "spread").is_dir()

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from nightcrew.host import crash
 from nightcrew.host.files import remove_tree, sync_directory, write_atomic
+from nightcrew.host.spreading import make_spreading
 from nightcrew.model import canonical
 from nightcrew.model.errors import NightcrewError
 from nightcrew.promote.moves import Move
@@ -73,6 +74,7 @@ class Transaction:
         Args:
             slots: what plan.json will call ``slots``: ``home`` itself, or the place beside the working tree.
         """
+        make_spreading(slots)
         self.path.mkdir(mode=0o700, parents=True)
         (slots / self.name / "s").mkdir(mode=0o700, parents=True, exist_ok=True)
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from nightcrew.host import crash, files, tokens
 from nightcrew.host.git import Git
 from nightcrew.host.locks import FileLock
+from nightcrew.host.spreading import make_spreading
 from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.trees import Repository
 from nightcrew.shadow.collecting import GRACE_S, Ages, measure_tree
@@ -69,7 +70,7 @@ class Bases:
         """
         found = self._load(commit)
         if found is None:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            make_spreading(self._directory)
             lock = FileLock(self._directory / f"{commit}.lock")
             if not lock.acquire(_EXPORT_TIMEOUT_S):
                 raise EngineUnavailable(

@@ -11,6 +11,7 @@ from typing import Final
 
 from nightcrew.host import crash, files, tokens
 from nightcrew.host.locks import FileLock
+from nightcrew.host.spreading import make_spreading
 from nightcrew.model.trees import DeltaEntry
 from nightcrew.shadow.bases import boot_id
 from nightcrew.shadow.collecting import GRACE_S, Ages, measure_tree
@@ -93,6 +94,7 @@ class Deltas:
     def _make(self, base: Base, delta: list[DeltaEntry], tree: str) -> DeltaLayer:
         aside = self._directory / f".new-{tokens.nonce()}"
         layer = aside / "layer"
+        make_spreading(self._directory)
         layer.mkdir(parents=True)
         layer.chmod(0o755)
         lock = FileLock(aside / "lock")

@@ -15,6 +15,7 @@ from typing import Any, Final
 from nightcrew.host import crash, files, tokens
 from nightcrew.host.git import Git
 from nightcrew.host.locks import FileLock
+from nightcrew.host.spreading import make_spreading
 from nightcrew.model.errors import StaleError
 from nightcrew.model.isolation import Bind, Overlay
 from nightcrew.model.trees import DeltaEntry, Entry, Repository
@@ -137,7 +138,8 @@ class Shadows:
         base = self.export(base.commit)
         layer = self._deltas.lay(base, delta, tree)
         aside = place.with_name(f".new-{tokens.nonce()}")
-        aside.mkdir(parents=True)
+        make_spreading(place.parent)
+        aside.mkdir()
         lock = FileLock(aside / "lock")
         lock.acquire()
         try:
