@@ -1,0 +1,163 @@
+"""What agents may ask of a provider, per wire format, and how a request is made ready for metering. Pure.
+
+Only what can be metered goes through: an answer whose cost is told in the answer itself, and questions that are free.
+Batches, files, background answers and whatever else a provider offers would be paid without being counted, so the
+gateway does not know them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, urlencode
+
+from nightcrew.model.usage import Wire
+
+#: What a request is for: an answer that costs, or something free.
+Purpose = Literal["answer", "free"]
+
+_MODEL: Final = r"[A-Za-z0-9._:@-]{1,200}"
+_ROUTES: Final[Mapping[Wire, tuple[tuple[str, re.Pattern[str], Purpose], ...]]] = {
+    "anthropic": (
+        ("POST", re.compile(r"/v1/messages\Z"), "answer"),
+        ("POST", re.compile(r"/v1/messages/count_tokens\Z"), "free"),
+        ("GET", re.compile(rf"/v1/models(?:/{_MODEL})?\Z"), "free"),
+    ),
+    "openai": (
+        ("POST", re.compile(r"/v1/(?:chat/completions|responses|embeddings)\Z"), "answer"),
+        ("GET", re.compile(rf"/v1/models(?:/{_MODEL})?\Z"), "free"),
+    ),
+    "gemini": (
+        (
+            "POST",
+            re.compile(rf"/v1(?:beta|alpha)?/models/(?P<model>{_MODEL}):(?:stream)?[gG]enerateContent\Z"),
+            "answer",
+        ),
+        ("POST", re.compile(rf"/v1(?:beta|alpha)?/models/{_MODEL}:countTokens\Z"), "free"),
+        ("GET", re.compile(rf"/v1(?:beta|alpha)?/models(?:/{_MODEL})?\Z"), "free"),
+    ),
+}
+#: Headers of a request in which a key may stand; none of them goes out.
+CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"cookie"})
+#: Parameters of a query in which a key may stand.
+_QUERY_KEYS: Final = frozenset({"key", "api_key", "access_token"})
+
+
+class Unusable(ValueError):
+    """A request that cannot be let through; says why in words, without digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request as the gateway understands it.
+
+    Attributes:
+        purpose: see Purpose.
+        target: path and query to send upstream, without any key.
+        model: as asked for; empty for what is about no model.
+        body: to be sent upstream.
+        hide_usage: the client has not asked for the message that tells what the answer took, and does not get it.
+        size: bytes of what is to be read by the model, for an estimate.
+    """
+
+    purpose: Purpose
+    target: str
+    model: str = ""
+    body: bytes = b""
+    hide_usage: bool = False
+    size: int = 0
+
+
+def read_ask(wire: Wire, method: str, target: str, body: bytes) -> Ask:
+    """Understand a request, and make it tell its cost.
+
+    Raises:
+        Unusable: it is none of those that go through.
+    """
+    path, _, query = target.partition("?")
+    purpose, named = _find_route(wire, method, path)
+    kept = [
+        (name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in _QUERY_KEYS
+    ]
+    out = f"{path}?{urlencode(kept)}" if kept else path
+    if purpose == "free":
+        return Ask(purpose, out, body=body)
+    asked = _read_body(body)
+    model = named or asked.get("model")
+    if not isinstance(model, str) or not model:
+        raise Unusable("the request names no model")
+    hidden = _make_metered(path, asked)
+    sent = json.dumps(asked, ensure_ascii=False).encode("utf-8", "surrogatepass") if hidden else body
+    return Ask(purpose, out, model, sent, hidden, len(body))
+
+
+def _find_route(wire: Wire, method: str, path: str) -> tuple[Purpose, str]:
+    """Return what a path is for, and the model it names."""
+    for known, pattern, purpose in _ROUTES[wire]:
+        found = pattern.match(path) if method == known else None
+        if found is not None:
+            return purpose, found.groupdict().get("model") or ""
+    raise Unusable(f"the gateway does not let this through: {method} {path[:100]}")
+
+
+def _read_body(body: bytes) -> dict[str, Any]:
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Unusable("the body is not JSON") from None
+    if not isinstance(asked, dict):
+        raise Unusable("the body is not a JSON object")
+    return asked
+
+
+def _make_metered(path: str, asked: dict[str, Any]) -> bool:
+    """Have a streamed chat tell what it took; return whether the client did not want to know.
+
+    Raises:
+        Unusable: it would be paid without telling.
+    """
+    if asked.get("background"):
+        raise Unusable("background answers cannot be metered; ask without `background`")
+    if not path.endswith("/chat/completions") or not asked.get("stream"):
+        return False
+    options = asked.get("stream_options")
+    options = dict(options) if isinstance(options, dict) else {}
+    if options.get("include_usage") is True:
+        return False
+    asked["stream_options"] = {**options, "include_usage": True}
+    return True
+
+
+def sign(wire: Wire, key: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers that carry a real key; none for a provider that needs none."""
+    if not key:
+        return []
+    secret = key.encode("latin-1", "strict")
+    match wire:
+        case "anthropic":
+            return [(b"x-api-key", secret)]
+        case "openai":
+            return [(b"authorization", b"Bearer " + secret)]
+        case "gemini":
+            return [(b"x-goog-api-key", secret)]
+
+
+def find_tokens(headers: Mapping[bytes, bytes], target: str) -> list[str]:
+    """Return whatever a request presents as its key."""
+    found = [value.decode("latin-1") for name, value in headers.items() if name in CREDENTIALS]
+    found = [each[7:] if each[:7].lower() == "bearer " else each for each in found]
+    query = target.partition("?")[2]
+    return found + [value for name, value in parse_qsl(query) if name in _QUERY_KEYS]
+
+
+def make_error(wire: Wire, status: int, kind: str, said: str) -> bytes:
+    """Return the body of an error of ours as the client of a wire format expects one."""
+    shown: dict[str, Any] = {"type": "error", "error": {"type": kind, "message": said}}
+    if wire == "openai":
+        shown = {"error": {"message": said, "type": kind, "param": None, "code": kind}}
+    elif wire == "gemini":
+        shown = {"error": {"code": status, "message": said, "status": kind.upper()}}
+    return json.dumps(shown).encode()
