@@ -142,7 +142,7 @@ class Finding:
 
     Attributes:
         check: ``scope``, ``protected``, ``limits``, ``symlink``, ``mode``, ``refused``, ``handoff``, ``secrets``,
-            ``acceptance``.
+            ``sql``, ``dependencies``, ``anomaly``, ``acceptance``.
         verdict: what follows: allow (only shown), ask (a human decides), deny (the task fails).
         rule, source: which rule, and its file:line.
         message: in words.
@@ -150,6 +150,7 @@ class Finding:
         line: line of the path, counted from 1; 0 where it is about no line.
         severity: of a secret: ``high``, ``medium`` or ``low``; empty otherwise.
         fingerprint: of a secret: the name it can be allowed by; empty otherwise.
+        risk: low, medium, high or critical, where a rule says so; empty otherwise.
     """
 
     check: str
@@ -161,6 +162,7 @@ class Finding:
     line: int = 0
     severity: str = ""
     fingerprint: str = ""
+    risk: str = ""
 
 
 @dataclass(frozen=True, slots=True)

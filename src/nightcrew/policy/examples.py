@@ -9,8 +9,11 @@ from typing import Any, cast, get_args
 from nightcrew.model.errors import Problem, ShellSyntaxError
 from nightcrew.policy.lines.starts import Do, Effect
 from nightcrew.policy.lines.walk import read_line
+from nightcrew.policy.contents import find_dialect
+from nightcrew.policy.dependencies import parse_example
 from nightcrew.policy.matching import Matcher
-from nightcrew.policy.rules import Example, Policy, Rule
+from nightcrew.policy.rules import Example, Policy, Rule, Subject
+from nightcrew.policy.sqltext import find_acts
 
 Parse = Callable[[str], Mapping[str, Any]]
 
@@ -42,11 +45,37 @@ def _check(rule: Rule, example: Example, matcher: Matcher, parse: Parse) -> str:
 
 
 def _matches(rule: Rule, text: str, matcher: Matcher, parse: Parse) -> bool:
-    if rule.subject == "command":
+    return matches_text(rule.subject, text, matcher, parse)
+
+
+def matches_text(subject: Subject, text: str, matcher: Matcher, parse: Parse) -> bool:
+    """Tell whether any rule of a matcher matches an example of its subject, as it is written in a policy.
+
+    Raises:
+        ValueError: it is not written as an example of that subject is.
+        ShellSyntaxError: it is not a command line.
+    """
+    if subject == "command":
         return any(matcher.rules_for_start(start) for start in read_line(text, parse=parse).starts)
-    do, _, path = text.partition(" ")
+    if subject == "dependency":
+        return bool(matcher.rules_for_dependency(parse_example(text)))
+    effect, content = read_file_example(text)
+    if matcher.rules_for_effect(effect):
+        return True
+    acts = find_acts(content, find_dialect(effect.path))
+    return any(acts & wanted for _, wanted in matcher.rules_for_content(effect))
+
+
+def read_file_example(text: str) -> tuple[Effect, str]:
+    """Return what ``write some/path`` or ``write some/path: content`` is about.
+
+    Raises:
+        ValueError: it is not written like that.
+    """
+    do, _, rest = text.partition(" ")
+    path, _, content = rest.partition(": ")
     if do not in get_args(Do) or not path.strip():
         raise ValueError(
             f"the example must be like: write some/path (write, delete, chmod or symlink), not {text!r}"
         )
-    return bool(matcher.rules_for_effect(Effect(cast(Do, do), path.strip())))
+    return Effect(cast(Do, do), path.strip()), content

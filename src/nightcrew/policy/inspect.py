@@ -71,7 +71,13 @@ def _inspect_path(policy: Policy, path: PathChange, scope: Globs | None) -> Iter
     for rule in matcher_of(policy).rules_for_effect(Effect(_what_is_done(path), path.path)):
         if rule.decision is not Verdict.ALLOW:
             yield Finding(
-                "protected", rule.decision, rule.id, rule.source, f"{path.kind}: {rule.reason}", path.path
+                "protected",
+                rule.decision,
+                rule.id,
+                rule.source,
+                f"{path.kind}: {rule.reason}",
+                path.path,
+                risk=rule.risk,
             )
     if path.ignored:
         # It will not land in the repository: scope, handoff and links matter only for what does.

@@ -10,7 +10,7 @@ from nightcrew.model.actions import Verdict, strictest
 from nightcrew.model.errors import Place, Problem
 from nightcrew.model.text import closest
 from nightcrew.model.yamltext import refuse_problems
-from nightcrew.policy.rules import Allowance, HandoffClass, Placed, Policy, Rule
+from nightcrew.policy.rules import Allowance, Gate, HandoffClass, Placed, Policy, Rule
 
 
 def layer_over(policies: Sequence[Policy]) -> Policy:
@@ -32,6 +32,7 @@ def layer_over(policies: Sequence[Policy]) -> Policy:
         handoff_paths=tuple(stack.handoff),
         handoff_classes=tuple(stack.classes.values()),
         allowances=tuple(stack.allowances),
+        gates=tuple(stack.gates.values()),
         settings=stack.settings,
     )
 
@@ -47,6 +48,7 @@ class _Stack:
     handoff: list[Placed[str]] = field(default_factory=list)
     classes: dict[str, Placed[HandoffClass]] = field(default_factory=dict)
     allowances: list[Placed[Allowance]] = field(default_factory=list)
+    gates: dict[str, Placed[Gate]] = field(default_factory=dict)
     settings: dict[str, Placed[Any]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -58,6 +60,8 @@ class _Stack:
         self.handoff += policy.handoff_paths
         self.classes |= {placed.value.id: placed for placed in policy.handoff_classes}
         self.add_allowances(policy)
+        for gate in policy.gates:
+            self.add_gate(gate)
         for rule in policy.rules:
             self.add_rule(rule)
         for name, placed in policy.settings.items():
@@ -74,6 +78,16 @@ class _Stack:
                 self.complain(placed.place, f"secrets.allow cannot open what {fixed.source} has fixed")
             else:
                 self.allowances.append(placed)
+
+    def add_gate(self, placed: Placed[Gate]) -> None:
+        """Take in a gate; one of the same name takes the place of an outer one that is not fixed."""
+        outer = self.gates.get(placed.value.id)
+        if outer is not None and outer.fixed:
+            self.complain(
+                placed.place, f"gate {placed.value.id!r} is fixed in {outer.source}", "choose another id"
+            )
+            return
+        self.gates[placed.value.id] = placed
 
     def add_rule(self, rule: Rule) -> None:
         outer = self.rules.get(rule.id)
@@ -101,7 +115,13 @@ class _Stack:
     def replace_rule(self, outer: Rule, rule: Rule) -> Rule:
         """Return what stands for ``outer`` from now on; its floor goes on to hold, for its own ``when``."""
         if rule.when is None:
-            rule = replace(rule, when=outer.when, hint=rule.hint or outer.hint, risk=rule.risk or outer.risk)
+            rule = replace(
+                rule,
+                when=outer.when,
+                hint=rule.hint or outer.hint,
+                risk=rule.risk or outer.risk,
+                reason=rule.reason or outer.reason,
+            )
         if outer.floor is None:
             return rule
         if strictest(outer.floor, rule.decision) != rule.decision:
@@ -125,8 +145,15 @@ class _Stack:
 
 
 def _is_looser(inner: Any, outer: Any) -> bool:
+    """Tell whether a value is looser than another: higher, weaker, less than all of it, or (of a text) any other."""
     if isinstance(outer, Verdict):
         return bool(strictest(inner, outer) != inner)
     if outer is None:
         return False
-    return inner is None or bool(inner > outer)
+    if isinstance(outer, bool):
+        return outer and not inner
+    if isinstance(outer, tuple):
+        return not set(outer) <= set(inner)
+    if isinstance(outer, int | float):
+        return inner is None or bool(inner > outer)
+    return bool(inner != outer)

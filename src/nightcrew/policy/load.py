@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from nightcrew.model.actions import Verdict, strictest
 from nightcrew.model.errors import Problem
 from nightcrew.model.text import closest
-from nightcrew.model.units import parse_size
-from nightcrew.model.yamltext import (
-    Document,
-    YamlPath,
-    check_shape,
-    name_path,
-    read_document,
-    refuse_problems,
-)
+from nightcrew.model.yamltext import YamlPath, check_shape, read_document, refuse_problems
+from nightcrew.policy import blocks, patterns
 from nightcrew.policy.examples import check_examples
-from nightcrew.policy.globs import check_glob
 from nightcrew.policy.handoff import LISTED, check_own, shipped_classes
 from nightcrew.policy.layers import layer_over
-from nightcrew.policy.rules import (
-    Allowance,
-    CommandPattern,
-    Example,
-    FilePattern,
-    HandoffClass,
-    Placed,
-    Policy,
-    Rule,
-)
+from nightcrew.policy.reading import Reading
+from nightcrew.policy.rules import Allowance, HandoffClass, Placed, Policy, Rule, Subject
 
 __all__ = ["DEFAULTS", "Policy", "default_policy", "layer", "parse_policy", "policy_schema"]
 
 DEFAULTS: Final = "defaults.yaml"
 
 Parse = Callable[[str], Mapping[str, Any]]
-
-_LIMITS: Final = ("files", "lines", "created", "modified", "deleted", "file_size", "total_size")
-_WORDS: Final = {"allow": Verdict.ALLOW, "ask": Verdict.ASK, "prompt": Verdict.ASK, "deny": Verdict.DENY}
 
 
 @cache
@@ -103,16 +83,14 @@ def layer(policies: Sequence[Policy]) -> Policy:
 
 
 @dataclass
-class _Reading:
-    """Takes a policy out of a document whose shape may be wrong: what has the wrong type was reported and is skipped."""
-
-    document: Document
-    problems: list[Problem]
-    ceiling: bool = False
-    ids: dict[str, YamlPath] = field(default_factory=dict)
+class _Reading(Reading):
+    """Takes a policy out of a document."""
 
     def read(self) -> Policy:
-        rules = [*self.rules("commands", "command"), *self.rules("files", "file")]
+        """Return everything that can be understood."""
+        found = self.settings()
+        rules = [*blocks.read_destructive(self, found), *self.rules("commands", "command")]
+        rules += [*self.rules("files", "file"), *self.rules("dependencies", "dependency")]
         return Policy(
             sources=(self.document.source,),
             rules=tuple(rules),
@@ -121,39 +99,13 @@ class _Reading:
             handoff_paths=tuple(self.globs("handoff_paths")),
             handoff_classes=tuple(self.handoff_classes()),
             allowances=tuple(self.allowances()),
-            settings=self.settings(),
+            gates=tuple(blocks.read_gates(self)),
+            settings=found,
             ceiling=self.ceiling,
         )
 
-    def at(self, *path: str | int) -> Any:
-        value = self.document.value
-        for part in path:
-            if isinstance(value, dict):
-                value = value.get(part)
-            elif isinstance(value, list) and isinstance(part, int):
-                value = value[part] if part < len(value) else None
-            else:
-                return None
-        return value
-
-    def complain(self, path: YamlPath, message: str, hint: str = "", *, key: bool = False) -> None:
-        place = self.document.key_place(*path) if key else self.document.place(*path)
-        self.problems.append(Problem(place, f"{name_path(path)}{message}", hint))
-
-    def text(self, *path: str | int) -> str:
-        value = self.at(*path)
-        return value if isinstance(value, str) else ""
-
-    def texts(self, *path: str | int) -> tuple[str, ...]:
-        value = self.at(*path)
-        if isinstance(value, str):
-            return (value,)
-        return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list) else ()
-
-    def verdict(self, *path: str | int) -> Verdict | None:
-        return _WORDS.get(self.text(*path))
-
     def globs(self, name: str) -> list[Placed[str]]:
+        """Return the globs of a list in ``safety``."""
         found = []
         for index, glob in enumerate(self.texts("safety", name)):
             path = ("safety", name, index)
@@ -161,12 +113,8 @@ class _Reading:
             found.append(Placed(glob, self.document.place(*path)))
         return found
 
-    def check_glob(self, glob: str, path: YamlPath) -> None:
-        wrong = check_glob(glob)
-        if wrong:
-            self.complain(path, f"bad glob {glob!r}: {wrong}")
-
     def settings(self) -> dict[str, Placed[Any]]:
+        """Return the single values by dotted name."""
         found: dict[str, Placed[Any]] = {}
         verdicts = [("defaults", k) for k in ("commands", "files", "network", "unparsable")]
         safety = [("safety", "handoff"), ("safety", "outside_scope"), ("secrets", "change")]
@@ -176,15 +124,10 @@ class _Reading:
             if verdict is None and path[0] == "handoff":
                 verdict = self.verdict(*path, "decision")
             if verdict is not None:
-                found[".".join(path)] = Placed(verdict, self.document.key_place(*path), self.ceiling)
-        for level in ("soft", "hard"):
-            for name in _LIMITS:
-                self.read_limit(("limits", level, name), found)
+                self.put(found, path, verdict)
+        for read in blocks.SETTINGS:
+            read(self, found)
         return found
-
-    def names(self, block: str) -> tuple[str, ...]:
-        value = self.at(block)
-        return tuple(name for name in value if isinstance(name, str)) if isinstance(value, dict) else ()
 
     def handoff_classes(self) -> Iterator[Placed[HandoffClass]]:
         """Yield the classes a policy adds; a name that is neither shipped nor described is a slip."""
@@ -216,11 +159,8 @@ class _Reading:
             yield Placed(made, place)
 
     def allowances(self) -> Iterator[Placed[Allowance]]:
-        value = self.at("secrets", "allow")
-        for index, item in enumerate(value if isinstance(value, list) else ()):
-            path = ("secrets", "allow", index)
-            if not isinstance(item, dict):
-                continue
+        """Yield the secrets that may land."""
+        for path, _ in self.items("secrets", "allow"):
             made = Allowance(*(self.text(*path, key) for key in ("fingerprint", "reason", "until", "by")))
             try:
                 date.fromisoformat(made.until)
@@ -231,40 +171,16 @@ class _Reading:
                     )
             yield Placed(made, self.document.place(*path))
 
-    def read_limit(self, path: YamlPath, found: dict[str, Placed[Any]]) -> None:
-        value = self.at(*path)
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            return
-        if value == "unlimited":
-            number = None
-        elif isinstance(value, int):
-            number = value
-        elif str(path[-1]).endswith("_size"):
-            try:
-                number = parse_size(value)
-            except ValueError as error:
-                self.complain(path, str(error))
-                return
-        else:
-            return
-        found[".".join(map(str, path))] = Placed(number, self.document.key_place(*path), self.ceiling)
+    def rules(self, block: str, subject: Subject) -> list[Rule]:
+        """Return the rules of a list."""
+        return [self.rule(path, subject) for path, _ in self.items(block)]
 
-    def rules(self, block: str, subject: Literal["command", "file"]) -> list[Rule]:
-        value = self.at(block)
-        found = []
-        for index, item in enumerate(value if isinstance(value, list) else ()):
-            if isinstance(item, dict):
-                found.append(self.rule((block, index), subject))
-        return found
-
-    def rule(self, path: tuple[str, int], subject: Literal["command", "file"]) -> Rule:
+    def rule(self, path: YamlPath, subject: Subject) -> Rule:
+        """Return one rule."""
         id_path = (*path, "id")
         name = self.text(*id_path)
-        first = self.ids.setdefault(name, id_path) if name else id_path
-        if first != id_path:
-            self.complain(
-                id_path, f"a rule {name!r} stands already in line {self.document.place(*first).line}"
-            )
+        if name:
+            self.take_id(name, id_path)
         decision = self.verdict(*path, "decision") or Verdict.DENY
         floor = self.verdict(*path, "floor")
         if floor is not None and strictest(floor, decision) != decision:
@@ -282,7 +198,8 @@ class _Reading:
             examples=self.examples(path),
         )
 
-    def when(self, path: tuple[str, int], subject: str) -> Any:
+    def when(self, path: YamlPath, subject: Subject) -> Any:
+        """Return the patterns of a rule; None when it has no ``when``."""
         value = self.at(*path, "when")
         if isinstance(value, dict):
             paths: list[YamlPath] = [(*path, "when")]
@@ -290,59 +207,4 @@ class _Reading:
             paths = [(*path, "when", n) for n, item in enumerate(value) if isinstance(item, dict)]
         else:
             return None
-        one = self.command_pattern if subject == "command" else self.file_pattern
-        return tuple(one(p) for p in paths)
-
-    def command_pattern(self, path: YamlPath) -> CommandPattern:
-        for name in ("command", "text"):
-            self.check_regex((*path, name))
-        for name in ("program", "not_program"):
-            self.check_names((*path, name))
-        opaque = self.at(*path, "opaque")
-        return CommandPattern(
-            program=self.texts(*path, "program"),
-            not_program=self.texts(*path, "not_program"),
-            subcommand=self.texts(*path, "subcommand"),
-            flags=self.texts(*path, "flags"),
-            args=self.texts(*path, "args"),
-            command=self.text(*path, "command"),
-            text=self.text(*path, "text"),
-            opaque=opaque if isinstance(opaque, bool) else None,
-            stdin=self.text(*path, "stdin"),
-        )
-
-    def check_names(self, path: YamlPath) -> None:
-        """Programs are matched by their names alone; a pattern with a folder would never match."""
-        for index, name in enumerate(self.texts(*path)):
-            if "/" in name:
-                where = (*path, index) if isinstance(self.at(*path), list) else path
-                self.complain(
-                    where,
-                    f"{name!r} names a folder, and programs are matched by name",
-                    f"write {name.rpartition('/')[2] or '*'!r}",
-                )
-
-    def check_regex(self, path: YamlPath) -> None:
-        value = self.text(*path)
-        try:
-            re.compile(value)
-        except (re.error, OverflowError, RecursionError) as error:
-            self.complain(
-                path, f"bad regular expression: {error}", "in single quotes a backslash needs no second one"
-            )
-
-    def file_pattern(self, path: YamlPath) -> FilePattern:
-        globs = self.texts(*path, "paths")
-        if isinstance(self.at(path[0], path[1], "when"), dict) and "paths" not in self.at(*path):
-            self.complain(path, "'paths' is missing", "which paths the rule is about")
-        for index, glob in enumerate(globs):
-            where = (*path, "paths", index) if isinstance(self.at(*path, "paths"), list) else (*path, "paths")
-            self.check_glob(glob, where)
-        return FilePattern(paths=globs, do=self.texts(*path, "do"))
-
-    def examples(self, path: tuple[str, int]) -> tuple[Example, ...]:
-        found = []
-        for name, matches in (("match", True), ("not_match", False)):
-            for index, text in enumerate(self.texts(*path, "examples", name)):
-                found.append(Example(text, matches, self.document.place(*path, "examples", name, index)))
-        return tuple(found)
+        return tuple(patterns.READERS[subject](self, p) for p in paths)

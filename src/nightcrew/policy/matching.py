@@ -8,12 +8,15 @@ from fnmatch import translate
 from typing import Final
 
 from nightcrew.model.actions import Verdict
+from nightcrew.policy.dependencies import Dependency, is_meant
 from nightcrew.policy.globs import Globs
 from nightcrew.policy.lines.starts import Effect, Start
 from nightcrew.policy.lines.words import Word
-from nightcrew.policy.rules import CommandPattern, FilePattern, Policy, Rule
+from nightcrew.policy.rules import CommandPattern, DependencyPattern, FilePattern, Policy, Rule
+from nightcrew.policy.sqltext import find_acts_of
 
 Test = Callable[[Start], bool]
+FileTest = tuple[Rule, Globs, frozenset[str], frozenset[str]]
 ProgramTest = Callable[[tuple[str, ...]], bool]
 # Distinct programs in one process: tens in practice; a hostile list of names must not grow without end.
 _REMEMBERED: Final = 4096
@@ -27,7 +30,9 @@ class Matcher:
         self.fixed = Globs([g.value for g in policy.fixed_paths], ignore_case=True)
         self.protected = Globs([g.value for g in policy.protected_paths])
         self._commands: list[tuple[Rule, ProgramTest, Test]] = []
-        self._files: list[tuple[Rule, Globs, frozenset[str]]] = []
+        self._files: list[FileTest] = []
+        self._contents: list[FileTest] = []
+        self._dependencies: list[tuple[Rule, DependencyPattern]] = []
         self._candidates: dict[tuple[str, ...], list[tuple[Rule, Test]]] = {}
         for rule in policy.rules:
             self._add(rule)
@@ -35,7 +40,10 @@ class Matcher:
     def _add(self, rule: Rule) -> None:
         for pattern in rule.when or ():
             if isinstance(pattern, FilePattern):
-                self._files.append((rule, Globs(pattern.paths), frozenset(pattern.do)))
+                kept = self._contents if pattern.sql else self._files
+                kept.append((rule, Globs(pattern.paths), frozenset(pattern.do), frozenset(pattern.sql)))
+            elif isinstance(pattern, DependencyPattern):
+                self._dependencies.append((rule, pattern))
             else:
                 program = _program_test(pattern, loosens=rule.decision is Verdict.ALLOW)
                 self._commands.append((rule, program, _all(list(_tests(pattern)))))
@@ -59,12 +67,23 @@ class Matcher:
         return known
 
     def rules_for_effect(self, effect: Effect) -> list[Rule]:
-        """Return the file rules that match what is done to a path."""
-        found: dict[str, Rule] = {}
-        for rule, globs, do in self._files:
-            if (not do or effect.do in do) and globs.matches(effect.path):
-                found[rule.id] = rule
+        """Return the file rules that match what is done to a path, whatever it will hold."""
+        return list({rule.id: rule for rule, _ in _match_files(self._files, effect)}.values())
+
+    def rules_for_content(self, effect: Effect) -> list[tuple[Rule, frozenset[str]]]:
+        """Return the file rules that may match what is done to a path, each with the acts of SQL it is about."""
+        return list(_match_files(self._contents, effect))
+
+    def rules_for_dependency(self, dependency: Dependency) -> list[Rule]:
+        """Return the dependency rules that match a dependency that is added, changed or removed."""
+        found = {rule.id: rule for rule, pattern in self._dependencies if is_meant(pattern, dependency)}
         return list(found.values())
+
+
+def _match_files(tests: Sequence[FileTest], effect: Effect) -> Iterator[tuple[Rule, frozenset[str]]]:
+    for rule, globs, do, acts in tests:
+        if (not do or effect.do in do) and globs.matches(effect.path):
+            yield rule, acts
 
 
 def matcher_of(policy: Policy) -> Matcher:
@@ -104,6 +123,9 @@ def _tests(pattern: CommandPattern) -> Iterator[Test]:
     if pattern.text:
         text = re.compile(pattern.text).search
         yield lambda start: text(start.text) is not None
+    if pattern.sql:
+        acts = frozenset(pattern.sql)
+        yield lambda start: not acts.isdisjoint(find_acts_of(start))
 
 
 def _names(globs: Sequence[str]) -> Callable[[str], bool]:

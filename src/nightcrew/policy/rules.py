@@ -14,6 +14,7 @@ from nightcrew.model.errors import Place
 T = TypeVar("T")
 
 RISKS: Final = ("low", "medium", "high", "critical")
+Subject = Literal["command", "file", "dependency"]
 FILE_KINDS: Final = ("write", "delete", "chmod", "symlink")
 
 
@@ -31,6 +32,7 @@ class CommandPattern:
         text: regular expression on everything the command is given: words, here-documents, what is piped in.
         opaque: the command has a part that cannot be known before it runs.
         stdin: ``pipe``: it reads from a pipe.
+        sql: what a statement does that it is given; one must be there (see ``sqltext.ACTS``).
     """
 
     program: tuple[str, ...] = ()
@@ -42,14 +44,41 @@ class CommandPattern:
     text: str = ""
     opaque: bool | None = None
     stdin: str = ""
+    sql: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FilePattern:
-    """One ``when`` of a file rule: globs on the path (``//`` begins an absolute one) and what is done to it."""
+    """One ``when`` of a file rule: globs on the path (``//`` begins an absolute one) and what is done to it.
+
+    With ``sql`` it is about what a statement in the new content does, which is known of a change alone.
+    """
 
     paths: tuple[str, ...] = ()
     do: tuple[str, ...] = ()
+    sql: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyPattern:
+    """One ``when`` of a dependency rule; every field that is given must match.
+
+    Attributes:
+        name: globs on the name of the package.
+        ecosystem: ``python``, ``node``, ``rust``, ``go``, ``ruby`` or ``php``.
+        do: ``add``, ``change`` or ``remove``.
+        origin: ``registry``, or ``elsewhere`` (an address, a git repository, a folder).
+        pinned: to one version.
+    """
+
+    name: tuple[str, ...] = ()
+    ecosystem: tuple[str, ...] = ()
+    do: tuple[str, ...] = ()
+    origin: str = ""
+    pinned: bool | None = None
+
+
+Patterns = tuple[CommandPattern, ...] | tuple[FilePattern, ...] | tuple[DependencyPattern, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +108,8 @@ class Rule:
     """
 
     id: str
-    subject: Literal["command", "file"]
-    when: tuple[CommandPattern, ...] | tuple[FilePattern, ...] | None
+    subject: Subject
+    when: Patterns | None
     decision: Verdict
     reason: str
     place: Place
@@ -152,6 +181,36 @@ class Allowance:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A command that must pass on the result of every task, beside the task's own acceptance.
+
+    Attributes:
+        id: name of the gate. run: command line. reason: why it is wanted.
+    """
+
+    id: str
+    run: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a question of one risk is answered.
+
+    Attributes:
+        approvers: names of the users who may answer; empty for anybody.
+        reason: a yes needs a reason too.
+        timeout_s: time to answer in seconds; 0 for the one of the settings.
+        on_timeout: ``deny``, or ``pause``: the task goes on waiting.
+    """
+
+    approvers: tuple[str, ...] = ()
+    reason: bool = False
+    timeout_s: float = 0.0
+    on_timeout: str = "deny"
+
+
 @dataclass(frozen=True)
 class Policy:
     """One layer of policy as read, or several put together by ``layer``.
@@ -164,8 +223,10 @@ class Policy:
         handoff_paths: globs of paths that something on the host will execute.
         handoff_classes: classes of such paths of its own.
         allowances: secrets that may land.
+        gates: commands that must pass for every task.
         settings: the single values by dotted name: limits (``limits.soft.files``), ``defaults.commands``,
-            ``safety.outside_scope``, ``safety.handoff``, ``secrets.change``, ``handoff.<class>``.
+            ``safety.outside_scope``, ``safety.handoff``, ``secrets.change``, ``handoff.<class>``,
+            ``anomalies.*``, ``agent_recovery.*``, ``approvals.<risk>`` (Terms).
         ceiling: inner layers may only tighten it.
         compiled: what ``matching.matcher_of`` keeps, so that rules are compiled once per policy.
     """
@@ -177,6 +238,7 @@ class Policy:
     handoff_paths: tuple[Placed[str], ...] = ()
     handoff_classes: tuple[Placed[HandoffClass], ...] = ()
     allowances: tuple[Placed[Allowance], ...] = ()
+    gates: tuple[Placed[Gate], ...] = ()
     settings: Mapping[str, Placed[Any]] = field(default_factory=dict)
     ceiling: bool = False
     compiled: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -188,7 +250,7 @@ class Policy:
         globs = [[g.value for g in gs] for gs in (self.fixed_paths, self.protected_paths, self.handoff_paths)]
         whole = [plain, globs, {k: v.value for k, v in self.settings.items()}]
         # What an older policy could not say does not change its digest.
-        more = (self.handoff_classes, self.allowances)
+        more = (self.handoff_classes, self.allowances, self.gates)
         whole += [[canonical.to_plain(placed.value) for placed in each] for each in more if each]
         return canonical.digest(whole)
 
