@@ -16,6 +16,7 @@ from nightcrew.runtime.environment import Environment
 from nightcrew.runtime.parts import Parts
 
 if TYPE_CHECKING:
+    from nightcrew.model.isolation import Level
     from nightcrew.host.clock import Clock
     from nightcrew.runtime.hosting import OnChange
     from nightcrew.runtime.promoting import Order, Publication
@@ -66,6 +67,12 @@ class Runtime:
         from nightcrew.runtime.doctor import examine
 
         return examine(self._parts)
+
+    def attack(self, level: Level | None = None) -> View:
+        """Attack our own sandbox from inside and return what held, with the exit code ``doctor --attack`` ends with."""
+        from nightcrew.runtime.attacking import attack_self
+
+        return attack_self(self._parts, level)
 
     def agents(self) -> list[View]:
         """Return the agents that tasks can name, and the coding agents found on PATH."""

@@ -128,7 +128,10 @@ class _Reading:
 
     def read_limits(self, old: Limits) -> Limits:
         sizes = {k: (f"{k}_bytes", parse_size) for k in ("memory", "file", "disk", "output")}
-        counts = {k: (k, int) for k in ("processes", "open_files", "inodes")}
+        counts: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            **{k: (k, int) for k in ("processes", "open_files", "inodes")},
+            "cpus": ("cpus", float),
+        }
         times = {k: (f"{k}_s", parse_duration) for k in ("spawn", "idle", "hard", "grace")}
         new = self.take({**sizes, **counts}, "limits") | self.take(times, "timeouts")
         for name in ("spawn", "hard"):

@@ -9,12 +9,14 @@ Numbers: include/uapi/asm-generic/unistd.h (aarch64) and arch/x86/entry/syscalls
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from typing import Final, NamedTuple
 
 NEWEST_KNOWN_CALL: Final = 469  # file_setattr, Linux 6.17
 
 _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_MACHINES: Final = tuple(_AUDIT_ARCH)
 _X32_BIT: Final = 0x40000000
 
 # name → number on x86_64, number on aarch64 (-1: there is no such call).
@@ -123,6 +125,11 @@ _ERRNO: Final = 0x00050000
 _NR_OFFSET, _ARCH_OFFSET, _ARGS_OFFSET = 0, 4, 16
 
 
+def number_of(name: str, machine: str = os.uname().machine) -> int:
+    """Return the number of a call in the tables above; -1 when that machine has no such call, or we no such machine."""
+    return _CALLS[name][_MACHINES.index(machine)] if machine in _MACHINES else -1
+
+
 class Instruction(NamedTuple):
     """One instruction of classic BPF: code, jumps counted from the next one, operand."""
 
@@ -217,8 +224,7 @@ def compile_filter(machine: str) -> bytes:
         KeyError: another machine.
     """
     arch = _AUDIT_ARCH[machine]
-    column = ("x86_64", "aarch64").index(machine)
-    numbers = {name: pair[column] for name, pair in _CALLS.items() if pair[column] >= 0}
+    numbers = {name: number for name in _CALLS if (number := number_of(name, machine)) >= 0}
     program = [
         Instruction(_LOAD, 0, 0, _ARCH_OFFSET),
         Instruction(_EQUAL, 1, 0, arch),

@@ -1,0 +1,1 @@
+"""The shipped attacks: what ``doctor --attack`` tries from inside a sandbox, and how it is judged from outside."""

@@ -1,0 +1,126 @@
+"""The whole self-check: every attack at one level, judged by what it says and by what happened outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nightcrew.model.errors import SandboxUnavailable
+from nightcrew.model.isolation import Bind, Level, Limits, Outcome
+from nightcrew.sandbox.attacks import greed, inside
+from nightcrew.sandbox.attacks.bait import Bait, lay_bait
+from nightcrew.sandbox.attacks.catalogue import ENTRIES, NOT_PROMISED, Entry
+from nightcrew.sandbox.attacks.ground import Ground, Listener, Runs
+from nightcrew.sandbox.attacks.trying import BLOCKED, GOT
+
+_LIMITS: Final = Limits(
+    memory_bytes=512 << 20, processes=100, open_files=512, idle_s=30.0, hard_s=60.0, grace_s=0.0, spawn_s=15.0
+)
+_AT_ONCE: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One attack that was made.
+
+    Attributes:
+        name, group, tried: see catalogue.Entry.
+        promised: this level is to hold against it. held: it did.
+        said: what came of it. why: why it is not promised, empty where it is.
+    """
+
+    name: str
+    group: str
+    tried: str
+    promised: bool
+    held: bool
+    said: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to attack.
+
+    Attributes:
+        state_dir: where shadows lie. home: the user's. overlay: shadows can be mounted there.
+        python: interpreter that exists inside by ``binds``.
+    """
+
+    state_dir: Path
+    home: Path
+    overlay: bool
+    python: str
+    binds: tuple[Bind, ...]
+
+
+def attack(launcher: Runs, place: Place, level: Level, unlimited: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Make every attack of the catalogue; takes some seconds.
+
+    Args:
+        launcher, place: see there. level: to attack.
+        unlimited: attack → why this host cannot hold against it at all, though the level could.
+
+    Raises:
+        SandboxUnavailable: the level cannot be built here; nothing was attacked.
+    """
+    with lay_bait(place.state_dir, place.home) as bait:
+        ground = Ground(launcher, bait.folder, level, place.overlay, place.python, place.binds)
+        results = dict(_try_inside(ground, bait))
+        results |= _try_greed(ground)
+    return tuple(_judge(entry, *results[entry.name], level, unlimited) for entry in ENTRIES)
+
+
+def _judge(entry: Entry, held: bool, said: str, level: Level, unlimited: Mapping[str, str]) -> Finding:
+    why = NOT_PROMISED.get(level, {}).get(entry.name, "") or unlimited.get(entry.name, "")
+    return Finding(entry.name, entry.group, entry.tried, not why, held, said, why)
+
+
+def _try_inside(ground: Ground, bait: Bait) -> Iterator[tuple[str, tuple[bool, str]]]:
+    names = list(inside.ATTACKS)
+    spec = ground.spec(*ground.program(inside.__name__), limits=_LIMITS)
+    facts = {
+        **bait.facts(spec.cwd),
+        "attacks": names,
+        "filtered": ground.level is not Level.S0,
+        "open_files": _LIMITS.open_files,
+        "file_bytes": _LIMITS.file_bytes,
+        "variables": [*spec.env, "LC_CTYPE"],
+    }
+    listener = Listener(json.dumps(facts).encode())
+    outcome = ground.run(spec, listener)
+    said = _read_results(bytes(listener.said))
+    if not said:
+        raise SandboxUnavailable(_describe_silence(outcome, listener), code="isolation.attack")
+    happened = bait.look()
+    for name in names:
+        result = said.get(
+            name, f"{GOT}nothing is known: the attacks ended as {outcome.ending}, {outcome.detail}"
+        )
+        if name in happened:
+            yield name, (False, happened[name])
+        else:
+            yield name, (result.startswith(BLOCKED), result.removeprefix(BLOCKED).removeprefix(GOT))
+
+
+def _read_results(data: bytes) -> dict[str, str]:
+    lines = [json.loads(line) for line in data.splitlines() if line.endswith(b"}")]
+    return {line["attack"]: line["result"] for line in lines}
+
+
+def _describe_silence(outcome: Outcome, listener: Listener) -> str:
+    last = bytes(listener.complained).decode("utf-8", "replace").strip().splitlines()[-1:]
+    words = [f"{outcome.ending} {outcome.exit_code}", outcome.detail, *last]
+    return f"the attacks could not be started: {', '.join(word for word in words if word)}"
+
+
+def _try_greed(ground: Ground) -> dict[str, tuple[bool, str]]:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        greedy = {name: pool.submit(greed.run_greedy, ground, name) for name in greed.GREEDY}
+        greedy["burn_cpu"] = pool.submit(greed.burn_cpu, ground)
+        greedy["outlive_runtime"] = pool.submit(greed.outlive_runtime, ground)
+        return {name: future.result() for name, future in greedy.items()}

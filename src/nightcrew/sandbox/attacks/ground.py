@@ -1,0 +1,101 @@
+"""Where an attack is run: one level of one launcher, over a copy-on-write base of bait."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+import nightcrew
+from nightcrew.model.isolation import Bind, Level, Limits, Outcome, Overlay, Process, SandboxSpec, Session
+from nightcrew.sandbox.order import portable
+
+#: Where the attacked copy lies inside.
+WORKSPACE: Final = "/nightcrew-attack"
+SOURCE: Final = "/run/nightcrew-source"
+_MOST_KEPT: Final = 4 << 20
+
+
+class Runs(Protocol):
+    """What runs a spec to its end: a launcher."""
+
+    def run(self, spec: SandboxSpec, session: Session, *, cancel: threading.Event) -> Outcome:
+        """See Launcher.run."""
+
+
+@dataclass
+class Listener:
+    """A session that gives its process something to read and keeps what it says."""
+
+    stdin: bytes = b""
+    said: bytearray = field(default_factory=bytearray)
+    complained: bytearray = field(default_factory=bytearray)
+    received: int = 0
+
+    def started(self, process: Process) -> None:
+        """Send all of it."""
+        process.write(self.stdin)
+        process.close_stdin()
+
+    def feed(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
+        """Keep the beginning."""
+        self.received += len(data)
+        kept = self.said if stream == "stdout" else self.complained
+        kept += data[: max(0, _MOST_KEPT - len(kept))]
+
+
+@dataclass
+class Ground:
+    """Makes specs of attacks.
+
+    Attributes:
+        launcher: that is attacked. folder: of the bait. level: to attack. overlay: a shadow can be mounted.
+        python: interpreter that exists inside, by ``binds`` where it is not part of the system.
+    """
+
+    launcher: Runs
+    folder: Path
+    level: Level
+    overlay: bool
+    python: str
+    binds: tuple[Bind, ...] = ()
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def run(self, spec: SandboxSpec, session: Session) -> Outcome:
+        """Run a spec of ours to its end."""
+        return self.launcher.run(spec, session, cancel=threading.Event())
+
+    @property
+    def source(self) -> str:
+        """Where the source of the attacks is seen from inside."""
+        return str(Path(nightcrew.__file__).parents[1]) if self.level is Level.S0 else SOURCE
+
+    def spec(self, *arguments: str, limits: Limits) -> SandboxSpec:
+        """Return a spec that runs the interpreter with these arguments in a fresh copy of the base."""
+        place = self.folder / "runs" / str(next(self._numbers))
+        upper, work = place / "upper", place / "work"
+        for each in (upper, work):
+            each.mkdir(parents=True)
+        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "LC_ALL": "C.UTF-8"}
+        package = Path(nightcrew.__file__).parent
+        binds = (*self.binds, Bind(str(package), f"{SOURCE}/{package.name}"))
+        argv = (self.python, "-I", "-S", "-B", *arguments)
+        if self.level is Level.S0:
+            return SandboxSpec(argv, str(upper), env, limits=limits, level=self.level)
+        overlay = Overlay(WORKSPACE, (str(self.folder / "base"),), str(upper), str(work))
+        return SandboxSpec(
+            argv,
+            WORKSPACE,
+            env,
+            overlays=(overlay,) if self.overlay else (),
+            binds=binds if self.overlay else (*binds, Bind(str(upper), WORKSPACE, writable=True)),
+            limits=limits,
+            level=self.level,
+        )
+
+    def program(self, module: str) -> tuple[str, str]:
+        """Return the arguments that make an interpreter inside run ``main`` of a module of ours."""
+        start = f"import sys; sys.path.append({portable(self.source)!r}); from {module} import main; main()"
+        return "-c", start

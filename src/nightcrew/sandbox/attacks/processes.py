@@ -1,0 +1,262 @@
+"""Attacks on processes: see, signal, trace and read others; privileges, priorities, limits; /proc and /sys."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+from functools import partial
+from typing import Final
+
+from nightcrew.sandbox import system
+from nightcrew.sandbox.attacks.trying import (
+    Attack,
+    Blocked,
+    Facts,
+    call,
+    libc,
+    open_and_close,
+    reach_first,
+    read_some,
+)
+from nightcrew.sandbox.seccomp import number_of
+
+_TRACEME, _ATTACH, _DETACH = 0, 16, 17
+_ZEROS: Final = ("CapPrm", "CapEff", "CapBnd", "CapAmb")
+_SWITCHES: Final = (
+    "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/kernel/pid_max",
+    "/proc/sys/vm/overcommit_memory", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper",
+    "/sys/fs/cgroup/release_agent", "/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/unified/cgroup.procs",
+    "/sys/fs/cgroup/memory/release_agent", "/sys/power/state",
+)  # fmt: skip
+
+
+def _others() -> list[int]:
+    """Return the visible processes that are not below us or above us inside."""
+    ours = {os.getpid(), os.getppid(), 1}
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in ours]
+
+
+def list_processes(facts: Facts) -> str:
+    if not os.path.exists(f"/proc/{facts['victim']}") and len(_others()) <= facts["own_processes"]:
+        raise Blocked("only its own")
+    return f"{len(_others())} processes of the host"
+
+
+def signal_process(facts: Facts) -> str:
+    if facts["victim"] in (1, os.getpid(), os.getppid()):
+        raise Blocked("that number is one of ours here")
+    os.kill(facts["victim"], signal.SIGKILL)
+    return "killed"
+
+
+def trace_process(facts: Facts) -> str:
+    call(number_of("ptrace"), _ATTACH, facts["victim"], 0, 0)
+    os.waitpid(facts["victim"], 0x40000000)
+    call(number_of("ptrace"), _DETACH, facts["victim"], 0, 0)
+    return "attached"
+
+
+def trace_self(_facts: Facts) -> str:
+    call(number_of("ptrace"), _TRACEME, 0, 0, 0)
+    return "a tracer may come"
+
+
+def read_memory(facts: Facts) -> str:
+    with open(f"/proc/{facts['victim']}/maps", "rb") as maps:
+        start = int(maps.readline().split(b"-")[0], 16)
+    fd = os.open(f"/proc/{facts['victim']}/mem", os.O_RDONLY)
+    return f"{len(os.pread(fd, 64, start))} bytes"
+
+
+def copy_memory(facts: Facts) -> str:
+    """process_vm_readv of an address that no process has: only one who may ask is told that it is wrong."""
+    buffer = ctypes.create_string_buffer(16)
+    here = (ctypes.c_ulong * 2)(ctypes.addressof(buffer), 16)
+    there = (ctypes.c_ulong * 2)(8, 16)
+    arguments = facts["victim"], ctypes.addressof(here), 1, ctypes.addressof(there), 1, 0
+    try:
+        call(number_of("process_vm_readv"), *arguments)
+    except OSError as problem:
+        if problem.errno != 14:  # EFAULT
+            raise
+    return "allowed to read"
+
+
+def read_environments(_facts: Facts) -> str:
+    readable = []
+    for pid in [1, os.getppid(), *_others()]:
+        with contextlib.suppress(OSError):
+            if pid != os.getppid() and read_some(f"/proc/{pid}/environ"):
+                readable.append(pid)
+    if not readable:
+        raise Blocked("none of another process can be read")
+    return f"of {len(readable)} processes"
+
+
+def read_own_environment(facts: Facts) -> str:
+    left = sorted(name for name in os.environ if name not in facts["variables"])
+    if not left:
+        raise Blocked("only what was given")
+    return ", ".join(left[:5])
+
+
+def enter_process(facts: Facts) -> str:
+    """Roots, working directories and descriptors of others, by the links in /proc."""
+    for pid in [1, facts["victim"], *_others()]:
+        ways = (
+            f"/proc/{pid}/root{facts['secret']}",
+            f"/proc/{pid}/cwd{facts['secret']}",
+            f"/proc/{pid}/fd/0/..",
+        )
+        for way in ways:
+            with contextlib.suppress(OSError):
+                os.stat(way)
+                return way
+    raise Blocked("no link leads out")
+
+
+def take_descriptor(facts: Facts) -> str:
+    pidfd = os.pidfd_open(facts["victim"])
+    return f"descriptor {call(number_of('pidfd_getfd'), pidfd, 0, 0)}"
+
+
+def hold_privileges(_facts: Facts) -> str:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        status = dict(line.split(":", 1) for line in file if ":" in line)
+    left = [name for name in _ZEROS if int(status.get(name, "1"), 16)]
+    left += ["new privileges"] if status.get("NoNewPrivs", "0").strip() != "1" else []
+    left += ["no filter"] if status.get("Seccomp", "0").strip() != "2" else []
+    if not left:
+        raise Blocked("no capability, no new privileges, calls filtered")
+    return ", ".join(left)
+
+
+def become_other(_facts: Facts) -> str:
+    other = 1 if os.getuid() == 0 else 0
+    return reach_first(
+        {
+            "groups": lambda: os.setgroups([other]),
+            "group": lambda: os.setresgid(other, other, other),
+            "user": lambda: os.setresuid(other, other, other),
+        }
+    )
+
+
+def go_before_others(_facts: Facts) -> str:
+    return reach_first(
+        {
+            "nice": lambda: os.setpriority(os.PRIO_PROCESS, 0, -5),
+            "real time": lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
+            "never the first for want of memory": lambda: _write("/proc/self/oom_score_adj", b"-1000"),
+        }
+    )
+
+
+def raise_limits(facts: Facts) -> str:
+    for kind, value in (("RLIMIT_NOFILE", facts["open_files"]), ("RLIMIT_FSIZE", facts["file_bytes"])):
+        number = getattr(resource, kind)
+        if resource.getrlimit(number)[1] not in range(value + 1):
+            return f"{kind} is {resource.getrlimit(number)[1]}"
+        try:
+            resource.setrlimit(number, (value + 1, value + 1))
+        except ValueError as problem:  # how Python says EPERM here
+            raise Blocked(str(problem)) from problem
+    return "raised"
+
+
+def write_switches(_facts: Facts) -> str:
+    """Only opened: writing one of them as root of the host is a way out."""
+    return reach_first({path: partial(open_and_close, path, os.O_WRONLY) for path in _SWITCHES})
+
+
+def read_kernel(_facts: Facts) -> str:
+    """Files of /proc that show the machine's memory, log, keys and timers."""
+    seen = []
+    for name in system.PROC_HIDDEN:
+        with contextlib.suppress(OSError):
+            if read_some(f"/proc/{name}"):
+                seen.append(name)
+    if not seen:
+        raise Blocked("covered or refused")
+    return ", ".join(seen[:5])
+
+
+def read_sys(_facts: Facts) -> str:
+    names = os.listdir("/sys")
+    if not names:
+        raise Blocked("it is empty")
+    return ", ".join(sorted(names)[:4])
+
+
+def inject_input(_facts: Facts) -> str:
+    master, slave = os.openpty()
+    text = ctypes.create_string_buffer(b"x")
+    try:
+        return reach_first(
+            {
+                "TIOCSTI": lambda: _control(slave, 0x5412, ctypes.addressof(text)),
+                "TIOCSTI in the high half": lambda: _control(slave, 0x1_0000_5412, ctypes.addressof(text)),
+                "TIOCLINUX": lambda: _control_reached(slave, 0x541C, ctypes.addressof(text)),
+            }
+        )
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def open_terminal(_facts: Facts) -> str:
+    open_and_close("/dev/tty", os.O_RDWR)
+    return "opened"
+
+
+def _control(fd: int, request: int, argument: int) -> None:
+    call(number_of("ioctl"), fd, request, argument)
+
+
+def _control_reached(fd: int, request: int, argument: int) -> None:
+    try:
+        _control(fd, request, argument)
+    except OSError as problem:
+        if problem.errno != 25:  # ENOTTY: the driver was asked, and it is not its kind of terminal
+            raise
+
+
+def find_segment(facts: Facts) -> str:
+    """A System V shared memory segment of the host."""
+    if libc.shmget(facts["segment_key"], 0, 0) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return "found"
+
+
+def rename_machine(_facts: Facts) -> str:
+    """To a name that is too long, so that it keeps its own: refused before that is noticed, or not."""
+    try:
+        call(number_of("sethostname"), 0, 65)
+    except OSError as problem:
+        if problem.errno != 22:  # EINVAL: we may, but not this one
+            raise
+    return "allowed"
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+ATTACKS: Final[dict[str, Attack]] = {
+    attack.__name__: attack
+    for attack in (
+        list_processes,  trace_process, trace_self, read_memory, copy_memory, read_environments,
+        read_own_environment, enter_process, take_descriptor, hold_privileges, become_other, go_before_others,
+        raise_limits, write_switches, read_kernel, read_sys, inject_input, open_terminal, find_segment,
+        rename_machine,
+        signal_process,
+    )
+}  # fmt: skip
