@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 import pytest
 
-from nightcrew.policy.canary import FILE, VARIABLE, find, make_canaries
+from nightcrew.policy.canary import FILE, VARIABLE, find, find_family, make_canaries
 from nightcrew.policy.leaving import Stream, find_in
 
 KEY = bytes(range(32))
-PLANTED = make_canaries(KEY, "R-1/T01/1")
+PLANTED = make_canaries(KEY, "R-1", "R-1/T01/1")
 VALUES = [canary.value for canary in PLANTED.canaries]
 
 FORMS: dict[str, Callable[[bytes], bytes]] = {
@@ -84,18 +84,31 @@ def test_it_is_found_in_a_git_pack(tmp_path: Path) -> None:
 
 
 def test_the_same_attempt_has_the_same_ones_and_no_other_has() -> None:
-    assert make_canaries(KEY, "R-1/T01/1") == PLANTED
-    for other in (make_canaries(KEY, "R-1/T01/2"), make_canaries(KEY[::-1], "R-1/T01/1")):
+    assert make_canaries(KEY, "R-1", "R-1/T01/1") == PLANTED
+    sibling, stranger = make_canaries(KEY, "R-1", "R-1/T01/2"), make_canaries(KEY[::-1], "R-1", "R-1/T01/1")
+    for other in (sibling, stranger):
         assert not set(VALUES) & {canary.value for canary in other.canaries}
-        assert find(other.file + other.variable.encode(), PLANTED.canaries) is None
+        assert find(other.canaries[0].value.encode(), PLANTED.canaries) is None
+        assert find(other.canaries[1].value[20:].encode(), PLANTED.canaries) is None
+    assert find(stranger.file + stranger.variable.encode(), PLANTED.canaries) is None
+
+
+def test_a_run_tells_those_of_all_its_attempts() -> None:
+    family = find_family(KEY, "R-1")
+    assert find(PLANTED.file, family) == f"~/{FILE}"
+    assert find(PLANTED.variable.encode(), family) == f"${VARIABLE}"
+    assert find(make_canaries(KEY, "R-2", "R-1/T01/1").file, family) is None
+
+
+def test_they_are_found_by_their_own_attempt() -> None:
     assert find(PLANTED.file, PLANTED.canaries) == f"~/{FILE}"
     assert find(PLANTED.variable.encode(), PLANTED.canaries) == f"${VARIABLE}"
 
 
 def test_only_what_is_wanted_is_planted() -> None:
-    only = make_canaries(KEY, "R-1/T01/1", kinds=("file",))
+    only = make_canaries(KEY, "R-1", "R-1/T01/1", kinds=("file",))
     assert (only.variable, {canary.name for canary in only.canaries}) == ("", {f"~/{FILE}"})
-    none = make_canaries(KEY, "R-1/T01/1", kinds=())
+    none = make_canaries(KEY, "R-1", "R-1/T01/1", kinds=())
     assert none.canaries == ()
     assert find_in(PLANTED.file, none.canaries) is None
 

@@ -19,12 +19,14 @@ from nightcrew.agents.transcript import Transcript
 from nightcrew.engine import attempts
 from nightcrew.engine.acceptance import Acceptance, describe_failure
 from nightcrew.engine.attempts import Failure, Start
-from nightcrew.engine.confined import Watched, describe_task, limit_attempt, make_spec, write_private
+from nightcrew.engine.canaries import WANTED, Canaries, CanaryWatch
+from nightcrew.engine.confined import HOME, Watched, describe_task, limit_attempt, make_spec, write_private
 from nightcrew.engine.endings import classify_problem, describe_ending
 from nightcrew.engine.forecast import Forecasts
 from nightcrew.engine.halting import Halt
+from nightcrew.engine.inspecting import find_in_result, refuse_denied
 from nightcrew.engine.live import Interrupted, Live, Signals
-from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, open_place
+from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, leave_place, open_place
 from nightcrew.engine.questions import Questions, accept_action
 from nightcrew.engine.recording import Recorder
 from nightcrew.engine.retry import ENDINGS
@@ -39,9 +41,8 @@ from nightcrew.model.ids import split_task
 from nightcrew.model.isolation import Level, Outcome, Process
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, TaskRecord
-from nightcrew.policy.inspect import Known, inspect
+from nightcrew.policy.inspect import Known
 from nightcrew.policy.judge import judge
-from nightcrew.policy.scanning.change import scan_change
 
 if TYPE_CHECKING:
     from nightcrew.journal.journal import Journal
@@ -121,6 +122,8 @@ class Attempt:
         )
         decide = partial(judge, workspace.policy, parse=workspace.parse_shell, root=workspace.root)
         self.questions = Questions(tools.journal, tools.clock, record, decide, self.transcript.note)
+        self.canaries = Canaries.of(workspace.canary_key, record, WANTED[workspace.settings.canary])
+        self.leaving = CanaryWatch(self.canaries.watched, self.questions.ask_aside)
         self.signals = Signals()
         self.halt = Halt(self.signals, tools.clock)
         self.place: Place | None = None
@@ -201,6 +204,8 @@ class Attempt:
             if outcome.ending == "cancelled":
                 raise self.cancelled()
             raise AttemptFailed(Failure(ENDINGS[outcome.ending], describe_ending(outcome), outcome.ending))
+        if self.questions.stopped:
+            self.park_stopped(place, checkpoint, end, standing)
         if self.halt.halted and outcome.ending == "stopped" and not self.questions.waiting:
             self.pause_agent(place, checkpoint, standing)
         if end.result == "waiting":
@@ -231,7 +236,8 @@ class Attempt:
 
     def run_agent(self, place: Place) -> tuple[Outcome, AgentEnd, Standing]:
         """Run the agent's process to its end and let its adapter say what that end means, and how far it got."""
-        launch = self.adapter.prepare(self.job)
+        job = self.job
+        launch = self.canaries.plant(self.adapter.prepare(job), str(job.private), HOME, mounted=job.mounted)
         write_private(self.job.private, launch.files)
         session = self.adapter.open(self.job, self.questions)
         self.recorder = self.make_recorder(place)
@@ -317,18 +323,9 @@ class Attempt:
             AttemptFailed: a finding denies the change; names rules and paths.
             Parked: a human must decide on the change.
         """
-        store = self.workspace.store
-        change = store.compare(checkpoint.base_tree, checkpoint.tree, refused=checkpoint.refused)
-        policy = self.workspace.policy
-        findings = inspect(policy, change, scope=self.task.scope, known=self.known)
-        findings += scan_change(policy, change, store.read_blob, today=self.tools.clock.now().date())
-        shown = tuple(canonical.to_plain(finding) for finding in findings)
-        denied = [finding for finding in findings if finding.verdict is Verdict.DENY]
-        if denied:
-            said = "; ".join(f"{f.message} (rule {f.rule}, {f.source})" for f in denied)
-            raise AttemptFailed(
-                Failure("denied", f"denied by policy: {said}", task_changes={"findings": shown})
-            )
+        today = self.tools.clock.now().date()
+        findings = find_in_result(self.workspace, self.task, checkpoint, self.known, self.canaries, today)
+        refuse_denied(findings)
         asked = [finding for finding in findings if finding.verdict is Verdict.ASK]
         if asked:
             resume = self.resume_judging(checkpoint.id)
@@ -367,7 +364,7 @@ class Attempt:
 
     # -- ways out -------------------------------------------------------------------------------------------------
 
-    def park(self, resume: Start, checkpoint: str) -> None:
+    def park(self, resume: Start, checkpoint: str, *, keep_grants: bool = True) -> None:
         """Open the approvals and let the task wait.
 
         Raises:
@@ -378,8 +375,21 @@ class Attempt:
         expires_at = stamp(now + timedelta(seconds=timeout_s)) if timeout_s else ""
         with self.tools.journal.write() as tx:
             opened = self.questions.open(tx, checkpoint, expires_at)
-            attempts.park(tx, self.record, opened, resume, stamp(now))
+            attempts.park(tx, self.record, opened, resume, stamp(now), keep_grants=keep_grants)
         raise Parked
+
+    def park_stopped(self, place: Place, checkpoint: str, end: AgentEnd, standing: Standing) -> None:
+        """Park after the agent was stopped where it was; from where it goes on is as after a pause.
+
+        Raises:
+            Parked: always.
+        """
+        if end.result == "finished":
+            # It had ended by itself when it was stopped: only judging is left.
+            self.note_progress(phase="captured", agent=end.progress)
+            self.park(self.resume_judging(checkpoint), checkpoint)
+        resume, keep_grants = self.find_resume(place, checkpoint, standing)
+        self.park(resume, checkpoint, keep_grants=keep_grants)
 
     def pause_agent(self, place: Place, checkpoint: str, standing: Standing) -> None:
         """Pause after the agent was ended for it.
@@ -390,11 +400,15 @@ class Attempt:
         Raises:
             Parked: always.
         """
+        resume, keep_grants = self.find_resume(place, checkpoint, standing)
+        self.pause(resume, keep_grants=keep_grants)
+
+    def find_resume(self, place: Place, checkpoint: str, standing: Standing) -> tuple[Start, bool]:
+        """Return from where an agent that was ended can go on, and whether all that it did is kept in that."""
         if self.adapter.capabilities.resume != "exact" or standing.between:
-            self.pause(Start(place.name, place.lower, checkpoint, asked=True, agent=standing.progress))
+            return Start(place.name, place.lower, checkpoint, asked=True, agent=standing.progress), True
         with self.tools.journal.read() as tx:
-            resume = attempts.recover(tx, self.record)
-        self.pause(resume, keep_grants=False)
+            return attempts.recover(tx, self.record), False
 
     def pause(self, resume: Start, *, keep_grants: bool = True) -> None:
         """End as paused; the attempt after it begins from ``resume``.
@@ -436,20 +450,9 @@ class Attempt:
 
     def leave_place(self) -> None:
         """Keep the working copy for an attempt that goes on in it; else remove it: its checkpoint has everything."""
-        shadows = self.workspace.shadows
         with self.tools.journal.read() as tx:
             record = tx.need(AttemptRecord, self.record.id)
-        name = self.place.name if self.place else self.start.shadow or record.progress.get("shadow", "")
-        resume = record.progress.get("resume", {}) if record.state in ("parked", "paused") else {}
-        kept = bool(name) and resume.get("shadow") == name
-        if self.place is None:
-            left = shadows.reopen(name) if name and not kept else None
-            if left is not None:
-                shadows.discard(left)
-        elif kept:
-            shadows.close(self.place.shadow)
-        else:
-            shadows.discard(self.place.shadow)
+        leave_place(self.workspace.shadows, record, self.place, self.start.shadow)
 
     # -- small things ---------------------------------------------------------------------------------------------
 

@@ -226,11 +226,21 @@ def run_now(tx: Writer, attempt: AttemptRecord, **progress: Any) -> AttemptRecor
 
 
 def park(
-    tx: Writer, attempt: AttemptRecord, approvals: list[ApprovalRecord], resume: Start, now: str
+    tx: Writer,
+    attempt: AttemptRecord,
+    approvals: list[ApprovalRecord],
+    resume: Start,
+    now: str,
+    *,
+    keep_grants: bool = True,
 ) -> None:
-    """End the attempt as parked and let its task wait; the approvals are open already, in this transaction."""
+    """End the attempt as parked and let its task wait; the approvals are open already, in this transaction.
+
+    Args:
+        keep_grants: ``resume`` holds all that it did; else what it did with its grants is thrown away, and they return.
+    """
     names = [approval.id for approval in approvals]
-    tx.change(
+    ended = tx.change(
         attempt,
         "attempt.parked",
         data={"approvals": names},
@@ -239,6 +249,8 @@ def park(
         reason=f"waiting for {', '.join(names)}",
         progress={**attempt.progress, "approvals": names, "resume": canonical.to_plain(resume)},
     )
+    if not keep_grants:
+        _give_back(tx, ended)
     task = tx.need(TaskRecord, attempt.task)
     tx.change(
         task,
@@ -372,7 +384,7 @@ def _give_back(tx: Writer, attempt: AttemptRecord) -> None:
     What a lost or paused attempt did before the checkpoint that is gone on from stays, and with it the grants for that.
     A failed one is followed by one from the very start, so the grants of those it went on from return too.
     """
-    goes_on = attempt.state in ("lost", "paused")
+    goes_on = attempt.state in ("lost", "paused", "parked")
     last = find_boundary(tx, attempt) if goes_on else None
     chain = {attempt.id} if goes_on else _find_chain(tx, attempt)
     kinds = ("approval.used", "approval.returned")

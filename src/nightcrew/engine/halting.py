@@ -1,4 +1,5 @@
-"""Ending an agent because its task is paused: between two of its actions when that comes soon, else right where it is."""
+"""Ending an agent: because its task is paused, between two of its actions when that comes soon, else right where it is;
+because what it does must wait for a person, at once."""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ class Halt:
         self._process: Process | None = None
         self._due_s = 0.0
         self.halted = False
+        self._stopping = False
 
     def begin(self, process: Process, patience_s: float) -> None:
         """The agent's process exists.
@@ -41,7 +43,14 @@ class Halt:
         """Called between two actions: when the task is to pause, the agent ends here and gets no further answer."""
         if self._signals.pause.is_set():
             self._end()
-        return self.halted
+        return self.halted or self._stopping
+
+    def stop(self, reason: str) -> None:
+        """End the agent where it is, now; from any thread."""
+        self._stopping = True
+        if self._process is not None:
+            with self._process.frozen(_STILL_S):
+                self._process.stop(reason)
 
     def tick(self) -> None:
         """Called a few times a second: when the action under way takes too long, the agent ends in the middle of it."""

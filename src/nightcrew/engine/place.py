@@ -18,7 +18,7 @@ from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, 
 if TYPE_CHECKING:
     from nightcrew.journal.journal import Journal
     from nightcrew.journal.transaction import Reader
-    from nightcrew.shadow.shadows import Shadow
+    from nightcrew.shadow.shadows import Shadow, Shadows
 
 
 class AttemptFailed(Exception):
@@ -135,3 +135,24 @@ def open_place(
     base = workspace.shadows.export(run.base_commit)
     shadow = workspace.shadows.open(nonce, base, workspace.store.delta(base.tree, begun), tree=begun)
     return Place(shadow, nonce, base_tree, begun, begun)
+
+
+def leave_place(shadows: Shadows, attempt: AttemptRecord, place: Place | None, begun: str) -> None:
+    """Keep the working copy for an attempt that goes on in it; else remove it: its checkpoint has everything.
+
+    Args:
+        attempt: as it has ended.
+        place: what it opened, if it came so far.
+        begun: name of the shadow that it would have begun in.
+    """
+    name = place.name if place else begun or attempt.progress.get("shadow", "")
+    resume = attempt.progress.get("resume", {}) if attempt.state in ("parked", "paused") else {}
+    kept = bool(name) and resume.get("shadow") == name
+    if place is None:
+        left = shadows.reopen(name) if name and not kept else None
+        if left is not None:
+            shadows.discard(left)
+    elif kept:
+        shadows.close(place.shadow)
+    else:
+        shadows.discard(place.shadow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ class Questions:
         attempt: the attempt's record as last written.
         waiting: what a human must decide; once it is not empty, the attempt must be parked.
         denied: the last denial, in words.
+        stopped: the agent was stopped in the middle of something, because what it did there must wait.
     """
 
     def __init__(
@@ -58,6 +60,9 @@ class Questions:
         self.attempt = attempt
         self.waiting: list[OpenQuestion] = []
         self.denied = ""
+        self.stopped = False
+        # What an agent does on the network is decided in other threads than what it asks for.
+        self._settling = threading.RLock()
         self._under_way: Action | None = None
         self._recorder: Recorder | None = None
         self._halt: Halt | None = None
@@ -75,6 +80,26 @@ class Questions:
             return Answer("wait", "the task is paused")
         answer = self._settle(OpenQuestion("action", action, self._judge(action)))
         self._under_way = action if answer.verdict == "allow" else None
+        return answer
+
+    def ask_aside(self, action: Action, decision: Decision | None = None, *, event: str = "") -> Answer:
+        """Return the answer to what an agent does without asking, such as using the network; from any thread.
+
+        When it must wait, the whole tree is stopped where it is, and the attempt will be parked.
+
+        Args:
+            action: what it does.
+            decision: what is known about it already; by default what policy says.
+            event: kind of one more event, about the same action.
+        """
+        with self._settling:
+            answer = self._settle(
+                OpenQuestion(action.kind, action, decision or self._judge(action)), event=event
+            )
+            if answer.verdict == "wait":
+                self.stopped = True
+        if answer.verdict == "wait" and self._halt is not None:
+            self._halt.stop(f"it must wait: {action.describe()}")
         return answer
 
     def rest(self) -> bool:
@@ -111,28 +136,36 @@ class Questions:
         """Open an approval for everything that waits; one that is open already for the same digest is joined."""
         return [self._open_one(tx, question, checkpoint, expires_at) for question in self.waiting]
 
-    def _settle(self, question: OpenQuestion) -> Answer:
+    def _settle(self, question: OpenQuestion, *, event: str = "") -> Answer:
+        with self._settling:
+            return self._settle_alone(question, event)
+
+    def _settle_alone(self, question: OpenQuestion, event: str) -> Answer:
         decision = question.decision
         with self._journal.write() as tx:
             grant = self._use_grant(tx, question) if decision.verdict is Verdict.ASK else None
-            tx.append(
-                "policy.decided",
-                run=self.attempt.run,
-                task=self.attempt.task,
-                attempt=self.attempt.id,
-                actor="policy",
-                data=_describe_decision(question, grant.id if grant else ""),
-            )
+            said = _describe_decision(question, grant.id if grant else "")
+            for kind, data in (("policy.decided", said), (event, _describe_event(question, grant))):
+                if kind:
+                    tx.append(
+                        kind,
+                        run=self.attempt.run,
+                        task=self.attempt.task,
+                        attempt=self.attempt.id,
+                        actor="policy",
+                        data=data,
+                    )
         if decision.verdict is Verdict.ALLOW or grant is not None:
             return Answer("allow")
-        said = f"{decision.reason} (rule {decision.rule}, {decision.source})"
+        why = f"{decision.reason} (rule {decision.rule}, {decision.source})"
         if decision.verdict is Verdict.DENY:
-            self.denied = f"denied by policy: {question.action.describe()}: {said}"
-            return Answer(
-                "deny", f"denied by policy: {said}" + (f"; {decision.hint}" if decision.hint else "")
-            )
-        self.waiting.append(question)
-        return Answer("wait", f"a human must decide: {said}")
+            if question.kind in ("action", "change"):
+                self.denied = f"denied by policy: {question.action.describe()}: {why}"
+            hint = f"; {decision.hint}" if decision.hint else ""
+            return Answer("deny", f"denied by policy: {why}{hint}")
+        if all(each.action.digest != question.action.digest for each in self.waiting):
+            self.waiting.append(question)
+        return Answer("wait", f"a human must decide: {why}")
 
     def _use_grant(self, tx: Writer, question: OpenQuestion) -> ApprovalRecord | None:
         digest = question.action.digest
@@ -196,9 +229,20 @@ def weigh_findings(findings: Sequence[Finding]) -> Decision:
         rule=first.rule,
         source=first.source,
         reason="; ".join(dict.fromkeys(finding.message for finding in findings)),
-        risk="medium",
+        risk="critical" if any(finding.check == "canary" for finding in findings) else "medium",
         also_matched=tuple(dict.fromkeys(f.rule for f in findings if f.rule != first.rule)),
     )
+
+
+def _describe_event(question: OpenQuestion, grant: ApprovalRecord | None) -> Mapping[str, Any]:
+    """Return what an event of its own tells about an action that was decided on."""
+    allowed = question.decision.verdict is Verdict.ALLOW or grant is not None
+    return {
+        "action": question.action.describe(),
+        "risk": question.decision.risk,
+        "sent": allowed,
+        **({"approval": grant.id} if grant else {}),
+    }
 
 
 def _describe_decision(question: OpenQuestion, grant: str) -> Mapping[str, Any]:

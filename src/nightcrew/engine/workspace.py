@@ -42,6 +42,7 @@ class Workspace:
         env: variables every agent gets: those of ``settings.pass_env`` that are set, as the runtime read them.
         redact: applied to every transcript and every piece of evidence before it is written.
         git: git on the user's own repository, to look at what changes there; None where nobody wants to know.
+        canary_key: what planted credentials are made of; empty where none are planted.
         make_room: gives up old checkpoints when they take all that they may; tells whether there is room again.
     """
 
@@ -57,4 +58,5 @@ class Workspace:
     env: Mapping[str, str] = field(default_factory=dict)
     redact: Callable[[str], str] = keep
     git: Git | None = None
+    canary_key: bytes = b""
     make_room: Callable[[], bool] = refuse_room

@@ -17,6 +17,7 @@ from nightcrew.model.errors import DeniedByPolicy, UsageError, WaitingForHuman
 from nightcrew.model.text import count, shown
 from nightcrew.policy.handoff import Handoff, class_ids, find_handoffs
 from nightcrew.policy.scanning.change import scan_change
+from nightcrew.runtime.canaries import find_landing
 
 if TYPE_CHECKING:
     from nightcrew.model.trees import Repository
@@ -37,6 +38,7 @@ class Guard:
         classes: names a person may say yes to.
         agreed: paths that a person said yes to.
         engines: what searched for secrets.
+        planted: credentials of ours that were planted as a tripwire; they never land.
     """
 
     run: str = ""
@@ -45,6 +47,7 @@ class Guard:
     classes: tuple[str, ...] = ()
     agreed: frozenset[str] = frozenset()
     engines: tuple[str, ...] = ()
+    planted: tuple[Finding, ...] = ()
 
     @property
     def open(self) -> tuple[Handoff, ...]:
@@ -75,6 +78,13 @@ class Guard:
         Raises:
             DeniedByPolicy: it holds a secret that is not allowed, or a path that may never land.
         """
+        if self.planted:
+            raise DeniedByPolicy(
+                "a credential that nightcrew planted as a tripwire is in what would land; nothing was changed",
+                code="promote.canary",
+                where=[finding.message for finding in self.planted[:_MANY]],
+                hint=f"see where it comes from, and take it out: nightcrew diff {self.run}   nightcrew retry {self.run}/T..",
+            )
         secrets = [finding for finding in self.secrets if finding.verdict is Verdict.DENY]
         if secrets:
             raise DeniedByPolicy(
@@ -119,6 +129,7 @@ class Guard:
         """Return it for JSON."""
         return {
             "secrets": [_plain_secret(each) for each in self.secrets],
+            "planted": [{"path": each.path, "message": each.message} for each in self.planted],
             "handoff": [
                 {
                     "path": h.path,
@@ -172,6 +183,7 @@ def guard_tree(
     change = store.compare(base, tree)
     today = parts.clock.now().date()
     secrets = scan_change(policy, change, store.read_blob, today=today, verdict=Verdict.DENY)
+    planted = find_landing(parts.env.state, store, run, change)
     more, engine = scan_strongly(parts, store, policy, change, secrets, today=today)
     return Guard(
         run,
@@ -179,6 +191,7 @@ def guard_tree(
         find_handoffs(policy, change, hooks),
         class_ids(policy),
         engines=("nightcrew", *engine),
+        planted=planted,
     )
 
 

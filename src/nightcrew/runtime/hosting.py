@@ -54,6 +54,7 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
     from nightcrew.engine.workspace import Workspace
     from nightcrew.host.shell import parse
     from nightcrew.policy.secrets import redact
+    from nightcrew.runtime.canaries import read_key
     from nightcrew.runtime.collecting import make_room
     from nightcrew.runtime.inside import find_binds, find_python, find_variables
 
@@ -77,6 +78,7 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
         redact=redact,
         make_room=partial(make_room, parts, repository),
         git=parts.git(repository),
+        canary_key=read_key(parts.env.state),
     )
 
 

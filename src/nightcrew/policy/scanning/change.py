@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import Final
 
 from nightcrew.model.actions import Change, Finding, PathChange, Verdict
 from nightcrew.model.text import shown
+from nightcrew.policy.canary import Canary
+from nightcrew.policy.leaving import find_in
 from nightcrew.policy.rules import Allowance, Placed, Policy
 from nightcrew.policy.scanning.contents import Scan, scan_content
 from nightcrew.policy.scanning.noise import is_example
 from nightcrew.policy.scanning.texts import Secret, fingerprint
+from nightcrew.policy.scanning.unwrap import MAX_DEPTH, Bounds, is_archive, unwrap
 
 MAX_FILE_BYTES: Final = 32 << 20
 """Of a larger file nothing is read; it is a finding of its own."""
@@ -59,6 +62,25 @@ def scan_change(
         before = _old(path, read, known) if scan.secrets else frozenset()
         found += judge.all(path, scan, before)
     return tuple(found)
+
+
+def find_canaries(change: Change, read: Read, canaries: Sequence[Canary]) -> Iterator[Finding]:
+    """Yield a finding for each path of a change that would land with a planted credential; none can be allowed."""
+    for path in change.promotable if canaries else ():
+        if path.new_mode not in _FILES or path.new_id == path.old_id or path.size_bytes > MAX_FILE_BYTES:
+            continue
+        name = _find_canary(read(path.new_id), canaries, Bounds(), MAX_DEPTH)
+        if name is not None:
+            message = f"{shown(path.path)} holds a credential that was planted as a tripwire ({name})"
+            yield Finding("canary", Verdict.ASK, "canary", _BUILT_IN, message, path.path)
+
+
+def _find_canary(data: bytes, canaries: Sequence[Canary], bounds: Bounds, depth: int) -> str | None:
+    found = find_in(data, canaries)
+    if found is not None or not depth or not is_archive(data):
+        return found
+    parts = (_find_canary(part.data, canaries, bounds, depth - 1) for part in unwrap(data, bounds, ()))
+    return next((name for name in parts if name is not None), None)
 
 
 def judge_secret(
