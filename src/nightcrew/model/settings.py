@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nightcrew.model.isolation import Confinement, Level, Limits
+from nightcrew.model.usage import Budget, Price, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,8 @@ class Retries:
 
     Attributes:
         attempts: attempts in all. base_s, factor, cap_s: exponential back-off. jitter: +- fraction.
+        provider_waits_s: waits after a provider could not answer, the last one for all further ones; that many attempts
+            more there may be for it.
     """
 
     attempts: int = 3
@@ -21,6 +24,7 @@ class Retries:
     factor: float = 2.0
     cap_s: float = 60.0
     jitter: float = 0.1
+    provider_waits_s: tuple[float, ...] = (30.0, 60.0, 300.0, 900.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class AgentSetting:
     Attributes:
         adapter: ``command``. argv: template; ``{prompt}`` and ``{prompt_file}`` are replaced. prompt: ``argument``,
             ``stdin`` or ``file``. slots: attempts at once, 0 for no limit of its own. env: extra variables.
+        providers: names of the providers of models that it may use; empty for none, or, where its adapter cannot work
+            without a model, for all.
     """
 
     adapter: str
@@ -37,6 +43,20 @@ class AgentSetting:
     prompt: str = "argument"
     slots: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
+    providers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """What models may cost where nothing else is said.
+
+    Attributes:
+        run, task: of a whole run, of one task in it. warn_at: part of a budget at which it is told, 0..1.
+    """
+
+    run: Budget = Budget()
+    task: Budget = Budget()
+    warn_at: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +112,8 @@ class Settings:
         limits: per process tree.
         approval_timeout_s: 0 for none; on expiry the question is denied.
         checkpoints, drift: see there.
+        providers: of models, by name; only from a person's own file. prices: model → what it costs, before our table.
+        budgets: see there.
         conflicts: when two tasks that run will collide: ``tell``, or ``serialise`` (the later one starts again on the
             result of the earlier one).
         canary: which credentials that open nothing are planted inside: ``all``, ``file`` or ``off``.
@@ -106,6 +128,9 @@ class Settings:
     retries: Retries = Retries()
     checkpoints: Checkpoints = Checkpoints()
     drift: DriftChecks = DriftChecks()
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    budgets: Budgets = Budgets()
     conflicts: str = "tell"
     canary: str = "all"
     agents: Mapping[str, AgentSetting] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from nightcrew.model.yamltext import (
     read_document,
     refuse_problems,
 )
+from nightcrew.runtime.modelsettings import read_budgets, read_prices, read_providers, refuse_personal
 
 
 @cache
@@ -42,7 +43,8 @@ def parse_settings(
         source: file name for messages.
         over: settings that hold where this text says nothing; the built-in defaults when None. A person's own file
             is read first, the repository's over it.
-        repository: it is a repository's, which may not choose what confines the agents that work on it.
+        repository: it is a repository's, which may not choose what confines the agents that work on it, nor where the
+            keys of its user go.
 
     Raises:
         InvalidInput: with all problems, each at file:line:column.
@@ -68,6 +70,8 @@ class _Reading:
 
     def read(self, old: Settings) -> Settings:
         self.check_folders()
+        if self.repository:
+            refuse_personal(self)
         return replace(
             old,
             **self.take({"max_parallel": ("max_parallel", int), "commit_author": ("commit_author", str)}),
@@ -82,6 +86,9 @@ class _Reading:
             drift=self.read_drift(old.drift),
             confinement=self.read_confinement(old.confinement),
             agents=self.read_agents(old.agents),
+            providers=read_providers(self, old.providers),
+            prices=read_prices(self, old.prices),
+            budgets=read_budgets(self, old.budgets),
         )
 
     def take(self, keys: Mapping[str, tuple[str, Callable[[Any], Any]]], *path: str) -> dict[str, Any]:
@@ -153,6 +160,7 @@ class _Reading:
                     "factor": ("factor", float),
                     "longest_wait": ("cap_s", parse_duration),
                     "jitter": ("jitter", float),
+                    "provider_waits": ("provider_waits_s", lambda waits: tuple(map(parse_duration, waits))),
                 },
                 "retries",
             ),
@@ -203,7 +211,12 @@ class _Reading:
             self.complain(
                 ("agents", name), f"{name!r} is the name of a built-in agent", "choose another name"
             )
-        texts = {"adapter": ("adapter", str), "prompt": ("prompt", str), "argv": ("argv", tuple)}
+        texts = {
+            "adapter": ("adapter", str),
+            "prompt": ("prompt", str),
+            "argv": ("argv", tuple),
+            "providers": ("providers", tuple),
+        }
         taken = self.take({**texts, "slots": ("slots", int), "env": ("env", dict)}, "agents", name)
         agent = AgentSetting(**({"adapter": "command"} | taken))
         self.check_prompt(name, agent)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model.errors import InvalidInput, NotFound, Place, Problem, UsageError
 from nightcrew.model.isolation import Level
-from nightcrew.model.settings import Settings
+from nightcrew.model.settings import Budgets, Settings
 from nightcrew.model.trees import Repository
 from nightcrew.policy.load import DEFAULTS, Policy, layer, parse_policy
 from nightcrew.runtime.config import parse_settings
@@ -198,6 +198,19 @@ def _tighten(outer: Settings, inner: Settings) -> Settings:
     """Keep the stricter isolation: a repository may ask for more than its user, never for less."""
     from dataclasses import replace
 
+    inner = _narrow(outer, inner)
     if inner.require_isolation.satisfies(outer.require_isolation) or outer == Settings():
         return inner
     return replace(inner, require_isolation=Level(outer.require_isolation))
+
+
+def _narrow(outer: Settings, inner: Settings) -> Settings:
+    """Keep the smaller budgets."""
+    return replace(
+        inner,
+        budgets=Budgets(
+            run=outer.budgets.run.narrow(inner.budgets.run),
+            task=outer.budgets.task.narrow(inner.budgets.task),
+            warn_at=min(outer.budgets.warn_at, inner.budgets.warn_at),
+        ),
+    )
