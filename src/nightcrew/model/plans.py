@@ -43,6 +43,7 @@ class Task:
         depends: names (``T01``) of the tasks it needs.
         scope: gitignore-style globs of the paths it may change; empty means anywhere policy allows.
         accept: commands that prove the task, each run by us on the resulting tree.
+        files: how many files it is expected to change, 0 when nobody said.
         timeout_s: hard limit of one attempt in seconds, None for the configured one.
         role, model: passed on to the agent.
         done: the box was ticked: the task counts as finished before the run.
@@ -68,6 +69,7 @@ class Task:
     role: str = ""
     model: str = ""
     done: bool = False
+    files: int = 0
     run_place: Place | None = None
     accept_places: tuple[Place, ...] = ()
     agent_place: Place | None = None

@@ -40,6 +40,7 @@ class _Builder:
             scope=self._read_scope(),
             accept=tuple(values.strip_ticks(value.text) for value in accept),
             timeout_s=self._read_timeout(),
+            files=self._read_files(),
             role=self._read("role"),
             model=self._read("model"),
             done=draft.done,
@@ -113,6 +114,16 @@ class _Builder:
         except ValueError as error:
             self._report(self.draft.values["timeout"][0].place, str(error), "write `- Timeout: 10m`")
             return None
+
+    def _read_files(self) -> int:
+        text = self._read("files")
+        if not text:
+            return 0
+        if text.isascii() and text.isdigit() and 0 < int(text[:9]) <= values.MAX_FILES and len(text) < 9:
+            return int(text)
+        what = f"`{shown(text)}` is not a number of files between 1 and {values.MAX_FILES}"
+        self._report(self.draft.values["files"][0].place, what, "write `- Files: 4`")
+        return 0
 
     def _read_script(self) -> str:
         path = self._read("script")

@@ -21,6 +21,7 @@ KEYS: Final[Mapping[str, str]] = {
     "depends": "Depends",
     "scope": "Scope",
     "accept": "Accept",
+    "files": "Files",
     "timeout": "Timeout",
     "role": "Role",
     "model": "Model",

@@ -11,6 +11,9 @@ from nightcrew.model import ids, text, units
 MAX_TIMEOUT_S: Final = 7 * 24 * 3600.0
 """Longest ``Timeout:``; a task that needs more than a week is two tasks."""
 
+MAX_FILES: Final = 1_000_000
+"""Largest ``Files:``."""
+
 _TICKED = re.compile(r"(`+)(.*?)\1(?!`)", re.DOTALL)
 _WORD = re.compile(r"[^\s,]+")
 _TASK_NAME = re.compile(r"[Tt]?([0-9]{1,6}(?:\.[0-9]{1,6}){0,2})$")

@@ -110,6 +110,13 @@ def _read_anomalies(reading: Reading, found: Settings) -> None:
         reading.put(found, ("anomalies", "decision"), verdict)
 
 
+def _read_budget(reading: Reading, found: Settings) -> None:
+    for name in ("usd", "tokens", "warn_at_percent"):
+        value = reading.at("budget", name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            reading.put(found, ("budget", name), float(value) if name == "usd" else int(value))
+
+
 def _read_recovery(reading: Reading, found: Settings) -> None:
     retries = reading.at("agent_recovery", "max_retries")
     if isinstance(retries, int) and not isinstance(retries, bool):
@@ -143,7 +150,6 @@ def _read_approvals(reading: Reading, found: Settings) -> None:
             approvers=reading.texts(*path, "approvers"),
             reason=reading.at(*path, "reason") is True,
             timeout_s=_read_time(reading, (*path, "timeout")) or 0.0,
-            on_timeout=reading.text(*path, "on_timeout") or "deny",
         )
         reading.put(found, path, terms)
 
@@ -165,6 +171,7 @@ SETTINGS: Final[tuple[Callable[[Reading, Settings], None], ...]] = (
     _read_limits,
     _read_safety,
     _read_anomalies,
+    _read_budget,
     _read_recovery,
     _read_approvals,
 )

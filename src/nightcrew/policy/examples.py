@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 from nightcrew.model.errors import Problem, ShellSyntaxError
-from nightcrew.policy.lines.starts import Do, Effect
-from nightcrew.policy.lines.walk import read_line
 from nightcrew.policy.contents import find_dialect
 from nightcrew.policy.dependencies import parse_example
+from nightcrew.policy.lines.starts import Do, Effect
+from nightcrew.policy.lines.walk import read_line
 from nightcrew.policy.matching import Matcher
 from nightcrew.policy.rules import Example, Policy, Rule, Subject
 from nightcrew.policy.sqltext import find_acts

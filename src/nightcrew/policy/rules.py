@@ -201,14 +201,12 @@ class Terms:
     Attributes:
         approvers: names of the users who may answer; empty for anybody.
         reason: a yes needs a reason too.
-        timeout_s: time to answer in seconds; 0 for the one of the settings.
-        on_timeout: ``deny``, or ``pause``: the task goes on waiting.
+        timeout_s: time to answer in seconds, after which it is a no; 0 for the one of the settings.
     """
 
     approvers: tuple[str, ...] = ()
     reason: bool = False
     timeout_s: float = 0.0
-    on_timeout: str = "deny"
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,7 @@ class Policy:
         gates: commands that must pass for every task.
         settings: the single values by dotted name: limits (``limits.soft.files``), ``defaults.commands``,
             ``safety.outside_scope``, ``safety.handoff``, ``secrets.change``, ``handoff.<class>``,
-            ``anomalies.*``, ``agent_recovery.*``, ``approvals.<risk>`` (Terms).
+            ``anomalies.*``, ``budget.*``, ``agent_recovery.*``, ``approvals.<risk>`` (Terms).
         ceiling: inner layers may only tighten it.
         compiled: what ``matching.matcher_of`` keeps, so that rules are compiled once per policy.
     """

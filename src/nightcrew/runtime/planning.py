@@ -21,6 +21,7 @@ from nightcrew.runtime.starting import Start, find_start, keep_base, tell_about_
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Writer
+    from nightcrew.policy.rules import Policy
     from nightcrew.runtime.parts import Parts
 
 
@@ -75,7 +76,7 @@ def read_draft(parts: Parts, file: str, *, title: str = "", include_dirty: bool 
     rules = read_rules(parts.env, Path(repository.root))
     found = read_tasks(text, file)
     problems = list(found.problems)
-    tasks = tuple(read_steps(task, path.parent, problems) for task in found.tasks)
+    tasks = tuple(obey_policy(read_steps(task, path.parent, problems), rules.policy) for task in found.tasks)
     problems += check_tasks(tasks, agents=known_agents(rules))
     problems += [problem for task in tasks for problem in find_secrets(task)]
     problems += find_secrets_in_rules(rules)
@@ -158,6 +159,21 @@ def actions_of(task: Task, rules: Rules) -> Iterator[tuple[Action, Place]]:
             Action(kind="exec", command=line, purpose="accept"),
             places[number] if number < len(places) else task.place,
         )
+
+
+def obey_policy(task: Task, policy: Policy) -> Task:
+    """Return a task with what the policy wants of every task: its gates as acceptance, and no longer than it allows."""
+    if task.done:
+        return task
+    gates = [gate for gate in policy.gates if gate.value.run not in task.accept]
+    most = policy.settings.get("agent_recovery.timeout")
+    long = most is not None and task.timeout_s is not None and task.timeout_s > most.value
+    return replace(
+        task,
+        accept=(*task.accept, *(gate.value.run for gate in gates)),
+        accept_places=(*task.accept_places, *(gate.place for gate in gates)),
+        timeout_s=most.value if most is not None and long else task.timeout_s,
+    )
 
 
 def known_agents(rules: Rules) -> tuple[str, ...]:

@@ -235,6 +235,7 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     wanted = [_full_name(run.id, task) for task in order.tasks]
     repository = parts.repository_of(run)
     promoter = parts.promoter(repository)
+    order = choose_branch(parts, repository, run.id, order)
     target = order.target()
     landed = find_landed(parts.store(repository), promoter, target, tasks, by)
     selection = select(run, plan, tasks, wanted, waived, landed)
@@ -260,6 +261,25 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     guard = guard_tree(parts, repository, run.id, old, tree, prepared.hook_paths)
     view |= guard.to_plain()
     yield Publication(parts, repository, promoter, prepared, record, view, guard=guard)
+
+
+def choose_branch(parts: Parts, repository: Repository, run: str, order: Order) -> Order:
+    """Return the order with a new branch as its target, where it names none and the policy wants one (``auto_branch``)."""
+    from nightcrew.runtime.rules import read_rules
+
+    if order.to or order.new_branch or order.file:
+        return order
+    settings = read_rules(parts.env, Path(repository.root)).policy.settings
+    wanted = settings.get("safety.auto_branch")
+    if wanted is None or not wanted.value or repository.private:
+        return order
+    prefix = settings.get("safety.branch_prefix")
+    name = f"{prefix.value if prefix else 'night/'}{run}"
+    git, number, branch = parts.git(repository), 1, name
+    while git.run("show-ref", "--verify", "--quiet", f"refs/heads/{branch}", check=False).code == 0:
+        number += 1
+        branch = f"{name}-{number}"
+    return replace(order, new_branch=branch)
 
 
 def _find_partial(store: Store, formed: Shape, tree: str) -> tuple[str, ...]:

@@ -176,7 +176,20 @@ def _build(texts: tuple[Text, ...], *, examples_hold: bool = False) -> Rules:
             problems,
             hint="mend the file, then: nightcrew policy check",
         )
-    return Rules(layer(policies), settings, texts)
+    policy = layer(policies)
+    return Rules(policy, _obey(policy, settings), texts)
+
+
+def _obey(policy: Policy, settings: Settings) -> Settings:
+    """Keep the settings within what the policy says of recovery (``agent_recovery``)."""
+    timeout, retries = policy.number("agent_recovery.timeout"), policy.number("agent_recovery.max_retries")
+    if timeout is not None:
+        hard_s = min(settings.limits.hard_s or timeout.value, timeout.value)
+        settings = replace(settings, limits=replace(settings.limits, hard_s=hard_s))
+    if retries is not None:
+        attempts = min(settings.retries.attempts, retries.value + 1)
+        settings = replace(settings, retries=replace(settings.retries, attempts=attempts))
+    return settings
 
 
 def _read_policy(text: Text, *, examples_hold: bool) -> Policy:
@@ -196,8 +209,6 @@ def _read_checked(text: str, source: str, ceiling: bool) -> Policy:
 
 def _tighten(outer: Settings, inner: Settings) -> Settings:
     """Keep the stricter isolation: a repository may ask for more than its user, never for less."""
-    from dataclasses import replace
-
     inner = _narrow(outer, inner)
     if inner.require_isolation.satisfies(outer.require_isolation) or outer == Settings():
         return inner
