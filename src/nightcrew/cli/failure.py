@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 
 from nightcrew.cli.screen import Screen
-from nightcrew.model.errors import Exit, NightcrewError
+from nightcrew.model.errors import Exit, InvalidInput, NightcrewError, Problem
 
 
 def describe_failure(error: BaseException, arguments: list[str], screen: Screen) -> int:
@@ -29,21 +30,45 @@ def show_error(error: NightcrewError, screen: Screen) -> None:
         screen.emit({"ok": False, "error": as_json(error)})
         return
     screen.say(f"{screen.paint('error:', 'bold red')} {error.message}")
-    for line in error.where:
+    for line in _places(error):
         screen.say(f"{screen.paint('  -->', 'blue')} {line}")
     if error.hint:
         screen.hint(error.hint)
     screen.say(screen.paint(f" code: {error.code}   exit {int(error.exit)}", "dim"))
 
 
+def _places(error: NightcrewError) -> Sequence[str]:
+    """Return the further lines of an error; a problem of a file that is at hand with its line and a caret."""
+    if not isinstance(error, InvalidInput) or not error.texts:
+        return error.where
+    from nightcrew.model.yamltext import render_problem
+
+    rendered = [render_problem(each, error.texts.get(each.place.file, "")) for each in error.problems]
+    return [each.replace("\n", "\n    ") for each in rendered]
+
+
 def as_json(error: NightcrewError) -> dict[str, object]:
     """Return the JSON form of an error."""
-    return {
+    found: dict[str, object] = {
         "code": error.code,
         "message": error.message,
         "where": list(error.where),
         "hint": error.hint,
         "exit": int(error.exit),
+    }
+    if isinstance(error, InvalidInput):
+        found["problems"] = [_describe_problem(each) for each in error.problems]
+    return found
+
+
+def _describe_problem(problem: Problem) -> dict[str, object]:
+    place = problem.place
+    return {
+        "file": place.file,
+        "line": place.line,
+        "column": place.column,
+        "message": problem.message,
+        "hint": problem.hint,
     }
 
 

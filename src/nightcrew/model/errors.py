@@ -19,7 +19,7 @@ NightcrewError                 something a person must read; carries code, exit,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -102,13 +102,24 @@ class UsageError(NightcrewError):
 
 
 class InvalidInput(UsageError):
-    """A file has problems; all of them are listed, nothing was done."""
+    """A file has problems; all of them are listed, nothing was done.
+
+    ``texts`` are the files by name, where they are at hand, so that each problem can be shown with its line.
+    """
 
     default_code = "input.invalid"
 
-    def __init__(self, message: str, problems: Sequence[Problem], *, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        problems: Sequence[Problem],
+        *,
+        hint: str = "",
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message, where=[str(p) for p in problems], hint=hint)
         self.problems = tuple(problems)
+        self.texts = dict(texts or {})
 
 
 class ShellSyntaxError(UsageError):

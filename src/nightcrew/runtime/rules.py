@@ -170,13 +170,19 @@ def _build(texts: tuple[Text, ...], *, examples_hold: bool = False) -> Rules:
                 settings = _tighten(settings, inner)
         except InvalidInput as error:
             problems.extend(error.problems)
+    policy = Policy()
+    if not problems:
+        try:
+            policy = layer(policies)
+        except InvalidInput as error:
+            problems.extend(error.problems)
     if problems:
         raise InvalidInput(
             "the rules cannot be read; nothing was started",
             problems,
             hint="mend the file, then: nightcrew policy check",
+            texts={text.source: text.text for text in texts},
         )
-    policy = layer(policies)
     return Rules(policy, _obey(policy, settings), texts)
 
 
