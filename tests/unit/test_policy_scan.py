@@ -162,7 +162,7 @@ LOUD = [
     (".env", "DB_PASSWORD=correcthorse", "assigned"),
     (".env", "SECRET_KEY=9f8a7b6c5d4e3f2a1b0c9d8e7f6a5b4c", "assigned"),
     ("app.yaml", "password: S3cr3tPassw0rd", "assigned"),
-    ("n.ipynb", '{"source": ["api_key = \\"' + A + '\\""]}', "entropy"),
+    ("n.ipynb", '{"source": ["api_key = \\"' + A + '\\""]}', "assigned"),
     ("x.tf", 'access_key = "' + A + '"', "assigned"),
     ("x.py", "aws_secret_access_key = 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzz1234567'", "assigned"),
     ("x.sh", "tool --token " + A, "assigned"),

@@ -52,14 +52,17 @@ def listing(runtime: Runtime, screen: Screen, *, name: str) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="C-1 [C-2] [-- PATH...]")
 @click.option("--stat", is_flag=True, help="Only paths and counts.")
 @click.option("--hunks", is_flag=True, help="Every piece of the change with its id, for restore --hunk.")
-def compare(runtime: Runtime, screen: Screen, *, names: tuple[str, ...], stat: bool, hunks: bool) -> None:
+@click.option("--exact", is_flag=True, help="Byte by byte, secrets included.")
+def compare(
+    runtime: Runtime, screen: Screen, *, names: tuple[str, ...], stat: bool, hunks: bool, exact: bool
+) -> None:
     """Show what a checkpoint holds against its base, or what differs between two checkpoints.
 
-    Paths limit it to these files and what is below these directories.
+    Paths limit it to these files and what is below these directories. Secrets in it are blotted out.
     """
     second = names[1] if len(names) > 1 and names[1][:2].upper() == "C-" else ""
     paths = names[2:] if second else names[1:]
-    patch = runtime.checkpoint_diff(names[0], second, stat=stat, hunks=hunks, paths=paths)
+    patch = runtime.checkpoint_diff(names[0], second, stat=stat, hunks=hunks, exact=exact, paths=paths)
     show_patch(screen, patch, paths)
 
 

@@ -10,7 +10,7 @@ import click
 
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen
-from nightcrew.model.text import shown
+from nightcrew.model.text import count, shown
 from nightcrew.runtime.api import Runtime
 
 _LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
@@ -25,15 +25,24 @@ _LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @click.option("--stat", is_flag=True, help="Only paths and counts.")
 @click.option("--hunks", is_flag=True, help="Every piece of the change with its id.")
+@click.option("--exact", is_flag=True, help="Byte by byte, secrets included.")
 def command(
-    runtime: Runtime, screen: Screen, *, name: str, paths: tuple[str, ...], stat: bool, hunks: bool
+    runtime: Runtime,
+    screen: Screen,
+    *,
+    name: str,
+    paths: tuple[str, ...],
+    stat: bool,
+    hunks: bool,
+    exact: bool,
 ) -> None:
     """Show what a task (or the results of a run together, without rejected ones) changed: tree against tree, base to result.
 
-    Paths limit it to these files and what is below these directories.
+    Paths limit it to these files and what is below these directories. Secrets in it are blotted out, which is said; a patch
+    to apply elsewhere is `--exact`, or better `nightcrew promote --patch`.
     """
     found = runtime.resolve(name, kinds="RT")
-    show_patch(screen, runtime.diff(found, stat=stat, hunks=hunks, paths=paths), paths)
+    show_patch(screen, runtime.diff(found, stat=stat, hunks=hunks, exact=exact, paths=paths), paths)
 
 
 def show_patch(screen: Screen, patch: dict[str, Any], paths: Sequence[str] = ()) -> None:
@@ -49,3 +58,5 @@ def show_patch(screen: Screen, patch: dict[str, Any], paths: Sequence[str] = ())
         sys.stdout.flush()
         sys.stdout.buffer.write(patch["raw"])
         sys.stdout.buffer.flush()
+    if patch["hidden"] and not screen.json:
+        screen.warn(f"{count(patch['hidden'], 'secret')} blotted out; with them: --exact")

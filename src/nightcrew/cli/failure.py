@@ -25,15 +25,20 @@ def describe_failure(error: BaseException, arguments: list[str], screen: Screen)
 
 
 def show_error(error: NightcrewError, screen: Screen) -> None:
-    """Print ``error`` in the style of every command: what, where, what next, code."""
+    """Print ``error`` in the style of every command: what, where, what next, code; secrets in it are blotted out.
+
+    What stands in an error was typed, read from a file or said by a program: anything.
+    """
+    from nightcrew.runtime.reporting import hide_secrets as hide
+
     if screen.json:
-        screen.emit({"ok": False, "error": as_json(error)})
+        screen.emit({"ok": False, "error": hide(as_json(error))})
         return
-    screen.say(f"{screen.paint('error:', 'bold red')} {error.message}")
+    screen.say(f"{screen.paint('error:', 'bold red')} {hide(error.message)}")
     for line in _places(error):
-        screen.say(f"{screen.paint('  -->', 'blue')} {line}")
+        screen.say(f"{screen.paint('  -->', 'blue')} {hide(line)}")
     if error.hint:
-        screen.hint(error.hint)
+        screen.hint(hide(error.hint))
     screen.say(screen.paint(f" code: {error.code}   exit {int(error.exit)}", "dim"))
 
 

@@ -322,7 +322,8 @@ class Recorder:
             before = tx.get(CheckpointRecord, task.checkpoint) if task.checkpoint else None
         parent = before.commit if before else self._run.base_commit
         now = stamp(self._clock.now())
-        message = f"{name}: {self._attempt}: {why}\n"
+        # The store is no table: nobody else takes out what the agent's own words hold.
+        message = self._workspace.redact(f"{name}: {self._attempt}: {why}\n")
         commit = store.commit(captured.tree, parents=[parent], message=message, at=now, ref=name)
         left_out = self._pace.describe_skipped()
         checkpoint = CheckpointRecord(

@@ -16,8 +16,8 @@ from nightcrew.runtime.environment import Environment
 from nightcrew.runtime.parts import Parts
 
 if TYPE_CHECKING:
-    from nightcrew.model.isolation import Level
     from nightcrew.host.clock import Clock
+    from nightcrew.model.isolation import Level
     from nightcrew.runtime.hosting import OnChange
     from nightcrew.runtime.promoting import Order, Publication
     from nightcrew.runtime.resting import Rest
@@ -294,13 +294,20 @@ class Runtime:
         return list_checkpoints(self._parts, name)
 
     def checkpoint_diff(
-        self, old: str, new: str = "", *, stat: bool = False, hunks: bool = False, paths: Sequence[str] = ()
+        self,
+        old: str,
+        new: str = "",
+        *,
+        stat: bool = False,
+        hunks: bool = False,
+        exact: bool = False,
+        paths: Sequence[str] = (),
     ) -> View:
-        """Return a checkpoint against its base, or against another: ``{raw, shown, json}``."""
+        """Return a checkpoint against its base, or against another: ``{raw, shown, hidden, json}``."""
         from nightcrew.runtime.differing import Form, diff_checkpoints
 
         second = self.resolve(new, kinds="C") if new else ""
-        form = Form(stat, hunks, tuple(paths))
+        form = Form(stat, hunks, tuple(paths), exact)
         return diff_checkpoints(self._parts, self.resolve(old, kinds="C"), second, form)
 
     def plan_restore(
@@ -376,11 +383,19 @@ class Runtime:
 
         return review_text(self._parts, run, width=width)
 
-    def diff(self, name: str, *, stat: bool = False, hunks: bool = False, paths: Sequence[str] = ()) -> View:
-        """Return what a task, or all succeeded tasks of a run together, changed: ``{raw, shown, json}``."""
+    def diff(
+        self,
+        name: str,
+        *,
+        stat: bool = False,
+        hunks: bool = False,
+        exact: bool = False,
+        paths: Sequence[str] = (),
+    ) -> View:
+        """Return what a task, or all succeeded tasks of a run together, changed: ``{raw, shown, hidden, json}``."""
         from nightcrew.runtime.differing import Form, diff_run, diff_task
 
-        form = Form(stat, hunks, tuple(paths))
+        form = Form(stat, hunks, tuple(paths), exact)
         return (diff_task if "/" in name else diff_run)(self._parts, name, form)
 
     def accept(self, names: Sequence[str]) -> View:

@@ -10,6 +10,7 @@ from nightcrew.model.errors import NotFound, StaleError, UsageError
 from nightcrew.model.records import CheckpointRecord, RunRecord, TaskRecord
 from nightcrew.model.text import shown
 from nightcrew.model.trees import Hunk
+from nightcrew.policy.scanning.texts import blot_out
 from nightcrew.runtime.restoring import need_kept
 from nightcrew.runtime.reviewing import plan_of, trees_of
 from nightcrew.runtime.views import tasks_of
@@ -25,11 +26,13 @@ class Form:
     Attributes:
         stat: only paths and counts. hunks: every piece with its id.
         paths: only these and what is below them, taken literally.
+        exact: secrets are not blotted out.
     """
 
     stat: bool = False
     hunks: bool = False
     paths: tuple[str, ...] = ()
+    exact: bool = False
 
     def means(self, path: str) -> bool:
         """Tell whether a path is to be shown."""
@@ -122,16 +125,23 @@ def _patch(parts: Parts, run: RunRecord, old: str, new: str, form: Form) -> dict
     if form.hunks:
         hunks = [hunk for hunk in store.hunks(old, new) if form.means(hunk.path)]
         raw = b"".join(_write_hunk(hunk) for hunk in hunks)
-        plain["hunks"] = [_view_hunk(hunk) for hunk in hunks]
+        plain["hunks"] = [_view_hunk(hunk, exact=form.exact) for hunk in hunks]
     else:
         raw = store.patch(old, new, paths=form.paths, stat=form.stat)
+    raw, hidden = (raw, 0) if form.exact else blot_out(raw)
     text = raw.decode("utf-8", "surrogateescape")
     listed = form.stat or form.hunks
-    return {"raw": raw, "shown": shown(text, keep="\n\t"), "json": {**plain, "patch": "" if listed else text}}
+    return {
+        "raw": raw,
+        "shown": shown(text, keep="\n\t"),
+        "hidden": hidden,
+        "json": {**plain, "patch": "" if listed else text, "secrets_hidden": hidden},
+    }
 
 
-def _view_hunk(hunk: Hunk) -> dict[str, Any]:
-    removed, added = (text.decode("utf-8", "surrogateescape") for text in (hunk.removed, hunk.added))
+def _view_hunk(hunk: Hunk, *, exact: bool) -> dict[str, Any]:
+    sides = (text if exact else blot_out(text)[0] for text in (hunk.removed, hunk.added))
+    removed, added = (text.decode("utf-8", "surrogateescape") for text in sides)
     return {
         "id": hunk.id,
         "path": hunk.path,

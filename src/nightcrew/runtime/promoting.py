@@ -16,6 +16,7 @@ from nightcrew.model.plans import Plan
 from nightcrew.model.records import PlanRecord, PromotionRecord, RunRecord
 from nightcrew.model.text import shown
 from nightcrew.model.trees import Repository
+from nightcrew.policy.scanning.texts import blot_out
 from nightcrew.runtime.choosing import Selection, find_landed, select
 from nightcrew.runtime.composing import check_landed, cut_piece
 from nightcrew.runtime.drifting import describe_drift, find_drift, note_drift, refuse_drift
@@ -129,8 +130,8 @@ class Publication:
         return self.done
 
     def diff(self) -> str:
-        """Return what would change on the branch, as a patch that is safe to print."""
-        patch = self.parts.store(self.repository).patch(*self.prepared.compared)
+        """Return what would change on the branch, as a patch that is safe to print; secrets in it are blotted out."""
+        patch, _ = blot_out(self.parts.store(self.repository).patch(*self.prepared.compared))
         return shown(patch.decode("utf-8", "surrogateescape"), keep="\n\t")
 
     def _export(self) -> None:

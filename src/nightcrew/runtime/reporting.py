@@ -6,6 +6,7 @@ import platform
 import sys
 import traceback
 from pathlib import Path
+from typing import Any, TypeVar
 
 from nightcrew import __version__
 from nightcrew.runtime.environment import Environment
@@ -37,6 +38,24 @@ def write_report(error: BaseException, arguments: list[str], env: Environment) -
     path = folder / f"{at.replace(':', '').replace('.', '-')}.txt"
     write_atomic(path, redact(text).encode("utf-8", "backslashreplace"))
     return path
+
+
+Shown = TypeVar("Shown")
+
+
+def hide_secrets(value: Shown) -> Shown:
+    """Return a text, or plain JSON, as it may be shown: secrets in it blotted out."""
+    from nightcrew.policy.secrets import redact
+
+    def hide(each: Any) -> Any:
+        if isinstance(each, str):
+            return redact(each)
+        if isinstance(each, dict):
+            return {key: hide(held) for key, held in each.items()}
+        return [hide(held) for held in each] if isinstance(each, list) else each
+
+    hidden: Shown = hide(value)
+    return hidden
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -18,8 +18,9 @@ _WORKING_DIRECTORY = re.compile(r".{0,4}?(?<![a-z0-9_])(?:old)?pwd=/", re.DOTALL
 _AFTER_OPTION = re.compile(r"[a-z-]{0,20}[ \t]+(['\"]?)(?P<bare>[^\s'\"-][^\s'\"]{5,})")
 _ASSIGNED = re.compile(
     r"""[A-Za-z0-9_.-]{0,40}            # rest of the name
-        ["'\]]{0,2}[ \t]{0,8}(=>|:=|=|:)[ \t]{0,8}
+        \\{0,7}["'\]]{0,2}[ \t]{0,8}(=>|:=|=|:)[ \t]{0,8}
         (?:(["'`])(?P<quoted>(?:(?!\2)[^\\\n]|\\.){1,4096})\2
+          |\\{1,7}["'](?P<escaped>[^\\"'\n]{1,4096})\\{1,7}["']   # JSON inside a text of JSON
           |(?P<bare>[^\s"'`,;(){}\[\]<>&|]{1,4096})(?P<call>[(\[]?))""",
     re.VERBOSE,
 )
@@ -83,8 +84,8 @@ def _names_secret(lowered: str, name: str, end: int) -> bool:
 def _find_value(text: str, lowered: str, start: int) -> Value | None:
     match = _ASSIGNED.match(text, start)
     if match is not None:
-        quoted = match["quoted"] is not None
-        span = match.span("quoted" if quoted else "bare")
+        kind = next(name for name in ("quoted", "escaped", "bare") if match[name] is not None)
+        quoted, span = kind != "bare", match.span(kind)
         return Value(*span, start, quoted, _is_tight(match)) if _is_secret(match) else None
     option = _AFTER_OPTION.match(lowered, start)
     if option is None or REFERENCE.match(option["bare"]):
@@ -94,7 +95,7 @@ def _find_value(text: str, lowered: str, start: int) -> Value | None:
 
 
 def _is_secret(match: re.Match[str]) -> bool:
-    value = match["quoted"]
+    value = match["quoted"] if match["quoted"] is not None else match["escaped"]
     if value is not None:
         return len(value) >= 4 and " " not in value.strip() and not REFERENCE.match(value)
     value = match["bare"]

@@ -13,7 +13,8 @@ from nightcrew.policy.leaving import find_in
 from nightcrew.policy.rules import Allowance, Placed, Policy
 from nightcrew.policy.scanning.contents import Scan, scan_content
 from nightcrew.policy.scanning.noise import is_example
-from nightcrew.policy.scanning.texts import Secret, fingerprint
+from nightcrew.policy.scanning.runs import find_runs
+from nightcrew.policy.scanning.texts import Secret, blot_out, fingerprint, scan_text
 from nightcrew.policy.scanning.unwrap import MAX_DEPTH, Bounds, is_archive, unwrap
 
 MAX_FILE_BYTES: Final = 32 << 20
@@ -53,6 +54,8 @@ def scan_change(
     for path in change.promotable:
         if path.new_mode not in _FILES or path.new_id == path.old_id:
             continue
+        if not path.old_id:
+            found += judge.name(path)
         if path.size_bytes > MAX_FILE_BYTES:
             found.append(judge.unread(path, f"larger than {MAX_FILE_BYTES >> 20} MiB"))
             continue
@@ -120,6 +123,16 @@ class _Judge:
                 yield self.secret(path, secret)
         for said in scan.unread:
             yield self.unread(path, said)
+
+    def name(self, path: PathChange) -> Iterator[Finding]:
+        """Yield what looks like a secret in the name of a new path."""
+        held = path.path.encode("utf-8", "surrogateescape")
+        for secret in scan_text(held, path.path, find_runs(held)):
+            if secret.severity == "high":
+                said = f"the name of {shown(blot_out(held)[0].decode('utf-8', 'replace'))} holds what looks like a secret"
+                message = f"{said} ({secret.title})  fingerprint {secret.fingerprint}"
+                rule = f"secrets.{secret.rule}"
+                yield self._tell(rule, message, path, 0, secret.severity, secret.fingerprint)
 
     def secret(self, path: PathChange, secret: Secret) -> Finding:
         inside = "".join(f", inside {shown(each)}" for each in secret.inside)

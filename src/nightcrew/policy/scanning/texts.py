@@ -8,15 +8,16 @@ reading it.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from nightcrew.policy.scanning import noise
 from nightcrew.policy.scanning.assigned import find_assigned
-from nightcrew.policy.scanning.blot import blot
+from nightcrew.policy.scanning.blot import BLOT, blot
 from nightcrew.policy.scanning.forms import BEARER, FORMS, PRIVATE_KEY, URL, Form
-from nightcrew.policy.scanning.runs import RANDOM_LENGTH, Run
+from nightcrew.policy.scanning.runs import RANDOM_LENGTH, Run, find_runs
 from nightcrew.policy.scanning.weigh import judge_assigned, judge_url, tells_of_secrets
 
 Severity = Literal["high", "medium", "low"]
@@ -28,6 +29,7 @@ _BEHIND: Final = 400
 # The end of `bearer` or `basic`, and the blank behind it.
 _BEFORE_CREDENTIAL: Final = frozenset(last + blank for last in "rRcC" for blank in " \t")
 _MIN_ARMOURED: Final = 40
+_ARMOUR: Final = re.compile(rb"(?<![A-Za-z0-9+/=-])[A-Za-z0-9+/=]{16,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,29 @@ def scan_text(data: bytes, path: str, runs: Sequence[Run]) -> Iterator[Secret]:
             blot(value.decode("utf-8", "replace")),
             fingerprint(hit.rule, value),
         )
+
+
+def blot_out(data: bytes) -> tuple[bytes, int]:
+    """Return a text with its secrets blotted out, line by line as it was, and how many there were.
+
+    Meant for showing a change to a person: what only might be one by its name in code stays readable.
+    """
+    text = data.decode("latin-1")
+    pieces: list[bytes] = []
+    end = count = 0
+    for hit in sorted(_find_all(text, data, "", find_runs(data)), key=lambda h: (h.start, -h.end)):
+        if hit.start < end or hit.severity == "low":
+            continue
+        held = data[hit.start : hit.end]
+        pieces += [data[end : hit.start], _hide(held, hit.rule)]
+        end, count = hit.end, count + 1
+    return b"".join([*pieces, data[end:]]), count
+
+
+def _hide(held: bytes, rule: str) -> bytes:
+    if rule == "private_key":
+        return _ARMOUR.sub(BLOT.encode(), held)
+    return blot(held.decode("utf-8", "replace")).encode()
 
 
 def _find_all(text: str, data: bytes, path: str, runs: Sequence[Run]) -> Iterator[Hit]:
