@@ -89,6 +89,11 @@ class Acceptance:
             self._workspace.shadows.discard(left)
 
 
+def is_proved(commands: Sequence[str], evidence: Sequence[Evidence]) -> bool:
+    """Tell whether every command was run and has passed."""
+    return len(evidence) == len(commands) and all(each.passed for each in evidence)
+
+
 def describe_failure(evidence: Sequence[Evidence]) -> str:
     """Return which acceptance commands did not pass, and why."""
     failed = [f"`{each.command}`: {each.reason}" for each in evidence if not each.passed]

@@ -17,12 +17,13 @@ from nightcrew.agents.adapter import Adapter, AgentEnd, AgentSession, Answer, Jo
 from nightcrew.agents.adapters import find_adapter, find_setting
 from nightcrew.agents.transcript import Transcript
 from nightcrew.engine import attempts
-from nightcrew.engine.acceptance import Acceptance, describe_failure
+from nightcrew.engine.acceptance import Acceptance, describe_failure, is_proved
 from nightcrew.engine.attempts import Failure, Start
 from nightcrew.engine.canaries import WANTED, Canaries, CanaryWatch
 from nightcrew.engine.confined import HOME, Watched, describe_task, limit_attempt, make_spec, write_private
 from nightcrew.engine.endings import classify_problem, describe_ending
 from nightcrew.engine.forecast import Forecasts
+from nightcrew.engine.gateway import Models, ModelWay, blame_model, find_spent, run_with_models
 from nightcrew.engine.halting import Halt
 from nightcrew.engine.inspecting import find_in_result, refuse_denied
 from nightcrew.engine.live import Interrupted, Live, Signals
@@ -62,6 +63,7 @@ class Tools:
     launcher: Launcher
     live: Live
     forecasts: Forecasts
+    models: Models
 
 
 def run_attempt(
@@ -81,7 +83,7 @@ def run_attempt(
             number,
             agent=task.agent,
             nonce=name,
-            transcript=str(find_folder(workspace, run, task) / f"{number}.jsonl"),
+            transcript=str(workspace.transcripts / run.id / task.id / f"{number}.jsonl"),
             now=stamp(tools.clock.now()),
         )
     crash.point("engine.attempt.started")
@@ -127,6 +129,7 @@ class Attempt:
         self.signals = Signals()
         self.halt = Halt(self.signals, tools.clock)
         self.place: Place | None = None
+        self.way: ModelWay | None = None
         self.known: dict[Known, tuple[Finding, ...]] = {}
 
     @property
@@ -206,8 +209,9 @@ class Attempt:
             raise AttemptFailed(Failure(ENDINGS[outcome.ending], describe_ending(outcome), outcome.ending))
         if self.questions.stopped:
             self.park_stopped(place, checkpoint, end, standing)
-        if self.halt.halted and outcome.ending == "stopped" and not self.questions.waiting:
-            self.pause_agent(place, checkpoint, standing)
+        spent = find_spent(self.way, end)
+        if spent or (self.halt.halted and outcome.ending == "stopped" and not self.questions.waiting):
+            self.pause_agent(place, checkpoint, standing, spent)
         if end.result == "waiting":
             resume = Start(place.name, place.lower, checkpoint, asked=True, agent=end.progress)
             self.park(resume, checkpoint)
@@ -216,7 +220,8 @@ class Attempt:
                 Failure("denied", self.questions.denied or end.reason, exit_code=outcome.exit_code)
             )
         if end.result == "failed":
-            raise AttemptFailed(Failure("agent", end.reason, outcome.ending, outcome.exit_code))
+            failure = Failure("agent", end.reason, outcome.ending, outcome.exit_code)
+            raise AttemptFailed(blame_model(self.way) or failure)
         self.note_progress(phase="captured", agent=end.progress, exit_code=outcome.exit_code)
 
     def open_place(self) -> Place:
@@ -236,7 +241,8 @@ class Attempt:
 
     def run_agent(self, place: Place) -> tuple[Outcome, AgentEnd, Standing]:
         """Run the agent's process to its end and let its adapter say what that end means, and how far it got."""
-        job = self.job
+        way = self.way = self.tools.models.open_way(self.workspace, self.record, self.leaving, self.level)
+        job = replace(self.job, model=way.access if way else None)
         launch = self.canaries.plant(self.adapter.prepare(job), str(job.private), HOME, mounted=job.mounted)
         write_private(self.job.private, launch.files)
         session = self.adapter.open(self.job, self.questions)
@@ -252,7 +258,7 @@ class Attempt:
             env=describe_task(self.record),
         )
         try:
-            outcome = self.tools.launcher.run(spec, watched, cancel=self.signals.stop)
+            outcome = run_with_models(self.tools.launcher, spec, watched, self.signals.stop, way)
         finally:
             self.recorder.end()
         watched.raise_problem()
@@ -351,7 +357,7 @@ class Attempt:
             raise Interrupted
         if self.signals.stop.is_set():
             raise self.cancelled()
-        if self.signals.pause.is_set() and not _is_proved(self.task, evidence):
+        if self.signals.pause.is_set() and not is_proved(self.task.accept, evidence):
             self.pause(self.resume_judging(self.find_checkpoint().id))
         if not all(each.passed for each in evidence):
             changes = {
@@ -391,7 +397,7 @@ class Attempt:
         resume, keep_grants = self.find_resume(place, checkpoint, standing)
         self.park(resume, checkpoint, keep_grants=keep_grants)
 
-    def pause_agent(self, place: Place, checkpoint: str, standing: Standing) -> None:
+    def pause_agent(self, place: Place, checkpoint: str, standing: Standing, reason: str) -> None:
         """Pause after the agent was ended for it.
 
         An agent that can go on exactly, but was ended in the middle of an action, goes on from the last checkpoint
@@ -401,7 +407,7 @@ class Attempt:
             Parked: always.
         """
         resume, keep_grants = self.find_resume(place, checkpoint, standing)
-        self.pause(resume, keep_grants=keep_grants)
+        self.pause(resume, keep_grants=keep_grants, reason=reason)
 
     def find_resume(self, place: Place, checkpoint: str, standing: Standing) -> tuple[Start, bool]:
         """Return from where an agent that was ended can go on, and whether all that it did is kept in that."""
@@ -410,13 +416,13 @@ class Attempt:
         with self.tools.journal.read() as tx:
             return attempts.recover(tx, self.record), False
 
-    def pause(self, resume: Start, *, keep_grants: bool = True) -> None:
+    def pause(self, resume: Start, *, keep_grants: bool = True, reason: str = "") -> None:
         """End as paused; the attempt after it begins from ``resume``.
 
         Raises:
             Parked: always.
         """
-        reason = self.tools.live.reason(self.record.task)
+        reason = reason or self.tools.live.reason(self.record.task)
         with self.tools.journal.write() as tx:
             now = stamp(self.tools.clock.now())
             attempts.pause(tx, self.record, resume, reason=reason, now=now, keep_grants=keep_grants)
@@ -489,12 +495,3 @@ class Attempt:
         """Write down how far it is."""
         with self.tools.journal.write() as tx:
             self.questions.attempt = attempts.run_now(tx, self.record, **progress)
-
-
-def find_folder(workspace: Workspace, run: RunRecord, task: Task) -> Path:
-    """Return the folder of a task's transcripts."""
-    return workspace.transcripts / run.id / task.id
-
-
-def _is_proved(task: Task, evidence: tuple[Evidence, ...]) -> bool:
-    return len(evidence) == len(task.accept) and all(each.passed for each in evidence)

@@ -297,6 +297,7 @@ class Failure:
         ending, exit_code: how its process ended, when there was one.
         task_state: state of the task when there is no further attempt.
         task_changes: what is shown with it (findings, evidence, verified).
+        wait_s: another attempt comes not sooner than this, because somebody asked for it.
     """
 
     kind: str
@@ -305,6 +306,7 @@ class Failure:
     exit_code: int | None = None
     task_state: str = "failed"
     task_changes: Mapping[str, Any] = field(default_factory=dict)
+    wait_s: float = 0.0
 
 
 def fail(
@@ -316,6 +318,7 @@ def fail(
         retries,
         deterministic=deterministic,
         spread=int(attempt.nonce, 16) / 16 ** len(attempt.nonce),
+        wait_s=failure.wait_s,
     )
     state = ENDS.get(failure.kind, "failed")
     if attempt.state == "starting" and state == "timed_out":

@@ -26,7 +26,9 @@ from nightcrew.engine.client import LOCK_NAME
 from nightcrew.engine.drift import DriftWatch
 from nightcrew.engine.following import Follower, Strays
 from nightcrew.engine.forecast import Forecasts
+from nightcrew.engine.gateway import Models
 from nightcrew.engine.live import Live
+from nightcrew.engine.logbook import Logbook
 from nightcrew.engine.opened import OPEN, Opened
 from nightcrew.engine.workspace import Workspace, keep
 from nightcrew.host.clock import Clock, stamp
@@ -83,7 +85,8 @@ class Engine:
         self._redact = redact
         self._live = Live()
         self._forecasts = Forecasts(journal)
-        self._tools = Tools(journal, clock, launcher, self._live, self._forecasts)
+        self._models = Models.begin(journal, clock)
+        self._tools = Tools(journal, clock, launcher, self._live, self._forecasts, self._models)
         self._lock = FileLock(state_dir / LOCK_NAME)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = threading.Event()
@@ -96,7 +99,7 @@ class Engine:
         self._strays = Strays()
         self._drift = DriftWatch(journal, clock, self._opened.find_workspace, self._forecasts.find_paths)
         self._queues: dict[str, int] = {}
-        self._handler: logging.Handler | None = None
+        self._logbook: Logbook | None = None
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -121,10 +124,8 @@ class Engine:
             seen = self._reap()
             workflows.host(self)
             workflows.bodies()
-            self._handler = durable.open_log(self._state_dir / "engine.log", self._redact)
-            LOG.addHandler(self._handler)
-            LOG.propagate = False
-            self._loop = durable.start(self._journal.engine, self._handler)
+            self._logbook = Logbook(self._state_dir / "engine.log", self._redact)
+            self._loop = durable.start(self._journal.engine, self._logbook.handler)
             self._follower.start(seen)
             for run in self._opened.list_runs():
                 self.submit(run)
@@ -205,10 +206,11 @@ class Engine:
             durable.stop()
             self._loop = None
         workflows.unhost()
+        self._models.services.close()
         self._opened.close()
-        if self._handler is not None:
-            LOG.removeHandler(self._handler)
-            self._handler.close()
+        if self._logbook is not None:
+            self._logbook.close()
+            self._logbook = None
         with self._moved:
             self._moved.notify_all()
         self._lock.release()
@@ -268,6 +270,7 @@ class Engine:
         if step.done:
             self._opened.let_go(board.run_id)
             self._forecasts.forget(board.run_id)
+            self._models.spendings.forget(board.run_id)
         with self._moved:
             self._moved.notify_all()
         return step, start

@@ -5,6 +5,8 @@
 | `lost`       | our own process was killed while the attempt ran         | at once, up to LOST_LIMIT in a row |
 | `spawn`      | the process did not come up inside its sandbox in time   | as configured, with back-off       |
 | `agent`      | the agent ended with a failure or without its last word  | as configured, with back-off       |
+| `provider_down` | the provider of its model was overloaded, not reached, or limited us | with waits of its own, never sooner than it asks |
+| `provider_refused` | the provider does not take the key or the request, or we do not | no                       |
 | `acceptance` | our acceptance commands failed on its result             | only agents that may do better     |
 | `idle`, `hard` | it said nothing, or ran, for too long                  | no: the next one would cost as much |
 | `memory`, `disk` | it used more than it may                             | no: the limit is still there       |
@@ -30,6 +32,10 @@ from nightcrew.model.settings import Retries
 #: Attempts lost one after the other before we stop blaming the machine; each one killed a whole host process.
 LOST_LIMIT: Final = 10
 
+#: What a provider asks for beyond this is not waited for in one piece.
+LONGEST_WAIT_S: Final = 3600.0
+PROVIDER_DOWN: Final = "provider_down"
+
 WITH_BACKOFF: Final = frozenset({"spawn", "agent"})
 IF_NOT_DETERMINISTIC: Final = frozenset({"acceptance"})
 
@@ -53,7 +59,9 @@ class Retry:
     delay_s: float = 0.0
 
 
-def decide_retry(failures: Sequence[str], retries: Retries, *, deterministic: bool, spread: float) -> Retry:
+def decide_retry(
+    failures: Sequence[str], retries: Retries, *, deterministic: bool, spread: float, wait_s: float = 0.0
+) -> Retry:
     """Decide after the last of ``failures`` (classes of all failed attempts of this generation, oldest first).
 
     Args:
@@ -61,15 +69,29 @@ def decide_retry(failures: Sequence[str], retries: Retries, *, deterministic: bo
         retries: the configured numbers.
         deterministic: the adapter's capability.
         spread: a number in 0..1 that places the delay inside its jitter; drawn by the caller and recorded.
+        wait_s: what a provider has asked for.
     """
     last = failures[-1]
     if last == "lost":
         return Retry(_count_tail(failures, "lost") < LOST_LIMIT)
+    if last == PROVIDER_DOWN:
+        return _wait_for_provider(failures, retries, spread, wait_s)
     retryable = last in WITH_BACKOFF or (last in IF_NOT_DETERMINISTIC and not deterministic)
-    tried = sum(1 for failure in failures if failure != "lost")
+    tried = sum(1 for failure in failures if failure not in ("lost", PROVIDER_DOWN))
     if not retryable or tried >= retries.attempts:
         return Retry(False)
     return Retry(True, back_off(tried, retries, spread))
+
+
+def _wait_for_provider(failures: Sequence[str], retries: Retries, spread: float, wait_s: float) -> Retry:
+    """An outage passes by itself, only not soon: there are attempts for it beside the configured ones."""
+    waits = retries.provider_waits_s
+    tried = failures.count(PROVIDER_DOWN)
+    if tried > len(waits):
+        return Retry(False)
+    plain = waits[tried - 1]
+    # Jitter only upwards: who asks for a minute must not be asked again before it.
+    return Retry(True, max(plain, min(wait_s, LONGEST_WAIT_S)) * (1 + retries.jitter * spread))
 
 
 def back_off(tried: int, retries: Retries, spread: float) -> float:

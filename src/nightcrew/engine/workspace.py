@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model.isolation import Bind
+from nightcrew.model.errors import UsageError
 from nightcrew.model.settings import Settings
+from nightcrew.model.usage import Provider
+from nightcrew.policy.prices import Prices, shipped_prices
 
 if TYPE_CHECKING:
     from nightcrew.checkpoint.store import Store
@@ -27,6 +30,11 @@ def refuse_room() -> bool:
     return False
 
 
+def refuse_key(provider: Provider) -> str:
+    """Have no key: the key ring of a caller that has none."""
+    raise UsageError(f"there is no key for {provider.name} here", code="key.missing")
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """Everything one run needs, opened from its record by the runtime.
@@ -43,6 +51,8 @@ class Workspace:
         redact: applied to every transcript and every piece of evidence before it is written.
         git: git on the user's own repository, to look at what changes there; None where nobody wants to know.
         canary_key: what planted credentials are made of; empty where none are planted.
+        read_key: gives the key of a provider of models, from where its settings say.
+        prices: of models.
         make_room: gives up old checkpoints when they take all that they may; tells whether there is room again.
     """
 
@@ -59,4 +69,6 @@ class Workspace:
     redact: Callable[[str], str] = keep
     git: Git | None = None
     canary_key: bytes = b""
+    read_key: Callable[[Provider], str] = refuse_key
+    prices: Prices = field(default_factory=lambda: Prices(shipped_prices(), {}))
     make_room: Callable[[], bool] = refuse_room

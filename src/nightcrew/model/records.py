@@ -62,6 +62,7 @@ class TaskRecord:
         after: names of tasks it waits for beside those it depends on, because they change the same (conflicts: serialise).
         generation: goes up each time the task is run anew from the start.
         forked_from: checkpoint of another task that it starts from; empty when it starts from ``base_tree``.
+        usage: what its attempts have taken of models; see ``engine.budgets``.
     """
 
     id: str
@@ -90,6 +91,7 @@ class TaskRecord:
     built_on: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     forked_from: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

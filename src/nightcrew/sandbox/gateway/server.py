@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import h11
 
+from nightcrew.model.leaving import LeavingWatch
 from nightcrew.model.usage import Fault, Provider, Tokens
 from nightcrew.sandbox.gateway import wires
 from nightcrew.sandbox.gateway.faults import classify, pick_kind
@@ -60,7 +61,7 @@ _NOT_TOLD: Final = frozenset(
 
 
 class Account(Protocol):
-    """Who pays; called from the gateway's thread, so each of these is quick, or is called beside it."""
+    """Who pays. Each of these may wait for the disk, and is called in a thread of its own."""
 
     def admit(self, provider: Provider, model: str) -> str:
         """Return why nothing may be asked of a model, in words without digits; empty when it may.
@@ -68,18 +69,11 @@ class Account(Protocol):
         ``model`` is empty for a question that is free.
         """
 
-    def record(self, provider: Provider, model: str, tokens: Tokens, *, exact: bool) -> None:
-        """Take note of what an answer took; may wait for the disk, and is called in a thread of its own."""
+    def record(self, provider: Provider, models: tuple[str, str], tokens: Tokens, *, exact: bool) -> None:
+        """Take note of what an answer took; ``models`` are that which answered and that which was asked."""
 
     def failed(self, provider: Provider, fault: Fault) -> None:
         """Take note of a question that was not answered."""
-
-
-class LeavingWatch(Protocol):
-    """Looks at what leaves."""
-
-    def inspect(self, data: bytes, way: str) -> bool:
-        """Return whether ``data`` must not leave by this way; by then what follows from it is under way."""
 
 
 class Refused(Exception):
@@ -157,11 +151,12 @@ class Gateway:
             ask = wires.read_ask(provider.wire, request.method.decode("latin-1"), target, body)
         except wires.Unusable as problem:
             raise Refused(404, "not_found_error", f"nightcrew: {problem}") from None
-        if self._watch is not None and self._watch.inspect(
-            _spell(request) + body, f"model provider {provider.name}"
+        way = f"model provider {provider.name}"
+        if self._watch is not None and await asyncio.to_thread(
+            self._watch.inspect, _spell(request) + body, way
         ):
             raise Refused(403, "permission_error", "nightcrew: this must not leave")
-        said = self._account.admit(provider, ask.model)
+        said = await asyncio.to_thread(self._account.admit, provider, ask.model)
         if said:
             raise Refused(403, "permission_error", f"nightcrew: {said}")
         return ask
@@ -197,11 +192,11 @@ class Gateway:
                 else:
                     await self._pass(end, upstream, out, response, ask)
         except Unreached as problem:
-            raise self._broken(provider, str(problem)) from None
+            raise await self._broken(provider, str(problem)) from None
 
-    def _broken(self, provider: Provider, said: str) -> Refused:
+    async def _broken(self, provider: Provider, said: str) -> Refused:
         """Note that a provider could not be spoken to, and return what the agent is told."""
-        self._account.failed(provider, Fault("network", said=said))
+        await self._fail(provider, Fault("network", said=said))
         return Refused(502, "api_error", f"nightcrew: {provider.name} cannot be reached: {said}", again=True)
 
     async def _pass_error(
@@ -211,7 +206,7 @@ class Gateway:
         body = await read_bounded(out, _MAX_ERROR_BYTES)
         headers = {name.lower(): value for name, value in response.headers}
         fault = classify(response.status_code, headers, body, secret=upstream.key)
-        self._account.failed(upstream.provider, fault)
+        await self._fail(upstream.provider, fault)
         status = response.status_code if response.status_code >= 400 else 502
         scrubber = Scrubber(upstream.key, self._token)
         await end.respond(status, _told(response), scrubber.feed(body) + scrubber.finish())
@@ -227,7 +222,7 @@ class Gateway:
             await self._stream(end, out, response, (unpacker, meter, Scrubber(upstream.key, self._token)))
         except (BadMessage, Unreadable) as problem:
             said = problem.words if isinstance(problem, BadMessage) else str(problem)
-            self._account.failed(upstream.provider, Fault("network", response.status_code, said))
+            await self._fail(upstream.provider, Fault("network", response.status_code, said))
             raise BadMessage(f"the answer broke off: {said}", 502) from None
         finally:
             if ask.purpose == "answer":
@@ -249,11 +244,14 @@ class Gateway:
 
     async def _record(self, provider: Provider, meter: Meter, ask: wires.Ask) -> None:
         tokens, exact = meter.count(ask.size)
-        model = meter.tally.model or ask.model
+        models = (meter.tally.model, ask.model)
+        await asyncio.to_thread(self._account.record, provider, models, tokens, exact=exact)
         if meter.tally.fault is not None:
             word, said = meter.tally.fault
-            self._account.failed(provider, Fault(pick_kind(200, word or "internal"), 200, said[:200]))
-        await asyncio.to_thread(self._account.record, provider, model, tokens, exact=exact)
+            await self._fail(provider, Fault(pick_kind(200, word or "internal"), 200, said[:200]))
+
+    async def _fail(self, provider: Provider, fault: Fault) -> None:
+        await asyncio.to_thread(self._account.failed, provider, fault)
 
 
 async def _read_pieces(out: ClientEnd) -> AsyncIterator[bytes]:

@@ -22,13 +22,19 @@ FIRST_PORT: Final = 8791
 #: Connections of one attempt at once; more wait in the kernel's queue.
 _MOST: Final = 64
 _STOP_S: Final = 20.0
+_PREFIX: Final = "model-"
 
 
 def list_exits(names: tuple[str, ...]) -> tuple[Listen, ...]:
     """Return where the providers of these names are reached inside."""
     return tuple(
-        Listen("tcp", ADDRESS, FIRST_PORT + number, f"model-{name}") for number, name in enumerate(names)
+        Listen("tcp", ADDRESS, FIRST_PORT + number, f"{_PREFIX}{name}") for number, name in enumerate(names)
     )
+
+
+def name_provider(exit_: Listen) -> str:
+    """Return the name of the provider that is reached there."""
+    return exit_.name.removeprefix(_PREFIX)
 
 
 class Services:
