@@ -10,6 +10,8 @@ from nightcrew.engine.attempts import Failure
 from nightcrew.engine.place import AttemptFailed
 from nightcrew.model import canonical
 from nightcrew.model.actions import Finding, Verdict
+from nightcrew.policy.anomalies import find_anomalies
+from nightcrew.policy.contents import inspect_contents
 from nightcrew.policy.inspect import Known, inspect
 from nightcrew.policy.scanning.change import scan_change
 
@@ -39,6 +41,8 @@ def find_in_result(
     return (
         *canaries.find_in_change(change, store.read_blob),
         *inspect(workspace.policy, change, scope=task.scope, known=known),
+        *inspect_contents(workspace.policy, change, store.read_blob),
+        *find_anomalies(workspace.policy, change, scope=task.scope, expected=task.files),
         *scan_change(workspace.policy, change, store.read_blob, today=today),
     )
 

@@ -15,6 +15,7 @@ from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Decision, Finding, Verdict
 from nightcrew.model.ids import APPROVAL
 from nightcrew.model.records import ApprovalRecord, AttemptRecord
+from nightcrew.policy.anomalies import weigh_risk
 
 if TYPE_CHECKING:
     from nightcrew.engine.halting import Halt
@@ -79,7 +80,8 @@ class Questions:
         if not self.rest():
             return Answer("wait", "the task is paused")
         answer = self._settle(OpenQuestion("action", action, self._judge(action)))
-        self._under_way = action if answer.verdict == "allow" else None
+        # Reading leaves nothing behind that a checkpoint would have to follow.
+        self._under_way = action if answer.verdict == "allow" and action.kind != "read" else None
         return answer
 
     def ask_aside(self, action: Action, decision: Decision | None = None, *, event: str = "") -> Answer:
@@ -101,6 +103,11 @@ class Questions:
         if answer.verdict == "wait" and self._halt is not None:
             self._halt.stop(f"it must wait: {action.describe()}")
         return answer
+
+    def freeze(self, action: Action, reason: str) -> Answer:
+        """Have a human look at what an agent did without an answer, before anything goes on."""
+        decision = Decision(Verdict.ASK, "agent.unasked", "built in", reason, "critical")
+        return self.ask_aside(action, decision, event="agent.unasked")
 
     def rest(self) -> bool:
         """Wait until what was done so far is in a checkpoint; tell whether the agent may go on after that."""
@@ -229,7 +236,7 @@ def weigh_findings(findings: Sequence[Finding]) -> Decision:
         rule=first.rule,
         source=first.source,
         reason="; ".join(dict.fromkeys(finding.message for finding in findings)),
-        risk="critical" if any(finding.check == "canary" for finding in findings) else "medium",
+        risk="critical" if any(finding.check == "canary" for finding in findings) else weigh_risk(findings),
         also_matched=tuple(dict.fromkeys(f.rule for f in findings if f.rule != first.rule)),
     )
 
