@@ -27,6 +27,10 @@ pytestmark = [pytest.mark.needs_userns, pytest.mark.needs_overlay]
 class NoGroups(Groups):
     """As for an ordinary user to whom no control group was delegated."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.homes = {}
+
     def make(self) -> None:
         return None
 

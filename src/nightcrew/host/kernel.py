@@ -65,6 +65,7 @@ _SECUREBITS = 0xEF  # NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, not KEEP_CA
 _CAPABILITY_VERSION_3 = 0x20080522
 _CLOSE_RANGE_CLOEXEC = 4
 _SECCOMP_SET_MODE_FILTER = 1
+_SECCOMP_NEW_LISTENER = 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -255,6 +256,11 @@ def give_up_future_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+def allow_no_new_privileges() -> None:
+    """Make sure that no program started from here on gains anything by being set-uid, or by belonging to root."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
 def drop_capabilities() -> None:
     """Empty the inheritable, permitted and effective sets."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
@@ -263,9 +269,18 @@ def drop_capabilities() -> None:
 
 def install_filter(program: bytes) -> None:
     """Install a seccomp filter, 8 bytes per instruction; needs no_new_privs. It holds for all descendants."""
+    _install(program, 0)
+
+
+def listen_to_filter(program: bytes) -> int:
+    """As ``install_filter``; returns the descriptor at which calls that the filter hands on are answered. Linux 5.0."""
+    return _install(program, _SECCOMP_NEW_LISTENER)
+
+
+def _install(program: bytes, flags: int) -> int:
     instructions = ctypes.create_string_buffer(program, len(program))
     pointer = struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions))  # struct sock_fprog
-    _call(_number("seccomp"), _SECCOMP_SET_MODE_FILTER, 0, pointer, path="seccomp")
+    return _call(_number("seccomp"), _SECCOMP_SET_MODE_FILTER, flags, pointer, path="seccomp")
 
 
 def close_on_exec_from(first: int) -> None:

@@ -180,7 +180,7 @@ class SandboxSpec:
         hostname: inside name of the machine.
         limits: see Limits.
         level: level to build; a launcher refuses what it cannot give.
-        backend: what builds it; empty for what usually gives this level.
+        confinement: what builds it; ``auto`` is what usually gives this level.
         exits: the only ways out of the sandbox's network; without any there is no network.
     """
 
@@ -193,7 +193,7 @@ class SandboxSpec:
     limits: Limits = Limits()
     level: Level = Level.S3
     exits: tuple[Listen, ...] = ()
-    backend: Backend | Literal[""] = ""
+    confinement: Confinement = Confinement()
 
 
 Ending = Literal[

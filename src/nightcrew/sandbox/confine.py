@@ -19,8 +19,11 @@ _KILL_FIRST: Final = (
 
 
 def kernel_bounds_processes(uid: int) -> bool:
-    """Tell whether the kernel itself can bound the number of processes of a sandbox of this user."""
-    return kernel.version() >= (_PID_MAX_IS_OURS if uid == 0 else _NPROC_IS_PER_NAMESPACE)
+    """Tell whether the kernel bounds the processes of a sandbox of this user exactly, without a control group.
+
+    Root has no such limit; the numbers its sandbox may give out (``pid_max``) are a second wall, some hundred too wide.
+    """
+    return uid != 0 and kernel.version() >= _NPROC_IS_PER_NAMESPACE
 
 
 def pid_max_for(limit: int) -> int:

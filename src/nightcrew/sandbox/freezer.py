@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from nightcrew.host import tokens
-from nightcrew.sandbox import tree
+from nightcrew.sandbox import cgroups, tree
 
 #: Longest that we wait for a tree to stand still; a process may sit in a system call that does not end.
 SETTLE_S: Final = 0.04
@@ -36,14 +36,16 @@ class Freezer:
     Args:
         pid, pidfd: its first process, as this machine numbers it. It is ours and does nothing but reap.
         groups: makes control groups, where that is possible.
+        folder: of the control group that it is in already, if that can be frozen.
     """
 
-    def __init__(self, pid: int, pidfd: int, groups: Groups | None) -> None:
+    def __init__(self, pid: int, pidfd: int, groups: Groups | None, folder: str = "") -> None:
         self._pid = pid
         self._first = select.poll()
         self._first.register(pidfd, select.POLLIN)
         self._groups = groups
-        self._group: Group | None = None
+        self._group = Group(Path(folder)) if folder else None
+        self._lent = bool(folder)
         self._stopped: dict[int, int] = {}
 
     def prepare(self) -> None:
@@ -74,7 +76,7 @@ class Freezer:
         for pidfd in self._stopped.values():
             os.close(pidfd)
         self._stopped.clear()
-        if self._group is not None:
+        if self._group is not None and not self._lent:
             self._group.remove()
 
     def _stop_all(self) -> bool:
@@ -211,6 +213,9 @@ class Groups:
     def __init__(self) -> None:
         self._home = find_own_group()
         self._lock = threading.Lock()
+        self.homes = cgroups.find_homes()
+        self.prefix = f"{cgroups.PREFIX}{os.getpid()}-{tokens.nonce()}"
+        cgroups.sweep(self.homes)
         if self._home is not None:
             sweep_groups(self._home)
 

@@ -1,7 +1,8 @@
 """The first process of a tree: sets the sandbox up, starts the program, adopts and reaps, tells how it ended.
 
 It stays in Python after the fork (no exec), in its own session. In a pid namespace it is pid 1: when it ends, the
-kernel kills all the rest. At level S0 there is no such namespace and it does the killing itself.
+kernel kills all the rest. Where there is no such namespace (S1, S0, a program that confines another one) it does the
+killing itself.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Final, NamedTuple, NoReturn
 
 from nightcrew.host import kernel
-from nightcrew.sandbox import attempts, build, confine, exits, tree
+from nightcrew.sandbox import attempts, build, cgroups, confine, exits, restrict, tree
 from nightcrew.sandbox.order import Order, decode
 
 NOT_FOUND: Final = 127
@@ -74,9 +76,10 @@ class Report:
         self._channel.close()
 
 
-def run_confined(channel: socket.socket, prepared: Prepared) -> NoReturn:
+def run_confined(channel: socket.socket, prepared: Prepared, doors: list[int]) -> NoReturn:
     """In fresh namespaces: get ready, wait for the order, become pid 1 of that sandbox; returns never."""
     _wait_until_mapped(channel)
+    grouped = cgroups.enter(doors)
     refusal = _get_ready()
     order_fd, streams, report = _wait_for_order(channel)
     code = 1
@@ -92,6 +95,7 @@ def run_confined(channel: socket.socket, prepared: Prepared) -> NoReturn:
         kernel.die_with_parent(signal.SIGKILL)  # dropping capabilities may have cleared it
         _on_signal(signal.SIGTERM, lambda: _signal_all(signal.SIGTERM))
         report.act_when_unheard(lambda: os._exit(1))
+        report.send(grouped=grouped)
         code = _run(order, report, (proc,) if proc >= 0 else ())
     except build.BuildError as problem:
         _tell_failure(report, problem.step, problem.cause)
@@ -136,28 +140,63 @@ def _get_ready() -> build.BuildError | None:
     return None
 
 
-def run_plain(channel: socket.socket) -> NoReturn:
-    """Level S0: no sandbox, only a tree that is kept together; returns never."""
+def run_plain(channel: socket.socket, prepared: Prepared, doors: list[int]) -> NoReturn:
+    """Without namespaces of ours: a tree that is kept together; returns never."""
     _wait_until_mapped(channel)
+    grouped = cgroups.enter(doors)
     order_fd, streams, report = _wait_for_order(channel)
-    code = 1
+    code, end = 1, _end_tree
     try:
         os.setsid()
         kernel.adopt_orphans()
         kernel.die_with_parent(signal.SIGQUIT)
-        _on_signal(signal.SIGTERM, lambda: _signal_tree(signal.SIGTERM))
         _on_signal(signal.SIGQUIT, _end_tree_and_exit)
         order = _read_order(order_fd)
+        end = partial(_end_with, order)
+        _on_signal(signal.SIGTERM, partial(_ask_to_end, order))
+        _on_signal(signal.SIGQUIT, lambda: _exit_after(end))
         _take_streams(streams)
-        confine.set_limits(order, own_namespace=False)
         kernel.close_on_exec_from(3)
-        report.act_when_unheard(_end_tree_and_exit)
-        code = _run(order, report, ())
+        _open_inherited(order)
+        confine.set_limits(order, own_namespace=False)
+        report.act_when_unheard(lambda: _exit_after(end))
+        report.send(grouped=grouped)
+        code = _run(order, report, (), prepared.seccomp_filter)
+    except build.BuildError as problem:
+        _tell_failure(report, problem.step, problem.cause)
     except OSError as problem:
         _tell_failure(report, "the start", problem)
     finally:
-        _end_tree()
+        end()
         os._exit(code)
+
+
+def _open_inherited(order: Order) -> None:
+    """Open what a program that confines another reads its orders from; before the limit of open files is set."""
+    for item in order["inherit"]:
+        flags = os.O_WRONLY | os.O_CREAT if item["writable"] else os.O_RDONLY
+        fd = os.open(item["path"], flags | os.O_CLOEXEC, 0o600)
+        os.dup2(fd, item["number"], inheritable=True)
+        os.close(fd)
+
+
+def _ask_to_end(order: Order) -> None:
+    """Pass a polite signal on to those who can use it: what confines a program would only let go of it."""
+    own = tree.children_of(os.getpid())
+    if order["term"] == "child":
+        _signal_each(own, signal.SIGTERM)
+    else:
+        spared = own if order["term"] == "below" else []
+        _signal_each([pid for pid in tree.descendants_of(os.getpid()) if pid not in spared], signal.SIGTERM)
+
+
+def _end_with(order: Order) -> None:
+    """End the tree, and by a command what is not in it (a container that a daemon has started)."""
+    _end_tree()
+    if order["cleanup"]:
+        argv = order["cleanup"]
+        with contextlib.suppress(OSError):  # it is not there any more: then nothing can be ended by it either
+            os.waitpid(os.posix_spawn(argv[0], argv, order["env"], setsigdef=_DISPOSABLE), 0)
 
 
 def _open_exits(order: Order, report: Report) -> None:
@@ -190,9 +229,10 @@ def _take_streams(streams: tuple[int, int, int]) -> None:
         os.close(fd)
 
 
-def _run(order: Order, report: Report, descriptors: tuple[int, ...]) -> int:
+def _run(order: Order, report: Report, descriptors: tuple[int, ...], seccomp_filter: bytes = b"") -> int:
     """Start the program, reap until it ends, report; returns the exit code for ourselves."""
-    child, problem = (_fork_attempts(order), "") if order["attempts"] else _spawn(order)
+    starter = _Starter(order, report, seccomp_filter)
+    child, problem = (starter.fork_attempts(), "") if order["attempts"] else _spawn(order, starter)
     report.send(descriptors, ready=True)
     for fd in descriptors:
         os.close(fd)
@@ -206,15 +246,51 @@ def _run(order: Order, report: Report, descriptors: tuple[int, ...]) -> int:
     return code
 
 
-def _spawn(order: Order) -> tuple[int, str]:
+class _Starter:
+    """Starts a program as the order says: as it is, or restricted (level S1)."""
+
+    def __init__(self, order: Order, report: Report, seccomp_filter: bytes) -> None:
+        self._order, self._report, self._filter = order, report, seccomp_filter
+
+    def start(self, program: str) -> int:
+        """Start the program of the order; returns its pid.
+
+        Raises:
+            OSError: it cannot be started.
+            BuildError: it cannot be restricted.
+        """
+        order = self._order
+        if order["restrict"] is None:
+            return os.posix_spawn(
+                program, order["argv"], order["env"], setsid=True, setsigmask=(), setsigdef=_DISPOSABLE
+            )
+        try:
+            return restrict.start(
+                order["restrict"], program, order["argv"], order["env"], self._filter, self._hand_over
+            )
+        except restrict.Unrestricted as cause:
+            raise build.BuildError("Landlock and supervised system calls", cause) from cause
+
+    def fork_attempts(self) -> int:
+        """Try the escapes of the self-test in a child that is confined like any program."""
+        order = self._order
+        if order["restrict"] is None:
+            return _fork_attempts(order)
+        return restrict.run_restricted(
+            order["restrict"], self._filter, self._hand_over, lambda: _try_attempts(order)
+        )
+
+    def _hand_over(self, listener: int) -> bool:
+        return self._report.send((listener,), calls=True)
+
+
+def _spawn(order: Order, starter: _Starter) -> tuple[int, str]:
     """Start ``argv``; returns its pid, or minus the exit code that a shell would give and why."""
     name = order["argv"][0]
     try:
         os.chdir(order["cwd"])
         program = find_program(name, order["env"].get("PATH", _DEFAULT_PATH))
-        child = os.posix_spawn(
-            program, order["argv"], order["env"], setsid=True, setsigmask=(), setsigdef=_DISPOSABLE
-        )
+        child = starter.start(program)
     except (OSError, ValueError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else str(cause)
         problem = f"cannot start {name!r} in {order['cwd']!r}: {reason}"
@@ -243,13 +319,17 @@ def find_program(name: str, search: str) -> str:
 def _fork_attempts(order: Order) -> int:
     child = os.fork()
     if child == 0:
-        try:
-            os.write(1, json.dumps(attempts.try_all(order["attempts"])).encode())
-        except Exception as problem:  # noqa: BLE001 - a self-test that fails says why, to whoever reads it outside
-            os.write(1, json.dumps({"failed": f"{type(problem).__name__}: {problem}"}).encode())
-        finally:
-            os._exit(0)
+        _try_attempts(order)
     return child
+
+
+def _try_attempts(order: Order) -> NoReturn:
+    try:
+        os.write(1, json.dumps(attempts.try_all(order["attempts"])).encode())
+    except Exception as problem:  # noqa: BLE001 - a self-test that fails says why, to whoever reads it outside
+        os.write(1, json.dumps({"failed": f"{type(problem).__name__}: {problem}"}).encode())
+    finally:
+        os._exit(0)
 
 
 def _reap_until(child: int) -> int:
@@ -274,7 +354,11 @@ def _signal_all(number: signal.Signals) -> None:
 
 
 def _signal_tree(number: signal.Signals) -> None:
-    for pid in tree.descendants_of(os.getpid()):
+    _signal_each(tree.descendants_of(os.getpid()), number)
+
+
+def _signal_each(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 
@@ -290,5 +374,9 @@ def _end_tree() -> None:
 
 
 def _end_tree_and_exit() -> None:
-    _end_tree()
+    _exit_after(_end_tree)
+
+
+def _exit_after(act: Callable[[], None]) -> NoReturn:
+    act()
     os._exit(1)

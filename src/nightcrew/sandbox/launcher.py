@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import queue
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -19,18 +21,20 @@ from typing import Final, Self
 import nightcrew
 from nightcrew.model.errors import UsageError
 from nightcrew.model.isolation import IsolationReport, Outcome, SandboxSpec, Session
-from nightcrew.sandbox import probe
+from nightcrew.sandbox import cgroups, confine, probe
+from nightcrew.sandbox.backends import make_builders, pick
 from nightcrew.sandbox.exits import Doors, Serve
 from nightcrew.sandbox.freezer import Groups
 from nightcrew.sandbox.order import Order, encode
-from nightcrew.sandbox.supervise import Channels, LaunchFailed, Supervisor
+from nightcrew.sandbox.supervise import Care, Channels, LaunchFailed, Supervisor
 from nightcrew.sandbox.translate import make_order, no_zygote, unavailable
 
 _SOURCE: Final = str(Path(nightcrew.__file__).parent.parent)
 _START: Final = (
     "import sys; sys.path.append(sys.argv[1]);"
-    "from nightcrew.sandbox import zygote; zygote.main(int(sys.argv[2]), int(sys.argv[3]))"
+    "from nightcrew.sandbox import zygote; zygote.main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])"
 )
+_SEARCH: Final = "/usr/local/bin:/usr/bin:/bin"
 _SEND_PATIENCE_S: Final = 15.0
 _CLOSE_PATIENCE_S: Final = 5.0
 _GONE: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
@@ -39,12 +43,12 @@ _GONE: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 class _Zygote:
     """A running zygote process and our end of its socket."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, groups: str) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(_SEND_PATIENCE_S)
         self.log = os.memfd_create("nightcrew-zygote", os.MFD_CLOEXEC)
         fd = theirs.fileno()
-        command = [python, "-I", "-S", "-X", "utf8", "-c", _START, _SOURCE, str(fd), str(os.getpid())]
+        command = [python, "-I", "-S", "-X", "utf8", "-c", _START, _SOURCE, str(fd), str(os.getpid()), groups]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -80,15 +84,16 @@ class _Keeper(threading.Thread):
     be started by a worker thread that comes and goes.
     """
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, groups: str) -> None:
         super().__init__(name="nightcrew-zygote-keeper", daemon=True)
         self._python = python
+        self._groups = groups
         self._wanted: queue.SimpleQueue[queue.SimpleQueue[_Zygote | OSError] | None] = queue.SimpleQueue()
 
     def run(self) -> None:
         while (answer := self._wanted.get()) is not None:
             try:
-                answer.put(_Zygote(self._python))
+                answer.put(_Zygote(self._python, self._groups))
             except OSError as problem:
                 answer.put(problem)
 
@@ -108,22 +113,35 @@ class _Keeper(threading.Thread):
 class Launcher:
     """Runs confined processes; safe to use from many threads."""
 
-    def __init__(self, python: str, groups: Groups | None = None) -> None:
-        self._keeper = _Keeper(python)
+    def __init__(
+        self, python: str, groups: Groups | None = None, *, scratch: Path | None = None, search: str = ""
+    ) -> None:
+        self._groups = groups or Groups()
+        place = scratch or Path(tempfile.gettempdir(), f"nightcrew-{os.geteuid()}")
+        self._builders = make_builders(place, search)
+        self._keeper = _Keeper(python, json.dumps([self._groups.prefix, self._groups.homes]))
         self._keeper.start()
         self._lock = threading.Lock()
         self._closed = False
-        self._groups = groups or Groups()
         self._zygote: _Zygote | None = self._keeper.new_zygote()
 
     @classmethod
-    def start(cls, *, python: str = sys.executable, groups: Groups | None = None) -> Launcher:
+    def start(
+        cls,
+        *,
+        python: str = sys.executable,
+        groups: Groups | None = None,
+        scratch: Path | None = None,
+        search: str = _SEARCH,
+    ) -> Launcher:
         """Start the zygote with the interpreter ``python``; it and all sandboxes die with this process.
 
         Args:
             groups: makes the control groups that trees are frozen by; by default below our own, where that is allowed.
+            scratch: directory of ours for what back ends need on disk; by default one for temporary files.
+            search: PATH on which bwrap, podman and docker are found.
         """
-        return cls(python, groups)
+        return cls(python, groups, scratch=scratch, search=search)
 
     def __enter__(self) -> Self:
         return self
@@ -153,8 +171,10 @@ class Launcher:
             SandboxUnavailable: this host cannot build ``spec.level``, or one of its mounts; nothing ran.
             UsageError: the spec itself cannot be used (a relative path, a NUL byte, a bind of a socket directory).
         """
-        order = make_order(spec)
-        return self.run_order(order, spec, session, cancel, serve)
+        builder = self._builders.get(pick(spec))
+        if builder is not None:
+            return builder.run(self.run_order, spec, session, cancel, serve)
+        return self.run_order(make_order(spec), spec, session, cancel, serve)
 
     def run_order(
         self,
@@ -163,12 +183,13 @@ class Launcher:
         session: Session,
         cancel: threading.Event,
         serve: Serve | None = None,
+        care: Care | None = None,
     ) -> Outcome:
-        """As ``run``, with the zygote's order already made (the self-test asks for more than a spec can say)."""
+        """As ``run``, with the zygote's order already made (back ends and the self-test ask for more than a spec)."""
         began = time.monotonic()
         doors = _make_doors(spec, serve)
         channels = Channels()
-        supervisor = Supervisor(channels, spec, session, cancel, began, self._groups, doors)
+        supervisor = Supervisor(channels, spec, session, cancel, began, self._groups, doors, care)
         try:
             self._request(order, channels)
         except BaseException:
@@ -184,6 +205,12 @@ class Launcher:
         """Build a throw-away sandbox with an overlay in ``state_dir``, try to escape, and report. Under 100 ms."""
         return probe.probe(self.run_order, state_dir)
 
+    def describe_limits(self) -> dict[str, str]:
+        """Return limit → who keeps it on this host: the kernel, exactly, or we, by looking often."""
+        return cgroups.describe_limits(
+            self._groups.homes, processes_bounded=confine.kernel_bounds_processes(os.geteuid())
+        )
+
     def close(self) -> None:
         """End the zygote and every sandbox that still runs (their outcome is ``lost``)."""
         with self._lock:
@@ -192,6 +219,7 @@ class Launcher:
         if zygote is not None:
             zygote.close()
             self._keeper.finish()
+            cgroups.remove_all(self._groups.homes, self._groups.prefix)
 
     def _explain_loss(self) -> str:
         """Say why a run was lost; the zygote's own last words help when it died of a defect."""
@@ -204,7 +232,7 @@ class Launcher:
     def _request(self, order: Order, channels: Channels) -> None:
         payload = _memory_file(encode(order))
         try:
-            message = [b"c" if order["confined"] else b"p"]
+            message = [_write_request(order)]
             self._send(message, [payload, *channels.theirs])
         finally:
             os.close(payload)
@@ -235,6 +263,12 @@ class Launcher:
                 except OSError as problem:
                     raise no_zygote(str(problem)) from problem
             return self._zygote
+
+
+def _write_request(order: Order) -> bytes:
+    """Return the line for the zygote; see there."""
+    kind = "confined" if order["confined"] else "plain"
+    return f"{kind} {order['memory_bytes']} {order['processes']} {order['cpus']}".encode("ascii")
 
 
 def _make_doors(spec: SandboxSpec, serve: Serve | None) -> Doors | None:

@@ -35,12 +35,31 @@ class ExitOrder(TypedDict):
     port: int
 
 
+class RestrictOrder(TypedDict):
+    """What a program at level S1 may reach: paths to read and execute, to change, and devices."""
+
+    readable: list[str]
+    writable: list[str]
+    devices: list[str]
+
+
+class InheritOrder(TypedDict):
+    """A file that the program gets opened, as descriptor ``number``."""
+
+    number: int
+    path: str
+    writable: bool
+
+
 class Order(TypedDict):
     """One sandbox.
 
     ``home`` is the one inside; ``covered`` are places below system directories that must not show.
     ``proc`` says what /proc may be: ``fresh`` or it fails, ``bound`` (the host's, the weaker way), or ``any``:
-    fresh if the kernel lets us. ``attempts`` replaces ``argv`` in the self-test: escapes to try, with their arguments.
+    fresh if the kernel lets us. Without ``confined`` there are no namespaces: the program runs as it is, under
+    ``restrict``, or is one that confines another (bwrap, podman): then ``inherit`` is what it reads and writes,
+    ``term`` who gets the polite signal (all, all but the program itself, only the program), and ``cleanup`` a command
+    that ends what is not below us when the launcher has died. ``attempts`` replaces ``argv`` in the self-test: escapes to try, with their arguments.
     """
 
     confined: bool
@@ -53,6 +72,8 @@ class Order(TypedDict):
     hostname: str
     overlays: list[OverlayOrder]
     binds: list[BindOrder]
+    memory_bytes: int
+    cpus: float
     processes: int
     open_files: int
     file_bytes: int
@@ -60,6 +81,10 @@ class Order(TypedDict):
     scratch_inodes: int
     attempts: dict[str, str]
     exits: list[ExitOrder]
+    restrict: RestrictOrder | None
+    inherit: list[InheritOrder]
+    term: Literal["tree", "below", "child"]
+    cleanup: list[str]
 
 
 def portable(text: str) -> str:

@@ -15,15 +15,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from nightcrew.model.isolation import Ending, Level, Outcome, SandboxSpec, Session
-from nightcrew.sandbox import confine, exits, tree
+from nightcrew.sandbox import cgroups, confine, exits, tree
 from nightcrew.sandbox.freezer import Freezer, Groups
 from nightcrew.sandbox.gauges import listed_in
 from nightcrew.sandbox.live import LiveProcess
-from nightcrew.sandbox.watchdog import Watchdog
+from nightcrew.sandbox.watchdog import Watchdog, describe_memory
 
 _TICK_S: Final = 0.1  # longest time between two looks
 _CHUNK_BYTES: Final = 1 << 16
@@ -64,6 +65,20 @@ class Channels:
         os.close(self.stderr)
 
 
+class Care(NamedTuple):
+    """How a tree is looked after that is not built by our own namespaces.
+
+    Attributes:
+        plain: there is no pid namespace of ours: the tree is what descends from its first process.
+        layers: directories whose content counts as written by the tree; of a copy, what was changed since it was made.
+        calls: answers the system calls that are handed on, given their listener; for as long as the tree lives.
+    """
+
+    plain: bool = False
+    layers: tuple[str, ...] | None = None
+    calls: Callable[[int], AbstractContextManager[object]] | None = None
+
+
 class Supervisor:
     """One run of one tree.
 
@@ -72,6 +87,7 @@ class Supervisor:
         spec, session, cancel: as given to Launcher.run.
         groups: makes control groups to freeze trees by.
         doors: what serves the exits of the tree.
+        care: how a tree without our namespaces is looked after.
     """
 
     def __init__(
@@ -83,8 +99,11 @@ class Supervisor:
         began: float,
         groups: Groups | None = None,
         doors: exits.Doors | None = None,
+        care: Care | None = None,
     ) -> None:
         self._doors = doors
+        self._care = care or Care(plain=spec.level is Level.S0)
+        self._answering = contextlib.ExitStack()
         self._channels = channels
         self._spec = spec
         self._limits = spec.limits
@@ -96,6 +115,9 @@ class Supervisor:
         self._handlers: dict[int, Callable[[], None]] = {}
         self._streams: dict[Stream, int] = {"stdout": channels.stdout, "stderr": channels.stderr}
         self._stdin_polled = -1
+        self._group: cgroups.Group | None = None
+        self._kept: tuple[str, ...] = ()
+        self._memory_kills = 0
         self._pidfd = -1
         self._pid = 0
         self._proc = -1
@@ -226,9 +248,15 @@ class Supervisor:
         if "pid" in message:
             self._pid, self._pidfd = message["pid"], descriptors[0]
             self._watch(self._pidfd, self._note_death)
-            self._process.freeze_with(Freezer(self._pid, self._pidfd, self._groups))
+            self._enter_group(message["group"], message["kept"])
+            folder = self._group.freezer if self._group is not None else ""
+            self._process.freeze_with(Freezer(self._pid, self._pidfd, self._groups, folder))
+        elif "grouped" in message:
+            self._kept = self._kept if message["grouped"] else ()
         elif "exits" in message:
             self._serve_exits(descriptors)
+        elif "calls" in message:
+            self._answer_calls(descriptors)
         elif "ready" in message:
             self._start_watching(descriptors)
         elif "exit" in message:
@@ -236,6 +264,12 @@ class Supervisor:
         else:
             self._failure = message
             self._dead = self._pidfd < 0
+
+    def _enter_group(self, name: str, kept: list[str]) -> None:
+        """Note the control group of the tree, and which limits the kernel keeps if its first process gets in."""
+        if name and self._groups is not None:
+            self._group = cgroups.Group(self._groups.homes, name)
+            self._kept = tuple(kept)
 
     def _serve_exits(self, descriptors: list[int]) -> None:
         """Answer at the exits, and only then let the program start."""
@@ -245,9 +279,14 @@ class Supervisor:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # killed meanwhile; its pidfd tells
             self._channels.report.send(exits.SERVED)
 
+    def _answer_calls(self, descriptors: list[int]) -> None:
+        if self._care.calls is None:
+            raise OSError("a sandbox hands system calls on that nobody answers")
+        self._answering.enter_context(self._care.calls(descriptors[0]))
+
     def _start_watching(self, descriptors: list[int]) -> None:
         self._ready = True
-        plain = self._spec.level is Level.S0
+        plain = self._care.plain
         if descriptors:
             # Its own /proc: every process of its pid namespace and no other.
             self._proc = proc = descriptors[0]
@@ -255,9 +294,18 @@ class Supervisor:
         else:
             self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             pids = partial(tree.descendants_of, self._pid)
-        layers = () if plain else tuple(overlay.upper for overlay in self._spec.overlays)
-        counted = not plain and confine.kernel_bounds_processes(os.geteuid())
-        self._watchdog = Watchdog(pids, self._proc, layers, self._limits, count_processes=not counted)
+        layers = self._care.layers
+        if layers is None:
+            layers = () if plain else tuple(overlay.upper for overlay in self._spec.overlays)
+        bounded = not plain and confine.kernel_bounds_processes(os.geteuid())
+        self._watchdog = Watchdog(
+            pids,
+            self._proc,
+            layers,
+            self._limits,
+            count_processes=not bounded and cgroups.PROCESSES not in self._kept,
+            count_kills=self._group.count_memory_kills if self._group is not None else None,
+        )
         if self._ending is None:
             self._active_at = time.monotonic()
             self._introduced = True
@@ -331,13 +379,13 @@ class Supervisor:
         if self._pidfd < 0:
             # We know of no process. Should one be on its way, it sees our end of the report socket close and exits.
             self._dead = True
-        elif self._spec.level is Level.S0:
+        elif self._care.plain:
             self._kill_plain()
         else:
             self._signal(signal.SIGKILL)  # of pid 1 of the namespace: the kernel kills the rest
 
     def _kill_plain(self) -> None:
-        """Level S0: its first process kills the tree; should that one have been killed itself, we do."""
+        """Its first process kills the tree; should that one have been killed itself, we do."""
         for pid in tree.descendants_of(self._pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -362,13 +410,21 @@ class Supervisor:
                 if self._pidfd >= 0:
                     select.select([self._pidfd], [], [], _PATIENCE_S)
         finally:
+            self._answering.close()
             if self._doors is not None:
                 self._doors.close()
             self._channels.close()
             self._process.close()
+            self._leave_group()
             for fd in (self._pidfd, self._proc):
                 if fd >= 0:
                     os.close(fd)
+
+    def _leave_group(self) -> None:
+        """Take the control group away; one that does not go yet is taken by the launcher's end."""
+        if self._group is not None:
+            self._memory_kills = self._group.count_memory_kills()
+            self._group.remove()
 
     def abandon(self) -> None:
         """Close everything of a run that could not even be asked for."""
@@ -377,6 +433,8 @@ class Supervisor:
 
     def _outcome(self) -> Outcome:
         ending, detail, code = self._ending, self._detail, None
+        if ending is None and self._memory_kills:
+            ending, detail = "memory", describe_memory(self._limits)
         if ending is None and self._exit is not None:
             ending, detail, code = "exited", self._exit["detail"], self._exit["exit"]
         if ending is None:

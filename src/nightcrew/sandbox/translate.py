@@ -6,6 +6,7 @@ import errno
 import os
 import pwd
 import stat
+from dataclasses import replace
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -32,16 +33,14 @@ def make_order(spec: SandboxSpec) -> Order:
         SandboxUnavailable: the level is one this launcher does not build, or the machine one it does not know.
         UsageError: a relative path, a NUL byte, an empty command, a bind that would show sockets or devices.
     """
-    confined = spec.level is not Level.S0
-    if spec.level is Level.S1:
+    confined = spec.level in (Level.S3, Level.S2)
+    if not confined and spec.level is not Level.S0:
         raise SandboxUnavailable(
-            "isolation level S1 (Landlock) cannot be built by this version",
-            code="isolation.level",
-            hint="require S2 or stronger in config.yaml: require_isolation: S2",
+            f"isolation level {spec.level} is not built out of namespaces", code="isolation.level"
         )
-    if confined and not kernel.knows_this_machine():
-        raise SandboxUnavailable(f"no system call filter for {kernel.MACHINE}", code="isolation.machine")
-    _check(spec)
+    if confined:
+        need_filter()
+    check(spec)
     limits = spec.limits
     return Order(
         confined=confined,
@@ -50,10 +49,12 @@ def make_order(spec: SandboxSpec) -> Order:
         cwd=portable(spec.cwd),
         env={portable(name): portable(value) for name, value in spec.env.items()},
         home=_home(spec),
-        covered=[portable(path) for path in _covered(spec)] if confined else [],
+        covered=[portable(path) for path in covered_by_system(spec)] if confined else [],
         hostname=spec.hostname,
         overlays=[_overlay(overlay) for overlay in spec.overlays] if confined else [],
         binds=[_bind(bind) for bind in spec.binds if not _is_visible_anyway(bind)] if confined else [],
+        memory_bytes=limits.memory_bytes,
+        cpus=limits.cpus,
         processes=limits.processes,
         open_files=limits.open_files,
         file_bytes=limits.file_bytes,
@@ -61,10 +62,40 @@ def make_order(spec: SandboxSpec) -> Order:
         scratch_inodes=limits.inodes,
         attempts={},
         exits=_exits(spec),
+        restrict=None,
+        inherit=[],
+        term="tree",
+        cleanup=[],
     )
 
 
-def _check(spec: SandboxSpec) -> None:
+def make_plain_order(spec: SandboxSpec) -> Order:
+    """Turn a spec into an order without namespaces of ours: for a back end that confines in another way.
+
+    Raises:
+        UsageError: as ``make_order``.
+    """
+    _exits(spec)
+    check(spec)
+    return make_order(replace(spec, level=Level.S0, exits=()))
+
+
+def need_filter() -> None:
+    """Make sure that we know the system calls of this machine.
+
+    Raises:
+        SandboxUnavailable: we do not.
+    """
+    if not kernel.knows_this_machine():
+        raise SandboxUnavailable(f"no system call filter for {kernel.MACHINE}", code="isolation.machine")
+
+
+def check(spec: SandboxSpec) -> None:
+    """Refuse what no back end can use.
+
+    Raises:
+        UsageError: see make_order.
+    """
     words = [*spec.argv, spec.cwd, *spec.env, *spec.env.values()]
     if not spec.argv or not spec.argv[0]:
         raise UsageError("there is no command to run", code="sandbox.command")
@@ -124,7 +155,7 @@ def _home(spec: SandboxSpec) -> str:
     return portable(home) if usable else ""
 
 
-def _covered(spec: SandboxSpec) -> list[str]:
+def covered_by_system(spec: SandboxSpec) -> list[str]:
     """Return the user's own home if a system directory would show it; a shadow there could not be hidden."""
     for overlay in spec.overlays:
         if any(lies_in(os.path.realpath(overlay.upper), directory) for directory in _VISIBLE):

@@ -16,6 +16,11 @@ _COST: Final = 10  # looking may take at most a tenth of the time
 _SEARCH_S: Final = 1.0  # between two searches for files that are open but have no name
 
 
+def describe_memory(limits: Limits) -> str:
+    """Say that a tree has taken more memory than it may."""
+    return f"more than {limits.memory_bytes} bytes of memory in use"
+
+
 class Watchdog:
     """Checks a tree against its limits from outside.
 
@@ -25,6 +30,7 @@ class Watchdog:
         layers: directories whose content counts as written by the tree.
         limits: see Limits.
         count_processes: the kernel does not bound their number here, so we do.
+        count_kills: tells how many processes of the tree the kernel has killed for want of memory, where it does.
     """
 
     def __init__(
@@ -35,7 +41,9 @@ class Watchdog:
         limits: Limits,
         *,
         count_processes: bool,
+        count_kills: Callable[[], int] | None = None,
     ) -> None:
+        self._count_kills = count_kills
         self._pids = pids
         self._proc = proc
         self._limits = limits
@@ -70,7 +78,9 @@ class Watchdog:
         self.pause_s = _QUICK_S if grows else min(self.pause_s * 2, _CALM_S)
         self._last_bytes = total
         if limits.memory_bytes and self._memory.exceeds(usage, limits.memory_bytes):
-            return f"more than {limits.memory_bytes} bytes of memory in use"
+            return describe_memory(limits)
+        if self._count_kills is not None and self._count_kills():
+            return describe_memory(limits)
         if self._count_processes and limits.processes and usage.threads > limits.processes:
             return f"more than {limits.processes} processes and threads at once"
         return ""

@@ -4,13 +4,15 @@ New namespaces need a process with a single thread, and a fork is cheap only fro
 process is neither. It reads nothing from the environment, holds no secret, and dies with its launcher: by the
 parent-death signal, and by the end of the socket. Its children get the same signal from it.
 
-A request is one byte (``c`` confined, ``p`` plain) with five descriptors: order, stdin, stdout, stderr, report.
+A request is one line, ``confined`` or ``plain`` and limits for a control group (bytes, processes, processors), with
+five descriptors: order, stdin, stdout, stderr, report.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import resource
 import select
@@ -20,7 +22,7 @@ import sys
 from typing import Final, NamedTuple, NoReturn
 
 from nightcrew.host import kernel
-from nightcrew.sandbox import build, inside
+from nightcrew.sandbox import build, cgroups, inside
 from nightcrew.sandbox.seccomp import compile_filter
 
 DESCRIPTORS: Final = 5
@@ -28,8 +30,13 @@ DESCRIPTORS: Final = 5
 _NAMESPACES: Final = kernel.CLONE_ALL & ~kernel.CLONE_NEWNS
 
 
-def main(control_fd: int, parent: int) -> NoReturn:
-    """Serve until the launcher is gone."""
+def main(control_fd: int, parent: int, groups: str) -> NoReturn:
+    """Serve until the launcher is gone.
+
+    Args:
+        control_fd: where requests come from. parent: process that started us.
+        groups: JSON of the beginning of a control group's name, and of what it does → where it is made.
+    """
     kernel.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)  # it died before we asked
@@ -43,7 +50,9 @@ def main(control_fd: int, parent: int) -> NoReturn:
     gc.collect()
     gc.freeze()  # children share our memory until they write to it; a collection would
     gc.disable()
-    zygote = Zygote(socket.socket(fileno=control_fd), prepared)
+    prefix, homes = json.loads(groups)
+    maker = GroupMaker(prefix, {what: cgroups.Home(*home) for what, home in homes.items()})
+    zygote = Zygote(socket.socket(fileno=control_fd), prepared, maker)
     zygote.prepare_one()
     while zygote.serve_one():
         pass
@@ -55,18 +64,43 @@ def _allow_many_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+class GroupMaker:
+    """Makes a control group for each sandbox, as long as that works."""
+
+    def __init__(self, prefix: str, homes: cgroups.Homes) -> None:
+        self._prefix = prefix
+        self._homes = homes
+        self._count = 0
+
+    def make(self) -> tuple[cgroups.Group | None, list[int]]:
+        """Return a new group and its doors; nothing where there are none to be had."""
+        if not self._homes:
+            return None, []
+        self._count += 1
+        group = cgroups.Group(self._homes, f"{self._prefix}-{os.getpid()}-{self._count}")
+        try:
+            group.make()
+            return group, group.open_doors()
+        except OSError:
+            # Taken away from us meanwhile, or full: the watchdog looks after what no group bounds.
+            group.remove()
+            return None, []
+
+
 class Waiting(NamedTuple):
-    """A process that waits for its order, and our end of the channel it waits on."""
+    """A process that waits for its order, our end of the channel it waits on, and the control group it enters."""
 
     pid: int
     channel: socket.socket
+    group: cgroups.Group | None
 
 
 class Zygote:
     """Forks on request, and keeps one spare ready: new namespaces cost a third of a start."""
 
-    def __init__(self, control: socket.socket, prepared: inside.Prepared) -> None:
+    def __init__(self, control: socket.socket, prepared: inside.Prepared, groups: GroupMaker) -> None:
         self._control = control
+        self._groups = groups
         self._prepared = prepared
         self._spare: Waiting | None = None
 
@@ -78,24 +112,26 @@ class Zygote:
     def serve_one(self) -> bool:
         """Handle one request; False when the launcher is gone."""
         message, descriptors, _flags, _sender = socket.recv_fds(
-            self._control, 16, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            self._control, 256, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
         )
         if not message:
             return False
         if len(descriptors) == DESCRIPTORS:
-            self._start(descriptors, confined=message == b"c")
+            self._start(descriptors, message.decode().split())
         for fd in descriptors:
             os.close(fd)
         if self._spare is None:
             self.prepare_one()
         return True
 
-    def _start(self, descriptors: list[int], *, confined: bool) -> None:
+    def _start(self, descriptors: list[int], words: list[str]) -> None:
+        confined = words[0] == "confined"
         report = inside.Report(os.dup(descriptors[-1]))
         try:
             waiting = self._take_spare() if confined else self._fork(confined=False)
             with waiting.channel:
-                _hand_over(waiting, descriptors, report)
+                kept = _limit(waiting, words[1:])
+                _hand_over(waiting, descriptors, report, kept)
         except OSError as problem:
             step = "new namespaces" if confined else "a new process"
             report.send(error=step, errno=problem.errno or 0, text=problem.strerror or "", path="")
@@ -109,19 +145,21 @@ class Zygote:
 
     def _fork(self, *, confined: bool) -> Waiting:
         """Fork a process that waits: it cannot end, and its pid not be given to another, before we hold its pidfd."""
+        group, doors = self._groups.make()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             pid = kernel.clone(_NAMESPACES if confined else 0)
         except OSError:
-            ours.close()
-            theirs.close()
+            _close_all(ours, theirs, doors=doors)
+            if group is not None:
+                group.remove()
             raise
         if pid == 0:
-            _leave(signal.SIGKILL if confined else signal.SIGQUIT, [theirs.fileno()])
+            _leave(signal.SIGKILL if confined else signal.SIGQUIT, [theirs.fileno(), *doors])
             if confined:
-                inside.run_confined(theirs, self._prepared)
-            inside.run_plain(theirs)
-        theirs.close()
+                inside.run_confined(theirs, self._prepared, doors)
+            inside.run_plain(theirs, self._prepared, doors)
+        _close_all(theirs, doors=doors)
         try:
             if confined:
                 map_ids(pid)
@@ -130,17 +168,38 @@ class Zygote:
             os.kill(pid, signal.SIGKILL)
             ours.close()
             raise
-        return Waiting(pid, ours)
+        return Waiting(pid, ours, group)
 
 
-def _hand_over(waiting: Waiting, descriptors: list[int], report: inside.Report) -> None:
+def _limit(waiting: Waiting, words: list[str]) -> tuple[str, ...]:
+    """Set the limits of a group, before there is anything in it that could exceed them; return those that are kept."""
+    if waiting.group is None:
+        return ()
+    memory, processes, cpus = words
+    return waiting.group.limit(
+        waiting.pid, memory_bytes=int(memory), processes=int(processes), cpus=float(cpus)
+    )
+
+
+def _hand_over(
+    waiting: Waiting, descriptors: list[int], report: inside.Report, kept: tuple[str, ...]
+) -> None:
     pidfd = os.pidfd_open(waiting.pid)
     try:
         # Without a listener it gets no order: it then sees its channel close and exits.
-        if report.send((pidfd,), pid=waiting.pid):
+        group = waiting.group.name if waiting.group is not None else ""
+        if report.send((pidfd,), pid=waiting.pid, group=group, kept=kept):
             socket.send_fds(waiting.channel, [b"r"], descriptors)
     finally:
         os.close(pidfd)
+
+
+def _close_all(*channels: socket.socket, doors: list[int]) -> None:
+    """Close what belongs to a child."""
+    for channel in channels:
+        channel.close()
+    for door in doors:
+        os.close(door)
 
 
 def _leave(signal_number: signal.Signals, kept: list[int]) -> None:
