@@ -12,6 +12,7 @@ from nightcrew.policy.dependencies import parse_example
 from nightcrew.policy.lines.starts import Do, Effect
 from nightcrew.policy.lines.walk import read_line
 from nightcrew.policy.matching import Matcher
+from nightcrew.policy.network import read_request
 from nightcrew.policy.rules import Example, Policy, Rule, Subject
 from nightcrew.policy.sqltext import find_acts
 
@@ -59,6 +60,8 @@ def matches_text(subject: Subject, text: str, matcher: Matcher, parse: Parse) ->
         return any(matcher.rules_for_start(start) for start in read_line(text, parse=parse).starts)
     if subject == "dependency":
         return bool(matcher.rules_for_dependency(parse_example(text)))
+    if subject == "net":
+        return bool(matcher.rules_for_request(read_request(text)))
     effect, content = read_file_example(text)
     if matcher.rules_for_effect(effect):
         return True

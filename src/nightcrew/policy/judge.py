@@ -16,9 +16,11 @@ from typing import Any, Final, cast, get_args
 
 from nightcrew.model.actions import Action, Decision, Verdict, strictest
 from nightcrew.model.errors import ShellSyntaxError
+from nightcrew.policy.lines.project import Project
 from nightcrew.policy.lines.starts import Do, Effect, Line, Start
 from nightcrew.policy.lines.walk import read_line
 from nightcrew.policy.matching import matcher_of
+from nightcrew.policy.network import judge_action
 from nightcrew.policy.rules import RISKS, Placed, Policy, Rule
 
 Parse = Callable[[str], Mapping[str, Any]]
@@ -44,7 +46,9 @@ class _Match:
     default: bool = False
 
 
-def judge(policy: Policy, action: Action, *, parse: Parse, root: str = "") -> Decision:
+def judge(
+    policy: Policy, action: Action, *, parse: Parse, root: str = "", project: Project | None = None
+) -> Decision:
     """Decide on one action.
 
     Args:
@@ -52,23 +56,24 @@ def judge(policy: Policy, action: Action, *, parse: Parse, root: str = "") -> De
         action: what is wanted.
         parse: bash source → syntax tree (``host.shell.parse``).
         root: absolute path of the repository as the agent sees it, so that absolute paths into it are recognised.
+        project: where scripts of package managers and git's aliases are looked up.
     """
     if action.kind == "exec":
-        return _judge_command(policy, action.command, parse, root)
+        return _judge_command(policy, action.command, parse, root, project)
     if action.kind in get_args(Do):
         return _judge_files(policy, action, root)
     if action.kind == "read":
         return _decide([_default(policy, "files", "reading")])
     if action.kind == "net":
-        return _decide([_default(policy, "network", "a network action")])
+        return judge_action(policy, action)
     return _decide(
         [_Match(Verdict.ASK, "no_rule", _BUILT_IN, "no rule matches it, so a human decides", "medium")]
     )
 
 
-def _judge_command(policy: Policy, text: str, parse: Parse, root: str) -> Decision:
+def _judge_command(policy: Policy, text: str, parse: Parse, root: str, project: Project | None) -> Decision:
     try:
-        line = read_line(text, parse=parse, root=root)
+        line = read_line(text, parse=parse, root=root, project=project)
     except ShellSyntaxError as error:
         return _decide([_unparsable(policy, error)], opaque=(f"not bash: {error.message}",))
     except RecursionError:

@@ -10,7 +10,7 @@ from nightcrew.model.actions import Verdict, strictest
 from nightcrew.model.errors import Place, Problem
 from nightcrew.model.text import closest
 from nightcrew.model.yamltext import refuse_problems
-from nightcrew.policy.rules import Allowance, Gate, HandoffClass, Placed, Policy, Rule
+from nightcrew.policy.rules import Allowance, Gate, HandoffClass, Openings, Placed, Policy, Rule
 
 
 def layer_over(policies: Sequence[Policy]) -> Policy:
@@ -150,6 +150,8 @@ def _is_looser(inner: Any, outer: Any) -> bool:
         return bool(strictest(inner, outer) != inner)
     if outer is None:
         return False
+    if isinstance(outer, Openings):
+        return not set(inner.items) <= set(outer.items)
     if isinstance(outer, bool):
         return outer and not inner
     if isinstance(outer, tuple):

@@ -18,6 +18,7 @@ from nightcrew.policy import blocks, patterns
 from nightcrew.policy.examples import check_examples
 from nightcrew.policy.handoff import LISTED, check_own, shipped_classes
 from nightcrew.policy.layers import layer_over
+from nightcrew.policy.netblock import read_network
 from nightcrew.policy.reading import Reading
 from nightcrew.policy.rules import Allowance, HandoffClass, Placed, Policy, Rule, Subject
 
@@ -91,6 +92,7 @@ class _Reading(Reading):
         found = self.settings()
         rules = [*blocks.read_destructive(self, found), *self.rules("commands", "command")]
         rules += [*self.rules("files", "file"), *self.rules("dependencies", "dependency")]
+        rules += [self.rule(path, "net") for path, _ in self.items("network", "rules")]
         return Policy(
             sources=(self.document.source,),
             rules=tuple(rules),
@@ -127,6 +129,7 @@ class _Reading(Reading):
                 self.put(found, path, verdict)
         for read in blocks.SETTINGS:
             read(self, found)
+        read_network(self, found)
         return found
 
     def handoff_classes(self) -> Iterator[Placed[HandoffClass]]:

@@ -8,11 +8,13 @@ from fnmatch import translate
 from typing import Final
 
 from nightcrew.model.actions import Verdict
+from nightcrew.model.network import NetRequest
 from nightcrew.policy.dependencies import Dependency, is_meant
 from nightcrew.policy.globs import Globs
 from nightcrew.policy.lines.starts import Effect, Start
 from nightcrew.policy.lines.words import Word
-from nightcrew.policy.rules import CommandPattern, DependencyPattern, FilePattern, Policy, Rule
+from nightcrew.policy.places import matches_host
+from nightcrew.policy.rules import CommandPattern, DependencyPattern, FilePattern, NetPattern, Policy, Rule
 from nightcrew.policy.sqltext import find_acts_of
 
 Test = Callable[[Start], bool]
@@ -33,6 +35,7 @@ class Matcher:
         self._files: list[FileTest] = []
         self._contents: list[FileTest] = []
         self._dependencies: list[tuple[Rule, DependencyPattern]] = []
+        self.net_rules: list[tuple[Rule, NetPattern]] = []
         self._candidates: dict[tuple[str, ...], list[tuple[Rule, Test]]] = {}
         for rule in policy.rules:
             self._add(rule)
@@ -44,6 +47,8 @@ class Matcher:
                 kept.append((rule, Globs(pattern.paths), frozenset(pattern.do), frozenset(pattern.sql)))
             elif isinstance(pattern, DependencyPattern):
                 self._dependencies.append((rule, pattern))
+            elif isinstance(pattern, NetPattern):
+                self.net_rules.append((rule, pattern))
             else:
                 program = _program_test(pattern, loosens=rule.decision is Verdict.ALLOW)
                 self._commands.append((rule, program, _all(list(_tests(pattern)))))
@@ -74,6 +79,12 @@ class Matcher:
         """Return the file rules that may match what is done to a path, each with the acts of SQL it is about."""
         return list(_match_files(self._contents, effect))
 
+    def rules_for_request(self, request: NetRequest) -> list[Rule]:
+        """Return the network rules that match a request, each once."""
+        return list(
+            {rule.id: rule for rule, pattern in self.net_rules if _is_request(pattern, request)}.values()
+        )
+
     def rules_for_dependency(self, dependency: Dependency) -> list[Rule]:
         """Return the dependency rules that match a dependency that is added, changed or removed."""
         found = {rule.id: rule for rule, pattern in self._dependencies if is_meant(pattern, dependency)}
@@ -84,6 +95,14 @@ def _match_files(tests: Sequence[FileTest], effect: Effect) -> Iterator[tuple[Ru
     for rule, globs, do, acts in tests:
         if (not do or effect.do in do) and globs.matches(effect.path):
             yield rule, acts
+
+
+def _is_request(pattern: NetPattern, request: NetRequest) -> bool:
+    return (
+        (not pattern.host or any(matches_host(glob, request.host) for glob in pattern.host))
+        and (not pattern.port or request.port in pattern.port)
+        and (not pattern.method or request.method in pattern.method)
+    )
 
 
 def matcher_of(policy: Policy) -> Matcher:

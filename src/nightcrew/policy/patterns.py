@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from nightcrew.model.yamltext import YamlPath
+from nightcrew.policy.netblock import read_net_pattern
 from nightcrew.policy.reading import Reading
 from nightcrew.policy.rules import CommandPattern, DependencyPattern, FilePattern
 
@@ -67,4 +68,5 @@ READERS: Final[Mapping[str, Callable[[Reading, YamlPath], Any]]] = {
     "command": _read_command,
     "file": _read_file,
     "dependency": _read_dependency,
+    "net": read_net_pattern,
 }

@@ -14,7 +14,7 @@ from nightcrew.model.errors import Place
 T = TypeVar("T")
 
 RISKS: Final = ("low", "medium", "high", "critical")
-Subject = Literal["command", "file", "dependency"]
+Subject = Literal["command", "file", "dependency", "net"]
 FILE_KINDS: Final = ("write", "delete", "chmod", "symlink")
 
 
@@ -78,7 +78,34 @@ class DependencyPattern:
     pinned: bool | None = None
 
 
-Patterns = tuple[CommandPattern, ...] | tuple[FilePattern, ...] | tuple[DependencyPattern, ...]
+@dataclass(frozen=True, slots=True)
+class NetPattern:
+    """One ``when`` of a network rule; every field that is given must match.
+
+    Attributes:
+        host: globs on the host; ``*.`` stands for one or more labels, ``*`` for any host.
+        port: numbers.
+        method: ``CONNECT`` for tunnels, else methods of plain HTTP requests.
+    """
+
+    host: tuple[str, ...] = ()
+    port: tuple[int, ...] = ()
+    method: tuple[str, ...] = ()
+
+
+Patterns = (
+    tuple[CommandPattern, ...]
+    | tuple[FilePattern, ...]
+    | tuple[DependencyPattern, ...]
+    | tuple[NetPattern, ...]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """What a setting opens: of two, the one with more in it is the looser one."""
+
+    items: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +251,7 @@ class Policy:
         gates: commands that must pass for every task.
         settings: the single values by dotted name: limits (``limits.soft.files``), ``defaults.commands``,
             ``safety.outside_scope``, ``safety.handoff``, ``secrets.change``, ``handoff.<class>``,
-            ``anomalies.*``, ``budget.*``, ``agent_recovery.*``, ``approvals.<risk>`` (Terms).
+            ``anomalies.*``, ``budget.*``, ``agent_recovery.*``, ``approvals.<risk>`` (Terms), ``network.*`` (lists are Openings).
         ceiling: inner layers may only tighten it.
         compiled: what ``matching.matcher_of`` keeps, so that rules are compiled once per policy.
     """
