@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
 from nightcrew.policy.lines.programs import option_values
+from nightcrew.policy.lines.project import is_git_command
 from nightcrew.policy.lines.runs import Runs, Script
-from nightcrew.policy.lines.starts import Stdin
 from nightcrew.policy.lines.words import Word, join_words
 
 # git(1), options before the subcommand.
@@ -89,9 +89,8 @@ class _Globals:
     opaque: str = ""
 
 
-def read_git(words: Sequence[Word], stdin: Stdin) -> Runs:
-    """Return git's command without its global options, and what it runs."""
-    del stdin
+def read_git(words: Sequence[Word], aliases: Mapping[str, str]) -> Runs:
+    """Return git's command without its global options, and what it runs; ``aliases`` are those that git would know."""
     globals_ = _read_globals(words)
     rest = words[globals_.position :]
     shown = (Word("git"), *rest)
@@ -104,6 +103,7 @@ def read_git(words: Sequence[Word], stdin: Stdin) -> Runs:
         reading.add_setting(key, Word(value, word.known), rest)
     if rest:
         reading.add_subcommand(rest[0].text, rest)
+        opaque = opaque or reading.add_alias(rest, aliases)
     return Runs(tuple(reading.commands), tuple(reading.scripts), opaque=opaque, words=shown)
 
 
@@ -145,17 +145,31 @@ class _Reading:
 
     commands: list[tuple[Word, ...]] = field(default_factory=list)
     scripts: list[Script] = field(default_factory=list)
+    aliases: set[str] = field(default_factory=set)
 
     def add_setting(self, key: str, value: Word, rest: Sequence[Word]) -> None:
         """Note what a configuration value runs, when its key is one that runs something."""
         alias = _ALIAS_KEY.match(key)
         arguments = f" {join_words(rest[1:])}" if rest[1:] else ""
+        if alias:
+            self.aliases.add(alias["name"].lower())
         if alias and value.text.startswith("!"):
             self.scripts.append(Script(Word(f"{value.text[1:]}{arguments}", value.known)))
         elif alias:
             self.scripts.append(Script(Word(f"git {value.text}{arguments}", value.known)))
         elif _COMMAND_KEY.match(key) and value.text not in ("true", "false", ""):
             self.scripts.append(Script(Word(value.text.removeprefix("!"), value.known)))
+
+    def add_alias(self, rest: Sequence[Word], aliases: Mapping[str, str]) -> str:
+        """Note what a name stands for that is none of git's own; return why that is not known, when it is not."""
+        name = rest[0].text
+        if is_git_command(name) or name.lower() in self.aliases or name.startswith("-"):
+            return ""
+        value = next((text for key, text in aliases.items() if key.lower() == name.lower()), None)
+        if value is None:
+            return f"{name} is no command of git itself: an alias, or a program git-{name}"
+        self.add_setting(f"alias.{name}", Word(value), rest)
+        return ""
 
     def add_subcommand(self, subcommand: str, rest: Sequence[Word]) -> None:
         """Note what a subcommand runs: its own options, settings it writes, and ``ext::`` addresses."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from nightcrew.policy.lines.clients import CLIENTS, read_client
 from nightcrew.policy.lines.runs import Runs, Script, Words
 from nightcrew.policy.lines.shells import SHELLS, read_shell, read_stdin_script, reads_program
 from nightcrew.policy.lines.starts import Stdin
@@ -320,6 +321,7 @@ _SPECIAL: Final[Mapping[str, _Special]] = {
     "tmux": read_terminal,
     "screen": read_terminal,
     **dict.fromkeys(("vi", "vim", "nvim", "ex", "view"), read_editor),
+    **dict.fromkeys(CLIENTS, read_client),
     **dict.fromkeys(("at", "batch"), lambda words, stdin: read_stdin_script(words[0].program, stdin)),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from nightcrew.model.errors import ShellSyntaxError
@@ -12,6 +13,7 @@ from nightcrew.policy.lines.effects import find_effects
 from nightcrew.policy.lines.gitline import read_git
 from nightcrew.policy.lines.pipes import document_stdin, pipe_stdin
 from nightcrew.policy.lines.programs import find_runs
+from nightcrew.policy.lines.project import PACKAGE_MANAGERS, Project, find_scripts
 from nightcrew.policy.lines.runs import Runs, Script
 from nightcrew.policy.lines.shell import Shell
 from nightcrew.policy.lines.starts import NO_STDIN, Do, Effect, Line, Start, Stdin
@@ -61,25 +63,27 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(?:\[[^]]*\])?\+?=")
 _CONDITIONAL: Final = frozenset({"IfClause", "WhileClause", "ForClause", "CaseClause", "FuncDecl"})
 
 
-def read_line(text: str, *, parse: Parse, root: str = "") -> Line:
+def read_line(text: str, *, parse: Parse, root: str = "", project: Project | None = None) -> Line:
     """Return what a command line starts and writes.
 
     Args:
         text: bash source.
         parse: text → syntax tree as ``shfmt --to-json`` writes it.
         root: absolute path of the repository, so that absolute paths into it are recognised; empty when not known.
+        project: where scripts of package managers and git's aliases are looked up; without it they count as programs.
 
     Raises:
         ShellSyntaxError: the line itself is not bash.
     """
-    walker = _Walker(parse, root.rstrip("/"))
+    walker = _Walker(parse, root.rstrip("/"), project)
     walker.read(parse(text), Shell(text, text.encode("utf-8", "surrogateescape")))
     return Line(tuple(walker.starts), tuple(dict.fromkeys(walker.effects)))
 
 
 class _Walker:
-    def __init__(self, parse: Parse, root: str) -> None:
+    def __init__(self, parse: Parse, root: str, project: Project | None) -> None:
         self.parse = parse
+        self.project = project
         self.root = root
         self.starts: list[Start] = []
         self.effects: list[Effect] = []
@@ -294,9 +298,12 @@ class _Walker:
                 Start("", words, via, stdin, f"which program runs is not known before it runs: {words[0]}")
             )
             return
-        runs = read_git(words, stdin) if program == "git" else find_runs(program, words, stdin)
-        if runs is None:
-            runs = _PLAIN_RUNS
+        if program == "git":
+            runs = read_git(words, self.project.aliases if self.project else {})
+        else:
+            runs = find_runs(program, words, stdin) or _PLAIN_RUNS
+        if self.project is not None and program in PACKAGE_MANAGERS:
+            runs = self.named(runs, self.project, words, shell)
         words = runs.words or words
         if runs.itself or runs.opaque:
             self.add(
@@ -305,6 +312,13 @@ class _Walker:
             self.note_effects(program, words, shell)
         if runs is not _PLAIN_RUNS:
             self.run(program, runs, shell, stdin, via)
+
+    def named(self, runs: Runs, project: Project, words: tuple[Word, ...], shell: Shell) -> Runs:
+        """Return what a start runs with the scripts that its project gives the names on its command line."""
+        if shell.folder is None or shell.folder.startswith("//"):
+            return runs
+        scripts = find_scripts(project, words, shell.folder)
+        return replace(runs, scripts=(*runs.scripts, *scripts)) if scripts else runs
 
     def run(self, program: str, runs: Runs, shell: Shell, stdin: Stdin, via: tuple[str, ...]) -> None:
         for text in runs.assignments:
