@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from nightcrew.model.actions import Verdict, strictest
 from nightcrew.model.errors import Place, Problem
 from nightcrew.model.text import closest
 from nightcrew.model.yamltext import refuse_problems
-from nightcrew.policy.rules import Allowance, Gate, HandoffClass, Openings, Placed, Policy, Rule
+from nightcrew.policy.rules import Allowance, Gate, HandoffClass, Openings, Patterns, Placed, Policy, Rule
 
 
 def layer_over(policies: Sequence[Policy]) -> Policy:
@@ -121,6 +121,7 @@ class _Stack:
                 hint=rule.hint or outer.hint,
                 risk=rule.risk or outer.risk,
                 reason=rule.reason or outer.reason,
+                unless=_join(outer.unless, rule.unless),
             )
         if outer.floor is None:
             return rule
@@ -130,7 +131,7 @@ class _Stack:
                 f"rule {rule.id!r} cannot be weaker than {outer.floor} (fixed in {outer.source})",
                 f"write decision: {outer.floor}",
             )
-        if rule.when != outer.when and outer.floor is not Verdict.ALLOW:
+        if (rule.when, rule.unless) != (outer.when, outer.unless) and outer.floor is not Verdict.ALLOW:
             self.guards.append(replace(outer, decision=outer.floor))
         return replace(rule, floor=strictest(outer.floor, rule.floor or outer.floor))
 
@@ -142,6 +143,11 @@ class _Stack:
                 return
             placed = replace(placed, fixed=True)
         self.settings[name] = placed
+
+
+def _join(outer: Patterns, inner: Patterns) -> Patterns:
+    """Return the exceptions of two rules of one subject together."""
+    return cast(Patterns, (*outer, *inner))
 
 
 def _is_looser(inner: Any, outer: Any) -> bool:

@@ -199,15 +199,16 @@ class _Reading(Reading):
             hint=self.text(*path, "hint"),
             floor=strictest(decision, floor or decision) if self.ceiling else floor,
             examples=self.examples(path),
+            unless=self.when(path, subject, "unless") or (),
         )
 
-    def when(self, path: YamlPath, subject: Subject) -> Any:
+    def when(self, path: YamlPath, subject: Subject, key: str = "when") -> Any:
         """Return the patterns of a rule; None when it has no ``when``."""
-        value = self.at(*path, "when")
+        value = self.at(*path, key)
         if isinstance(value, dict):
-            paths: list[YamlPath] = [(*path, "when")]
+            paths: list[YamlPath] = [(*path, key)]
         elif isinstance(value, list):
-            paths = [(*path, "when", n) for n, item in enumerate(value) if isinstance(item, dict)]
+            paths = [(*path, key, n) for n, item in enumerate(value) if isinstance(item, dict)]
         else:
             return None
         return tuple(patterns.READERS[subject](self, p) for p in paths)

@@ -51,7 +51,7 @@ class Matcher:
                 self.net_rules.append((rule, pattern))
             else:
                 program = _program_test(pattern, loosens=rule.decision is Verdict.ALLOW)
-                self._commands.append((rule, program, _all(list(_tests(pattern)))))
+                self._commands.append((rule, program, _unless(rule, _all(list(_tests(pattern))))))
 
     def rules_for_start(self, start: Start) -> list[Rule]:
         """Return the command rules that match a program start, each once."""
@@ -87,13 +87,45 @@ class Matcher:
 
     def rules_for_dependency(self, dependency: Dependency) -> list[Rule]:
         """Return the dependency rules that match a dependency that is added, changed or removed."""
-        found = {rule.id: rule for rule, pattern in self._dependencies if is_meant(pattern, dependency)}
+        found = {
+            rule.id: rule
+            for rule, pattern in self._dependencies
+            if is_meant(pattern, dependency)
+            and not any(
+                is_meant(each, dependency) for each in rule.unless if isinstance(each, DependencyPattern)
+            )
+        }
         return list(found.values())
+
+
+def _unless(rule: Rule, test: Test) -> Test:
+    """Return a test that also fails where an exception of the rule holds."""
+    exceptions = [
+        (_program_test(pattern, loosens=rule.decision is not Verdict.ALLOW), _all(list(_tests(pattern))))
+        for pattern in rule.unless
+        if isinstance(pattern, CommandPattern)
+    ]
+    if not exceptions:
+        return test
+    return lambda start: (
+        test(start)
+        and not any(
+            program((start.program, *start.via)) and excepted(start) for program, excepted in exceptions
+        )
+    )
+
+
+def _is_excepted(rule: Rule, effect: Effect) -> bool:
+    return any(
+        (not pattern.do or effect.do in pattern.do) and Globs(pattern.paths).matches(effect.path)
+        for pattern in rule.unless
+        if isinstance(pattern, FilePattern)
+    )
 
 
 def _match_files(tests: Sequence[FileTest], effect: Effect) -> Iterator[tuple[Rule, frozenset[str]]]:
     for rule, globs, do, acts in tests:
-        if (not do or effect.do in do) and globs.matches(effect.path):
+        if (not do or effect.do in do) and globs.matches(effect.path) and not _is_excepted(rule, effect):
             yield rule, acts
 
 

@@ -45,7 +45,7 @@ def _check_names(reading: Reading, path: YamlPath) -> None:
 
 def _read_file(reading: Reading, path: YamlPath) -> FilePattern:
     globs = reading.texts(*path, "paths")
-    if path[-1] == "when" and "paths" not in reading.at(*path):
+    if path[-1] in ("when", "unless") and "paths" not in reading.at(*path):
         reading.complain(path, "'paths' is missing", "which paths the rule is about")
     for index, glob in enumerate(globs):
         where = (*path, "paths", index) if isinstance(reading.at(*path, "paths"), list) else (*path, "paths")

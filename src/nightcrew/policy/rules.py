@@ -132,6 +132,7 @@ class Rule:
         hint: what would help to go on; told to the agent with the reason.
         floor: no inner layer can make this rule weaker than this.
         examples: checked at load.
+        unless: exceptions; the rule does not match what one of them matches.
     """
 
     id: str
@@ -144,11 +145,20 @@ class Rule:
     hint: str = ""
     floor: Verdict | None = None
     examples: tuple[Example, ...] = ()
+    unless: Patterns = ()
 
     @property
     def source(self) -> str:
         """``file:line`` of the rule."""
         return locate(self.place)
+
+
+def _to_plain(rule: Rule) -> dict[str, Any]:
+    """Return what of a rule decides; what an older policy could not say does not change its digest."""
+    plain = {**canonical.to_plain(rule), "place": None, "examples": None}
+    if not rule.unless:
+        del plain["unless"]
+    return plain
 
 
 def locate(place: Place) -> str:
@@ -271,7 +281,7 @@ class Policy:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over everything that decides; comments, order of keys and line numbers do not change it."""
-        plain = [{**canonical.to_plain(rule), "place": None, "examples": None} for rule in self.rules]
+        plain = [_to_plain(rule) for rule in self.rules]
         globs = [[g.value for g in gs] for gs in (self.fixed_paths, self.protected_paths, self.handoff_paths)]
         whole = [plain, globs, {k: v.value for k, v in self.settings.items()}]
         # What an older policy could not say does not change its digest.

@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 from nightcrew.policy.scanning import noise
 from nightcrew.policy.scanning.assigned import find_assigned
 from nightcrew.policy.scanning.blot import BLOT, blot
-from nightcrew.policy.scanning.forms import BEARER, FORMS, PRIVATE_KEY, URL, Form
+from nightcrew.policy.scanning.forms import BEARER, FORMS, PRIVATE_KEY, RUN, URL, Form
 from nightcrew.policy.scanning.runs import RANDOM_LENGTH, Run, find_runs
 from nightcrew.policy.scanning.weigh import judge_assigned, judge_url, tells_of_secrets
 
@@ -29,6 +29,7 @@ _BEHIND: Final = 400
 # The end of `bearer` or `basic`, and the blank behind it.
 _BEFORE_CREDENTIAL: Final = frozenset(last + blank for last in "rRcC" for blank in " \t")
 _MIN_ARMOURED: Final = 40
+_NAME_PARTS: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _ARMOUR: Final = re.compile(rb"(?<![A-Za-z0-9+/=-])[A-Za-z0-9+/=]{16,}")
 
 
@@ -115,6 +116,14 @@ def blot_out(data: bytes) -> tuple[bytes, int]:
         pieces += [data[end : hit.start], _hide(held, hit.rule)]
         end, count = hit.end, count + 1
     return b"".join([*pieces, data[end:]]), count
+
+
+def hide_in_name(path: str) -> str:
+    """Return the name of a file as it may be shown."""
+    # A short one holds none, and there are many of them.
+    if not any(len(part) >= RUN for part in _NAME_PARTS.split(path)):
+        return path
+    return blot_out(path.encode("utf-8", "surrogateescape"))[0].decode("utf-8", "surrogateescape")
 
 
 def _hide(held: bytes, rule: str) -> bytes:
