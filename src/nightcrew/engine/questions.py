@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.agents.adapter import Answer
@@ -53,11 +54,14 @@ class Questions:
         attempt: AttemptRecord,
         judge: Judge,
         note: Callable[[str, str], None],
+        *,
+        times: Mapping[str, float] | None = None,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._judge = judge
         self._note = note
+        self._times = dict(times or {})
         self.attempt = attempt
         self.waiting: list[OpenQuestion] = []
         self.denied = ""
@@ -126,9 +130,13 @@ class Questions:
         """Write to the transcript."""
         self._note(kind, text)
 
-    def ask_change(self, tree: str, findings: Sequence[Finding]) -> Answer:
-        """Ask for a whole change: one question, bound to the tree, that names everything found."""
-        return self._settle(OpenQuestion("change", describe_change(tree, findings), weigh_findings(findings)))
+    def ask_change(self, tree: str, findings: Sequence[Finding], odd: Sequence[Finding] = ()) -> Answer:
+        """Ask for a whole change: one question, bound to the tree, that names everything found.
+
+        ``odd`` is what is not asked about, and raises the risk all the same.
+        """
+        decision = weigh_findings(findings, odd)
+        return self._settle(OpenQuestion("change", describe_change(tree, findings), decision))
 
     def ask_all(self, actions: Sequence[Action]) -> Answer:
         """Ask for several at once, so that a human is asked once and not in a row; the strictest answer comes back."""
@@ -193,6 +201,8 @@ class Questions:
         for approval in tx.find(ApprovalRecord, task=self.attempt.task, state="pending"):
             if approval.digest == digest:
                 return approval
+        now = self._clock.now()
+        within_s = self._times.get(question.decision.risk, 0.0)
         record = open_approval(
             id=tx.next_id(APPROVAL),
             kind=question.kind,
@@ -201,8 +211,8 @@ class Questions:
             action=question.action,
             decision=question.decision,
             requester=f"agent:{self.attempt.agent}",
-            now=stamp(self._clock.now()),
-            expires_at=expires_at,
+            now=stamp(now),
+            expires_at=stamp(now + timedelta(seconds=within_s)) if within_s else expires_at,
             checkpoint=checkpoint,
         )
         return tx.add(
@@ -228,7 +238,7 @@ def describe_change(tree: str, findings: Sequence[Finding]) -> Action:
     return Action(kind="change", paths=paths, purpose="change", detail=f"tree {tree}")
 
 
-def weigh_findings(findings: Sequence[Finding]) -> Decision:
+def weigh_findings(findings: Sequence[Finding], odd: Sequence[Finding] = ()) -> Decision:
     """Return the decision that several findings amount to: named after the first, telling all of them."""
     first = findings[0]
     return Decision(
@@ -236,7 +246,9 @@ def weigh_findings(findings: Sequence[Finding]) -> Decision:
         rule=first.rule,
         source=first.source,
         reason="; ".join(dict.fromkeys(finding.message for finding in findings)),
-        risk="critical" if any(finding.check == "canary" for finding in findings) else weigh_risk(findings),
+        risk="critical"
+        if any(finding.check == "canary" for finding in findings)
+        else weigh_risk((*findings, *odd)),
         also_matched=tuple(dict.fromkeys(f.rule for f in findings if f.rule != first.rule)),
     )
 
@@ -261,5 +273,7 @@ def _describe_decision(question: OpenQuestion, grant: str) -> Mapping[str, Any]:
         "kind": action.kind,
         "purpose": action.purpose,
         "digest": action.digest,
+        # A command is its own description; of anything else the parts are kept, so that it can be judged again.
+        **({} if action.kind == "exec" else {"paths": list(action.paths), "detail": action.detail}),
         **({"approval": grant} if grant else {}),
     }

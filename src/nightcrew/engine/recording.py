@@ -130,7 +130,7 @@ class Recorder:
         self._attempt = attempt
         self._place = place
         # What the shadow held when the attempt began: a checkpoint must differ from it to be worth one.
-        self._last_tree = place.begun
+        self.last_tree = place.begun
         self._settings = workspace.settings.checkpoints
         self._pace = Pace(self._settings)
         self._memory = CaptureMemory()
@@ -218,7 +218,7 @@ class Recorder:
             self._need_room()
             with self._workspace.store.using():
                 taken = self._read_frozen(request)
-                if taken.captured.tree != self._last_tree:
+                if taken.captured.tree != self.last_tree:
                     self._record(taken, request.why)
             self._pace.note_taken(self._clock.monotonic(), self._clock.monotonic() - taken.began_s)
         except (NightcrewError, OSError) as problem:
@@ -352,7 +352,7 @@ class Recorder:
         )
         crash.point("engine.checkpoint.written")
         self._store(checkpoint, findings)
-        self._last_tree = captured.tree
+        self.last_tree = captured.tree
         self._announce(checkpoint, change)
         return checkpoint
 
