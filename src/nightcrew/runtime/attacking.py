@@ -35,7 +35,9 @@ def attack_self(parts: Parts, level: Level | None) -> dict[str, Any]:
         python=find_python(),
         binds=find_binds(str(parts.env.state)),
     )
-    findings = attack(parts.launcher, place, chosen, {})
+    kept = parts.launcher.describe_limits()
+    cannot = {"burn_cpu": kept["cpus"]} if kept["cpus"].startswith("not kept") else {}
+    findings = attack(parts.launcher, place, chosen, cannot)
     broken = [each for each in findings if each.promised and not each.held]
     return {
         "ok": not broken,

@@ -42,7 +42,7 @@ def examine(parts: Parts) -> dict[str, Any]:
     checks = [
         _check_version(),
         isolation if report is None else _check_isolation(report, settings),
-        *([] if report is None else [_check_shadow(parts, report)]),
+        *([] if report is None else [_check_shadow(parts, report), _check_limits(parts)]),
         _check_engine(parts),
         _check_git(parts),
         _check_repository(parts),
@@ -104,6 +104,22 @@ def _check_shadow(parts: Parts, report: IsolationReport) -> Check:
         return Check("shadow", "ok", text, more, report.fixes)
     return Check(
         "shadow", "warn", f"{describe_mode('copy')}: every task copies the whole tree", more, report.fixes
+    )
+
+
+def _check_limits(parts: Parts) -> Check:
+    kept = parts.launcher.describe_limits()
+    missing = [name for name, how in kept.items() if how.startswith("not kept")]
+    watched = [name for name, how in kept.items() if how.startswith("watched")]
+    exact = [name for name in kept if name not in (*missing, *watched)]
+    text = f"exact: {', '.join(exact)}; watched: {', '.join(watched)}"
+    text += f"; not kept: {', '.join(missing)}" if missing else ""
+    # Where only some are watched, that is as good as this kernel gets without giving nightcrew a group of its own.
+    fixes = (
+        ("systemd-run --user --scope nightcrew ...  (where that gives control groups)",) if missing else ()
+    )
+    return Check(
+        "limits", "warn" if missing else "ok", text, tuple(f"{k}: {v}" for k, v in kept.items()), fixes
     )
 
 

@@ -39,6 +39,8 @@ class Report:
     """Tells the launcher what happens, one JSON message each."""
 
     def __init__(self, channel: int) -> None:
+        #: The tree is in its control group.
+        self.grouped = False
         self._channel = socket.socket(fileno=channel)
 
     def send(self, descriptors: tuple[int, ...] = (), **message: Any) -> bool:
@@ -95,7 +97,7 @@ def run_confined(channel: socket.socket, prepared: Prepared, doors: list[int]) -
         kernel.die_with_parent(signal.SIGKILL)  # dropping capabilities may have cleared it
         _on_signal(signal.SIGTERM, lambda: _signal_all(signal.SIGTERM))
         report.act_when_unheard(lambda: os._exit(1))
-        report.send(grouped=grouped)
+        report.grouped = grouped
         code = _run(order, report, (proc,) if proc >= 0 else ())
     except build.BuildError as problem:
         _tell_failure(report, problem.step, problem.cause)
@@ -160,7 +162,7 @@ def run_plain(channel: socket.socket, prepared: Prepared, doors: list[int]) -> N
         _open_inherited(order)
         confine.set_limits(order, own_namespace=False)
         report.act_when_unheard(lambda: _exit_after(end))
-        report.send(grouped=grouped)
+        report.grouped = grouped
         code = _run(order, report, (), prepared.seccomp_filter)
     except build.BuildError as problem:
         _tell_failure(report, problem.step, problem.cause)
@@ -233,7 +235,7 @@ def _run(order: Order, report: Report, descriptors: tuple[int, ...], seccomp_fil
     """Start the program, reap until it ends, report; returns the exit code for ourselves."""
     starter = _Starter(order, report, seccomp_filter)
     child, problem = (starter.fork_attempts(), "") if order["attempts"] else _spawn(order, starter)
-    report.send(descriptors, ready=True)
+    report.send(descriptors, ready=True, grouped=report.grouped)
     for fd in descriptors:
         os.close(fd)
     if child < 0:

@@ -118,7 +118,7 @@ _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _PLAIN_PROTOCOLS: Final = (0, 1, 6, 17, 58)  # default, ICMP, TCP, UDP, ICMPv6
 _UNUSUAL_TYPES: Final = 0xC  # bits of SOCK_SEQPACKET, SOCK_DCCP, SOCK_PACKET; not of STREAM, DGRAM, RAW
 
-_LOAD, _JUMP, _EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x05, 0x15, 0x25, 0x45, 0x06
+_LOAD, _EQUAL, _GREATER, _NOT_BELOW, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
 _KILL: Final = 0x80000000
 _ALLOW: Final = 0x7FFF0000
 _ERRNO: Final = 0x00050000
@@ -211,10 +211,27 @@ def _argument_rules() -> dict[str, list[Instruction]]:
     }
 
 
-def _list_rule(numbers: list[int], answer: Instruction) -> list[Instruction]:
-    """Answer ``answer`` for each of ``numbers``, fall through for others."""
-    tests = [Instruction(_EQUAL, len(numbers) - i, 0, number) for i, number in enumerate(numbers)]
-    return [*tests, Instruction(_JUMP, 0, 0, 1), answer]
+def _answers(machine: str) -> dict[int, list[Instruction]]:
+    """Return call number → what decides it, for every call that is not simply allowed."""
+    rules = {
+        **{name: [_refuse(errno.EPERM)] for name in REFUSED},
+        **{name: [_refuse(errno.ENOSYS)] for name in _ABSENT},
+        **_argument_rules(),
+    }
+    return {number: rule for name, rule in rules.items() if (number := number_of(name, machine)) >= 0}
+
+
+def _search(answers: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
+    """Return a binary search for the last of ``answers`` whose number is not above the one that is loaded.
+
+    The kernel runs a filter once for every call there is when it is installed, and again for each call that is decided
+    by its arguments: seven steps instead of seventy are a fifth of a millisecond of every start.
+    """
+    if len(answers) == 1:
+        return answers[0][1]
+    middle = len(answers) // 2
+    below, rest = _search(answers[:middle]), _search(answers[middle:])
+    return [Instruction(_NOT_BELOW, len(below), 0, answers[middle][0]), *below, *rest]
 
 
 def compile_filter(machine: str) -> bytes:
@@ -224,7 +241,8 @@ def compile_filter(machine: str) -> bytes:
         KeyError: another machine.
     """
     arch = _AUDIT_ARCH[machine]
-    numbers = {name: number for name in _CALLS if (number := number_of(name, machine)) >= 0}
+    answers = _answers(machine)
+    ranges = {0: [_ret(_ALLOW)], **{number + 1: [_ret(_ALLOW)] for number in answers}, **answers}
     program = [
         Instruction(_LOAD, 0, 0, _ARCH_OFFSET),
         Instruction(_EQUAL, 1, 0, arch),
@@ -233,10 +251,6 @@ def compile_filter(machine: str) -> bytes:
         # Also x32, whose numbers carry _X32_BIT.
         Instruction(_GREATER, 0, 1, min(NEWEST_KNOWN_CALL, _X32_BIT)),
         _refuse(errno.ENOSYS),
-        *_list_rule([numbers[name] for name in REFUSED if name in numbers], _refuse(errno.EPERM)),
-        *_list_rule([numbers[name] for name in _ABSENT], _refuse(errno.ENOSYS)),
+        *_search(sorted(ranges.items())),
     ]
-    for name, rule in _argument_rules().items():
-        program += [Instruction(_EQUAL, 0, len(rule), numbers[name]), *rule]
-    program.append(_ret(_ALLOW))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)

@@ -251,13 +251,12 @@ class Supervisor:
             self._enter_group(message["group"], message["kept"])
             folder = self._group.freezer if self._group is not None else ""
             self._process.freeze_with(Freezer(self._pid, self._pidfd, self._groups, folder))
-        elif "grouped" in message:
-            self._kept = self._kept if message["grouped"] else ()
         elif "exits" in message:
             self._serve_exits(descriptors)
         elif "calls" in message:
             self._answer_calls(descriptors)
         elif "ready" in message:
+            self._kept = self._kept if message["grouped"] else ()
             self._start_watching(descriptors)
         elif "exit" in message:
             self._exit = message
