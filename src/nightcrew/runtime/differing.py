@@ -10,7 +10,7 @@ from nightcrew.model.errors import NotFound, StaleError, UsageError
 from nightcrew.model.records import CheckpointRecord, RunRecord, TaskRecord
 from nightcrew.model.text import shown
 from nightcrew.model.trees import Hunk
-from nightcrew.policy.scanning.texts import blot_out
+from nightcrew.policy.scanning.texts import blot_out, hide_in_name
 from nightcrew.runtime.restoring import need_kept
 from nightcrew.runtime.reviewing import plan_of, trees_of
 from nightcrew.runtime.views import tasks_of
@@ -129,6 +129,9 @@ def _patch(parts: Parts, run: RunRecord, old: str, new: str, form: Form) -> dict
     else:
         raw = store.patch(old, new, paths=form.paths, stat=form.stat)
     raw, hidden = (raw, 0) if form.exact else blot_out(raw)
+    if not form.exact:
+        for each in (*plain["paths"], *plain.get("hunks", ())):
+            each["path"] = hide_in_name(each["path"])
     text = raw.decode("utf-8", "surrogateescape")
     listed = form.stat or form.hunks
     return {

@@ -195,9 +195,11 @@ def need_kept(checkpoint: CheckpointRecord) -> None:
 
 def view_paths(store: Store, old_tree: str, new_tree: str) -> tuple[Mapping[str, Any], ...]:
     """Return which paths differ, short: ``{path, kind, lines_added, lines_deleted}``."""
+    from nightcrew.policy.scanning.texts import hide_in_name
+
     return tuple(
         {
-            "path": path.path,
+            "path": hide_in_name(path.path),
             "kind": path.kind,
             "lines_added": path.lines_added,
             "lines_deleted": path.lines_deleted,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model import canonical
+from nightcrew.model.actions import Change
 from nightcrew.model.answers import choose_answers, is_accepted, is_rejected
 from nightcrew.model.errors import StaleError, UsageError
 from nightcrew.model.ids import find_origin
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.text import shown
+from nightcrew.runtime.reporting import hide_secrets
 from nightcrew.runtime.views import tasks_of, view_outlook
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
     dossiers = []
     for task in tasks:
         old, new = trees[task.id]
-        change = store.compare(old, new) if new else None
+        change = _hide_names(store.compare(old, new)) if new else None
         dossiers.append(
             build_dossier(
                 task,
@@ -49,6 +52,16 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
             )
         )
     return dossiers
+
+
+def _hide_names(change: Change) -> Change:
+    from nightcrew.policy.scanning.texts import hide_in_name
+
+    paths = tuple(
+        path if (name := hide_in_name(path.path)) == path.path else replace(path, path=name)
+        for path in change.paths
+    )
+    return replace(change, paths=paths)
 
 
 def _find_rivals(tasks: Sequence[TaskRecord]) -> dict[str, list[str]]:
@@ -132,7 +145,7 @@ def reject(parts: Parts, name: str, *, reason: str) -> dict[str, Any]:
         changed = _judge(tx, parts, task, "rejected", reason)
         plan = plan_of(tx, tx.need(RunRecord, task.run))
     held = [f"{task.run}/{each.id}" for each in plan.tasks if task.name in each.depends]
-    return {**_shortly(changed), "reason": reason, "held": held}
+    return {**_shortly(changed), "reason": hide_secrets(reason), "held": held}
 
 
 def _accept_task(parts: Parts, name: str) -> TaskRecord:
