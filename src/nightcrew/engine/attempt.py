@@ -7,6 +7,7 @@ host killed at any line is followed by one that knows where to go on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -26,6 +27,7 @@ from nightcrew.engine.forecast import Forecasts
 from nightcrew.engine.gateway import Models, ModelWay, blame_model, find_spent, run_with_models
 from nightcrew.engine.halting import Halt
 from nightcrew.engine.inspecting import find_in_result, refuse_denied
+from nightcrew.engine.judging import answer_times, make_judge
 from nightcrew.engine.live import Interrupted, Live, Signals
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, leave_place, open_place
 from nightcrew.engine.questions import Questions, accept_action
@@ -43,7 +45,6 @@ from nightcrew.model.isolation import Level, Outcome, Process
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, TaskRecord
 from nightcrew.policy.inspect import Known
-from nightcrew.policy.judge import judge
 
 if TYPE_CHECKING:
     from nightcrew.journal.journal import Journal
@@ -122,8 +123,13 @@ class Attempt:
             redact=workspace.redact,
             elapsed_s=lambda: tools.clock.monotonic() - self.began_s,
         )
-        decide = partial(judge, workspace.policy, parse=workspace.parse_shell, root=workspace.root)
-        self.questions = Questions(tools.journal, tools.clock, record, decide, self.transcript.note)
+        self.find_tree: Callable[[], str] = lambda: run.base_tree
+        # Looked up whenever something is asked: it is another tree after every checkpoint.
+        decide = make_judge(workspace, lambda: self.find_tree())  # noqa: PLW0108
+        times = answer_times(workspace.policy)
+        self.questions = Questions(
+            tools.journal, tools.clock, record, decide, self.transcript.note, times=times
+        )
         self.canaries = Canaries.of(workspace.canary_key, record, WANTED[workspace.settings.canary])
         self.leaving = CanaryWatch(self.canaries.watched, self.questions.ask_aside)
         self.signals = Signals()
@@ -274,6 +280,7 @@ class Attempt:
         recorder = Recorder(
             tools.journal, tools.clock, self.workspace, self.run, self.task, self.record.id, place, self.known
         )
+        self.find_tree = lambda: recorder.last_tree
         recorder.told = partial(tools.forecasts.note, self.workspace, self.run, self.plan)
         return recorder
 
@@ -335,7 +342,8 @@ class Attempt:
         asked = [finding for finding in findings if finding.verdict is Verdict.ASK]
         if asked:
             resume = self.resume_judging(checkpoint.id)
-            self.obey(self.questions.ask_change(checkpoint.tree, asked), resume, checkpoint.id)
+            odd = [finding for finding in findings if finding.check == "anomaly"]
+            self.obey(self.questions.ask_change(checkpoint.tree, asked, odd), resume, checkpoint.id)
         return findings
 
     def resume_judging(self, checkpoint: str) -> Start:
