@@ -305,6 +305,7 @@ class ClientEnd(_End):
                 while True:
                     event = self._next_event()
                     if isinstance(event, h11.Response):
+                        self._check_size(event)
                         return event
                     if event is h11.NEED_DATA:
                         self._give(await self.wire.read())
@@ -312,6 +313,15 @@ class ClientEnd(_End):
                         raise BadMessage("the server closed without an answer", 502)
         except TimeoutError as slow:
             raise BadMessage("the server does not answer", 504) from slow
+
+    def _check_size(self, answer: h11.Response) -> None:
+        # h11 bounds only what is incomplete.
+        if _size(answer.headers) > self.bounds.head_bytes or len(answer.headers) > self.bounds.head_fields:
+            raise BadMessage("the head of the answer is too long", 502)
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
 
 
 def check_framing(request: h11.Request) -> None:

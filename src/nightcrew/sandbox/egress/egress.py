@@ -134,33 +134,34 @@ class Egress:
     async def _accept(self, listener: socket.socket, name: str, room: asyncio.Semaphore) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            # Beyond the limit connections wait in the kernel's queue, which is bounded too.
-            await room.acquire()
-            async with self._loop.room:
-                pass
             try:
                 connection, _ = await loop.sock_accept(listener)
             except OSError:
-                room.release()
                 await asyncio.sleep(0.1)  # out of descriptors, or gone before we took it
                 continue
+            try:
+                # Beyond the limits one waits here, the others in the kernel's queue, which is bounded too.
+                await room.acquire()
+                await self._loop.room.acquire()
+            except BaseException:
+                connection.close()
+                raise
             self._start(self._serve(connection, name, room))
 
     async def _serve(self, connection: socket.socket, name: str, room: asyncio.Semaphore) -> None:
         try:
-            async with self._loop.room:
-                connection.setblocking(False)
-                with contextlib.suppress(OSError):
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if name == _PROXY:
-                    await serve_proxy(connection, self)
-                    return
-                host = self._names.name_of(connection.getsockname()[0])
-                if host:
-                    await (serve_tls if name == _TLS else serve_web)(connection, host, self)
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if name == _PROXY:
+                await serve_proxy(connection, self)
+                return
+            host = self._names.name_of(connection.getsockname()[0])
+            if host:
+                await (serve_tls if name == _TLS else serve_web)(connection, host, self)
         finally:
             connection.close()
             room.release()
+            self._loop.room.release()
 
     async def _answer_names(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

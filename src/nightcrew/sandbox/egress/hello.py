@@ -80,7 +80,7 @@ def _join_records(data: bytes) -> bytes | None:
         head = data[position : position + _RECORD_HEAD]
         if (head and head[0] != HANDSHAKE) or (len(head) > 1 and head[1] != 3):
             raise BadHello("not TLS")
-        if len(data) > LONGEST_BYTES:
+        if position > LONGEST_BYTES:
             raise BadHello("a first message without end")
         if len(head) < _RECORD_HEAD:
             return None

@@ -22,6 +22,8 @@ from nightcrew.sandbox.http import BadMessage, Bounds, ClientEnd, ServerEnd, Soc
 BOUNDS: Final = Bounds()
 _TLS_PORT: Final = 443
 _CHUNK_BYTES: Final = 1 << 16
+_STOP_PATIENCE_S: Final = 60.0
+_OURS: Final = (b"host", b"expect")
 _LINGER_S: Final = 1.0
 _LINGER_PIECES: Final = 64
 _ANSWER_S: Final = 300.0  # a server may think for long (builds, model calls); the attempt has its own limits
@@ -118,6 +120,10 @@ async def _open(wanted: NetRequest, said: bytes, context: Context) -> socket.soc
         ruling = await context.ask(wanted)
         if ruling.verdict != "allow":
             context.traffic.note(wanted, ruling.verdict, ruling.reason)
+            if ruling.verdict == "ask":
+                # The tree is being stopped for it. An answer now could let a program end well before that, without
+                # what a person may be about to allow.
+                await asyncio.sleep(_STOP_PATIENCE_S)
             raise Refused(403, ruling.reason)
         await context.traffic.take_turn(wanted.host)
         connect_s = context.traffic.limits.connect_s
@@ -224,7 +230,7 @@ async def _serve_plain(
     sending = asyncio.create_task(_send_request(end, server, request, wanted, target, context))
     try:
         answer = await _first_answer(server, sending)
-        await end.begin(answer.status_code, passed_on(answer.headers), bytes(answer.reason))
+        await end.begin(answer.status_code, passed_on(answer.headers.raw_items()), bytes(answer.reason))
         async for piece in server.body():
             context.traffic.count(wanted, received=len(piece))
             await end.write(piece)
@@ -269,7 +275,7 @@ async def _send_request(
     target: bytes,
     context: Context,
 ) -> None:
-    kept = [pair for pair in passed_on(request.headers) if pair[0] not in (b"host", b"expect")]
+    kept = [pair for pair in passed_on(request.headers.raw_items()) if pair[0].lower() not in _OURS]
     headers = [(b"Host", host_field(wanted)), *kept, (b"Connection", b"close")]
     if find(request.headers, b"transfer-encoding"):
         headers.append((b"Transfer-Encoding", b"chunked"))
