@@ -176,8 +176,8 @@ def run_plain(channel: socket.socket, prepared: Prepared, doors: list[int]) -> N
 def _open_inherited(order: Order) -> None:
     """Open what a program that confines another reads its orders from; before the limit of open files is set."""
     for item in order["inherit"]:
-        flags = os.O_WRONLY | os.O_CREAT if item["writable"] else os.O_RDONLY
-        fd = os.open(item["path"], flags | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR if item["writable"] else os.O_RDONLY
+        fd = os.open(item["path"], flags | os.O_CLOEXEC)
         os.dup2(fd, item["number"], inheritable=True)
         os.close(fd)
 

@@ -41,6 +41,7 @@ class LandlockBackend:
     """
 
     name: Final = "landlock"
+    forks: Final = True
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -113,15 +114,12 @@ def describe_gaps() -> tuple[str, ...]:
     """Return what S1 does not hold on this kernel, in words."""
     found = landlock.version()
     gaps = [
-        "the host's processes are visible, with their command lines",
-        "that a file of yours exists, its size and its time can be seen, its content cannot",
-        "programs inside cannot listen on the network, use UDP, terminals or shared memory of the system",
-        "the copy of the repository is seen at its own path, not at the repository's",
+        "names, sizes and times of your other files cannot be seen (their content cannot)",
+        "a loopback, UDP, terminals and shared memory for programs inside (a test that starts a server fails)",
+        "the task's copy at the repository's own path (it is used where it lies)",
     ]
-    if found < landlock.WITH_SCOPES:
-        gaps.append("signals to your other processes are possible (Linux 6.12 keeps them in)")
     if found < landlock.WITH_TCP:
-        gaps.append("no network at all, not even what is allowed (Linux 6.7 makes it possible)")
+        gaps.append("a way to the hosts that are allowed (Linux 6.7 makes it possible)")
     return tuple(gaps)
 
 

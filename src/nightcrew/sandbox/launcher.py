@@ -20,11 +20,12 @@ from typing import Final, Self
 
 import nightcrew
 from nightcrew.model.errors import UsageError
-from nightcrew.model.isolation import IsolationReport, Outcome, SandboxSpec, Session
+from nightcrew.model.isolation import Confinement, IsolationReport, Outcome, SandboxSpec, Session
 from nightcrew.sandbox import cgroups, confine, probe
-from nightcrew.sandbox.backends import make_builders, pick
+from nightcrew.sandbox.backends import make_builders
 from nightcrew.sandbox.exits import Doors, Serve
 from nightcrew.sandbox.freezer import Groups
+from nightcrew.sandbox.levels import pick
 from nightcrew.sandbox.order import Order, encode
 from nightcrew.sandbox.supervise import Care, Channels, LaunchFailed, Supervisor
 from nightcrew.sandbox.translate import make_order, no_zygote, unavailable
@@ -195,15 +196,21 @@ class Launcher:
         except BaseException:
             supervisor.abandon()
             raise
+        self._groups.remove_retired()  # while the sandbox is being built
         try:
             outcome = supervisor.run()
         except LaunchFailed as failure:
             raise unavailable(failure.message, spec.level) from failure
         return replace(outcome, detail=self._explain_loss()) if outcome.ending == "lost" else outcome
 
-    def probe(self, state_dir: Path) -> IsolationReport:
-        """Build a throw-away sandbox with an overlay in ``state_dir``, try to escape, and report. Under 100 ms."""
-        return probe.probe(self.run_order, state_dir)
+    def probe(self, state_dir: Path, confinement: Confinement | None = None) -> IsolationReport:
+        """Build a throw-away sandbox over ``state_dir``, try to escape, and report; under 100 ms where ours works.
+
+        Args:
+            state_dir: where shadows will lie.
+            confinement: which back end; by default the strongest that works without being set up.
+        """
+        return probe.probe_host(self.run_order, self._builders, state_dir, confinement or Confinement())
 
     def describe_limits(self) -> dict[str, str]:
         """Return limit → who keeps it on this host: the kernel, exactly, or we, by looking often."""
@@ -219,7 +226,7 @@ class Launcher:
         if zygote is not None:
             zygote.close()
             self._keeper.finish()
-            cgroups.remove_all(self._groups.homes, self._groups.prefix)
+            self._groups.close()
 
     def _explain_loss(self) -> str:
         """Say why a run was lost; the zygote's own last words help when it died of a defect."""

@@ -11,16 +11,22 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Final, Literal
 
-from nightcrew.model.errors import SandboxUnavailable
+import nightcrew
+from nightcrew.model.errors import SandboxUnavailable, UsageError
 from nightcrew.model.isolation import (
+    Backend,
     Bind,
+    Confinement,
     IsolationReport,
     Level,
     Limits,
@@ -30,10 +36,34 @@ from nightcrew.model.isolation import (
     SandboxSpec,
     Session,
 )
+from nightcrew.sandbox.exits import Serve
+from nightcrew.sandbox.landlocked import describe_gaps
+from nightcrew.sandbox.levels import LEVELS
 from nightcrew.sandbox.order import Order, portable
+from nightcrew.sandbox.places import lies_in
+from nightcrew.sandbox.starting import Builder, Start
+from nightcrew.sandbox.supervise import Care
+from nightcrew.sandbox.system import DIRECTORIES
 from nightcrew.sandbox.translate import NOTHING_STARTED, make_order
 
-Runner = Callable[[Order, SandboxSpec, Session, threading.Event], Outcome]
+Asker = Callable[[SandboxSpec, Session, threading.Event, None], Outcome]
+
+#: Back ends that are tried when ours does not give the strongest level: nothing has to be set up for them.
+_UNASKED: Final[tuple[Backend, ...]] = ("bwrap", "landlock")
+_PROCESS_LIST: Final = frozenset({"process_list"})
+#: Level that was built and what it leaks → level that it is then. Landlock keeps signals in only since Linux 6.12.
+_WITH_LEAKS: Final = {
+    (Level.S3, _PROCESS_LIST): Level.S2,
+    (Level.S2, _PROCESS_LIST): Level.S2,
+    (Level.S1, _PROCESS_LIST): Level.S1,
+    (Level.S1, frozenset({"process_list", "host_process"})): Level.S1,
+}
+_SOURCE: Final = str(Path(nightcrew.__file__).parent.parent)
+_SOURCE_INSIDE: Final = "/nightcrew-source"
+_PROGRAM: Final = (
+    "import json, sys; sys.path.append(sys.argv[1]); from nightcrew.sandbox import attempts;"
+    "print(json.dumps(attempts.try_all(json.loads(sys.argv[2]))))"
+)
 
 _LIMITS: Final = Limits(memory_bytes=256 << 20, spawn_s=5.0, idle_s=5.0, hard_s=10.0, grace_s=0.0)
 _INSIDE: Final = "/nightcrew-probe"
@@ -55,12 +85,16 @@ class _Collector:
     """A session that only listens."""
 
     output: bytearray = field(default_factory=bytearray)
+    errors: bytearray = field(default_factory=bytearray)
 
     def started(self, process: Process) -> None:
         process.close_stdin()
 
     def feed(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
-        self.output += data
+        if stream == "stdout":
+            self.output += data
+        else:
+            self.errors += data
 
 
 @dataclass(frozen=True)
@@ -71,28 +105,104 @@ class _Bait:
     port: int
     abstract: str
 
-    @property
-    def arguments(self) -> dict[str, str]:
-        """What attempts.try_all wants to know."""
+    def arguments(self, inside: str = _INSIDE) -> dict[str, str]:
+        """What attempts.try_all wants to know; ``inside`` is the shadow as the sandbox sees it."""
         return {
             "secret": portable(str(self.folder / "secret")),
             "outside": portable(str(self.folder / "outside")),
-            "inside": f"{_INSIDE}/new",
+            "inside": f"{inside}/new",
             "port": str(self.port),
             "abstract": self.abstract,
             "pid": str(os.getpid()),
         }
 
 
-def probe(run: Runner, state_dir: Path) -> IsolationReport:
-    """Find the strongest level that works on this host with shadows in ``state_dir``."""
+def probe_host(
+    run: Start, builders: Mapping[Backend, Builder], state_dir: Path, confinement: Confinement
+) -> IsolationReport:
+    """Find the strongest level that works on this host with shadows in ``state_dir``.
+
+    Args:
+        run: has an order carried out.
+        builders: back ends beside our own.
+        state_dir: where shadows will lie.
+        confinement: the back end to look at; with ``auto`` ours, and when that does not give the strongest level, those
+            of the others that nobody has to set up.
+    """
+    if confinement.backend == "none":
+        return IsolationReport(Level.S0, missing=tuple(_GUARANTEES.values()), backend="none")
+    builder = builders.get(confinement.backend) if confinement.backend != "auto" else None
+    if builder is not None:
+        return probe_builder(run, builder, state_dir, confinement)
+    first = probe(run, state_dir)
+    if first.level is Level.S3 or confinement.backend == "nightcrew":
+        return first
+    found = [first]
+    found += [probe_builder(run, builders[name], state_dir, Confinement(name)) for name in _UNASKED]
+    best = min(found, key=lambda each: list(Level).index(each.level))
+    details = {f"{each.backend}: {key}": said for each in found for key, said in each.details.items()}
+    # What would make our own better is the better advice, whatever has to do instead.
+    return best if best is first else replace(best, fixes=first.fixes or best.fixes, details=details)
+
+
+def probe_builder(run: Start, builder: Builder, state_dir: Path, confinement: Confinement) -> IsolationReport:
+    """Try a back end that is not ours."""
+    refused: dict[str, SandboxUnavailable] = {}
+    for level, shadow in product(LEVELS[builder.name], ("overlay", "copy")):
+        if shadow == "overlay" and not level.mounts:
+            continue
+        try:
+            with _lay_bait(state_dir) as bait:
+                ask = partial(builder.run, _Substitute(run, builder, bait))
+                spec = _make_spec(bait, level, overlay=shadow == "overlay", builder=builder)
+                found = _try_out(ask, bait, replace(spec, confinement=confinement))
+        except (SandboxUnavailable, UsageError) as refusal:
+            refused[f"{level.value} with {shadow}"] = _as_unavailable(refusal)
+            continue
+        report = _report(level, found, refused)
+        gaps = describe_gaps() if report.level is Level.S1 else ()
+        return replace(report, backend=builder.name, missing=(*report.missing, *gaps))
+    return replace(_report(Level.S0, {}, refused), backend=builder.name)
+
+
+def _as_unavailable(refusal: SandboxUnavailable | UsageError) -> SandboxUnavailable:
+    if isinstance(refusal, SandboxUnavailable):
+        return refusal
+    return SandboxUnavailable(refusal.message, code=refusal.code, where=refusal.where, hint=refusal.hint)
+
+
+@dataclass(frozen=True)
+class _Substitute:
+    """Starts what a builder has ordered, with the escapes tried by the first process where it confines its children."""
+
+    run: Start
+    builder: Builder
+    bait: _Bait
+
+    def __call__(
+        self,
+        order: Order,
+        spec: SandboxSpec,
+        session: Session,
+        cancel: threading.Event,
+        serve: Serve | None = None,
+        care: Care | None = None,
+    ) -> Outcome:
+        if self.builder.forks:
+            order["attempts"] = self.bait.arguments(spec.cwd)
+        return self.run(order, spec, session, cancel, serve, care)
+
+
+def probe(run: Start, state_dir: Path) -> IsolationReport:
+    """Find the strongest level of our own launcher."""
     refused: dict[str, SandboxUnavailable] = {}
     for level in (Level.S3, Level.S2):
         # Where the state directory's file system takes no overlay, shadows are plain copies; the walls are the same.
         for shadow in ("overlay", "copy"):
             try:
                 with _lay_bait(state_dir) as bait:
-                    found = _try_out(run, bait, level, overlay=shadow == "overlay")
+                    spec = _make_spec(bait, level, overlay=shadow == "overlay")
+                    found = _try_out(partial(_run_attempts, run, bait), bait, spec)
             except SandboxUnavailable as refusal:
                 refused[f"{level.value} with {shadow}"] = refusal
                 continue
@@ -120,26 +230,49 @@ def _lay_bait(state_dir: Path) -> Iterator[_Bait]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _try_out(run: Runner, bait: _Bait, level: Level, *, overlay: bool) -> dict[str, str]:
+def _make_spec(bait: _Bait, level: Level, *, overlay: bool, builder: Builder | None = None) -> SandboxSpec:
     folder = bait.folder
-    upper = str(folder / "upper")
-    spec = SandboxSpec(
-        argv=("probe",),
-        cwd=_INSIDE,
+    upper = str((folder / "upper").resolve())
+    inside = _INSIDE if level.mounts else upper
+    binds = [] if overlay else [Bind(upper, inside, writable=True)]
+    argv: tuple[str, ...] = ("probe",)
+    if builder is not None and not builder.forks:
+        argv = (os.path.realpath(sys.executable), "-I", "-S", "-c", _PROGRAM, _SOURCE_INSIDE)
+        argv += (json.dumps(bait.arguments()),)
+        binds += _find_python()
+    return SandboxSpec(
+        argv=argv,
+        cwd=inside,
         env={"HOME": "/home/probe"},
-        overlays=(Overlay(_INSIDE, (str(folder / "lower"),), upper, str(folder / "work")),)
-        if overlay
-        else (),
-        binds=() if overlay else (Bind(upper, _INSIDE, writable=True),),
+        overlays=(Overlay(inside, (str(folder / "lower"),), upper, str(folder / "work")),) if overlay else (),
+        binds=tuple(binds),
         limits=_LIMITS,
         level=level,
     )
+
+
+def _find_python() -> list[Bind]:
+    """Return what makes this interpreter and our attempts exist inside, where they do not by themselves."""
+    prefix = os.path.realpath(sys.base_prefix)
+    shown = any(lies_in(prefix, directory) for directory in DIRECTORIES)
+    return [Bind(_SOURCE, _SOURCE_INSIDE), *([] if shown else [Bind(prefix, prefix)])]
+
+
+def _run_attempts(
+    run: Start, bait: _Bait, spec: SandboxSpec, session: Session, cancel: threading.Event, _serve: None
+) -> Outcome:
     order = make_order(spec)
-    order["attempts"] = bait.arguments
+    order["attempts"] = bait.arguments()
+    return run(order, spec, session, cancel)
+
+
+def _try_out(run: Asker, bait: _Bait, spec: SandboxSpec) -> dict[str, str]:
+    folder, overlay = bait.folder, bool(spec.overlays)
     collector = _Collector()
-    outcome = run(order, spec, collector, threading.Event())
+    outcome = run(spec, collector, threading.Event(), None)
     if outcome.ending != "exited" or not collector.output:
-        raise SandboxUnavailable(f"the self-test ended as {outcome.ending}: {outcome.detail}")
+        said = collector.errors.decode(errors="replace").strip()[-400:]
+        raise SandboxUnavailable(f"the self-test ended as {outcome.ending}: {outcome.detail or said}")
     found: dict[str, str] = json.loads(bytes(collector.output))
     if "failed" in found:
         raise SandboxUnavailable(f"the self-test failed: {found['failed']}")
@@ -157,7 +290,7 @@ def _judge_overlay(folder: Path) -> str:
     )
 
 
-def holds(name: str, result: str) -> bool:
+def holds(name: str, result: str, level: Level = Level.S3) -> bool:
     """Tell whether the result of one attempt means that the guarantee holds."""
     if name == "overlay":
         return result == "works"
@@ -165,7 +298,9 @@ def holds(name: str, result: str) -> bool:
         return result.isdigit() and int(result) <= 2  # the sandbox's init and the attempt itself
     if name == "privileges":
         values = dict(pair.split("=") for pair in result.split() if "=" in pair)
-        caps = all(int(values.get(key, "1"), 16) == 0 for key in ("CapPrm", "CapEff", "CapBnd", "CapAmb"))
+        # Without namespaces an ordinary user has a bound that is not empty, which no_new_privs makes worthless.
+        sets = ("CapPrm", "CapEff", "CapAmb", *(() if level is Level.S1 else ("CapBnd",)))
+        caps = all(int(values.get(key, "1"), 16) == 0 for key in sets)
         return caps and values.get("NoNewPrivs") == "1" and values.get("Seccomp") == "2"
     return result.startswith("blocked")
 
@@ -173,11 +308,11 @@ def holds(name: str, result: str) -> bool:
 def _report(
     level: Level, found: Mapping[str, str], refused: Mapping[str, SandboxUnavailable]
 ) -> IsolationReport:
-    kept = {name: holds(name, found.get(name, "not tried")) for name in _GUARANTEES}
+    kept = {name: holds(name, found.get(name, "not tried"), level) for name in _GUARANTEES}
     leaks = {name for name, good in kept.items() if not good} - {"overlay"}
     if leaks:
         # An open process list is what S2 means; with anything else open, nothing is promised.
-        level = Level.S2 if leaks == {"process_list"} else Level.S0
+        level = _WITH_LEAKS.get((level, frozenset(leaks)), Level.S0)
     return IsolationReport(
         level=level,
         holds=tuple(_GUARANTEES[name] for name, good in kept.items() if good),

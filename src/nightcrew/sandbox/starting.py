@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from nightcrew.model.isolation import Outcome, SandboxSpec, Session
+from nightcrew.model.isolation import Backend, Outcome, SandboxSpec, Session
 from nightcrew.sandbox.exits import Serve
 from nightcrew.sandbox.order import Order
 from nightcrew.sandbox.supervise import Care
@@ -30,8 +30,12 @@ class Builder(Protocol):
     """A way to confine a program that is not the namespaces of our own launcher."""
 
     @property
-    def name(self) -> str:
+    def name(self) -> Backend:
         """As in ``model.isolation.BACKENDS``."""
+
+    @property
+    def forks(self) -> bool:
+        """It confines a child of our own process, which can be something else than a program (the self-test)."""
 
     def check(self, spec: SandboxSpec) -> None:
         """Look whether it can be used on this machine at all, before anything is prepared.
