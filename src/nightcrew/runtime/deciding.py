@@ -9,6 +9,7 @@ from nightcrew.model.errors import StaleError, UsageError
 from nightcrew.model.ids import APPROVAL, join_task
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
 from nightcrew.runtime.planning import cancel_tasks
+from nightcrew.runtime.terms import check_terms, policy_of
 from nightcrew.runtime.views import view_approval
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def decide(
 
     Raises:
         StaleError: answered already (naming who and when), expired, or another digest.
+        DeniedByPolicy: the policy names others for a question of that risk.
     """
     from nightcrew.gate.approvals import decide as decide_record
 
@@ -118,6 +120,9 @@ def decide(
         record = tx.need(ApprovalRecord, name)
         if digest:
             _check_digest(record.id, record.digest, digest)
+        if answer == "approved" and record.state == "pending":
+            policy = policy_of(tx, tx.need(RunRecord, record.run))
+            check_terms(policy, record.risk, user=parts.env.user, reason=reason, what=record.id)
         decided = decide_record(
             record,
             answer=answer,

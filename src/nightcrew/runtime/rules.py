@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -176,6 +176,8 @@ def _build(texts: tuple[Text, ...], *, examples_hold: bool = False) -> Rules:
             policy = layer(policies)
         except InvalidInput as error:
             problems.extend(error.problems)
+    if not examples_hold:
+        problems.extend(_check_inherited(policy, policies))
     if problems:
         raise InvalidInput(
             "the rules cannot be read; nothing was started",
@@ -184,6 +186,17 @@ def _build(texts: tuple[Text, ...], *, examples_hold: bool = False) -> Rules:
             texts={text.source: text.text for text in texts},
         )
     return Rules(policy, _obey(policy, settings), texts)
+
+
+def _check_inherited(policy: Policy, policies: Sequence[Policy]) -> Iterator[Problem]:
+    """Yield what is wrong with examples of rules that take their ``when`` from an outer layer, known only now."""
+    from nightcrew.host.shell import parse
+    from nightcrew.policy.examples import check_examples
+
+    names = {rule.id for each in policies for rule in each.rules if rule.when is None and rule.examples}
+    rules = tuple(rule for rule in policy.rules if rule.id in names)
+    if rules:
+        yield from check_examples(replace(policy, rules=rules), parse)
 
 
 def _obey(policy: Policy, settings: Settings) -> Settings:
