@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from nightcrew.agents.adapters import ADAPTERS
 from nightcrew.model.isolation import Limits
 from nightcrew.model.plans import Task
 from nightcrew.model.settings import AgentSetting
+from nightcrew.testing import peers
 
 ASKS = "wget -q http://127.0.0.1:9/x"
 
@@ -42,6 +45,17 @@ def make_steps(number: str, command: str, **fields: object) -> Task:
     return task(number, steps=[("say", "", "hello"), ("run", "", command)], **fields)
 
 
+def make_prompt(number: str, command: str, **fields: object) -> Task:
+    return task(number, agent="peer", prompt=f"RUN: {command}", **fields)
+
+
+def fake(adapter: str, *fault: str, **env: str) -> dict[str, AgentSetting]:
+    """Return the setting of a fake agent that speaks the protocol of ``adapter``; see nightcrew.testing.peers."""
+    name = adapter if adapter in ("claude", "codex") else "acp"
+    argv = (os.path.realpath(sys.executable), "-c", inspect.getsource(peers), name, *fault)
+    return {"peer": AgentSetting(adapter, argv=argv, env=env)}
+
+
 STDIN = {"templated": AgentSetting("command", argv=("bash", "-s"), prompt="stdin")}
 FILE = {"templated": AgentSetting("command", argv=("bash", "{prompt_file}"), prompt="file")}
 ARGUMENT = {"templated": AgentSetting("command", argv=("bash", "-c", "{prompt}"))}
@@ -51,6 +65,11 @@ KINDS = {
     "command-file": Kind("command", make_template, FILE),
     "command-argument": Kind("command", make_template, ARGUMENT),
     "script": Kind("script", make_steps, {}),
+    "claude": Kind("claude", make_prompt, fake("claude", ANTHROPIC_BASE_URL="x")),
+    "codex": Kind("codex", make_prompt, fake("codex", NIGHTCREW_MODEL_KEY="x")),
+    "gemini": Kind("gemini", make_prompt, fake("gemini", GEMINI_API_KEY="x")),
+    "opencode": Kind("opencode", make_prompt, fake("opencode", OPENCODE_CONFIG_CONTENT="{}")),
+    "acp": Kind("acp", make_prompt, fake("acp")),
 }
 
 
@@ -124,7 +143,7 @@ def test_it_gets_a_clean_environment_and_knows_where_it_is(rig: Rig, kind: Kind)
 
 
 def test_it_asks_as_much_as_its_capabilities_say(rig: Rig, kind: Kind) -> None:
-    asks_all = ADAPTERS[kind.adapter].capabilities.approvals == "all"
+    asks_all = ADAPTERS[kind.adapter].capabilities.approvals != "none"
     with rig.hosting() as engine:
         name = rig.run(engine, kind.make("1", "echo hi > x"), until="quiet")
     with rig.journal.read() as tx:
@@ -133,7 +152,9 @@ def test_it_asks_as_much_as_its_capabilities_say(rig: Rig, kind: Kind) -> None:
 
 
 # A template's own line is fixed by the settings; the prompt it is given is no command line and cannot ask.
-@pytest.mark.parametrize("kind", ["command", "script"], indirect=True)
+@pytest.mark.parametrize(
+    "kind", ["command", "script", "claude", "codex", "gemini", "opencode"], indirect=True
+)
 def test_nothing_of_it_starts_before_its_question_is_answered(rig: Rig, kind: Kind) -> None:
     with rig.hosting() as engine:
         name = rig.run(engine, kind.make("1", f"touch done; {ASKS} || true"), until="quiet")

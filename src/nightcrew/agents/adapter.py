@@ -23,25 +23,51 @@ INSIDE = "/run/nightcrew"
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an adapter can and cannot do; shown by ``doctor``, and a policy may refuse what is too little.
+    """What an adapter can and cannot do; shown by ``agent list`` and ``doctor``, and the settings may refuse too little.
 
     Attributes:
-        approvals: ``all`` actions are asked for one by one, or ``none``: sandbox, diff and review only.
+        approvals: ``all`` actions are asked for one by one, ``risky`` ones as the agent itself sees it, or ``none``:
+            sandbox, diff and review only.
         fail_closed: a dead governor means that no further action runs.
         deny_continues: after a denial the agent can go on with something else.
-        resume: ``exact`` goes on at the first unfinished step, ``none`` starts again.
+        resume: ``exact`` goes on at the first unfinished step; ``at_least_once`` takes up its own conversation, and may
+            do or ask again what was under way; ``none`` starts a new one, which is told what was done.
         deterministic: the same task gives the same result, so a failed acceptance is not worth a second attempt.
         needs_network: it cannot work without reaching a model.
+        sees_reads: reading is asked for as well.
+        soft_interrupt: it can be told to stop without being killed.
+        usage: what it says itself about its cost: ``cost``, ``tokens`` or ``none``; the gateway counts in any case.
+        structured_output: an answer in a given JSON shape is ``validated`` by it, only ``forwarded`` to the model,
+            asked for in words (``prompt``), or ``none``.
         note: in words, for a person.
     """
 
-    approvals: Literal["all", "none"]
+    approvals: Literal["all", "risky", "none"]
     fail_closed: bool
     deny_continues: bool
-    resume: Literal["exact", "none"]
+    resume: Literal["exact", "at_least_once", "none"]
     deterministic: bool
     needs_network: bool
     note: str = ""
+    sees_reads: bool = False
+    soft_interrupt: bool = False
+    usage: Literal["cost", "tokens", "none"] = "none"
+    structured_output: Literal["validated", "forwarded", "prompt", "none"] = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An agent's own program on this machine.
+
+    Attributes:
+        path: absolute path, inside as outside.
+        binds: what must be visible inside for it to run: its package, its interpreter.
+        search: directories that must stand in front of PATH for it (an interpreter it names by name).
+    """
+
+    path: str
+    binds: tuple[Bind, ...] = ()
+    search: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +100,10 @@ class Job:
         mounted: the sandbox can bind files (false at level S0, where host paths are used as they are).
         progress: what an earlier, parked attempt has already done; as the adapter reported it.
         model: the way to a model; ``None`` where the user has named no provider, or the agent needs none.
+        program: the program that ``Adapter.find_program`` names, as found on this machine; None when it is not there.
+        memory: folder of the task on the host that an agent may keep its own conversation in; lives as long as the
+            shadow that the conversation is about. None where nobody keeps one.
+        remembers: ``memory`` holds what the agent left there when it was parked, and the files are as it left them.
     """
 
     task: Task
@@ -84,16 +114,23 @@ class Job:
     mounted: bool = True
     progress: Mapping[str, Any] = field(default_factory=dict)
     model: ModelAccess | None = None
+    program: Program | None = None
+    memory: Path | None = None
+    remembers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start the agent: argv and what must be visible inside. ``files`` are written to ``Job.private`` first."""
+    """How to start the agent: argv and what must be visible inside. ``files`` are written to ``Job.private`` first.
+
+    ``search`` are directories that stand in front of PATH.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     binds: tuple[Bind, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    search: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +160,9 @@ class Desk(Protocol):
 
     def note(self, kind: str, text: str) -> None:
         """Write something the agent said or did to the transcript."""
+
+    def freeze(self, action: Action, reason: str) -> Answer:
+        """The agent did something without an answer: a human must look at it before anything goes on; always ``wait``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +220,9 @@ class Adapter(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What it can do."""
+
+    def find_program(self, setting: AgentSetting) -> str:
+        """Return the name or path of the program it needs, to be looked up on PATH; empty when it needs none."""
 
     def questions(self, job: Job) -> tuple[Action, ...]:
         """Return what must be decided before it is started at all."""

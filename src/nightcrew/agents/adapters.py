@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from nightcrew.agents.acp import AcpAdapter
+from nightcrew.agents.acp_flavours import ANY, GEMINI, OPENCODE
 from nightcrew.agents.adapter import Adapter
+from nightcrew.agents.claude import ClaudeAdapter
+from nightcrew.agents.codex import CodexAdapter
 from nightcrew.agents.command import CommandAdapter
 from nightcrew.agents.script import ScriptAdapter
 from nightcrew.model.errors import UsageError
@@ -14,6 +18,11 @@ from nightcrew.model.settings import AgentSetting
 ADAPTERS: Final[Mapping[str, Adapter]] = {
     "command": CommandAdapter(),
     "script": ScriptAdapter(),
+    "claude": ClaudeAdapter(),
+    "codex": CodexAdapter(),
+    "gemini": AcpAdapter(GEMINI),
+    "opencode": AcpAdapter(OPENCODE),
+    "acp": AcpAdapter(ANY),
 }
 
 

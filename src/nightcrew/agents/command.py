@@ -24,18 +24,14 @@ from nightcrew.agents.adapter import (
     Launch,
     Standing,
 )
+from nightcrew.agents.prompts import read_prompt
+from nightcrew.agents.reaching import describe_access
 from nightcrew.model.actions import Action
 from nightcrew.model.errors import UsageError
 from nightcrew.model.isolation import Bind, Outcome, Process
+from nightcrew.model.settings import AgentSetting
 
 PROMPT_FILE: Final = "prompt.md"
-
-
-def read_prompt(job: Job) -> str:
-    """Return the text that tells the agent what to do: ``Prompt:``, else title and description."""
-    if job.task.prompt:
-        return job.task.prompt
-    return "\n\n".join(part for part in (job.task.title, job.task.description) if part)
 
 
 class CommandSession:
@@ -78,6 +74,10 @@ class CommandAdapter:
         note="asks nothing while it runs: its line is judged before, its whole change after",
     )
 
+    def find_program(self, setting: AgentSetting) -> str:
+        """The first word of a template."""
+        return setting.argv[0] if setting.argv else ""
+
     def questions(self, job: Job) -> tuple[Action, ...]:
         """The command line itself; for a template the prompt is bound by its digest."""
         if not job.setting.argv:
@@ -98,7 +98,16 @@ class CommandAdapter:
             return _prepare_line(job)
         inside, bind, files = _place_prompt(job)
         argv = tuple(_fill(word, read_prompt(job), inside) for word in job.setting.argv)
-        return Launch(argv=argv, env=dict(job.setting.env), binds=bind, files=files)
+        env = {**describe_access(job.model), **job.setting.env}
+        if job.program is None:
+            return Launch(argv=argv, env=env, binds=bind, files=files)
+        return Launch(
+            argv=(job.program.path, *argv[1:]),
+            env=env,
+            binds=(*job.program.binds, *bind),
+            files=files,
+            search=job.program.search,
+        )
 
     def open(self, job: Job, desk: Desk) -> AgentSession:
         """Return the session; only ``prompt: stdin`` writes anything."""

@@ -26,6 +26,7 @@ from nightcrew.agents.adapter import (
 from nightcrew.model.actions import Action
 from nightcrew.model.isolation import Bind, Outcome, Process
 from nightcrew.model.plans import Step
+from nightcrew.model.settings import AgentSetting
 
 PEER: Final = "script_peer.py"
 #: Steps without an effect on anything: allowed without a question.
@@ -171,6 +172,10 @@ class ScriptAdapter:
         needs_network=False,
         note="asks before every step; goes on at the step that asked",
     )
+
+    def find_program(self, setting: AgentSetting) -> str:
+        """None: its peer is a file of ours, run by our own interpreter."""
+        return ""
 
     def questions(self, job: Job) -> tuple[Action, ...]:
         """Nothing beforehand: every step asks when its turn comes."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.agents.adapter import Adapter, AgentEnd, AgentSession, Answer, Job, Standing
-from nightcrew.agents.adapters import find_adapter, find_setting
+from nightcrew.agents.adapters import find_adapter
 from nightcrew.agents.transcript import Transcript
 from nightcrew.engine import attempts
 from nightcrew.engine.acceptance import Acceptance, describe_failure, is_proved
@@ -27,6 +27,7 @@ from nightcrew.engine.forecast import Forecasts
 from nightcrew.engine.gateway import Models, ModelWay, blame_model, find_spent, run_with_models
 from nightcrew.engine.halting import Halt
 from nightcrew.engine.inspecting import find_in_result, refuse_denied
+from nightcrew.engine.jobs import forget_memory, make_job, prepare_memory
 from nightcrew.engine.judging import answer_times, make_judge
 from nightcrew.engine.live import Interrupted, Live, Signals
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, leave_place, open_place
@@ -250,8 +251,9 @@ class Attempt:
         way = self.way = self.tools.models.open_way(self.workspace, self.record, self.leaving, self.level)
         job = replace(self.job, model=way.access if way else None)
         launch = self.canaries.plant(self.adapter.prepare(job), str(job.private), HOME, mounted=job.mounted)
-        write_private(self.job.private, launch.files)
-        session = self.adapter.open(self.job, self.questions)
+        write_private(job.private, launch.files)
+        prepare_memory(job)
+        session = self.adapter.open(job, self.questions)
         self.recorder = self.make_recorder(place)
         watched = Watched(session, self.transcript, on_start=partial(self.attend, session))
         limits = limit_attempt(self.workspace.settings.limits, self.task.timeout_s)
@@ -286,8 +288,8 @@ class Attempt:
 
     def attend(self, session: AgentSession, process: Process) -> None:
         """The agent's process exists: watch what it does, and be ready to end it between two of its actions."""
-        exact = self.adapter.capabilities.resume == "exact"
-        self.halt.begin(process, self.workspace.settings.limits.grace_s if exact else 0.0)
+        goes_on = self.adapter.capabilities.resume != "none"
+        self.halt.begin(process, self.workspace.settings.limits.grace_s if goes_on else 0.0)
         self.recorder.begin(process, session, self.halt.tick)
         self.questions.attend(self.recorder, self.halt)
         self.note_running()
@@ -467,6 +469,7 @@ class Attempt:
         with self.tools.journal.read() as tx:
             record = tx.need(AttemptRecord, self.record.id)
         leave_place(self.workspace.shadows, record, self.place, self.start.shadow)
+        forget_memory(record)
 
     # -- small things ---------------------------------------------------------------------------------------------
 
@@ -478,15 +481,7 @@ class Attempt:
     @property
     def job(self) -> Job:
         """The task as its adapter sees it."""
-        return Job(
-            task=self.task,
-            setting=find_setting(self.task.agent, self.workspace.settings.agents),
-            cwd=self.workspace.root,
-            python=self.workspace.python,
-            private=Path(self.record.transcript).with_suffix(".d"),
-            mounted=self.level is not Level.S0,
-            progress=self.start.agent,
-        )
+        return make_job(self.workspace, self.task, self.record, self.start, self.level)
 
     def is_deterministic(self) -> bool:
         """Tell whether another attempt would give the same result; of an unusable agent, yes."""

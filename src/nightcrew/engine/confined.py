@@ -115,6 +115,8 @@ def make_spec(
 ) -> SandboxSpec:
     """Return what to confine: the shadow over the repository's own path, with nothing inherited."""
     variables = {"PATH": PATH, "HOME": HOME, **workspace.env, **env, **launch.env}
+    if launch.search:
+        variables["PATH"] = ":".join((*launch.search, variables["PATH"]))
     if level is Level.S0:
         # Nothing can be mounted there: the process works in the copy itself, wherever that is.
         return SandboxSpec(launch.argv, cwd=shadow.path, env=variables, limits=limits, level=level)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nightcrew.model.isolation import Bind
+from nightcrew.agents.adapter import Program
 from nightcrew.model.errors import UsageError
+from nightcrew.model.isolation import Bind
 from nightcrew.model.settings import Settings
 from nightcrew.model.usage import Provider
 from nightcrew.policy.prices import Prices, shipped_prices
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 def keep(text: str) -> str:
     """Return the text as it is: the redaction of a caller that has none."""
     return text
+
+
+def find_nothing(name: str) -> Program | None:
+    """Find no program: the search of a caller that has none."""
+    return None
 
 
 def refuse_room() -> bool:
@@ -51,6 +57,7 @@ class Workspace:
         redact: applied to every transcript and every piece of evidence before it is written.
         git: git on the user's own repository, to look at what changes there; None where nobody wants to know.
         canary_key: what planted credentials are made of; empty where none are planted.
+        find_program: looks up an agent's own program, by the name or path that its adapter gives.
         read_key: gives the key of a provider of models, from where its settings say.
         prices: of models.
         make_room: gives up old checkpoints when they take all that they may; tells whether there is room again.
@@ -69,6 +76,7 @@ class Workspace:
     redact: Callable[[str], str] = keep
     git: Git | None = None
     canary_key: bytes = b""
+    find_program: Callable[[str], Program | None] = find_nothing
     read_key: Callable[[Provider], str] = refuse_key
     prices: Prices = field(default_factory=lambda: Prices(shipped_prices(), {}))
     make_room: Callable[[], bool] = refuse_room

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.signals import endings_interrupt, uninterrupted
@@ -53,10 +53,11 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
     """Return what the attempts of a run work with: its repository under the rules stored with its plan."""
     from nightcrew.engine.workspace import Workspace
     from nightcrew.host.shell import parse
-    from nightcrew.policy.secrets import redact
+    from nightcrew.policy.prices import Prices, shipped_prices
     from nightcrew.runtime.canaries import read_key
     from nightcrew.runtime.collecting import make_room
     from nightcrew.runtime.inside import find_binds, find_python, find_variables
+    from nightcrew.runtime.programs import find_program
 
     with parts.journal.read() as tx:
         plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
@@ -75,7 +76,10 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
         transcripts=parts.state_of(repository) / "runs",
         python=find_python(),
         env=find_variables(parts.env, rules.settings, repository.root, binds),
-        redact=redact,
+        redact=parts.keyring.redact,
+        read_key=parts.keyring.read,
+        prices=Prices(shipped_prices(), rules.settings.prices),
+        find_program=cache(partial(find_program, path=parts.env.path, root=repository.root)),
         make_room=partial(make_room, parts, repository),
         git=parts.git(repository),
         canary_key=read_key(parts.env.state),
@@ -101,7 +105,6 @@ class Host:
     def take(self) -> bool:
         """Host the engine if nobody does; return whether this process does now."""
         from nightcrew.engine.engine import Engine
-        from nightcrew.policy.secrets import redact
 
         if self._engine is not None:
             return True
@@ -113,7 +116,7 @@ class Host:
             launcher=launcher,
             clock=parts.clock,
             open_workspace=lambda run: open_workspace(parts, run),
-            redact=redact,
+            redact=parts.keyring.redact,
         )
         try:
             engine.launch()

@@ -1,0 +1,70 @@
+"""What an agent is told: its task, and where it stands in it when it did not begin just now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from nightcrew.agents.adapter import Job
+from nightcrew.agents.lines import items, text
+
+#: Finished actions that a new conversation is told of; older ones are only counted.
+TOLD: Final = 40
+
+RULES: Final = (
+    "You work alone at night; nobody answers questions. Every command and every change of a file is decided by the "
+    "rules of the person you work for. When one is denied, you are told why: find another way, and do not try the same "
+    "thing in disguise. Work only in the current directory. Do not commit: what you leave in the files is the result."
+)
+
+
+def read_prompt(job: Job) -> str:
+    """Return the text of the task: ``Prompt:``, else title and description."""
+    if job.task.prompt:
+        return job.task.prompt
+    return "\n\n".join(part for part in (job.task.title, job.task.description) if part)
+
+
+def write_prompt(job: Job) -> str:
+    """Return what an agent with a new conversation is told."""
+    parts = [read_prompt(job)]
+    if job.task.scope:
+        parts.append(f"Change only files that match: {' '.join(job.task.scope)}")
+    if job.task.accept:
+        lines = "\n".join(f"- {line}" for line in job.task.accept)
+        parts.append(
+            f"The work counts as done when these commands succeed; they are run afterwards:\n{lines}"
+        )
+    done = [each for each in items(job.progress, "done") if isinstance(each, str)]
+    if done:
+        parts.append(_tell_done(done))
+    if wanted := text(job.progress, "asked"):
+        parts.append(f"You were stopped before this was done, and may do it now: {wanted}")
+    parts.append(RULES)
+    return "\n\n".join(parts)
+
+
+def write_continuation(job: Job) -> str:
+    """Return what an agent is told that takes up its own conversation."""
+    wanted = text(job.progress, "asked")
+    if wanted:
+        return (
+            f"You were stopped before this was done: {wanted}\n"
+            "You may do it now. The files are as you left them. Do exactly what you wanted to, and go on with the task."
+        )
+    return "You were paused. The files are as you left them. Go on with the task where you were."
+
+
+def write_denials(reasons: Sequence[str]) -> str:
+    """Return what an agent is told about denials whose reasons its protocol had no place for."""
+    lines = "\n".join(f"- {reason}" for reason in reasons)
+    return (
+        f"These actions were denied:\n{lines}\n"
+        "If something of the task is still to be done, do it in another way that these rules allow. Otherwise say what is left."
+    )
+
+
+def _tell_done(done: Sequence[str]) -> str:
+    lines = "\n".join(f"- {each}" for each in done[-TOLD:])
+    more = f" (the last {TOLD} of {len(done)})" if len(done) > TOLD else ""
+    return f"Part of this was done before in these same files, by you{more}:\n{lines}\nGo on from there."
