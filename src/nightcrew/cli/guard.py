@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import click
+
 from nightcrew.cli.asking import ask
 from nightcrew.cli.screen import Screen
 from nightcrew.model.text import count
@@ -12,9 +14,19 @@ from nightcrew.runtime.promoting import Publication
 
 _MANY = 40
 
+allowing_handoff = click.option(
+    "--allow-handoff",
+    multiple=True,
+    metavar="CLASS|PATH",
+    help="Say yes to paths that something on your machine will execute; --yes does not cover them.",
+)
+"""Gives a command that lands something the option ``--allow-handoff``."""
+
 
 def show_guard(screen: Screen, view: dict[str, Any]) -> None:
     """Say what was found in the tree that would land."""
+    for each in view.get("planted", ()):
+        screen.verb("Tripwire", each["message"], "red")
     loud = [each for each in view.get("secrets", ()) if each["severity"] != "low"]
     for each in loud[:_MANY]:
         screen.verb("Secret", each["message"], "yellow" if each["decision"] == "allow" else "red")

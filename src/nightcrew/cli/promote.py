@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nightcrew.cli.asking import confirm
-from nightcrew.cli.guard import answer_guard, show_guard
+from nightcrew.cli.guard import allowing_handoff, answer_guard, show_guard
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen, short_branch
 from nightcrew.model.errors import UsageError
@@ -43,12 +43,7 @@ _MANY = 40
 @click.option(
     "--hunks", multiple=True, metavar="H-..", help="Only these hunks (ids: nightcrew diff R-1/T01 --hunks)."
 )
-@click.option(
-    "--allow-handoff",
-    multiple=True,
-    metavar="CLASS|PATH",
-    help="Say yes to paths that something on your machine will execute; --yes does not cover them.",
-)
+@allowing_handoff
 @click.option(
     "--drifted",
     is_flag=True,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
 from nightcrew.cli.asking import confirm
+from nightcrew.cli.guard import allowing_handoff, answer_guard, show_guard
 from nightcrew.cli.options import command as make
 from nightcrew.cli.promote import show_paths
 from nightcrew.cli.screen import Screen, short_branch
@@ -19,7 +22,7 @@ from nightcrew.runtime.promoting import Publication
 @make(
     "undo",
     example="nightcrew undo M-1\nnightcrew undo M-1 --yes\nnightcrew undo M-1 --inverse --yes",
-    exits=(3, 5, 7, 130),
+    exits=(3, 5, 6, 7, 130),
 )
 @click.argument("name", metavar="M-1")
 @click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
@@ -28,21 +31,16 @@ from nightcrew.runtime.promoting import Publication
     "--inverse", is_flag=True, help="With --yes: also when it is a new change, because commits came after it."
 )
 @click.option("--unproven", is_flag=True, help="Do not run acceptance on what an inverse leaves; recorded.")
-def command(
-    runtime: Runtime, screen: Screen, *, name: str, dry_run: bool, yes: bool, inverse: bool, unproven: bool
-) -> None:
+@allowing_handoff
+def command(runtime: Runtime, screen: Screen, *, name: str, **options: Any) -> None:
     """Take a promotion back: exactly as it was while nothing came after it, else its inverse as a new commit.
 
-    An inverse is a change that nobody has seen yet: it is shown as a diff, needs a yes of its own, and acceptance of the
-    tasks that stay is run on it. Only paths that the promotion changed are touched. The undo is a promotion itself and can be undone.
+    An inverse is a change that nobody has seen yet: it is shown as a diff, needs a yes of its own, acceptance of the tasks
+    that stay is run on it, and secrets and paths that something executes are looked at as at a promotion. Only paths that
+    the promotion changed are touched. The undo is a promotion itself and can be undone.
     """
     found = runtime.resolve(name, kinds="M")
-    take_back(
-        runtime,
-        screen,
-        found,
-        Way("undo", found, dry_run=dry_run, yes=yes, inverse=inverse, unproven=unproven),
-    )
+    take_back(runtime, screen, found, Way("undo", found, **options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Way:
 
     Attributes:
         word: the command that was typed, ``undo`` or ``redo``; ``name`` the id it was given.
-        dry_run, yes, inverse, unproven: its options.
+        dry_run, yes, inverse, unproven, allow_handoff: its options.
     """
 
     word: str
@@ -60,11 +58,18 @@ class Way:
     yes: bool
     inverse: bool
     unproven: bool
+    allow_handoff: tuple[str, ...]
+
+    @property
+    def again(self) -> str:
+        """Return the command as it was typed, without its yes."""
+        allowed = [f"--allow-handoff {shlex.quote(each)}" for each in self.allow_handoff]
+        return " ".join(["nightcrew", self.word, self.name, *allowed])
 
 
 def take_back(runtime: Runtime, screen: Screen, promotion: str, way: Way) -> None:
     """Undo a promotion, which is also how an undo is taken back."""
-    again = f"nightcrew {way.word} {way.name}"
+    again = way.again
     with runtime.undoing(promotion, dry_run=way.dry_run or not (way.yes or screen.interactive)) as prepared:
         _show(screen, prepared, way)
         if way.dry_run:
@@ -77,6 +82,8 @@ def take_back(runtime: Runtime, screen: Screen, promotion: str, way: Way) -> Non
                 code="undo.inverse",
                 hint=f"look: {again} --dry-run   then: {again} --inverse --yes",
             )
+        more = "" if prepared.exact else " --inverse"
+        answer_guard(screen, prepared, way.allow_handoff, yes=way.yes, otherwise=f"{again}{more} --yes")
         one = len(prepared.view["paths"]) == 1
         exact, inverse = ("is", "gets") if one else ("are", "get")
         what = (
@@ -84,7 +91,6 @@ def take_back(runtime: Runtime, screen: Screen, promotion: str, way: Way) -> Non
             if prepared.exact
             else f"{inverse} the inverse of {promotion} as a new commit"
         )
-        more = "" if prepared.exact else " --inverse"
         confirm(
             screen,
             f"{count(len(prepared.view['paths']), 'path')} {what}.",
@@ -112,6 +118,7 @@ def _show(screen: Screen, prepared: Publication, way: Way) -> None:
     for note in view["notes"]:
         screen.verb("Note", note, "yellow")
     show_paths(screen, view["paths"])
+    show_guard(screen, view)
     if not prepared.exact and not screen.json:
         screen.verb("Inverse", "commits came after it, so this is a new change:", "yellow")
         screen.data(prepared.diff().rstrip("\n"))

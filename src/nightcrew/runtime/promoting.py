@@ -354,7 +354,8 @@ def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication
     prepared = promoter.undo(old, id=promotion, message=message)
     record = _record(parts, run, prepared, promotion, old.tasks, undo_of=old.id)
     with parts.journal.read() as tx:
-        if not prepared.paths and _brings_back(tx, record):
+        back = _brings_back(tx, record)
+        if not prepared.paths and back:
             raise StaleError(
                 f"{prepared.branch.removeprefix('refs/heads/')} has all of {old.undo_of} again already; nothing was changed",
                 code="redo.empty",
@@ -362,7 +363,13 @@ def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication
             )
     record = replace(record, partial=old.partial)
     view = {**_view(record, prepared), "held": [], "exact": prepared.kind == "restore"}
-    yield Publication(parts, repository, promoter, prepared, record, view, undone=old)
+    guard = Guard()
+    if back or not view["exact"]:
+        # What an exact undo leaves is what was there before; all else is a tree that would land like any other.
+        old_commit, hooks = prepared.compared[0], prepared.hook_paths
+        guard = guard_tree(parts, repository, run.id, old_commit, prepared.tree, hooks)
+        view |= guard.to_plain()
+    yield Publication(parts, repository, promoter, prepared, record, view, undone=old, guard=guard)
 
 
 def _find_current(tx: Reader, record: PromotionRecord) -> PromotionRecord:
