@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import dbos
@@ -149,24 +148,6 @@ def quiet(handler: logging.Handler) -> None:
     logger = logging.getLogger("dbos")
     logger.handlers[:] = [handler]
     logger.propagate = False
-
-
-def open_log(path: Path, redact: Callable[[str], str]) -> logging.Handler:
-    """Return a handler that writes warnings and worse to a private file, redacted."""
-    path.touch(mode=0o600, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace", delay=True)
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(_Redacting(redact))
-    return handler
-
-
-class _Redacting(logging.Formatter):
-    def __init__(self, redact: Callable[[str], str]) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._redact = redact
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self._redact(super().format(record))
 
 
 async def start_workflow(name: str, body: Callable[..., Any], *args: Any) -> Any:
