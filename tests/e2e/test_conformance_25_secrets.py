@@ -139,7 +139,12 @@ def test_25_promotion_refuses_it_until_it_is_allowed_by_its_fingerprint(crew: He
         ).code
         == 2
     )
+    unseen = crew.run("secrets", "allow", "0" * 20, "--reason", "a slip of the finger")
+    assert unseen.code == 3, unseen
+    assert "was seen in this repository; nothing was written" in unseen.stderr
+    assert not (crew.repo / ".nightcrew/policy.yaml").exists()
     allowed = crew.run("secrets", "allow", found["fingerprint"], "--reason", "closed account")
+    assert "(seen in R-1/T01: src/hub.py)" in allowed.stderr
     assert allowed.code == 0, allowed
     done = crew.run("promote", "R-1", "--yes")
     assert done.code == 0, done

@@ -59,29 +59,27 @@ def test_nothing_comes_through_any_door(leaky: Hermetic) -> None:
     run("inbox")
     run("approve", "A-1")
     run("resume")
-    for words in (("log", "R-1/T01"), ("show", "R-1/T01"), ("review", "R-1"), ("checkpoint", "list", "R-1")):
+    for words in (("log", "R-1/T01"), ("show", "R-1/T01"), ("review", "R-1"), ("review", "R-1", "--json")):
         run(*words)
-        run(*words, "--json", code=None)
     run("events", "--json")
-    for words in (("diff", "R-1/T01"), ("checkpoint", "diff", "C-1"), ("diff", "R-1/T01", "--hunks")):
+    for words in (("checkpoint", "diff", "C-1"), ("diff", "R-1/T01", "--hunks")):
         assert "blotted out; with them: --exact" in run(*words).stderr
-        assert run(*words, "--json").json["secrets_hidden"] >= 1
+    assert run("diff", "R-1/T01", "--json").json["secrets_hidden"] >= 1
     assert "+first\n+ghp_***pA\n+last\n" in run("diff", "R-1/T01").stdout
     exact = crew.run("diff", "R-1/T01", "--exact")
     assert key("File") in exact.stdout
     run("show", key("Error"), code=None)
     run("show", key("Error"), "--json", code=None)
-    run("reject", "R-1/T01", "-m", f"it leaks {key('Reject')}")
     run("reject", "R-1/T01", "-m", f"it leaks {key('Reject')}", "--json", code=None)
     again = crew.run_tasks("- [ ] 1. again\n  - Run: python3 agent.py\n")
     assert again.code == 5, again
     run("deny", "A-2", "-m", f"it leaks {key('Deny')}")
     run("pause", "R-2", "-m", f"until {key('Pause')} is gone", code=None)
     run("why", "R-2/T01")
-    text = "\n".join(str(done) for done in seen)
+    text = "\n".join(done.stdout + done.stderr for done in seen)
     for door in DOORS:
         hidden = "Json" + BODY[:4] + "-horse" if door == "Json" else f"{door}{BODY[:6]}"
-        assert hidden not in "\n".join(each for each in text.splitlines() if "args=" not in each), door
+        assert hidden not in text, door
         assert not [str(file) for file in stored(crew) if hidden.encode() in file.read_bytes()], door
 
 

@@ -44,13 +44,20 @@ def scan(runtime: Runtime, screen: Screen, *, target: str) -> int:
 @click.option(
     "--until", default="", metavar="YYYY-MM-DD", help="Last day it holds; 90 days from now by default."
 )
-def allow(runtime: Runtime, screen: Screen, *, fingerprint: str, reason: str, until: str) -> None:
-    """Let one secret land, by its fingerprint: writes secrets.allow in .nightcrew/policy.yaml of this repository."""
-    done = runtime.allow_secret(fingerprint, reason=reason, until=until)
+@click.option("--force", is_flag=True, help="Also when nothing with this fingerprint was seen here.")
+def allow(
+    runtime: Runtime, screen: Screen, *, fingerprint: str, reason: str, until: str, force: bool
+) -> None:
+    """Let one secret land, by its fingerprint: writes secrets.allow in .nightcrew/policy.yaml of this repository.
+
+    It must have been seen: in what a task changed, at a promotion, or in the working tree as it is now.
+    """
+    done = runtime.allow_secret(fingerprint, reason=reason, until=until, force=force)
     if screen.json:
         screen.emit(done)
         return
-    screen.verb("Allowed", f"{done['fingerprint']} until {done['until']}, in {done['file']}")
+    where = f" (seen in {done['seen']})" if done["seen"] else ""
+    screen.verb("Allowed", f"{done['fingerprint']} until {done['until']}, in {done['file']}{where}")
 
 
 command = group("secrets", purpose="Secrets in files and in what tasks change.", commands=[scan, allow])

@@ -6,7 +6,7 @@ engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -105,20 +105,25 @@ class Runtime:
         max_parallel: int | None = None,
         unsandboxed: bool = False,
         include_dirty: bool = False,
+        budget: str = "",
     ) -> View:
         """Record a tasks file as a run that waits for approval: ``{id, digest, notes, forbidden}``.
 
         Args:
             include_dirty: start from the user's uncommitted work too.
+            budget: what models may cost, ``25usd``; as configured when empty.
 
         Raises:
             InvalidInput: with all problems; nothing was recorded.
+            NotAuthenticated: a task needs a model, and its provider's key is not there; nothing was recorded.
             SandboxUnavailable: this machine cannot confine as required; nothing was recorded.
         """
         from nightcrew.runtime.hosting import choose_level
+        from nightcrew.runtime.keys import check_keys
         from nightcrew.runtime.planning import read_draft, record
 
-        draft = read_draft(self._parts, file, title=title, include_dirty=include_dirty)
+        draft = read_draft(self._parts, file, title=title, include_dirty=include_dirty, budget=budget)
+        check_keys(self._parts.keyring, draft.plan, draft.rules.settings)
         level = choose_level(self._parts, draft.rules, unsandboxed=unsandboxed)
         run = record(self._parts, draft, level=level, max_parallel=max_parallel, unsandboxed=unsandboxed)
         return {
@@ -274,6 +279,34 @@ class Runtime:
         from nightcrew.runtime.controlling import resume
 
         return resume(self._parts, name)
+
+    def extend(self, name: str, budget: str) -> View:
+        """Give a run or a task another budget, and let go on what waited for it; a host is started when none lives."""
+        from nightcrew.runtime.budgeting import extend
+        from nightcrew.runtime.hosting import nudge
+
+        done = extend(self._parts, name, budget)
+        if done["resumed"]:
+            nudge(self._parts, name, start=True)
+        return done
+
+    def providers(self) -> list[View]:
+        """Return the user's providers of models, with what is wrong with their keys."""
+        from nightcrew.runtime.providing import list_providers
+
+        return list_providers(self._parts, self._rules())
+
+    def check_providers(self, name: str = "") -> list[View]:
+        """Ask the providers, or one of them, something free with its key."""
+        from nightcrew.runtime.providing import check_providers
+
+        return check_providers(self._parts, self._rules(), name)
+
+    def prices(self, model: str = "") -> View:
+        """Return what models cost."""
+        from nightcrew.runtime.providing import list_prices
+
+        return list_prices(self._rules(), model)
 
     def retry(self, task: str, *, dependents: bool = False) -> tuple[str, ...]:
         """Have a task run again from the start; return it, what was blocked by it, and what else runs again."""
@@ -453,6 +486,63 @@ class Runtime:
 
         return explain_command(self._rules(), words)
 
+    def forecast(self, run: str) -> View:
+        """Return which questions the plan of a run will raise, numbered, with the answers that are there."""
+        from nightcrew.runtime.forecasting import view_forecast
+
+        return view_forecast(self._parts, self.resolve(run, kinds="R"))
+
+    def answer_ahead(self, run: str, answers: Mapping[int, str], *, digest: str, reason: str = "") -> View:
+        """Answer numbered questions of a forecast in advance; see ``forecasting.answer_ahead``."""
+        from nightcrew.runtime.forecasting import answer_ahead
+
+        return answer_ahead(self._parts, self.resolve(run, kinds="R"), answers, digest=digest, reason=reason)
+
+    def test_policy(self, file: Path | None = None) -> View:
+        """Return what every example of every rule does, by itself and under the whole policy."""
+        from nightcrew.runtime.policing import test_policy
+
+        return test_policy(self._parts, file)
+
+    def diff_policy(self, old: Path | None, new: Path) -> View:
+        """Return in what a policy differs from another, by default from the one in force."""
+        from nightcrew.runtime.policing import diff_policies, read_candidate
+
+        return diff_policies(read_candidate(self._parts, old), read_candidate(self._parts, new))
+
+    def import_policy(self, file: Path, *, write: bool = False) -> View:
+        """Return another system's policy as ours; see ``policing.import_file``."""
+        from nightcrew.runtime.policing import import_file
+
+        return import_file(self._parts, file, write=write)
+
+    def policy_schema(self) -> View:
+        """Return the JSON Schema of policy.yaml."""
+        from nightcrew.policy.load import policy_schema
+
+        return dict(policy_schema())
+
+    def replay_policy(self, file: Path | None, *, since_s: float = 0.0, run: str = "") -> View:
+        """Return which decisions of the past would be others under a policy (by default the one in force)."""
+        from nightcrew.runtime.policing import read_candidate
+        from nightcrew.runtime.replaying import read_history, replay
+
+        history = read_history(self._parts, since_s=since_s, run=self.resolve(run, kinds="R") if run else "")
+        return replay(read_candidate(self._parts, None), read_candidate(self._parts, file), history)
+
+    def suggest_policy(
+        self, *, since_s: float = 0.0, run: str = "", times: int = 2, tighten: bool = False
+    ) -> View:
+        """Return what earlier answers teach: exceptions for what always got a yes, or the least that was used."""
+        from nightcrew.runtime import replaying
+
+        history = replaying.read_history(
+            self._parts, since_s=since_s, run=self.resolve(run, kinds="R") if run else ""
+        )
+        if tighten:
+            return replaying.tighten(self._rules(), history)
+        return replaying.suggest(self._rules(), history, times=times)
+
     def check_policy(self, file: Path | None = None) -> View:
         """Return the layers of rules in force, or as they would be with ``file`` as the repository's own.
 
@@ -475,15 +565,16 @@ class Runtime:
 
         return scan_place(self._parts, target)
 
-    def allow_secret(self, fingerprint: str, *, reason: str, until: str = "") -> View:
+    def allow_secret(self, fingerprint: str, *, reason: str, until: str = "", force: bool = False) -> View:
         """Let one secret land, by its fingerprint, until a day.
 
         Raises:
             UsageError: no reason, a day that is over, or a policy that a program cannot add to.
+            NotFound: nothing with this fingerprint was seen here, and ``force`` was not given.
         """
         from nightcrew.runtime.secretkeeping import allow_secret
 
-        return allow_secret(self._parts, fingerprint, reason=reason, until=until)
+        return allow_secret(self._parts, fingerprint, reason=reason, until=until, force=force)
 
     def show_policy(self) -> View:
         """Return the rules in force."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model.actions import Finding, Verdict
 from nightcrew.model.errors import DeniedByPolicy, UsageError, WaitingForHuman
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
 
 _MANY = 20
+REFUSED: Final = "promotion.refused"
+"""Kind of the event of a promotion that secrets, planted credentials or paths stood against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,21 @@ class Guard:
             **({"secrets_allowed": allowed} if allowed else {}),
             **({"secret_engines": list(self.engines)} if self.engines else {}),
         }
+
+
+def note_refusal(parts: Parts, guard: Guard, promotion: str) -> None:
+    """Tell the journal what stands against a promotion for good; nothing when nothing does.
+
+    Where the second engine alone found something, this is the only place that holds its fingerprint.
+    """
+    secrets = [each.fingerprint for each in guard.secrets if each.verdict is Verdict.DENY]
+    never = [each.path for each in guard.handoffs if each.verdict is Verdict.DENY]
+    planted = [each.path for each in guard.planted]
+    if not (secrets or never or planted):
+        return
+    data = {"promotion": promotion, "secrets": secrets, "handoff": never, "planted": planted}
+    with parts.journal.write() as tx:
+        tx.append(REFUSED, run=guard.run, actor=f"user:{parts.env.user}", data=data)
 
 
 def describe_handoff(each: Handoff) -> str:

@@ -20,7 +20,7 @@ from nightcrew.policy.scanning.texts import blot_out
 from nightcrew.runtime.choosing import Selection, find_landed, select
 from nightcrew.runtime.composing import check_landed, cut_piece
 from nightcrew.runtime.drifting import describe_drift, find_drift, note_drift, refuse_drift
-from nightcrew.runtime.guarding import Guard, guard_tree
+from nightcrew.runtime.guarding import Guard, guard_tree, note_refusal
 from nightcrew.runtime.proving import Proof, prove
 from nightcrew.runtime.settling import abort, describe, publication_lock, record_export, settle_published
 from nightcrew.runtime.shaping import Cut, Shape, shape
@@ -261,6 +261,8 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     old, tree = prepared.compared[0], prepared.tree
     guard = guard_tree(parts, repository, run.id, old, tree, prepared.hook_paths)
     view |= guard.to_plain()
+    if not dry_run:
+        note_refusal(parts, guard, promotion)
     yield Publication(parts, repository, promoter, prepared, record, view, guard=guard)
 
 
@@ -369,6 +371,8 @@ def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication
         old_commit, hooks = prepared.compared[0], prepared.hook_paths
         guard = guard_tree(parts, repository, run.id, old_commit, prepared.tree, hooks)
         view |= guard.to_plain()
+        if not dry_run:
+            note_refusal(parts, guard, promotion)
     yield Publication(parts, repository, promoter, prepared, record, view, undone=old, guard=guard)
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from nightcrew.host.files import write_atomic
 from nightcrew.model.actions import Change, Finding, PathChange, Verdict
 from nightcrew.model.errors import InvalidInput, NotFound, UsageError
-from nightcrew.model.records import TaskRecord
+from nightcrew.model.records import RunRecord, TaskRecord
 from nightcrew.model.text import shown
 from nightcrew.model.yamltext import read_document
 from nightcrew.policy.load import parse_policy
 from nightcrew.policy.scanning.change import MAX_FILE_BYTES, scan_change
+from nightcrew.runtime.guarding import REFUSED
 from nightcrew.runtime.rules import POLICY_FILE, read_rules
 
 if TYPE_CHECKING:
@@ -114,16 +115,21 @@ def _read(file: str) -> bytes:
         ) from error
 
 
-def allow_secret(parts: Parts, fingerprint: str, *, reason: str, until: str) -> dict[str, Any]:
+def allow_secret(
+    parts: Parts, fingerprint: str, *, reason: str, until: str, force: bool = False
+) -> dict[str, Any]:
     """Write into the repository's policy that a secret may land; return the place where that stands.
 
     Args:
         fingerprint: 20 hexadecimal digits.
         reason: why.
         until: last day, ``YYYY-MM-DD``; empty for DAYS from now.
+        force: also when nothing with this fingerprint was seen here.
 
     Raises:
         UsageError: no reason, or a day that is over.
+        NotFound: nothing with this fingerprint was found in what tasks changed, refused at a promotion, or is in the
+            working tree; a typing error would open a door that nobody looks at.
         InvalidInput: the policy could not be read with it, or says ``allow`` in a form that a program cannot add to; the
             file was left as it was.
     """
@@ -138,6 +144,13 @@ def allow_secret(parts: Parts, fingerprint: str, *, reason: str, until: str) -> 
     day = _read_day(until) if until else today + timedelta(days=DAYS)
     if day < today:
         raise UsageError(f"{day} is over already; nothing was written", code="secrets.until")
+    seen = "" if force else _find_seen(parts, root, fingerprint)
+    if not seen and not force:
+        raise NotFound(
+            f"no secret with the fingerprint {shown(fingerprint)} was seen in this repository; nothing was written",
+            code="secrets.unseen",
+            hint="see the fingerprints: nightcrew secrets scan R-1/T01   or, if you are sure: --force",
+        )
     file = root / POLICY_FILE
     before = file.read_text("utf-8") if file.exists() else "version: 1\n"
     item = _make_item(fingerprint, reason.strip(), day, parts.env.user)
@@ -151,7 +164,25 @@ def allow_secret(parts: Parts, fingerprint: str, *, reason: str, until: str) -> 
         "until": str(day),
         "by": parts.env.user,
         "file": POLICY_FILE,
+        "seen": seen,
     }
+
+
+def _find_seen(parts: Parts, root: Path, fingerprint: str) -> str:
+    """Return where a secret was seen last: in what a task changed, at a promotion, in the working tree; empty if nowhere."""
+    key = parts.repository_at(root).key
+    with parts.journal.read() as tx:
+        runs = [run.id for run in tx.find(RunRecord, newest=True) if run.repo_key == key]
+        for run in runs:
+            for task in tx.find(TaskRecord, run=run):
+                for finding in task.findings:
+                    if finding.get("fingerprint") == fingerprint:
+                        return f"{task.id}: {finding['path']}"
+            for event in tx.events(run=run, kinds=(REFUSED,), newest=True):
+                if fingerprint in event.data.get("secrets", ()):
+                    return str(event.data["promotion"])
+    found, _ = _scan_files(parts, root)
+    return next((each.path for each in found if each.fingerprint == fingerprint), "")
 
 
 def _read_day(until: str) -> date:
