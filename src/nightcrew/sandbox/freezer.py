@@ -15,6 +15,7 @@ import select
 import signal
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -215,9 +216,24 @@ class Groups:
         self._lock = threading.Lock()
         self.homes = cgroups.find_homes()
         self.prefix = f"{cgroups.PREFIX}{os.getpid()}-{tokens.nonce()}"
+        self._retired: deque[cgroups.Group] = deque()
         cgroups.sweep(self.homes)
         if self._home is not None:
             sweep_groups(self._home)
+
+    def retire(self, group: cgroups.Group) -> None:
+        """Have a group removed whose tree is dead, at a moment when nobody waits: that takes up to a millisecond."""
+        self._retired.append(group)
+
+    def remove_retired(self) -> None:
+        """Remove what was retired; what cannot be yet goes with ``close``."""
+        while self._retired:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                self._retired.popleft().remove()
+
+    def close(self) -> None:
+        """Remove every group of ours; all trees are dead."""
+        cgroups.remove_all(self.homes, self.prefix)
 
     def make(self) -> Group | None:
         """Return a new group, None where we may not have one."""

@@ -420,10 +420,10 @@ class Supervisor:
                     os.close(fd)
 
     def _leave_group(self) -> None:
-        """Take the control group away; one that does not go yet is taken by the launcher's end."""
-        if self._group is not None:
+        """Ask the control group what the kernel did, and let go of it."""
+        if self._group is not None and self._groups is not None:
             self._memory_kills = self._group.count_memory_kills()
-            self._group.remove()
+            self._groups.retire(self._group)
 
     def abandon(self) -> None:
         """Close everything of a run that could not even be asked for."""

@@ -158,7 +158,8 @@ def _home(spec: SandboxSpec) -> str:
 def covered_by_system(spec: SandboxSpec) -> list[str]:
     """Return the user's own home if a system directory would show it; a shadow there could not be hidden."""
     for overlay in spec.overlays:
-        if any(lies_in(os.path.realpath(overlay.upper), directory) for directory in _VISIBLE):
+        real = os.path.realpath(overlay.upper)
+        if any(lies_in(real, directory) for directory in _VISIBLE):
             raise UsageError(
                 f"the state directory lies in a directory that every sandbox shows: {overlay.upper}",
                 code="sandbox.state_visible",

@@ -51,7 +51,7 @@ class Watchdog:
         self._disk = DiskGauge(layers, limits.disk_bytes, limits.inodes)
         self._count_processes = count_processes
         self._last_bytes = 0
-        self._due = 0.0
+        self._due = time.monotonic() + _QUICK_S  # many a command has ended by then
         self._search_due = 0.0
         self.pause_s = _QUICK_S
 
