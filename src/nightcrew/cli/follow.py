@@ -9,7 +9,7 @@ from nightcrew.cli.inbox import describe_item
 from nightcrew.cli.progress import make_progress
 from nightcrew.cli.screen import Screen
 from nightcrew.cli.show import show_run
-from nightcrew.model.errors import Exit, WaitingForHuman
+from nightcrew.model.errors import Exit, LimitReached, NightcrewError, WaitingForHuman
 from nightcrew.runtime.api import Runtime
 
 
@@ -47,14 +47,22 @@ def _waiting(runtime: Runtime, screen: Screen, view: dict[str, Any]) -> int:
     run = view["id"]
     items = [item for item in runtime.inbox() if item["run"] == run]
     paused = [task["id"] for task in view["tasks"] if task["state"] == "paused"]
-    error = WaitingForHuman(
+    error: NightcrewError = WaitingForHuman(
         f"all that is left of {run} waits for you",
         code="run.waiting",
         where=[f"{item['id']}: {item['action']}" for item in items]
         + [f"{each} is paused" for each in paused],
         hint=f"answer, and it goes on by itself; stay until the end with: nightcrew resume {run} --wait",
     )
-    if view["state"] == "paused" or not items:
+    exhausted = view["usage"]["exhausted"]
+    if exhausted and not items:
+        error = LimitReached(
+            next(iter(exhausted.values())),
+            code="budget.spent",
+            where=[f"{each} is paused; what it did is kept" for each in paused],
+            hint=f"nightcrew extend {next(iter(exhausted))} --budget AMOUNT   or end it: nightcrew cancel {run}",
+        )
+    elif view["state"] == "paused" or not items:
         error = WaitingForHuman(
             f"{run} is {'paused' if view['state'] == 'paused' else 'waiting'}: {view['reason'] or 'tasks are paused'}",
             code="run.paused",
@@ -63,7 +71,7 @@ def _waiting(runtime: Runtime, screen: Screen, view: dict[str, Any]) -> int:
         )
     if screen.json:
         screen.emit({**view, "ok": False, "error": as_json(error)})
-        return int(Exit.WAITING)
+        return int(error.exit)
     for item in items:
         for line in describe_item(item):
             screen.say(line)

@@ -11,6 +11,7 @@ from nightcrew.model.text import shown
 _QUIET: Final = (
     "attempt.",
     "checkpoint.",
+    "usage.",
     "policy.",
     "engine.",
     "plan.recorded",

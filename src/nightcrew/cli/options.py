@@ -20,6 +20,7 @@ EXITS: Final = {
     1: "failed",
     2: "usage or invalid input",
     3: "not found",
+    4: "authentication",
     5: "waiting for a human",
     6: "denied by policy",
     7: "stale, drift or conflict",

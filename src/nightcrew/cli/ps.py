@@ -8,6 +8,7 @@ import click
 
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen, table
+from nightcrew.cli.show import describe_share
 from nightcrew.runtime.api import Runtime
 
 
@@ -29,11 +30,12 @@ def command(runtime: Runtime, screen: Screen, *, everything: bool) -> None:
             f"{run['done']}/{run['total']}",
             f"{run['waiting']} waiting" if run["waiting"] else "",
             f"{run['failed']} failed" if run["failed"] else "",
+            describe_share(run["usage"]),
             run["title"] + _describe_more(run),
         ]
         for run in runs
     ]
-    for line in table(rows, header=["RUN", "STATE", "DONE", "YOU", "FAILED", "TITLE"]):
+    for line in table(rows, header=["RUN", "STATE", "DONE", "YOU", "FAILED", "SPENT", "TITLE"]):
         screen.data(line)
 
 

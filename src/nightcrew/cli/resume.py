@@ -13,7 +13,7 @@ from nightcrew.runtime.api import Runtime
 @make(
     "resume",
     example="nightcrew resume\nnightcrew resume R-1 --wait\nnightcrew resume R-1/T02",
-    exits=(3, 5, 7, 9, 10, 130),
+    exits=(3, 5, 7, 8, 9, 10, 130),
 )
 @click.argument("name", required=False, metavar="[R-1|R-1/T01]")
 @click.option(

@@ -17,8 +17,8 @@ from nightcrew.runtime.api import Runtime
 
 @make(
     "run",
-    example="nightcrew run -f tasks.md\nnightcrew run -f tasks.md --include-dirty\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --yes --detach",
-    exits=(5, 6, 7, 8, 9, 10, 11, 130),
+    example="nightcrew run -f tasks.md\nnightcrew run -f tasks.md --include-dirty\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --budget 25usd\nnightcrew run -f tasks.md --yes --detach",
+    exits=(4, 5, 6, 7, 8, 9, 10, 11, 130),
 )
 @click.option("-f", "--file", "file", metavar="TASKS.md", required=True, help="The tasks file.")
 @click.option("--title", default="", help="What the run is for; the first heading of the file otherwise.")
@@ -29,6 +29,9 @@ from nightcrew.runtime.api import Runtime
     help="Start from your uncommitted work too: staged, unstaged and untracked files (ignored ones not).",
 )
 @click.option("--max-parallel", type=click.IntRange(1, 64), default=None, help="Tasks at once.")
+@click.option(
+    "--budget", default="", metavar="AMOUNT", help="What models may cost in all: 25usd, 2M tokens, or '25usd 2M'."
+)
 @click.option("--detach", is_flag=True, help="Let a background host do it; print the id and return.")
 @click.option(
     "--wait", is_flag=True, help="Stay until the end, also while all that is left waits for a human."
@@ -48,6 +51,7 @@ def command(runtime: Runtime, screen: Screen, **options: Any) -> int:
         max_parallel=options["max_parallel"],
         unsandboxed=options["allow_unsandboxed"],
         include_dirty=options["include_dirty"],
+        budget=options["budget"],
     )
     run = draft["id"]
     for note in draft["notes"]:

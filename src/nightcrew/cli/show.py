@@ -38,6 +38,8 @@ def show_run(screen: Screen, view: dict[str, Any]) -> None:
     screen.data(
         f"     base {view['base_commit'][:12]}  plan {plan['digest'][:12]}  isolation {view['isolation'] or '-'}"
     )
+    if view["usage"]["requests"] or view["usage"]["budget"]:
+        screen.data(f"     spent {describe_usage(view['usage'])}")
     for line in table([task_row(screen, task) for task in view["tasks"]], indent="  "):
         screen.data(line)
     if view["drift"]:
@@ -46,6 +48,21 @@ def show_run(screen: Screen, view: dict[str, Any]) -> None:
         screen.data(f"  {' and '.join(each['tasks'])} will collide in {', '.join(each['paths'])}")
     for approval in view["approvals"]:
         screen.data(f"  waits for you: {approval}   nightcrew inbox")
+
+
+def describe_share(usage: dict[str, Any]) -> str:
+    """Return what was spent in a few characters: ``$1.20``, with a budget ``$1.20 12%``; tokens where no price is known."""
+    if not usage["requests"]:
+        return ""
+    said = str(usage["said"]).partition(",")[0]
+    return f"{said} {usage['share']:.0%}" if usage["share"] is not None else said
+
+
+def describe_usage(usage: dict[str, Any]) -> str:
+    """Return what was spent, and of what."""
+    said = usage["said"] or "nothing"
+    more = f"; {usage['estimated']} answers were cut off and are estimated" if usage["estimated"] else ""
+    return f"{said} of {usage['budget']} ({usage['share']:.0%}){more}" if usage["budget"] else said + more
 
 
 def task_row(screen: Screen, task: dict[str, Any]) -> list[str]:
@@ -59,6 +76,7 @@ def task_row(screen: Screen, task: dict[str, Any]) -> list[str]:
         verdict or "-",
         f"{task['attempts']}x",
         task["agent"],
+        describe_share(task["usage"]),
         task["title"] + (f"   ({note})" if note else ""),
     ]
 

@@ -16,7 +16,7 @@ from nightcrew.runtime.api import Runtime
 @make("stats", example="nightcrew stats\nnightcrew stats R-1 --json", exits=(3,))
 @click.argument("run", required=False, metavar="[R-1]")
 def command(runtime: Runtime, screen: Screen, *, run: str | None) -> None:
-    """Show what checkpoints cost: latencies in milliseconds as percentiles, degraded ones, disk.
+    """Show what checkpoints cost (latencies in milliseconds as percentiles, degraded ones, disk), and what models cost.
 
     checkpoint is all of it, freeze how long an agent stood still, capture the reading and storing of files, validation
     what the policy was asked.
@@ -36,6 +36,8 @@ def command(runtime: Runtime, screen: Screen, *, run: str | None) -> None:
     rows = [[name, *_figures(each)] for name, each in view["latency_ms"].items()]
     for line in table(rows, header=["MS", "COUNT", "P50", "P95", "P99", "MAX"]):
         screen.data(line)
+    for name, each in view["usage"]["models"].items():
+        screen.data(f"{each['said']} in {count(each['requests'], 'answer')}   {name}")
     for place in view["disk"]:
         screen.data(f"{describe_size(place['checkpoint_bytes'])} of checkpoints   {place['repository']}")
 

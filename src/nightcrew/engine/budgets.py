@@ -1,7 +1,7 @@
 """Budgets of a run and its tasks, and what they have spent, read out of the tables. Only values, so that any process can.
 
 A task's ``usage`` holds, as plain JSON, ``models`` (provider/model → what it took) and ``told`` (what the events of the
-task say in sum). A run's ``settings.budget`` holds ``run``, ``tasks`` (name → budget) and ``warn_at``.
+task say in sum); a run's ``usage`` is the sum of its tasks. A run's ``settings.budget`` holds ``run``, ``tasks`` (name → budget) and ``warn_at``.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def read_spent(task: TaskRecord) -> Spent:
     return reduce(Spent.__add__, (Spent.from_plain(each) for each in models.values()), Spent())
 
 
-def sum_spent(tasks: Iterable[TaskRecord]) -> Spent:
-    """Return what several tasks have taken."""
-    return reduce(Spent.__add__, map(read_spent, tasks), Spent())
+def read_run_spent(run: RunRecord) -> Spent:
+    """Return what all tasks of a run have taken."""
+    return Spent.from_plain(run.usage)
 
 
 def add_usage(usage: Mapping[str, Any], model: str, spent: Spent) -> dict[str, Any]:
@@ -92,10 +92,9 @@ def tell_usage(usage: Mapping[str, Any], total: Spent) -> tuple[dict[str, Any], 
 def find_exhausted(run: RunRecord, tasks: Iterable[TaskRecord]) -> dict[str, str]:
     """Return the budgets that are spent: id of the run or task → in words."""
     limits, found = read_limits(run), {}
-    known = list(tasks)
-    if limits.run and limits.run.share(spent := sum_spent(known)) >= 1:
+    if limits.run and limits.run.share(spent := read_run_spent(run)) >= 1:
         found[run.id] = describe_end(run.id, limits.run, spent)
-    for task in known:
+    for task in tasks:
         own = limits.tasks.get(task.name, Budget())
         if own and own.share(spent := read_spent(task)) >= 1:
             found[task.id] = describe_end(task.id, own, spent)

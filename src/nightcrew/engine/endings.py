@@ -7,7 +7,13 @@ import logging
 from typing import Final
 
 from nightcrew.engine.attempts import Failure
-from nightcrew.model.errors import LimitReached, NightcrewError, SandboxUnavailable, UsageError
+from nightcrew.model.errors import (
+    LimitReached,
+    NightcrewError,
+    NotAuthenticated,
+    SandboxUnavailable,
+    UsageError,
+)
 from nightcrew.model.isolation import Outcome
 
 LOG: Final = logging.getLogger("nightcrew.engine")
@@ -25,7 +31,7 @@ def classify_problem(problem: Exception) -> Failure:
     match problem:
         case SandboxUnavailable():
             return Failure("isolation", problem.message)
-        case UsageError():
+        case UsageError() | NotAuthenticated():
             return Failure("unusable", problem.message)
         case LimitReached():
             return Failure("disk", problem.message)

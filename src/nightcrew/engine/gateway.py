@@ -7,12 +7,13 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from nightcrew.agents.adapter import AgentEnd, ModelAccess
 from nightcrew.agents.adapters import find_adapter, find_setting
 from nightcrew.engine.attempts import Failure
+from nightcrew.engine.network import run_connected
 from nightcrew.engine.spending import Spending, Spendings
 from nightcrew.host.clock import Clock
 from nightcrew.host.tokens import key
@@ -22,6 +23,7 @@ from nightcrew.model.leaving import LeavingWatch
 from nightcrew.model.records import AttemptRecord
 from nightcrew.model.settings import AgentSetting
 from nightcrew.model.usage import PASSING, Fault, Provider, Spent, Tokens
+from nightcrew.sandbox.egress.egress import Egress
 from nightcrew.sandbox.gateway.server import Gateway
 from nightcrew.sandbox.gateway.service import ADDRESS, Services, list_exits, name_provider
 from nightcrew.sandbox.gateway.upstream import Upstream
@@ -236,14 +238,19 @@ class Models:
 
 
 def run_with_models(
-    launcher: Launcher, spec: SandboxSpec, session: Session, cancel: threading.Event, way: ModelWay | None
+    launcher: Launcher,
+    spec: SandboxSpec,
+    session: Session,
+    cancel: threading.Event,
+    way: ModelWay | None,
+    egress: Egress | None = None,
 ) -> Outcome:
-    """Run a confined agent, with its gateway answering from before its start until nothing of it is left."""
+    """Run a confined agent, with its gateway and its way out answering from before its start until nothing is left."""
+    others = (egress,) if egress is not None else ()
     if way is None:
-        return launcher.run(spec, session, cancel=cancel)
+        return run_connected(launcher, spec, session, cancel, others)
     with way.around():
-        spec = replace(spec, exits=(*spec.exits, *way.exits))
-        return launcher.run(spec, session, cancel=cancel, serve=way.serve)
+        return run_connected(launcher, spec, session, cancel, (way, *others))
 
 
 def find_spent(way: ModelWay | None, end: AgentEnd) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.engine import budgets, pausing
-from nightcrew.engine.budgets import Limits, read_limits, read_spent
+from nightcrew.engine.budgets import Limits, read_limits, read_run_spent, read_spent
 from nightcrew.host.clock import Clock
 from nightcrew.model.records import RunRecord, TaskRecord
 from nightcrew.model.usage import Budget, Spent, describe_spent
@@ -53,7 +53,9 @@ class Spending:
                 tasks = tx.find(TaskRecord, run=self._run)
             self._limits = read_limits(run)
             self._spent = {task.name: read_spent(task) for task in tasks}
-            self._whole = sum(self._spent.values(), Spent())
+            self._whole = read_run_spent(run)
+            # What is let go on without a larger budget is told again, and stopped again.
+            self._said = {each for each in self._said if each[0] != budgets.REACHED}
             for scope, budget, spent in self._scopes(""):
                 if budget.share(spent) >= self._limits.warn_at:
                     # It was told when it came so far, by this host or another.
@@ -83,14 +85,16 @@ class Spending:
         with self._lock, self._journal.write() as tx:
             record = tx.need(TaskRecord, f"{self._run}/{task}")
             usage = budgets.add_usage(record.usage, model, spent)
-            self._limits = read_limits(tx.need(RunRecord, self._run))
+            run = tx.need(RunRecord, self._run)
+            whole = read_run_spent(run) + spent
+            self._limits = read_limits(tx.change(run, "", usage=whole.to_plain()))
             now = self._clock.monotonic()
             due = now - self._told_s.get(task, -TELL_S) >= TELL_S
             if due:
                 self._told_s[task] = now
             record = _write(tx, record, usage, tell=due)
             self._spent[task] = read_spent(record)
-            self._whole += spent
+            self._whole = whole
             self._draw(tx, task, attempt)
 
     def tell_rest(self, task: str) -> None:
@@ -103,7 +107,6 @@ class Spending:
     def halt(self, task: str, attempt: str) -> None:
         """Stop a task that has asked although its budget was spent before: it was let go on without a larger one."""
         with self._lock, self._journal.write() as tx:
-            self._said = {each for each in self._said if each[0] != budgets.REACHED}
             self._draw(tx, task, attempt)
 
     def _draw(self, tx: Writer, task: str, attempt: str) -> None:

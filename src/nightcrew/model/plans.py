@@ -44,6 +44,7 @@ class Task:
         scope: gitignore-style globs of the paths it may change; empty means anywhere policy allows.
         accept: commands that prove the task, each run by us on the resulting tree.
         files: how many files it is expected to change, 0 when nobody said.
+        budget: what its models may cost, as ``5usd 200000tokens``; empty for no limit of its own.
         timeout_s: hard limit of one attempt in seconds, None for the configured one.
         role, model: passed on to the agent.
         done: the box was ticked: the task counts as finished before the run.
@@ -70,6 +71,7 @@ class Task:
     model: str = ""
     done: bool = False
     files: int = 0
+    budget: str = ""
     run_place: Place | None = None
     accept_places: tuple[Place, ...] = ()
     agent_place: Place | None = None
@@ -90,6 +92,7 @@ class Plan:
         head_commit: commit of the user's that ``base_commit`` lies on when uncommitted work was taken along; empty
             otherwise.
         included: paths of that uncommitted work, sorted.
+        budget: what the models of all its tasks may cost, as ``25usd``; empty for no limit.
     """
 
     title: str
@@ -99,6 +102,7 @@ class Plan:
     tasks: tuple[Task, ...]
     head_commit: str = ""
     included: tuple[str, ...] = ()
+    budget: str = ""
 
     @property
     def digest(self) -> str:

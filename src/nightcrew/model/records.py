@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run. ``id`` is ``R-7``; times are ISO 8601 UTC strings, empty when not yet."""
+    """One run. ``id`` is ``R-7``; times are ISO 8601 UTC strings, empty when not yet.
+
+    ``usage`` is what its tasks have taken of models, see ``model.usage.Spent``.
+    """
 
     id: str
     state: str
@@ -32,6 +35,7 @@ class RunRecord:
     ended_at: str = ""
     reason: str = ""
     generation: int = 1
+    usage: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

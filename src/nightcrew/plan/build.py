@@ -6,6 +6,7 @@ from nightcrew.model import ids
 from nightcrew.model.errors import Place, Problem
 from nightcrew.model.plans import Task
 from nightcrew.model.text import shown
+from nightcrew.model.usage import parse_budget
 from nightcrew.plan import values
 from nightcrew.plan.keys import KEYS
 from nightcrew.plan.reader import Draft, Value
@@ -41,6 +42,7 @@ class _Builder:
             accept=tuple(values.strip_ticks(value.text) for value in accept),
             timeout_s=self._read_timeout(),
             files=self._read_files(),
+            budget=self._read_budget(),
             role=self._read("role"),
             model=self._read("model"),
             done=draft.done,
@@ -114,6 +116,16 @@ class _Builder:
         except ValueError as error:
             self._report(self.draft.values["timeout"][0].place, str(error), "write `- Timeout: 10m`")
             return None
+
+    def _read_budget(self) -> str:
+        text = self._read("budget")
+        if not text:
+            return ""
+        try:
+            return parse_budget(shown(text)).describe()
+        except ValueError as error:
+            self._report(self.draft.values["budget"][0].place, str(error), "write `- Budget: 5usd`")
+            return ""
 
     def _read_files(self) -> int:
         text = self._read("files")

@@ -22,6 +22,7 @@ KEYS: Final[Mapping[str, str]] = {
     "scope": "Scope",
     "accept": "Accept",
     "files": "Files",
+    "budget": "Budget",
     "timeout": "Timeout",
     "role": "Role",
     "model": "Model",

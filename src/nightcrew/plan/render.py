@@ -75,6 +75,8 @@ class _Page:
         yield from hang(" ", _GAP.join(facts), self.width)
         yield from hang(" ", f"from {shown(self.plan.source)}", self.width)
         yield from hang(" ", f"isolation {shown(isolation)}", self.width)
+        if self.plan.budget:
+            yield from hang(" ", f"budget {shown(self.plan.budget)} for all that models cost", self.width)
         yield from self._included()
         done = [task.id for task in self.plan.tasks if task.done]
         if done:
@@ -166,6 +168,8 @@ def _describe(task: Task) -> Iterator[tuple[str, str]]:
     extra = [f"{key} {value}" for key, value in (("role", task.role), ("model", task.model)) if value]
     if task.timeout_s is not None:
         extra.append(f"timeout {task.timeout_s:g} s")
+    if task.budget:
+        extra.append(f"budget {task.budget}")
     if task.run:
         yield "run", task.run
     if task.script:

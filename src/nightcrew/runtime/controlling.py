@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nightcrew.model.ids import find_origin, split_task
 from nightcrew.model.records import RunRecord, TaskRecord
+from nightcrew.runtime.budgeting import refuse_exhausted
 from nightcrew.runtime.views import tasks_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def resume(parts: Parts, name: str) -> tuple[str, ...]:
     """Let a run go on if it is paused, or a paused task; return the ids of the tasks that were paused.
 
     Raises:
+        LimitReached: its budget is spent.
         StaleError: the task is not paused, or its whole run is.
     """
     from nightcrew.engine import client
@@ -54,6 +56,8 @@ def resume(parts: Parts, name: str) -> tuple[str, ...]:
         with parts.journal.read() as tx:
             if tx.need(RunRecord, name).state != "paused":
                 return ()
+    with parts.journal.read() as tx:
+        refuse_exhausted(tx, name)
     return client.resume(parts.journal, name, actor=f"user:{parts.env.user}")
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from nightcrew.model.isolation import Bind
 from nightcrew.model.settings import Settings
 from nightcrew.runtime.environment import Environment
+from nightcrew.runtime.keys import hide_keys
 
 #: What the sandbox shows of the host by itself (see sandbox): no bind is needed for what lies below.
 SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt")
@@ -47,8 +48,9 @@ def find_path(env: Environment, root: str, binds: Sequence[Bind]) -> str:
 def find_variables(
     env: Environment, settings: Settings, root: str, binds: Sequence[Bind]
 ) -> Mapping[str, str]:
-    """Return the variables every agent gets: PATH, and those of ``pass_env`` that are set."""
+    """Return the variables every agent gets: PATH, and those of ``pass_env`` that are set; never the user's keys."""
     passed = {name: env.variables[name] for name in settings.pass_env if name in env.variables}
+    passed = hide_keys(passed, settings.providers.values(), env.variables)
     return {**passed, "PATH": find_path(env, root, binds)}
 
 

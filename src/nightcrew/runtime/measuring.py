@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.model.records import CheckpointRecord, RunRecord
+from nightcrew.model.records import CheckpointRecord, RunRecord, TaskRecord
+from nightcrew.model.usage import Spent, describe_spent
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -32,6 +33,7 @@ def measure_checkpoints(parts: Parts, run: str = "") -> dict[str, Any]:
     with parts.journal.read() as tx:
         runs = [tx.need(RunRecord, run)] if run else tx.find(RunRecord)
         found = tx.find(CheckpointRecord, run=run) if run else tx.find(CheckpointRecord)
+        tasks = tx.find(TaskRecord, run=run) if run else tx.find(TaskRecord)
         counted = {kind: _count_events(tx, run, kind) for kind in _KINDS}
     measured = [each for each in found if each.took_ms]
     view: dict[str, Any] = {
@@ -43,6 +45,7 @@ def measure_checkpoints(parts: Parts, run: str = "") -> dict[str, Any]:
         "failed": counted["checkpoint.failed"],
         "spaced_out": counted["checkpoint.spaced_out"],
         "alarms": counted["checkpoint.slow"],
+        "usage": measure_models(tasks),
         "latency_ms": {},
         "disk": [_measure_disk(parts, key, path) for key, path in _list_places(runs)],
     }
@@ -50,6 +53,21 @@ def measure_checkpoints(parts: Parts, run: str = "") -> dict[str, Any]:
         values = [getattr(each, field) for each in measured if field != "frozen_ms" or each.frozen_ms]
         view["latency_ms"][name] = summarise(values)
     return view
+
+
+def measure_models(tasks: Sequence[TaskRecord]) -> dict[str, Any]:
+    """Return what models have cost: in all, and of each model by ``provider/model``."""
+    spent: dict[str, Spent] = {}
+    for task in tasks:
+        for name, each in task.usage.get("models", {}).items():
+            spent[name] = spent.get(name, Spent()) + Spent.from_plain(each)
+    whole = sum(spent.values(), Spent())
+    return {
+        **whole.to_plain(),
+        "models": {
+            name: {**each.to_plain(), "said": describe_spent(each)} for name, each in sorted(spent.items())
+        },
+    }
 
 
 def summarise(values: Sequence[float]) -> dict[str, float]:

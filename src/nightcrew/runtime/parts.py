@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nightcrew.host.locks import FileLock
     from nightcrew.journal.journal import Journal
     from nightcrew.promote.promoter import Promoter
+    from nightcrew.runtime.keys import Keyring
     from nightcrew.sandbox.launcher import Launcher
     from nightcrew.shadow.shadows import Shadows
 
@@ -55,9 +56,16 @@ class Parts:
     def journal(self) -> Journal:
         """The memory; opened (and created, private) on first use."""
         from nightcrew.journal.journal import Journal
-        from nightcrew.policy.secrets import redact
 
-        return Journal.open(self.env.database, clock=self.clock, redact=redact)
+        return Journal.open(self.env.database, clock=self.clock, redact=self.keyring.redact)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The user's keys to providers of models, as far as they were needed."""
+        from nightcrew.policy.secrets import redact
+        from nightcrew.runtime.keys import Keyring
+
+        return Keyring(self.env.variables, self.env.home, redact)
 
     @cached_property
     def repository(self) -> Repository:

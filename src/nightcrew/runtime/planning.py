@@ -15,6 +15,9 @@ from nightcrew.model.plans import Flag, Plan, Task
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.text import count
 from nightcrew.model.trees import Repository
+from nightcrew.runtime.budgeting import budget_task, choose_run_budget, limits_of
+from nightcrew.runtime.networking import check_agents, check_network, flag_network
+from nightcrew.runtime.project import read_project
 from nightcrew.runtime.rules import Rules, describe_difference, read_rules
 from nightcrew.runtime.secrecy import find_secrets, find_secrets_in_rules
 from nightcrew.runtime.starting import Start, find_start, keep_base, tell_about_promotion
@@ -54,11 +57,14 @@ class Draft:
         return [_tell_forbidden(flag) for flag in self.flags if flag.kind == "forbidden"]
 
 
-def read_draft(parts: Parts, file: str, *, title: str = "", include_dirty: bool = False) -> Draft:
+def read_draft(
+    parts: Parts, file: str, *, title: str = "", include_dirty: bool = False, budget: str = ""
+) -> Draft:
     """Read, check and judge a tasks file against the repository and rules around the working directory.
 
     Args:
         include_dirty: start from the user's uncommitted work too, not from HEAD alone.
+        budget: what models may cost, ``25usd``; as configured when empty.
 
     Raises:
         InvalidInput: all problems of the tasks file, its scripts or the rules; nothing was created.
@@ -79,6 +85,8 @@ def read_draft(parts: Parts, file: str, *, title: str = "", include_dirty: bool 
     tasks = tuple(obey_policy(read_steps(task, path.parent, problems), rules.policy) for task in found.tasks)
     problems += check_tasks(tasks, agents=known_agents(rules))
     problems += [problem for task in tasks for problem in find_secrets(task)]
+    problems += [problem for task in tasks for problem in check_network(task, rules)]
+    problems += check_agents(rules)
     problems += find_secrets_in_rules(rules)
     if problems:
         raise refuse(file, sorted(set(problems), key=lambda problem: problem.place))
@@ -87,12 +95,14 @@ def read_draft(parts: Parts, file: str, *, title: str = "", include_dirty: bool 
         source=file,
         base_commit=start.commit,
         policy_digest=rules.policy.digest,
-        tasks=tasks,
+        tasks=tuple(budget_task(task, rules) for task in tasks),
         head_commit=start.head,
         included=start.included,
+        budget=choose_run_budget(rules, budget),
     )
     judged = (flag for task in tasks if not task.done for flag in flag_task(task, rules))
-    flags = (*judged, *flag_tasks(tasks))
+    reaching = (flag for task in tasks if not task.done for flag in flag_network(task, rules))
+    flags = (*judged, *reaching, *flag_tasks(tasks))
     return Draft(plan, flags, rules, start, (*start.notes, *_notes(parts, start, rules, path)))
 
 
@@ -106,7 +116,7 @@ def record(
             run,
             max_parallel=max_parallel or draft.rules.settings.max_parallel,
             isolation=level,
-            settings={"unsandboxed": unsandboxed},
+            settings={"unsandboxed": unsandboxed, "budget": limits_of(draft.plan, draft.rules)},
         )
         actor = f"user:{parts.env.user}"
         tx.add(run, "run.created", actor=actor, data={"title": run.title, "source": draft.plan.source})
@@ -153,6 +163,8 @@ def actions_of(task: Task, rules: Rules) -> Iterator[tuple[Action, Place]]:
     for step in task.steps:
         if step.do not in HARMLESS:
             yield describe_step(step), task.script_place or task.place
+    for line, place in zip(task.install, task.install_places, strict=True):
+        yield Action(kind="exec", command=line, purpose="install"), place
     for number, line in enumerate(task.accept):
         places = task.accept_places
         yield (
@@ -188,7 +200,7 @@ def judge_action(action: Action, rules: Rules) -> Decision:
     from nightcrew.host.shell import parse
     from nightcrew.policy.judge import judge
 
-    return judge(rules.policy, action, parse=parse, root=rules.root)
+    return judge(rules.policy, action, parse=parse, root=rules.root, project=read_project(rules.root))
 
 
 def flag_task(task: Task, rules: Rules) -> Iterator[Flag]:

@@ -21,6 +21,7 @@ from nightcrew.model.records import (
     RunRecord,
     TaskRecord,
 )
+from nightcrew.runtime.budgeting import view_run_spending, view_spending, view_task_spending
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -60,6 +61,7 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
     """Return a run with its plan and tasks; scripts rely on ``id, state, tasks[]``."""
     plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     waiting = tx.find(ApprovalRecord, run=run.id, state="pending")
+    tasks = tasks_of(tx, run.id)
     return {
         "id": run.id,
         "state": shown_state(parts, tx, run),
@@ -74,7 +76,8 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
         "started_at": run.started_at,
         "ended_at": run.ended_at,
         "plan": view_plan_shortly(run, plan),
-        "tasks": [view_task(task, plan.body) for task in tasks_of(tx, run.id)],
+        "usage": view_spending(run, tasks),
+        "tasks": [{**view_task(task, plan.body), "usage": view_task_spending(run, task)} for task in tasks],
         "approvals": [each.id for each in sorted(waiting, key=lambda each: sort_key(each.id))],
         **_read_outlook(tx, run.id),
         "promotions": [each.id for each in tx.find(PromotionRecord, run=run.id)],
@@ -245,6 +248,7 @@ def _view_task_fully(tx: Reader, task: TaskRecord) -> dict[str, Any]:
     return {
         **view_task(task, plan.body),
         "run": task.run,
+        "usage": view_task_spending(run, task),
         "base_tree": task.base_tree,
         "verdict_tree": task.verdict_tree,
         "tries": [canonical.to_plain(each) for each in attempts],
@@ -268,6 +272,7 @@ def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any
         "running": _add(states, ("running",)),
         "waiting": 1 if run.state == "awaiting_approval" else _add(states, TASK_WAITING),
         "paused": _add(states, ("paused",)),
+        "usage": view_run_spending(run),
         "drift": read_drift(tx, run.id).get("severity", ""),
     }
 

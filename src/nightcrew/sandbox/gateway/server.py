@@ -186,7 +186,7 @@ class Gateway:
         try:
             async with connect(address, self._context) as out:
                 target = (address.path + ask.target).encode("latin-1")
-                response = await _send(out, request.method, target, fields, ask.body)
+                response = await send(out, request.method, target, fields, ask.body)
                 if response.status_code >= 300:
                     await self._pass_error(end, upstream, out, response)
                 else:
@@ -267,7 +267,7 @@ async def _read_pieces(out: ClientEnd) -> AsyncIterator[bytes]:
         raise BadMessage(problem.strerror or "the connection broke", 502) from None
 
 
-async def _send(
+async def send(
     out: ClientEnd, method: bytes, target: bytes, fields: list[tuple[bytes, bytes]], body: bytes
 ) -> h11.Response:
     """Ask, and return the head of the answer.

@@ -1,4 +1,4 @@
-"""Serving gateways: all of a host process in one thread of its own, each at the sockets of its attempt."""
+"""Serving gateways: all of a host process in one loop, each at the sockets of its attempt."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from nightcrew.model.isolation import Listen
 from nightcrew.sandbox.gateway.server import Gateway
 from nightcrew.sandbox.http import SocketWire
+from nightcrew.sandbox.loop import Loop
 
 LOG: Final = logging.getLogger("nightcrew.engine")
 #: Inside: one port per provider, because not every client takes a path in its base URL. The address is the one that
 #: clients take for this machine: some want TLS for any other.
 ADDRESS: Final = "127.0.0.1"
 FIRST_PORT: Final = 8791
-#: Connections of one attempt at once; more wait in the kernel's queue.
-_MOST: Final = 64
+#: Connections of one attempt at once; more wait in the kernel's queue, and keep nobody else's waiting.
+_MOST: Final = 32
 _STOP_S: Final = 20.0
 _PREFIX: Final = "model-"
 
@@ -38,12 +40,11 @@ def name_provider(exit_: Listen) -> str:
 
 
 class Services:
-    """Runs gateways; one per host process. Its thread begins with the first of them."""
+    """Runs gateways; one per host process. Its loop begins with the first of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._loop: Loop | None = None
 
     @contextmanager
     def serving(self, gateway: Gateway, sockets: Mapping[str, socket.socket]) -> Iterator[None]:
@@ -52,41 +53,30 @@ class Services:
         What is under way at the end is broken off; what it took until then is recorded by then.
         """
         loop = self._find_loop()
-        serving = asyncio.run_coroutine_threadsafe(_begin(gateway, sockets), loop).result(_STOP_S)
+        serving = loop.submit(_begin(gateway, sockets, loop.room)).result(_STOP_S)
         try:
             yield
         finally:
-            asyncio.run_coroutine_threadsafe(_end(serving), loop).result(_STOP_S)
+            loop.submit(_end(serving)).result(_STOP_S)
 
     def close(self) -> None:
-        """End the thread; may be called twice."""
+        """End the loop; may be called twice."""
         with self._lock:
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(_STOP_S)
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close()
 
-    def _find_loop(self) -> asyncio.AbstractEventLoop:
+    def _find_loop(self) -> Loop:
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_run, args=(self._loop,), name="nightcrew-gateway", daemon=True
-                )
-                self._thread.start()
+                self._loop = Loop()
             return self._loop
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        loop.run_forever()
-    finally:
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
-
-
-async def _begin(gateway: Gateway, sockets: Mapping[str, socket.socket]) -> asyncio.Task[None]:
-    return asyncio.create_task(_accept_all(gateway, sockets))
+async def _begin(
+    gateway: Gateway, sockets: Mapping[str, socket.socket], room: asyncio.Semaphore
+) -> asyncio.Task[None]:
+    return asyncio.create_task(_accept_all(gateway, sockets, room))
 
 
 async def _end(serving: asyncio.Task[None]) -> None:
@@ -94,41 +84,40 @@ async def _end(serving: asyncio.Task[None]) -> None:
     await asyncio.wait([serving])
 
 
-async def _accept_all(gateway: Gateway, sockets: Mapping[str, socket.socket]) -> None:
-    room = asyncio.Semaphore(_MOST)
+async def _accept_all(
+    gateway: Gateway, sockets: Mapping[str, socket.socket], room: asyncio.Semaphore
+) -> None:
+    own = asyncio.Semaphore(_MOST)
     async with asyncio.TaskGroup() as group:
         for name, listening in sockets.items():
-            group.create_task(_accept(group, gateway, name, listening, room))
+            group.create_task(_accept(group, partial(_talk, gateway, name, room), listening, own))
 
 
 async def _accept(
     group: asyncio.TaskGroup,
-    gateway: Gateway,
-    name: str,
+    talk: Callable[[socket.socket], Coroutine[None, None, None]],
     listening: socket.socket,
-    room: asyncio.Semaphore,
+    own: asyncio.Semaphore,
 ) -> None:
     loop = asyncio.get_running_loop()
     while True:
-        await room.acquire()
+        await own.acquire()
         try:
             connected, _ = await loop.sock_accept(listening)
         except OSError:
             # Out of descriptors for a moment, or the other side was faster: the next one is not worse for it.
-            room.release()
+            own.release()
             await asyncio.sleep(0.05)
             continue
-        except BaseException:
-            room.release()
-            raise
         connected.setblocking(False)
-        task = group.create_task(_talk(gateway, name, connected))
-        task.add_done_callback(lambda _: room.release())
+        task = group.create_task(talk(connected))
+        task.add_done_callback(lambda _: own.release())
 
 
-async def _talk(gateway: Gateway, name: str, connected: socket.socket) -> None:
+async def _talk(gateway: Gateway, name: str, room: asyncio.Semaphore, connected: socket.socket) -> None:
     try:
-        await gateway.talk(name, SocketWire(connected))
+        async with room:
+            await gateway.talk(name, SocketWire(connected))
     except Exception:
         # A defect in one conversation must not end the others; without an answer the agent cannot go on either.
         LOG.exception("a conversation with %s broke off", name)
