@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -24,6 +25,8 @@ from nightcrew.sandbox.order import Order, decode
 
 NOT_FOUND: Final = 127
 NOT_STARTED: Final = 126
+_CLEANUP_S: Final = 20  # for a command that ends what is not below us
+_LAST_WORDS_S: Final = 2.0
 _DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _DISPOSABLE: Final = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
@@ -164,6 +167,7 @@ def run_plain(channel: socket.socket, prepared: Prepared, doors: list[int]) -> N
         report.act_when_unheard(lambda: _exit_after(end))
         report.grouped = grouped
         code = _run(order, report, (), prepared.seccomp_filter)
+        end = partial(_let_end, order)
     except build.BuildError as problem:
         _tell_failure(report, problem.step, problem.cause)
     except OSError as problem:
@@ -197,8 +201,20 @@ def _end_with(order: Order) -> None:
     _end_tree()
     if order["cleanup"]:
         argv = order["cleanup"]
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_CLEANUP_S)
         with contextlib.suppress(OSError):  # it is not there any more: then nothing can be ended by it either
             os.waitpid(os.posix_spawn(argv[0], argv, order["env"], setsigdef=_DISPOSABLE), 0)
+
+
+def _let_end(order: Order) -> None:
+    """End the tree of a program that has ended; what watches a container writes down how, and goes by itself."""
+    end = time.monotonic() + (_LAST_WORDS_S if order["cleanup"] else 0.0)
+    while time.monotonic() < end and tree.children_of(os.getpid()):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+        time.sleep(0.005)
+    _end_tree()
 
 
 def _open_exits(order: Order, report: Report) -> None:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -115,11 +116,16 @@ class Launcher:
     """Runs confined processes; safe to use from many threads."""
 
     def __init__(
-        self, python: str, groups: Groups | None = None, *, scratch: Path | None = None, search: str = ""
+        self,
+        python: str,
+        groups: Groups | None = None,
+        *,
+        scratch: Path | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._groups = groups or Groups()
         place = scratch or Path(tempfile.gettempdir(), f"nightcrew-{os.geteuid()}")
-        self._builders = make_builders(place, search)
+        self._builders = make_builders(place, variables or {"PATH": _SEARCH})
         self._keeper = _Keeper(python, json.dumps([self._groups.prefix, self._groups.homes]))
         self._keeper.start()
         self._lock = threading.Lock()
@@ -133,16 +139,16 @@ class Launcher:
         python: str = sys.executable,
         groups: Groups | None = None,
         scratch: Path | None = None,
-        search: str = _SEARCH,
+        variables: Mapping[str, str] | None = None,
     ) -> Launcher:
         """Start the zygote with the interpreter ``python``; it and all sandboxes die with this process.
 
         Args:
             groups: makes the control groups that trees are frozen by; by default below our own, where that is allowed.
             scratch: directory of ours for what back ends need on disk; by default one for temporary files.
-            search: PATH on which bwrap, podman and docker are found.
+            variables: the user's own environment, as far as bwrap, podman and docker need it.
         """
-        return cls(python, groups, scratch=scratch, search=search)
+        return cls(python, groups, scratch=scratch, variables=variables)
 
     def __enter__(self) -> Self:
         return self

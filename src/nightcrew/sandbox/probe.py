@@ -154,8 +154,8 @@ def probe_builder(run: Start, builder: Builder, state_dir: Path, confinement: Co
         try:
             with _lay_bait(state_dir) as bait:
                 ask = partial(builder.run, _Substitute(run, builder, bait))
-                spec = _make_spec(bait, level, overlay=shadow == "overlay", builder=builder)
-                found = _try_out(ask, bait, replace(spec, confinement=confinement))
+                spec = _make_spec(bait, level, confinement, overlay=shadow == "overlay", builder=builder)
+                found = _try_out(ask, bait, spec)
         except (SandboxUnavailable, UsageError) as refusal:
             refused[f"{level.value} with {shadow}"] = _as_unavailable(refusal)
             continue
@@ -201,7 +201,7 @@ def probe(run: Start, state_dir: Path) -> IsolationReport:
         for shadow in ("overlay", "copy"):
             try:
                 with _lay_bait(state_dir) as bait:
-                    spec = _make_spec(bait, level, overlay=shadow == "overlay")
+                    spec = _make_spec(bait, level, Confinement(), overlay=shadow == "overlay")
                     found = _try_out(partial(_run_attempts, run, bait), bait, spec)
             except SandboxUnavailable as refusal:
                 refused[f"{level.value} with {shadow}"] = refusal
@@ -230,32 +230,40 @@ def _lay_bait(state_dir: Path) -> Iterator[_Bait]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make_spec(bait: _Bait, level: Level, *, overlay: bool, builder: Builder | None = None) -> SandboxSpec:
+def _make_spec(
+    bait: _Bait,
+    level: Level,
+    confinement: Confinement,
+    *,
+    overlay: bool,
+    builder: Builder | None = None,
+) -> SandboxSpec:
     folder = bait.folder
     upper = str((folder / "upper").resolve())
     inside = _INSIDE if level.mounts else upper
     binds = [] if overlay else [Bind(upper, inside, writable=True)]
     argv: tuple[str, ...] = ("probe",)
     if builder is not None and not builder.forks:
-        argv = (os.path.realpath(sys.executable), "-I", "-S", "-c", _PROGRAM, _SOURCE_INSIDE)
-        argv += (json.dumps(bait.arguments()),)
-        binds += _find_python()
+        python = "python3" if confinement.image else os.path.realpath(sys.executable)
+        argv = (python, "-I", "-S", "-c", _PROGRAM, _SOURCE_INSIDE, json.dumps(bait.arguments()))
+        binds += [Bind(_SOURCE, _SOURCE_INSIDE), *([] if confinement.image else _find_python())]
     return SandboxSpec(
         argv=argv,
         cwd=inside,
-        env={"HOME": "/home/probe"},
+        env={"HOME": "/home/probe", "PATH": "/usr/local/bin:/usr/bin:/bin"},
         overlays=(Overlay(inside, (str(folder / "lower"),), upper, str(folder / "work")),) if overlay else (),
         binds=tuple(binds),
         limits=_LIMITS,
         level=level,
+        confinement=confinement,
     )
 
 
 def _find_python() -> list[Bind]:
-    """Return what makes this interpreter and our attempts exist inside, where they do not by themselves."""
+    """Return what makes this interpreter exist inside, where it does not by itself."""
     prefix = os.path.realpath(sys.base_prefix)
     shown = any(lies_in(prefix, directory) for directory in DIRECTORIES)
-    return [Bind(_SOURCE, _SOURCE_INSIDE), *([] if shown else [Bind(prefix, prefix)])]
+    return [] if shown else [Bind(prefix, prefix)]
 
 
 def _run_attempts(
