@@ -25,6 +25,7 @@ import judging
 import landing
 import merging
 import opening
+import starting
 from ground import Ground
 from rows import Row, show, show_markdown, show_row
 
@@ -33,6 +34,7 @@ PARTS: Mapping[str, Callable[[Ground, int], Iterator[Row]]] = {
     "opening": opening.measure,
     "changes": changes.measure,
     "inside": inside.measure,
+    "starting": starting.measure,
     "merging": merging.measure,
     "landing": landing.measure,
     "disk": disk.measure,
