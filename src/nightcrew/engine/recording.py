@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,6 +109,7 @@ class Recorder:
 
     Attributes:
         told: called with every checkpoint and its change, once recorded.
+        judged: called with the change of every checkpoint taken while the agent works, and what policy found in it.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class Recorder:
         self._tick: Callable[[], None] = _do_nothing
         self._problem: Exception | None = None
         self.told: Callable[[CheckpointRecord, Change], None] = _tell_nobody
+        self.judged: Callable[[Change, Sequence[Finding]], None] = _judge_nothing
 
     # -- while the agent works --------------------------------------------------------------------------------------
 
@@ -353,6 +355,8 @@ class Recorder:
         crash.point("engine.checkpoint.written")
         self._store(checkpoint, findings)
         self.last_tree = captured.tree
+        if self._thread is not None:
+            self.judged(change, findings)
         self._announce(checkpoint, change)
         return checkpoint
 
@@ -390,6 +394,10 @@ def _ms(seconds: float) -> float:
 
 
 def _tell_nobody(checkpoint: CheckpointRecord, change: Change) -> None:
+    """Nobody wants to know."""
+
+
+def _judge_nothing(change: Change, findings: Sequence[Finding]) -> None:
     """Nobody wants to know."""
 
 

@@ -119,7 +119,10 @@ class _Reading(Reading):
         """Return the single values by dotted name."""
         found: dict[str, Placed[Any]] = {}
         verdicts = [("defaults", k) for k in ("commands", "files", "network", "unparsable")]
-        safety = [("safety", "handoff"), ("safety", "outside_scope"), ("secrets", "change")]
+        safety = [
+            *(("safety", k) for k in ("handoff", "outside_scope", "while_running")),
+            ("secrets", "change"),
+        ]
         classes = [("handoff", name) for name in self.names("handoff")]
         for path in (*verdicts, *safety, *classes):
             verdict = self.verdict(*path)

@@ -34,6 +34,7 @@ def scan_change(
     *,
     today: date,
     verdict: Verdict | None = None,
+    known: Scans | None = None,
 ) -> tuple[Finding, ...]:
     """Return a finding for every secret that a change adds to a file that would land.
 
@@ -46,8 +47,9 @@ def scan_change(
         read: content of a blob by its id.
         today: allowances hold until the end of their day.
         verdict: instead of what the policy says.
+        known: what was found in single contents before; what is new is added to it.
     """
-    known: Scans = {}
+    known = {} if known is None else known
     moved = {path.old_id for path in change.paths if path.old_mode in _FILES}
     judge = _Judge(policy, today, verdict)
     found: list[Finding] = []
