@@ -25,6 +25,8 @@ from nightcrew.model.settings import AgentSetting
 PROTOCOL_VERSION: Final = 1
 #: Prompts that only tell why something was denied; after that the agent knows all it can.
 FOLLOW_UPS: Final = 3
+#: Of its words between two calls, kept in the transcript as a remark; they are in its raw output in any case.
+SAID_LIMIT: Final = 2000
 _INITIALIZE, _RESUME, _NEW, _FIRST_PROMPT = 1, 2, 3, 4
 _NOT_FOUND: Final = -32601
 #: Kinds of tool call that change something: one of these that is over must have been asked for.
@@ -40,6 +42,7 @@ class AcpDialect:
         self._calls: dict[str, dict[str, Any]] = {}
         self._untold: list[str] = []
         self._follow_ups = 0
+        self._said = ""
         self._prompts = _FIRST_PROMPT - 1
 
     def begin(self, peer: Peer) -> None:
@@ -103,6 +106,7 @@ class AcpDialect:
         self._request(peer, self._prompts, "session/prompt", params)
 
     def _end_turn(self, peer: Peer, result: Message) -> None:
+        self._note_said(peer)
         spent = mapping(result, "usage") or mapping(result, "_meta", "quota", "token_count")
         peer.note("usage", ", ".join(f"{name} {number}" for name, number in spent.items()))
         reason = text(result, "stopReason")
@@ -143,16 +147,23 @@ class AcpDialect:
             case "tool_call" | "tool_call_update":
                 self._hear_call(peer, update)
             case "agent_message_chunk":
-                peer.note("says", text(update, "content", "text"))
+                self._said = (self._said + text(update, "content", "text"))[:SAID_LIMIT]
             case _:
                 return  # thoughts, plans, modes, commands, what later versions say
 
+    def _note_said(self, peer: Peer) -> None:
+        """Its words come in pieces; what they are said before ends them."""
+        peer.note("says", self._said)
+        self._said = ""
+
     def _hear_call(self, peer: Peer, update: Message) -> None:
+        self._note_said(peer)
         call, name = self._learn(update), text(update, "toolCallId")
         status = text(update, "status")
         if status == "completed" and (peer.knows(name) or text(call, "kind") in _CHANGING):
             peer.finished(name, text(call, "title") or text(call, "kind"), call.get("rawInput"))
         elif status == "failed" and peer.knows(name):
+            # It may have done a part of it.
             peer.finished(name, text(call, "title"), call.get("rawInput"))
         if status in ("completed", "failed"):
             self._calls.pop(name, None)

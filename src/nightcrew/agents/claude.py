@@ -22,8 +22,8 @@ from nightcrew.model.actions import Action
 from nightcrew.model.settings import AgentSetting
 
 PROVIDER: Final = "anthropic"
-#: How long it waits for an answer of ours: our own time limits hold, so for ever.
-_PATIENCE_S: Final = 10_000_000
+#: How long it waits for an answer of ours, in seconds: 23 days. Beyond 2**31 ms its timer would be over at once.
+_PATIENCE_S: Final = 2_000_000
 #: Tools without an effect of their own: what they start asks for itself.
 HARMLESS: Final = frozenset(
     {
@@ -45,7 +45,7 @@ WITHHELD: Final = (
     *("RemoteTrigger", "ScheduleWakeup", "SendMessage", "Workflow"),
 )
 #: How a call begins to be answered that was refused before it was begun.
-_NOT_BEGUN: Final = ("<tool_use_error>", "[Request interrupted", "Permission to use")
+_NOT_BEGUN: Final = ("<tool_use_error>", "[Request interrupted", "Permission to use", "The user doesn't want")
 _ENV: Final = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
@@ -170,7 +170,9 @@ class ClaudeDialect:
                 continue
             call = text(block, "tool_use_id")
             name, given = self._calls.get(call, ("an unknown tool", {}))
-            if peer.knows(call) or not _was_refused(block):
+            if _was_refused(block):
+                peer.dropped(call)
+            else:
                 peer.finished(call, name, given)
 
     def _hear_result(self, peer: Peer, message: Message) -> None:

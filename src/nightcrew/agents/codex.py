@@ -230,7 +230,8 @@ class CodexAdapter:
             "features.apps": False,
             f"projects.{json.dumps(job.cwd)}.trust_level": "untrusted",
         }
-        env = {"CODEX_HOME": f"{memory}/codex"} if memory else {}
+        # It must exist, and not lie below the folder for temporary files.
+        env = {"CODEX_HOME": memory} if memory else {}
         if access is not None:
             settings |= {
                 "model_provider": "gateway",

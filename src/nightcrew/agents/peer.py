@@ -157,6 +157,10 @@ class Peer:
         elif call not in self._answered:
             self._report_unasked(name, given)
 
+    def dropped(self, call: str) -> None:
+        """A call ended without being carried out, as the agent says: no reason to remember it."""
+        self._allowed.pop(call, None)
+
     def note(self, kind: str, said: str) -> None:
         """Write something to the transcript."""
         if said:

@@ -15,7 +15,7 @@ from nightcrew.testing.scenario import Call
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A call as an agent's own tool takes it; a ``freeform`` tool takes a text instead of arguments."""
+    """A call as an agent's own tool takes it; a ``freeform`` tool takes a text where the format has such tools."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -59,7 +59,9 @@ def make_call(call: Call, offered: frozenset[str]) -> Made:
     for name, fill in _ROWS[call.tool]:
         if name in offered:
             filled = fill(call)
-            return Made(name, {}, filled) if isinstance(filled, str) else Made(name, filled)
+            return (
+                Made(name, {"patchText": filled}, filled) if isinstance(filled, str) else Made(name, filled)
+            )
     if call.tool == "shell":
         return Made("shell", {"command": call.command})
     return make_call(Call("shell", command=_as_line(call)), offered)
