@@ -27,9 +27,11 @@ from nightcrew.engine.forecast import Forecasts
 from nightcrew.engine.gateway import Models, ModelWay, blame_model, find_spent, run_with_models
 from nightcrew.engine.halting import Halt
 from nightcrew.engine.inspecting import find_in_result, refuse_denied
-from nightcrew.engine.jobs import forget_memory, make_job, prepare_memory
+from nightcrew.engine.jobs import forget_memory, make_job, prepare_memory, show_in_place
 from nightcrew.engine.judging import answer_times, make_judge
 from nightcrew.engine.live import Interrupted, Live, Signals
+from nightcrew.engine.meanwhile import Meanwhile
+from nightcrew.engine.network import Networks
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, leave_place, open_place
 from nightcrew.engine.questions import Questions, accept_action
 from nightcrew.engine.recording import Recorder
@@ -66,6 +68,7 @@ class Tools:
     live: Live
     forecasts: Forecasts
     models: Models
+    networks: Networks
 
 
 def run_attempt(
@@ -126,7 +129,7 @@ class Attempt:
         )
         self.find_tree: Callable[[], str] = lambda: run.base_tree
         # Looked up whenever something is asked: it is another tree after every checkpoint.
-        decide = make_judge(workspace, lambda: self.find_tree())  # noqa: PLW0108
+        decide = make_judge(workspace, lambda: self.find_tree(), self.find_root)  # noqa: PLW0108
         times = answer_times(workspace.policy)
         self.questions = Questions(
             tools.journal, tools.clock, record, decide, self.transcript.note, times=times
@@ -214,6 +217,7 @@ class Attempt:
             if outcome.ending == "cancelled":
                 raise self.cancelled()
             raise AttemptFailed(Failure(ENDINGS[outcome.ending], describe_ending(outcome), outcome.ending))
+        self.meanwhile.refuse()
         if self.questions.stopped:
             self.park_stopped(place, checkpoint, end, standing)
         spent = find_spent(self.way, end)
@@ -249,24 +253,20 @@ class Attempt:
     def run_agent(self, place: Place) -> tuple[Outcome, AgentEnd, Standing]:
         """Run the agent's process to its end and let its adapter say what that end means, and how far it got."""
         way = self.way = self.tools.models.open_way(self.workspace, self.record, self.leaving, self.level)
-        job = replace(self.job, model=way.access if way else None)
+        job = replace(self.job, model=way.access if way else None, cwd=self.find_root())
         launch = self.canaries.plant(self.adapter.prepare(job), str(job.private), HOME, mounted=job.mounted)
+        launch = show_in_place(job, launch)
         write_private(job.private, launch.files)
         prepare_memory(job)
         session = self.adapter.open(job, self.questions)
         self.recorder = self.make_recorder(place)
         watched = Watched(session, self.transcript, on_start=partial(self.attend, session))
         limits = limit_attempt(self.workspace.settings.limits, self.task.timeout_s)
-        spec = make_spec(
-            self.workspace,
-            place.shadow,
-            launch,
-            level=self.level,
-            limits=limits,
-            env=describe_task(self.record),
-        )
+        env = describe_task(self.record)
+        spec = make_spec(self.workspace, place.shadow, launch, level=self.level, limits=limits, env=env)
         try:
-            outcome = run_with_models(self.tools.launcher, spec, watched, self.signals.stop, way)
+            egress = self.tools.networks.open(self, "work")
+            outcome = run_with_models(self.tools.launcher, spec, watched, self.signals.stop, way, egress)
         finally:
             self.recorder.end()
         watched.raise_problem()
@@ -276,6 +276,12 @@ class Attempt:
         rests = exact and end.result in ("waiting", "finished")
         return outcome, end, Standing(True, end.progress) if rests else session.standing()
 
+    def find_root(self) -> str:
+        """Return where the agent finds its copy of the repository."""
+        if self.place is None:
+            return self.workspace.root
+        return place_of(self.workspace, self.place.shadow, self.level)
+
     def make_recorder(self, place: Place) -> Recorder:
         """Return what takes the checkpoints of this attempt."""
         tools = self.tools
@@ -284,6 +290,8 @@ class Attempt:
         )
         self.find_tree = lambda: recorder.last_tree
         recorder.told = partial(tools.forecasts.note, self.workspace, self.run, self.plan)
+        self.meanwhile = Meanwhile(self.workspace, tools.clock, self.halt, self.questions.ask_aside)
+        recorder.judged = self.meanwhile.look
         return recorder
 
     def attend(self, session: AgentSession, process: Process) -> None:

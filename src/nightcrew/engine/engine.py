@@ -29,6 +29,7 @@ from nightcrew.engine.forecast import Forecasts
 from nightcrew.engine.gateway import Models
 from nightcrew.engine.live import Live
 from nightcrew.engine.logbook import Logbook
+from nightcrew.engine.network import Networks
 from nightcrew.engine.opened import OPEN, Opened
 from nightcrew.engine.workspace import Workspace, keep
 from nightcrew.host.clock import Clock, stamp
@@ -86,7 +87,10 @@ class Engine:
         self._live = Live()
         self._forecasts = Forecasts(journal)
         self._models = Models.begin(journal, clock)
-        self._tools = Tools(journal, clock, launcher, self._live, self._forecasts, self._models)
+        self._networks = Networks(journal)
+        self._tools = Tools(
+            journal, clock, launcher, self._live, self._forecasts, self._models, self._networks
+        )
         self._lock = FileLock(state_dir / LOCK_NAME)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = threading.Event()
@@ -207,6 +211,7 @@ class Engine:
             self._loop = None
         workflows.unhost()
         self._models.services.close()
+        self._networks.close()
         self._opened.close()
         if self._logbook is not None:
             self._logbook.close()

@@ -45,12 +45,15 @@ class Task:
         accept: commands that prove the task, each run by us on the resulting tree.
         files: how many files it is expected to change, 0 when nobody said.
         budget: what its models may cost, as ``5usd 200000tokens``; empty for no limit of its own.
+        network: where it may go without a question (``pypi``, ``example.org:443``, ``install:npm``); empty for nowhere.
+        install: commands run in its copy before its agent works, with a network list of their own.
         timeout_s: hard limit of one attempt in seconds, None for the configured one.
         role, model: passed on to the agent.
         done: the box was ticked: the task counts as finished before the run.
         place: where it is written.
         run_place, accept_places: where ``Run:`` and each ``Accept:`` stand.
         agent_place, script_place, depends_places: where ``Agent:``, ``Script:`` and each id of ``Depends:`` stand.
+        network_places, install_places: where each of these stands.
     """
 
     id: str
@@ -77,6 +80,10 @@ class Task:
     agent_place: Place | None = None
     script_place: Place | None = None
     depends_places: tuple[Place, ...] = ()
+    network: tuple[str, ...] = ()
+    install: tuple[str, ...] = ()
+    network_places: tuple[Place, ...] = ()
+    install_places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +135,8 @@ class Plan:
 
 
 _PLACE = ("run_place", "agent_place", "script_place")
-_PLACES = ("accept_places", "depends_places")
-_TEXTS = ("depends", "scope", "accept")
+_PLACES = ("accept_places", "depends_places", "network_places", "install_places")
+_TEXTS = ("depends", "scope", "accept", "network", "install")
 
 
 def _restore_task(body: Mapping[str, Any]) -> Task:
@@ -149,7 +156,8 @@ class Flag:
     Attributes:
         task: task name ``T03``.
         kind: ``asks`` (an approval will be needed), ``forbidden`` (a rule says no), ``opaque``,
-            ``hidden`` (invisible characters in a command), ``unverified`` (no acceptance command) or ``no_scope``.
+            ``hidden`` (invisible characters in a command), ``unverified`` (no acceptance command) or ``no_scope``,
+            ``network`` (where it may go).
         text: in words.
         rule, source: the rule and its file:line, when a rule is the reason.
         action: the command line it is about, when there is one.

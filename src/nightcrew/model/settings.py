@@ -36,6 +36,7 @@ class AgentSetting:
             ``stdin`` or ``file``. slots: attempts at once, 0 for no limit of its own. env: extra variables.
         providers: names of the providers of models that it may use; empty for none, or, where its adapter cannot work
             without a model, for all.
+        network: where it may go in every task without a question; items as in a task's ``Network:``.
     """
 
     adapter: str
@@ -44,6 +45,7 @@ class AgentSetting:
     slots: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
     providers: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from nightcrew.model.usage import parse_budget
 from nightcrew.plan import values
 from nightcrew.plan.keys import KEYS
 from nightcrew.plan.reader import Draft, Value
+from nightcrew.policy.places import read_item
 
 
 def build_task(draft: Draft, problems: list[Problem]) -> Task:
@@ -26,6 +27,8 @@ class _Builder:
         draft = self.draft
         self._drop_empty()
         accept = draft.values.get("accept", [])
+        install = draft.values.get("install", [])
+        network = self._read_network()
         depends = self._read_depends()
         return Task(
             id=ids.name_task(draft.number),
@@ -51,6 +54,10 @@ class _Builder:
             agent_place=self._find_place("agent"),
             script_place=self._find_place("script"),
             depends_places=tuple(depends.values()),
+            network=tuple(network),
+            install=tuple(values.strip_ticks(value.text) for value in install),
+            network_places=tuple(network.values()),
+            install_places=tuple(value.place for value in install),
         )
 
     def _drop_empty(self) -> None:
@@ -106,6 +113,22 @@ class _Builder:
                     value.place, "the scope only excludes", "add what it may change, such as `src/**`"
                 )
         return tuple(globs)
+
+    def _read_network(self) -> dict[str, Place]:
+        """Item → where it is written, each once, in the order written; names of presets are looked up later."""
+        found: dict[str, Place] = {}
+        for value in self.draft.values.get("network", []):
+            items = values.split_items(value.text)
+            if [item.lower() for item, _ in items] in (["none"], ["-"]):
+                continue
+            for item, at in items:
+                place = _shift(value, at)
+                found.setdefault(item.lower(), place)
+                try:
+                    read_item(item.lower())
+                except ValueError as error:
+                    self._report(place, str(error), "write `- Network: pypi, example.org:8443, install:npm`")
+        return found
 
     def _read_timeout(self) -> float | None:
         text = self._read("timeout")

@@ -19,7 +19,7 @@ def _flag(task: Task) -> Iterator[Flag]:
     if not task.scope:
         yield Flag(task.id, "no_scope", "no `Scope:`: it may change any path that policy leaves open")
     scripted = (step.text for step in task.steps if step.do == "run")
-    for command in (task.run, *task.accept, *scripted):
+    for command in (task.run, *task.install, *task.accept, *scripted):
         if hidden := find_hidden(command.replace("\n", " ").replace("\t", " ")):
             text = f"invisible characters in a command: {' '.join(hidden)}"
             yield Flag(task.id, "hidden", text, action=command)

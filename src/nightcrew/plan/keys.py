@@ -21,6 +21,8 @@ KEYS: Final[Mapping[str, str]] = {
     "depends": "Depends",
     "scope": "Scope",
     "accept": "Accept",
+    "network": "Network",
+    "install": "Install",
     "files": "Files",
     "budget": "Budget",
     "timeout": "Timeout",
@@ -29,7 +31,7 @@ KEYS: Final[Mapping[str, str]] = {
 }
 """Lower-case key → as written in messages."""
 
-REPEATABLE: Final = frozenset({"depends", "scope", "accept"})
+REPEATABLE: Final = frozenset({"depends", "scope", "accept", "network", "install"})
 IN_COMMENTS: Final = frozenset({"agent", "depends", "model"})
 """Keys that Aurora's HTML comments may carry. A command must be where a reader of the rendered page sees it."""
 
@@ -48,6 +50,7 @@ _COLONLESS: Final[Mapping[str, re.Pattern[str]]] = {
     "agent": re.compile(r"[`@]*(?:command|script)`?$|`?@[\w-]+`?$"),
     "script": re.compile(r"`?\S+\.ya?ml`?$"),
     "accept": re.compile(r"`[^`]+`$"),
+    "install": re.compile(r"`[^`]+`$"),
     "run": re.compile(r"`[^`]+`$"),
     "scope": re.compile(r"`[^`]+`$"),
 }

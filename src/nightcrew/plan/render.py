@@ -25,6 +25,7 @@ _KINDS: Final = {
     "asks": ("asks", "will ask you"),
     "opaque": ("opaque", "cannot be known before it runs"),
     "hidden": ("hidden", "invisible characters"),
+    "network": ("network", "may reach the network"),
     "unverified": ("unverified", "unverified: no acceptance"),
     "no_scope": ("no scope", "no scope: may change any path that policy leaves open"),
 }
@@ -178,10 +179,11 @@ def _describe(task: Task) -> Iterator[tuple[str, str]]:
         yield "prompt", task.prompt
     if extra:
         yield "with", ", ".join(extra)
-    if task.scope:
-        yield "scope", " ".join(task.scope)
-    for command in task.accept:
-        yield "accept", command
+    for label, listed in (("scope", task.scope), ("network", task.network)):
+        if listed:
+            yield label, " ".join(listed)
+    yield from (("install", command) for command in task.install)
+    yield from (("accept", command) for command in task.accept)
 
 
 def _describe_step(step: Step) -> str:

@@ -6,7 +6,7 @@ engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nightcrew.host.clock import Clock
     from nightcrew.model.isolation import Level
     from nightcrew.runtime.hosting import OnChange
+    from nightcrew.runtime.policies import Policies
     from nightcrew.runtime.promoting import Order, Publication
     from nightcrew.runtime.resting import Rest
     from nightcrew.runtime.rolling import Removal
@@ -91,11 +92,13 @@ class Runtime:
     def preview(self, file: str, *, width: int, include_dirty: bool = False) -> View:
         """Return what a tasks file would become; nothing is recorded."""
         from nightcrew.plan.render import render_plan
+        from nightcrew.runtime.isolating import preview
         from nightcrew.runtime.planning import read_draft, view_draft
 
         draft = read_draft(self._parts, file, include_dirty=include_dirty)
-        text = render_plan(draft.plan, draft.flags, run_id="", isolation="", width=width)
-        return {**view_draft(draft), "text": text}
+        isolation = preview(self._parts, draft.rules)
+        text = render_plan(draft.plan, draft.flags, run_id="", isolation=isolation, width=width)
+        return {**view_draft(draft), "isolation": isolation, "text": text}
 
     def plan(
         self,
@@ -118,14 +121,21 @@ class Runtime:
             NotAuthenticated: a task needs a model, and its provider's key is not there; nothing was recorded.
             SandboxUnavailable: this machine cannot confine as required; nothing was recorded.
         """
-        from nightcrew.runtime.hosting import choose_level
+        from nightcrew.runtime.isolating import choose
         from nightcrew.runtime.keys import check_keys
         from nightcrew.runtime.planning import read_draft, record
 
         draft = read_draft(self._parts, file, title=title, include_dirty=include_dirty, budget=budget)
         check_keys(self._parts.keyring, draft.plan, draft.rules.settings)
-        level = choose_level(self._parts, draft.rules, unsandboxed=unsandboxed)
-        run = record(self._parts, draft, level=level, max_parallel=max_parallel, unsandboxed=unsandboxed)
+        choice = choose(self._parts, draft.rules, unsandboxed=unsandboxed)
+        run = record(
+            self._parts,
+            draft,
+            level=choice.level,
+            max_parallel=max_parallel,
+            unsandboxed=unsandboxed,
+            confined=choice.to_settings(),
+        )
         return {
             "id": run,
             "digest": draft.plan.digest,
@@ -486,62 +496,18 @@ class Runtime:
 
         return explain_command(self._rules(), words)
 
-    def forecast(self, run: str) -> View:
-        """Return which questions the plan of a run will raise, numbered, with the answers that are there."""
-        from nightcrew.runtime.forecasting import view_forecast
+    def show_network(self) -> View:
+        """Return where tasks may go here: presets, lists, internal hosts, rules, limits."""
+        from nightcrew.runtime.networking import show_network
 
-        return view_forecast(self._parts, self.resolve(run, kinds="R"))
+        return show_network(self._rules())
 
-    def answer_ahead(self, run: str, answers: Mapping[int, str], *, digest: str, reason: str = "") -> View:
-        """Answer numbered questions of a forecast in advance; see ``forecasting.answer_ahead``."""
-        from nightcrew.runtime.forecasting import answer_ahead
+    @property
+    def policies(self) -> Policies:
+        """Return everything that can be done with policies and forecasts."""
+        from nightcrew.runtime.policies import Policies
 
-        return answer_ahead(self._parts, self.resolve(run, kinds="R"), answers, digest=digest, reason=reason)
-
-    def test_policy(self, file: Path | None = None) -> View:
-        """Return what every example of every rule does, by itself and under the whole policy."""
-        from nightcrew.runtime.policing import test_policy
-
-        return test_policy(self._parts, file)
-
-    def diff_policy(self, old: Path | None, new: Path) -> View:
-        """Return in what a policy differs from another, by default from the one in force."""
-        from nightcrew.runtime.policing import diff_policies, read_candidate
-
-        return diff_policies(read_candidate(self._parts, old), read_candidate(self._parts, new))
-
-    def import_policy(self, file: Path, *, write: bool = False) -> View:
-        """Return another system's policy as ours; see ``policing.import_file``."""
-        from nightcrew.runtime.policing import import_file
-
-        return import_file(self._parts, file, write=write)
-
-    def policy_schema(self) -> View:
-        """Return the JSON Schema of policy.yaml."""
-        from nightcrew.policy.load import policy_schema
-
-        return dict(policy_schema())
-
-    def replay_policy(self, file: Path | None, *, since_s: float = 0.0, run: str = "") -> View:
-        """Return which decisions of the past would be others under a policy (by default the one in force)."""
-        from nightcrew.runtime.policing import read_candidate
-        from nightcrew.runtime.replaying import read_history, replay
-
-        history = read_history(self._parts, since_s=since_s, run=self.resolve(run, kinds="R") if run else "")
-        return replay(read_candidate(self._parts, None), read_candidate(self._parts, file), history)
-
-    def suggest_policy(
-        self, *, since_s: float = 0.0, run: str = "", times: int = 2, tighten: bool = False
-    ) -> View:
-        """Return what earlier answers teach: exceptions for what always got a yes, or the least that was used."""
-        from nightcrew.runtime import replaying
-
-        history = replaying.read_history(
-            self._parts, since_s=since_s, run=self.resolve(run, kinds="R") if run else ""
-        )
-        if tighten:
-            return replaying.tighten(self._rules(), history)
-        return replaying.suggest(self._rules(), history, times=times)
+        return Policies(self._parts)
 
     def check_policy(self, file: Path | None = None) -> View:
         """Return the layers of rules in force, or as they would be with ``file`` as the repository's own.

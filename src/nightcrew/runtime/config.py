@@ -21,6 +21,7 @@ from nightcrew.model.yamltext import (
     read_document,
     refuse_problems,
 )
+from nightcrew.policy.places import read_item
 from nightcrew.runtime.modelsettings import read_budgets, read_prices, read_providers, refuse_personal
 
 
@@ -216,11 +217,20 @@ class _Reading:
             "prompt": ("prompt", str),
             "argv": ("argv", tuple),
             "providers": ("providers", tuple),
+            "network": ("network", tuple),
         }
         taken = self.take({**texts, "slots": ("slots", int), "env": ("env", dict)}, "agents", name)
         agent = AgentSetting(**({"adapter": "command"} | taken))
         self.check_prompt(name, agent)
+        self.check_network(name, agent)
         return agent
+
+    def check_network(self, name: str, agent: AgentSetting) -> None:
+        for index, item in enumerate(agent.network):
+            try:
+                read_item(str(item))
+            except ValueError as error:
+                self.complain(("agents", name, "network", index), str(error))
 
     def check_prompt(self, name: str, agent: AgentSetting) -> None:
         words = " ".join(str(w) for w in agent.argv)

@@ -107,16 +107,33 @@ def read_draft(
 
 
 def record(
-    parts: Parts, draft: Draft, *, level: str, max_parallel: int | None, unsandboxed: bool = False
+    parts: Parts,
+    draft: Draft,
+    *,
+    level: str,
+    max_parallel: int | None,
+    unsandboxed: bool = False,
+    confined: Mapping[str, Any] | None = None,
 ) -> str:
-    """Record a draft as a run that waits for approval (or that failed, when a rule forbids part of it); return its id."""
+    """Record a draft as a run that waits for approval (or that failed, when a rule forbids part of it); return its id.
+
+    Args:
+        parts, draft: where, what.
+        level: isolation level that the run will have. confined: what gives it, see ``isolating.Choice.to_settings``.
+        max_parallel: tasks at once; as configured when None.
+        unsandboxed: a person has allowed S0.
+    """
     with parts.journal.write() as tx:
         run = _make_run(parts, tx.next_id(RUN), draft)
         run = replace(
             run,
             max_parallel=max_parallel or draft.rules.settings.max_parallel,
             isolation=level,
-            settings={"unsandboxed": unsandboxed, "budget": limits_of(draft.plan, draft.rules)},
+            settings={
+                "unsandboxed": unsandboxed,
+                "budget": limits_of(draft.plan, draft.rules),
+                **(confined or {}),
+            },
         )
         actor = f"user:{parts.env.user}"
         tx.add(run, "run.created", actor=actor, data={"title": run.title, "source": draft.plan.source})
