@@ -22,6 +22,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Hand over": {
         "run": ("run", "Plan, approve and run the tasks of a file."),
+        "forecast": ("forecast", "Tell what a run will ask, and take answers in advance."),
         "plan": ("plan", "Show the plan of a run, or of a file without running it."),
     },
     "Decide": {
@@ -56,7 +57,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Explain": {
         "why": ("why", "Explain a state, decision or event."),
-        "policy": ("policy", "Explain, check and show the policy."),
+        "policy": ("policy", "Explain, check, test, replay and suggest the policy."),
         "secrets": ("secrets", "Search for secrets, and let one land."),
         "audit": ("audit", "Verify the journal."),
         "completion": ("completion", "Print the completion script of a shell."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightcrew.agents.adapter import Answer
 from nightcrew.engine import attempts
-from nightcrew.gate.approvals import matches, open_approval, use
+from nightcrew.gate.approvals import AHEAD, matches, open_approval, use
 from nightcrew.host.clock import Clock, stamp
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Decision, Finding, Verdict
@@ -158,8 +158,11 @@ class Questions:
     def _settle_alone(self, question: OpenQuestion, event: str) -> Answer:
         decision = question.decision
         with self._journal.write() as tx:
-            grant = self._use_grant(tx, question) if decision.verdict is Verdict.ASK else None
-            said = _describe_decision(question, grant.id if grant else "")
+            asks = decision.verdict is Verdict.ASK
+            refusal = self._find_refusal(tx, question) if asks else None
+            grant = self._use_grant(tx, question) if asks and refusal is None else None
+            answer = grant or refusal
+            said = _describe_decision(question, answer.id if answer else "")
             for kind, data in (("policy.decided", said), (event, _describe_event(question, grant))):
                 if kind:
                     tx.append(
@@ -173,6 +176,10 @@ class Questions:
         if decision.verdict is Verdict.ALLOW or grant is not None:
             return Answer("allow")
         why = f"{decision.reason} (rule {decision.rule}, {decision.source})"
+        if refusal is not None:
+            said_no = f"denied by {refusal.decided_by} beforehand ({refusal.id}): {refusal.answer}"
+            self.denied = f"{said_no}: {question.action.describe()}"
+            return Answer("deny", said_no)
         if decision.verdict is Verdict.DENY:
             if question.kind in ("action", "change"):
                 self.denied = f"denied by policy: {question.action.describe()}: {why}"
@@ -181,6 +188,13 @@ class Questions:
         if all(each.action.digest != question.action.digest for each in self.waiting):
             self.waiting.append(question)
         return Answer("wait", f"a human must decide: {why}")
+
+    def _find_refusal(self, tx: Writer, question: OpenQuestion) -> ApprovalRecord | None:
+        """Return the no that a person gave to exactly this before the run began; it holds as long as its plan."""
+        for approval in tx.find(ApprovalRecord, task=self.attempt.task, state="denied"):
+            if approval.decided_via == AHEAD and approval.digest == question.action.digest:
+                return approval
+        return None
 
     def _use_grant(self, tx: Writer, question: OpenQuestion) -> ApprovalRecord | None:
         digest = question.action.digest

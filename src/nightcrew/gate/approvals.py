@@ -15,6 +15,9 @@ from nightcrew.model.actions import Action, Decision
 from nightcrew.model.errors import DeniedByPolicy, StaleError, UsageError
 from nightcrew.model.records import ApprovalRecord
 
+AHEAD: Final = "forecast"
+"""How an answer was given that came before its question (``decided_via``)."""
+
 _USES: Final = {"once": 1, "task": -1}
 """What a grant is good for: one use, or any number of uses by the same task."""
 

@@ -138,7 +138,7 @@ class _Stack:
     def add_setting(self, name: str, placed: Placed[Any]) -> None:
         outer = self.settings.get(name)
         if outer is not None and outer.fixed:
-            if _is_looser(placed.value, outer.value):
+            if is_looser(placed.value, outer.value):
                 self.complain(placed.place, f"{name} cannot be looser than in {outer.source}")
                 return
             placed = replace(placed, fixed=True)
@@ -150,7 +150,7 @@ def _join(outer: Patterns, inner: Patterns) -> Patterns:
     return cast(Patterns, (*outer, *inner))
 
 
-def _is_looser(inner: Any, outer: Any) -> bool:
+def is_looser(inner: Any, outer: Any) -> bool:
     """Tell whether a value is looser than another: higher, weaker, less than all of it, or (of a text) any other."""
     if isinstance(outer, Verdict):
         return bool(strictest(inner, outer) != inner)

@@ -151,9 +151,15 @@ def _store(tx: Writer, old: ApprovalRecord, new: ApprovalRecord, actor: str) -> 
 
 
 def _decide_beforehand(tx: Writer, parts: Parts, run: RunRecord, at: str) -> None:
+    from nightcrew.runtime.forecasting import answered
+
     plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
+    # What a person has said to one question by itself holds, also when it was a no.
+    known = answered(tx, run.id)
     for flag in plan.flags:
         if flag["kind"] not in ("asks", "opaque") or not flag["digest"]:
+            continue
+        if (join_task(run.id, flag["task"]), flag["digest"]) in known:
             continue
         record = ApprovalRecord(
             id=tx.next_id(APPROVAL),

@@ -18,6 +18,7 @@ from nightcrew.model.records import (
     TaskRecord,
 )
 from nightcrew.model.text import count
+from nightcrew.runtime.loosening import tell_ways, view_values
 from nightcrew.runtime.views import list_stale, shown_state, tasks_of, view_event
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def explain_command(rules: Rules, words: Sequence[str]) -> dict[str, Any]:
         "command": line,
         "decision": plain["verdict"],
         **{key: value for key, value in plain.items() if key != "verdict"},
+        "to_change": tell_ways(rules.policy, decision),
         "policy_digest": rules.policy.digest,
     }
 
@@ -64,6 +66,8 @@ def show_rules(rules: Rules) -> dict[str, Any]:
         "rules": found,
         "protected": list(rules.policy.protected),
         "limits": dict(rules.policy.limits),
+        "values": view_values(rules.policy),
+        "gates": [{"id": g.value.id, "run": g.value.run, "source": g.source} for g in rules.policy.gates],
     }
 
 

@@ -79,7 +79,7 @@ def check_file(env: Environment, path: Path) -> Rules:
         NotFound: there is no such file.
         InvalidInput: with all its problems.
     """
-    text = _read_text(path, str(path))
+    text = read_file(path, str(path))
     if text is None:
         raise NotFound(f"there is no file {path}")
     kind = "config" if path.name.startswith("config") else "policy"
@@ -128,13 +128,18 @@ def _read_texts(env: Environment, root: Path | None) -> list[Text]:
             ("config", "repository", root / CONFIG_FILE, CONFIG_FILE),
         ]
     for kind, name, path, source in candidates:
-        text = _read_text(path, source)
+        text = read_file(path, source)
         if text is not None:
             found.append(Text(kind, name, source, text))
     return found
 
 
-def _read_text(path: Path, source: str) -> str | None:
+def read_file(path: Path, source: str) -> str | None:
+    """Return the text of a file of rules, None when there is none; ``source`` is its name in messages.
+
+    Raises:
+        UsageError: it cannot be read. InvalidInput: it is too large, or not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)

@@ -1,0 +1,291 @@
+"""``forecast``: which questions the plan of a run will raise, and answers to them in advance, bound to the plan's digest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from nightcrew.gate.approvals import AHEAD
+from nightcrew.host.clock import stamp
+from nightcrew.model import canonical
+from nightcrew.model.actions import Action, Decision, Verdict
+from nightcrew.model.errors import StaleError, UsageError
+from nightcrew.model.ids import APPROVAL, join_task
+from nightcrew.model.lifecycle import RUN_FINAL
+from nightcrew.model.plans import Plan, Task
+from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
+from nightcrew.model.text import count
+from nightcrew.runtime.planning import actions_of, judge_action
+from nightcrew.runtime.rules import Rules, rules_from_plain
+from nightcrew.runtime.terms import check_terms
+
+if TYPE_CHECKING:
+    from nightcrew.journal.transaction import Reader, Writer
+    from nightcrew.runtime.parts import Parts
+
+View = dict[str, Any]
+
+_LIKELY: Final = 5
+"""So many questions of an agent's earlier tasks are told for each of its tasks, the most frequent ones."""
+_FILE_STEPS: Final = frozenset({"write", "append", "delete", "chmod", "symlink"})
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """One question that will, or may, be asked.
+
+    Attributes:
+        task: name in the plan. sure: the plan itself raises it; otherwise earlier tasks of the same agent did.
+        action: what it is about; None for one about the result as a whole, which is bound to that result alone.
+        decision: what the policy says.
+    """
+
+    task: str
+    sure: bool
+    action: Action | None
+    decision: Decision
+
+    @property
+    def digest(self) -> str:
+        """What an answer is bound to; empty when there can be none in advance."""
+        return self.action.digest if self.action else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """All that is foreseen for a run.
+
+    Attributes:
+        run, plan: records. questions: in the order of the plan, the sure ones of a task first.
+        forbidden: what a rule denies; answers: task and digest → an answer that is there.
+    """
+
+    run: RunRecord
+    plan: PlanRecord
+    questions: tuple[Foreseen, ...]
+    forbidden: tuple[Foreseen, ...]
+    rules: Rules
+    answers: Mapping[tuple[str, str], ApprovalRecord] = field(default_factory=dict)
+
+    def answer(self, question: Foreseen) -> ApprovalRecord | None:
+        """Return the answer to a question, None when there is none yet."""
+        return self.answers.get((join_task(self.run.id, question.task), question.digest))
+
+
+def make_forecast(tx: Reader, name: str) -> Forecast:
+    """Return what the plan of a run will ask, by the rules that it was planned with."""
+    run = tx.need(RunRecord, name)
+    record = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
+    rules = replace(rules_from_plain(record.policies), root=run.repo_path)
+    tasks = [task for task in Plan.from_plain(record.body).tasks if not task.done]
+    found = [each for task in tasks for each in _foresee(task, rules)]
+    found += [each for task in tasks for each in _find_likely(tx, task, run, rules)]
+    order = {task.id: number for number, task in enumerate(tasks)}
+    found.sort(key=lambda each: (order[each.task], not each.sure))
+    answers = {
+        (each.task, each.digest): each
+        for each in tx.find(ApprovalRecord, run=run.id)
+        if each.state in ("approved", "denied")
+    }
+    unique = tuple(
+        {(each.task, each.digest or each.decision.reason): each for each in reversed(found)}.values()
+    )[::-1]
+    asked = tuple(each for each in unique if each.decision.verdict is Verdict.ASK)
+    denied = tuple(each for each in unique if each.decision.verdict is Verdict.DENY and each.sure)
+    return Forecast(run, record, asked, denied, rules, answers)
+
+
+def _foresee(task: Task, rules: Rules) -> Iterator[Foreseen]:
+    for action, _ in actions_of(task, rules):
+        decision = judge_action(action, rules)
+        if decision.verdict is not Verdict.ALLOW:
+            yield Foreseen(task.id, True, action, decision)
+    if task.steps:
+        for name, source, reason in _foresee_change(task, rules):
+            yield Foreseen(task.id, True, None, Decision(Verdict.ASK, name, source, reason, "medium"))
+
+
+def _foresee_change(task: Task, rules: Rules) -> Iterator[tuple[str, str, str]]:
+    """Yield what the result of a recording will be asked for; its files are known, unless a command changes more."""
+    from nightcrew.policy.globs import Globs
+
+    policy = rules.policy
+    paths = {step.path for step in task.steps if step.do in _FILE_STEPS}
+    deleted = {step.path for step in task.steps if step.do == "delete"}
+    outside = policy.verdict("safety.outside_scope")
+    if task.scope and outside is not None and outside.value is Verdict.ASK:
+        scope = Globs(task.scope)
+        odd = sorted(path for path in paths if not scope.matches(path))
+        if odd:
+            yield (
+                "safety.outside_scope",
+                outside.source,
+                f"the result changes {', '.join(odd)} outside the task's scope",
+            )
+    for name, number in (("files", len(paths)), ("deleted", len(deleted))):
+        limit = policy.number(f"limits.soft.{name}")
+        if limit is not None and number > limit.value:
+            what = f"{count(number, 'file')} {'changed' if name == 'files' else 'deleted'}"
+            yield f"limits.soft.{name}", limit.source, f"{what}, above the soft limit of {limit.value}"
+
+
+def _find_likely(tx: Reader, task: Task, run: RunRecord, rules: Rules) -> Iterator[Foreseen]:
+    """Yield what earlier tasks of the same agent asked for in this repository; what an agent does is not in its plan."""
+    if task.run or task.steps:
+        return
+    runs = {each.id for each in tx.find(RunRecord, repo_key=run.repo_key) if each.id != run.id}
+    asked: Counter[str] = Counter()
+    for record in tx.find(ApprovalRecord):
+        if record.run in runs and record.requester == f"agent:{task.agent}" and record.kind == "action":
+            asked[canonical.encode(record.action)] += 1
+    import json
+
+    for text, _ in asked.most_common(_LIKELY):
+        plain = json.loads(text)
+        action = Action(**{**plain, "paths": tuple(plain.get("paths", ()))})
+        decision = judge_action(action, rules)
+        if decision.verdict is Verdict.ASK:
+            yield Foreseen(task.id, False, action, decision)
+
+
+def view_forecast(parts: Parts, name: str) -> View:
+    """Return the forecast of a run for a person: numbered questions with the answers that are there."""
+    with parts.journal.read() as tx:
+        made = make_forecast(tx, name)
+    questions = [_view(number, each, made) for number, each in enumerate(made.questions, 1)]
+    return {
+        "run": name,
+        "digest": made.plan.digest,
+        "state": made.run.state,
+        "questions": questions,
+        "open": sum(question["answer"] == "" for question in questions),
+        "forbidden": [_view(0, each, made) for each in made.forbidden],
+    }
+
+
+def _view(number: int, each: Foreseen, made: Forecast) -> View:
+    answer = made.answer(each) if each.digest else None
+    return {
+        "number": number,
+        "task": each.task,
+        "kind": ("action" if each.action else "change") if each.sure else "likely",
+        "action": each.action.describe() if each.action else "",
+        "rule": each.decision.rule,
+        "source": each.decision.source,
+        "reason": each.decision.reason,
+        "risk": each.decision.risk,
+        "opaque": list(each.decision.opaque),
+        "digest": each.digest,
+        "answer": answer.state if answer else "",
+        "approval": answer.id if answer else "",
+    }
+
+
+def answer_ahead(
+    parts: Parts, name: str, answers: Mapping[int, str], *, digest: str, reason: str = ""
+) -> View:
+    """Record answers to numbered questions of a forecast; each holds once, for exactly that action of that task.
+
+    Args:
+        answers: number → ``approved`` or ``denied``; a no needs a reason.
+        digest: how the digest of the plan begins, as it was shown.
+
+    Raises:
+        StaleError: another plan, or the run is over; nothing was recorded.
+        UsageError: no such number, one that takes no answer in advance, or a no without a reason.
+        DeniedByPolicy: the policy names others for a question of that risk.
+    """
+    with parts.journal.write() as tx:
+        made = make_forecast(tx, name)
+        _check(made, answers, digest, reason)
+        at = stamp(parts.clock.now())
+        for number in sorted(answers):
+            _record(tx, parts, made, made.questions[number - 1], answers[number], reason, at)
+    return view_forecast(parts, name)
+
+
+def _check(made: Forecast, answers: Mapping[int, str], digest: str, reason: str) -> None:
+    if len(digest) < 4 or not made.plan.digest.startswith(digest.lower()):
+        raise StaleError(
+            f"{digest!r} is not how the digest of the plan of {made.run.id} begins; nothing was recorded",
+            code="digest.mismatch",
+            where=[f"digest {made.plan.digest[:12]}"],
+            hint=f"nightcrew forecast {made.run.id}",
+        )
+    if made.run.state in RUN_FINAL:
+        raise StaleError(
+            f"{made.run.id} is {made.run.state}: nothing will be asked any more", code="run.over"
+        )
+    if "denied" in answers.values() and not reason.strip():
+        raise UsageError(
+            "a no needs a reason: the agent is told it", code="reason.missing", hint="add -m WHY"
+        )
+    for number in answers:
+        if not 1 <= number <= len(made.questions):
+            raise UsageError(
+                f"there is no question {number} in the forecast of {made.run.id}; nothing was recorded",
+                code="forecast.number",
+                hint=f"nightcrew forecast {made.run.id}",
+            )
+        question = made.questions[number - 1]
+        if question.action is None:
+            raise UsageError(
+                f"question {number} is about the result as a whole, which is not there yet; nothing was recorded",
+                code="forecast.change",
+                hint="answer it when it is asked: nightcrew inbox",
+            )
+        answer = made.answer(question)
+        if answer is not None:
+            raise StaleError(
+                f"question {number} is answered already: {answer.id} {answer.state} by {answer.decided_by}; nothing was recorded",
+                code="decision.twice",
+            )
+
+
+def _record(
+    tx: Writer, parts: Parts, made: Forecast, question: Foreseen, answer: str, reason: str, at: str
+) -> None:
+    if question.action is None:
+        return
+    user, decision = parts.env.user, question.decision
+    if answer == "approved":
+        what = f"question {question.action.describe()!r}"
+        check_terms(made.rules.policy, decision.risk, user=user, reason=reason, what=what)
+    record = ApprovalRecord(
+        id=tx.next_id(APPROVAL),
+        kind="action",
+        state=answer,
+        run=made.run.id,
+        task=join_task(made.run.id, question.task),
+        digest=question.digest,
+        action=canonical.to_plain(question.action),
+        shown=question.action.describe(),
+        rule=decision.rule,
+        source=decision.source,
+        reason=decision.reason,
+        risk=decision.risk,
+        requester="plan",
+        requested_at=at,
+        decided_at=at,
+        decided_by=user,
+        decided_via=AHEAD,
+        answer=reason.strip(),
+        uses=1 if answer == "approved" else 0,
+    )
+    data = {
+        "answer": answer,
+        "via": AHEAD,
+        "plan": made.plan.digest,
+        "digest": record.digest,
+        "action": record.shown,
+        "reason": record.answer,
+    }
+    tx.add(record, "approval.decided", actor=f"user:{user}", data=data)
+
+
+def answered(tx: Reader, run: str) -> frozenset[tuple[str, str]]:
+    """Return task and digest of every question of a run that has an answer."""
+    found: Sequence[ApprovalRecord] = tx.find(ApprovalRecord, run=run)
+    return frozenset((each.task, each.digest) for each in found if each.state in ("approved", "denied"))

@@ -1,0 +1,323 @@
+"""``policy replay`` and ``policy suggest``: decisions of the past under other rules, and what they teach."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from nightcrew.host.clock import stamp
+from nightcrew.model import canonical
+from nightcrew.model.actions import Action, Decision, Verdict
+from nightcrew.model.errors import InvalidInput, ShellSyntaxError
+from nightcrew.model.events import Event
+from nightcrew.model.records import ApprovalRecord, RunRecord
+from nightcrew.runtime.rules import Rules
+
+if TYPE_CHECKING:
+    from nightcrew.journal.transaction import Reader
+    from nightcrew.policy.rules import Policy
+    from nightcrew.runtime.parts import Parts
+
+View = dict[str, Any]
+
+DECIDED: Final = "policy.decided"
+_SHOWN: Final = 200
+"""At most so many decisions that flip are listed; the counts are about all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One decision that was made.
+
+    Attributes:
+        event: where it is recorded. action: what it was about, made anew from that.
+        exact: it is the very same action; otherwise a secret was taken out of it before it was recorded.
+    """
+
+    event: Event
+    action: Action
+    exact: bool
+
+    @property
+    def verdict(self) -> str:
+        """What was decided then."""
+        return str(self.event.data["verdict"])
+
+    @property
+    def question(self) -> tuple[str, str]:
+        """What makes two questions the same one: a person is asked once for it."""
+        return (self.event.task, str(self.event.data["digest"]))
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was decided in a time.
+
+    Attributes:
+        past: decisions, oldest first. changes: questions about whole changes, which cannot be judged again.
+        answers: task and digest → how a person answered.
+    """
+
+    past: tuple[Past, ...]
+    changes: int
+    answers: Mapping[tuple[str, str], str]
+
+
+def read_history(parts: Parts, *, since_s: float = 0.0, run: str = "") -> History:
+    """Return what was decided in the runs of the repository around here (of all, where there is none).
+
+    Args:
+        since_s: how far back, in seconds; 0 for everything.
+        run: only of this run.
+    """
+    repository = parts.find_here()
+    after = stamp(parts.clock.now() - timedelta(seconds=since_s)) if since_s else ""
+    with parts.journal.read() as tx:
+        mine = _find_runs(tx, repository.key if repository else "")
+        events = [
+            event
+            for event in tx.events(run=run, kinds=(DECIDED,))
+            if event.at >= after and (run or event.run in mine)
+        ]
+        answers = {
+            (each.task, each.digest): each.state
+            for each in tx.find(ApprovalRecord)
+            if each.state in ("approved", "denied", "expired")
+        }
+    past = [found for event in events if (found := _read_past(event)) is not None]
+    return History(tuple(past), sum(event.data["kind"] == "change" for event in events), answers)
+
+
+def _find_runs(tx: Reader, key: str) -> frozenset[str]:
+    return frozenset(run.id for run in tx.find(RunRecord) if not key or run.repo_key == key)
+
+
+def _read_past(event: Event) -> Past | None:
+    data = event.data
+    kind, purpose = str(data["kind"]), str(data["purpose"])
+    if kind == "exec":
+        action = Action(kind, command=str(data["action"]), purpose=purpose)
+    elif kind != "change" and "paths" in data:
+        action = Action(kind, paths=tuple(data["paths"]), purpose=purpose, detail=str(data["detail"]))
+    else:
+        return None
+    # The content of a written file is not recorded, and no rule looks at it before it is there.
+    same = action.digest == data["digest"] or kind in ("write", "append")
+    return Past(event, action, same)
+
+
+def replay(old: Rules, new: Rules, history: History) -> View:
+    """Return what the new rules would have said to what was decided; the old ones are those in force here."""
+    from nightcrew.runtime.planning import judge_action
+
+    flips: list[View] = []
+    matrix: Counter[str] = Counter()
+    asked_then: set[tuple[str, str]] = set()
+    asked_now: set[tuple[str, str]] = set()
+    for past in history.past:
+        decision = judge_action(past.action, new)
+        verdict = str(decision.verdict)
+        matrix[f"{past.verdict} -> {verdict}"] += 1
+        if past.verdict == "ask":
+            asked_then.add(past.question)
+        if verdict == "ask":
+            asked_now.add(past.question)
+        if verdict != past.verdict:
+            flips.append(_tell_flip(past, decision, history))
+    return {
+        "decisions": len(history.past),
+        "not_replayed": history.changes,
+        "redacted": sum(not past.exact for past in history.past),
+        "flips": len(flips),
+        "matrix": dict(sorted(matrix.items())),
+        "questions": {
+            "then": len(asked_then),
+            "now": len(asked_now),
+            "fewer": len(asked_then) - len(asked_now),
+        },
+        "policy": {"in_force": old.policy.digest, "replayed": new.policy.digest},
+        "list": flips[:_SHOWN],
+    }
+
+
+def _tell_flip(past: Past, decision: Decision, history: History) -> View:
+    return {
+        "event": past.event.id,
+        "at": past.event.at,
+        "task": past.event.task,
+        "action": past.action.describe(),
+        "then": {
+            "decision": past.verdict,
+            "rule": past.event.data["rule"],
+            "source": past.event.data["source"],
+        },
+        "now": {"decision": str(decision.verdict), "rule": decision.rule, "source": decision.source},
+        "answer": history.answers.get(past.question, ""),
+    }
+
+
+# --- suggest ----------------------------------------------------------------------------------------------------------
+
+
+def suggest(rules: Rules, history: History, *, times: int) -> View:
+    """Return the least exceptions that would have saved the questions that were always answered with yes.
+
+    Args:
+        times: so often a yes is needed, and never a no.
+    """
+    asked: dict[str, list[Past]] = {}
+    for past in history.past:
+        if past.verdict == "ask" and past.action.kind == "exec":
+            asked.setdefault(past.action.command, []).append(past)
+    taken, left = [], []
+    for command, pasts in asked.items():
+        answers = [
+            history.answers.get(past.question, "open") for past in {p.question: p for p in pasts}.values()
+        ]
+        why = _why_not(rules, command, pasts, answers, times)
+        entry = {"command": command, "answers": dict(Counter(answers))}
+        if why:
+            left.append({**entry, "why": why})
+        else:
+            taken.append({**entry, "rules": _asking_rules(rules, command)})
+    return _finish(rules, _write_exceptions(rules, taken), taken, left)
+
+
+def _why_not(rules: Rules, command: str, pasts: Sequence[Past], answers: Sequence[str], times: int) -> str:
+    """Return why no exception is suggested for a command; empty when one is."""
+    yes = sum(answer == "approved" for answer in answers)
+    if yes < times or yes < len(answers):
+        return f"{yes} of {len(answers)} answered with yes" + (
+            f", {times} needed" if yes == len(answers) else ""
+        )
+    if not all(past.exact for past in pasts):
+        return "a secret was taken out of it"
+    from nightcrew.runtime.planning import judge_action
+
+    decision = judge_action(Action("exec", command=command), rules)
+    if decision.verdict is not Verdict.ASK:
+        return f"the policy says {decision.verdict} to it now"
+    if decision.opaque:
+        return "nobody can say what it does before it runs"
+    if decision.risk == "critical":
+        return "its risk is critical: a person should see it every time"
+    return "" if _asking_rules(rules, command) else f"{decision.rule} takes no exceptions"
+
+
+def _asking_rules(rules: Rules, command: str) -> dict[str, list[str]]:
+    """Return the rules that ask about a command, each with the starts of it that it asks about."""
+    return {name: starts for name, starts in _match_starts(rules.policy, command).items() if starts}
+
+
+def _match_starts(policy: Policy, command: str) -> dict[str, list[str]]:
+    from nightcrew.host.shell import parse
+    from nightcrew.policy.lines.walk import read_line
+    from nightcrew.policy.matching import matcher_of
+
+    found: dict[str, list[str]] = {}
+    try:
+        line = read_line(command, parse=parse)
+    except ShellSyntaxError:
+        return {}
+    for start in line.starts:
+        for rule in matcher_of(policy).rules_for_start(start):
+            if rule.decision is Verdict.ASK:
+                found.setdefault(rule.id, []).append(start.effective)
+    return found
+
+
+def _write_exceptions(rules: Rules, taken: Iterable[Mapping[str, Any]]) -> list[str]:
+    gathered: dict[str, list[str]] = {}
+    for entry in taken:
+        for rule, starts in entry["rules"].items():
+            known = gathered.setdefault(rule, [])
+            known += [each for each in starts if each not in known]
+    by_id = {rule.id: rule for rule in rules.policy.rules}
+    lines = ["commands:"] if gathered else []
+    for name, starts in gathered.items():
+        lines += [
+            f"  - id: {name}",
+            "    decision: ask",
+            f"    reason: {_quote(by_id[name].reason)}",
+            "    unless:",
+        ]
+        lines += [f"      - command: {_quote(exact_pattern(each))}" for each in starts]
+        lines += ["    examples:", "      not_match:", *(f"        - {_quote(each)}" for each in starts)]
+    return lines
+
+
+def exact_pattern(command: str) -> str:
+    """Return a regular expression that matches exactly this effective command."""
+    # re.escape puts a backslash before blanks and slashes too, which need none.
+    return "^" + re.sub(r"\\([ /\-#&~])", r"\1", re.escape(command)) + "$"
+
+
+def _quote(text: str) -> str:
+    """Return a text as YAML; JSON is YAML."""
+    return canonical.encode_plain(text)
+
+
+def tighten(rules: Rules, history: History) -> View:
+    """Return the least that was needed: every program that was used is allowed by name, all others ask."""
+    from nightcrew.host.shell import parse
+    from nightcrew.policy.lines.walk import read_line
+
+    used: Counter[str] = Counter()
+    taken: list[View] = []
+    left: list[View] = []
+    for past in history.past:
+        if past.action.kind != "exec" or past.verdict == "deny":
+            continue
+        try:
+            starts = read_line(past.action.command, parse=parse).starts
+        except ShellSyntaxError:
+            continue
+        used.update({start.program for start in starts if start.program and not start.opaque})
+    named = _named_programs(rules.policy)
+    for program, times in sorted(used.items()):
+        (left if named(program) else taken).append({"program": program, "times": times})
+    lines = ["defaults:", "  commands: ask"]
+    if taken:
+        names = ", ".join(_quote(each["program"]) for each in taken)
+        lines += [
+            "commands:",
+            "  - id: project.used",
+            f"    when: {{program: [{names}]}}",
+            "    decision: allow",
+            "    risk: low",
+            "    reason: used by earlier tasks of this project",
+        ]
+    return _finish(
+        rules, lines if used else [], taken, [{**each, "why": "a rule speaks of it"} for each in left]
+    )
+
+
+def _named_programs(policy: Policy) -> Callable[[str], bool]:
+    """Return a test for programs that some rule allows by name."""
+    from nightcrew.policy.lines.starts import Start
+    from nightcrew.policy.lines.words import Word
+    from nightcrew.policy.matching import matcher_of
+
+    matcher = matcher_of(policy)
+    return lambda program: any(
+        rule.decision is Verdict.ALLOW for rule in matcher.rules_for_start(Start(program, (Word(program),)))
+    )
+
+
+def _finish(rules: Rules, lines: Sequence[str], taken: Sequence[View], left: Sequence[View]) -> View:
+    """Return a suggestion, proven to be a policy that can be laid over the one in force."""
+    text = "\n".join(["version: 1", *lines]) + "\n" if lines else ""
+    problem = ""
+    if text:
+        from nightcrew.host.shell import parse
+        from nightcrew.policy.load import layer, parse_policy
+
+        try:
+            layer([rules.policy, parse_policy(text, "suggestion", parse=parse)])
+        except InvalidInput as error:
+            problem = "; ".join(str(each) for each in error.problems)
+    return {"text": text, "taken": list(taken), "left": list(left), "problem": problem}
