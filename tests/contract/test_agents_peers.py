@@ -1,0 +1,122 @@
+"""What agents with a protocol must hold beside the common suite: denials, parks, and what hostile or broken ones can do."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from engine_rig import QUICK, Rig, find_processes, task
+from nightcrew.model.isolation import Limits
+from nightcrew.model.plans import Task
+from nightcrew.model.records import ApprovalRecord
+from nightcrew.model.settings import AgentSetting, Retries
+from nightcrew.testing import peers
+
+ASKS = "wget -q http://127.0.0.1:9/x || true"
+#: What makes each adapter begin without a way to a model.
+NO_MODEL = {
+    "claude": {"ANTHROPIC_BASE_URL": "x"},
+    "codex": {"NIGHTCREW_MODEL_KEY": "x"},
+    "gemini": {"GEMINI_API_KEY": "x"},
+    "opencode": {"OPENCODE_CONFIG_CONTENT": "{}"},
+}
+LIMITS = Limits(grace_s=0.3, hard_s=40.0, idle_s=2.5)
+
+
+def setting(adapter: str, *fault: str) -> AgentSetting:
+    name = adapter if adapter in ("claude", "codex") else "acp"
+    argv = (os.path.realpath(sys.executable), "-c", inspect.getsource(peers), name, *fault)
+    return AgentSetting(adapter, argv=argv, env=NO_MODEL[adapter])
+
+
+@pytest.fixture(params=NO_MODEL)
+def adapter(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, adapter: str) -> Iterator[Rig]:
+    agents = {"good": setting(adapter), **{fault: setting(adapter, fault) for fault in peers.FAULTS}}
+    settings = replace(QUICK, agents=agents, limits=LIMITS, retries=Retries(attempts=1))
+    rig = Rig(tmp_path, settings=settings)
+    yield rig
+    rig.close()
+
+
+def job(number: int, agent: str, *lines: str, **fields: object) -> Task:
+    prompt = "\n".join(f"RUN: {line}" for line in lines)
+    return task(str(number), agent=agent, prompt=prompt, **fields)
+
+
+def decided(rig: Rig, run: str) -> list[str]:
+    with rig.journal.read() as tx:
+        return [str(event.data["action"]) for event in tx.events(run=run, kinds=("policy.decided",))]
+
+
+def test_a_denial_is_worked_around_and_a_park_goes_on(rig: Rig, adapter: str) -> None:
+    lines = ("touch one", "git push --force origin main", ASKS, "touch two")
+    with rig.hosting() as engine:
+        name = rig.run(engine, job(1, "good", *lines), until="quiet")
+        assert rig.states(name) == {"T01": "awaiting_approval"}
+        (approval,) = rig.approvals(run=name)
+        assert approval.shown == ASKS
+        rig.answer(approval.id, "approved")
+        engine.wait(name)
+    done = rig.task(f"{name}/T01")
+    assert (done.state, done.reason) == ("succeeded", "")
+    assert [rig.read(done.id, each) for each in ("one", "two")] == ["", ""]
+    # An agent that remembers does nothing twice; one that does not is told what was done, and may.
+    assert decided(rig, name).count("touch one") == (2 if adapter == "gemini" else 1)
+    transcript = Path(rig.attempts(done.id)[0].transcript)
+    assert not (transcript.parent / "memory").exists()
+    assert "deny: git push --force origin main" in transcript.read_text()
+
+
+# gemini speaks the protocol of opencode.
+@pytest.mark.parametrize("adapter", ["claude", "codex", "opencode"], indirect=True)
+def test_hostile_and_broken_agents(rig: Rig, adapter: str) -> None:
+    marks = ("silence", "deaf", "garbage", "endless", "unknown", "types", "unasked", "halfway")
+    tasks = [job(n, fault, f"touch {fault}", "touch more") for n, fault in enumerate(marks, 1)]
+    tasks.append(job(9, "liar", "touch liar", accept="test -e liar"))
+    with rig.hosting() as engine:
+        name = rig.run(engine, *tasks, until="quiet", max_parallel=3)
+    states = {fault: rig.task(f"{name}/T{n:02d}") for n, fault in enumerate([*marks, "liar"], 1)}
+    assert {fault: each.state for fault, each in states.items()} == {
+        "silence": "failed",
+        "deaf": "failed",
+        "garbage": "failed",
+        "endless": "failed",
+        "unknown": "succeeded",
+        "types": "succeeded",
+        "unasked": "awaiting_approval",
+        "halfway": "failed",
+        "liar": "failed",
+    }
+    assert {rig.attempts(states[fault].id)[0].failure for fault in ("silence", "deaf")} == {"idle"}
+    for fault, said in (
+        ("garbage", "broke its protocol"),
+        ("endless", "endless line"),
+        ("halfway", "exit code 0"),
+        ("liar", "acceptance failed"),
+    ):
+        assert said in states[fault].reason
+    assert find_processes("Fake coding agents without a model") == []
+    frozen = rig.approvals(task=states["unasked"].id)
+    check_frozen(rig, name, frozen)
+
+
+def check_frozen(rig: Rig, name: str, frozen: list[ApprovalRecord]) -> None:
+    """An action without an answer is in nobody's result, and a human is asked about it as about nothing else."""
+    (approval,) = frozen
+    assert (approval.risk, approval.rule) == ("critical", "agent.unasked")
+    assert "touch unasked" in approval.reason
+    assert "agent.unasked" in rig.kinds(name)
+    assert not (rig.repo / "unasked").exists()
