@@ -9,16 +9,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from nightcrew.engine.halting import Halt
+from nightcrew.engine.live import Signals
+from nightcrew.host.clock import SystemClock
 from nightcrew.model.isolation import Level, Outcome, Process
 from nightcrew.sandbox import tree
 from nightcrew.sandbox.freezer import Freezer, Group, Groups, find_own_group, sweep_groups
 from nightcrew.sandbox.launcher import Launcher
-from nightcrew.sandbox.live import Hold
+from nightcrew.sandbox.live import Hold, LiveProcess
 from sandbox_world import Recorder, World, processes_with, wait_until, worlds
 
 pytestmark = [pytest.mark.needs_userns, pytest.mark.needs_overlay]
@@ -227,16 +231,52 @@ def test_what_lost_its_group_goes_on_all_the_same() -> None:
 def test_nobody_stays_stopped_when_there_are_no_descriptors_left() -> None:
     for process in start_tree("for i in 1 2 3 4 5 6; do sleep 60 & done; echo started; wait"):
         freezer = Freezer(process.pid, os.pidfd_open(process.pid), None)
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # The next descriptor is the lowest one that is free: room for some of the six.
-        os.close(lowest := os.dup(0))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 4, hard))
-        try:
-            with pytest.raises(OSError, match="Too many open files"):
-                Hold(freezer)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with (
+            no_descriptors(left=4),
+            pytest.raises(OSError, match="Too many open files"),
+        ):  # room for some of the six
+            Hold(freezer)
         assert wait_until(lambda pid=process.pid: "T" not in states_below(pid), 10)
+
+
+@contextmanager
+def no_descriptors(left: int = 0) -> Iterator[None]:
+    """Only so many more descriptors for this process: the next one is the lowest that is free."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + left, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_that_nobody_can_tell_is_not_that_there_is_nobody() -> None:
+    for process in start_tree("sleep 60 & echo started; wait"):
+        with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+            tree.children_of(process.pid)
+        with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+            tree.descendants_of(process.pid)
+        assert len(tree.children_of(process.pid)) == 1
+    assert tree.children_of(4194305) == []
+
+
+def test_a_pause_ends_the_agent_also_when_it_cannot_be_held_still_first() -> None:
+    signals = Signals()
+    signals.pause.set()
+    stdin, other = os.pipe()
+    for process in start_tree("sleep 60 & echo started; wait"):
+        live = LiveProcess(other)
+        live.freeze_with(Freezer(process.pid, os.pidfd_open(process.pid), None))
+        halt = Halt(signals, SystemClock())
+        halt.begin(live, 0.0)
+        with no_descriptors():
+            halt.tick()
+        assert halt.halted
+        assert live.stop_reason == "paused"
+        assert "T" not in states_below(process.pid)
+        live.close()
+    os.close(stdin)
 
 
 def states_below(pid: int) -> list[str]:

@@ -3,6 +3,7 @@ because what it does must wait for a person, at once."""
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from nightcrew.engine.live import Signals
@@ -12,6 +13,7 @@ from nightcrew.model.isolation import Process
 #: What the process is told to have been stopped for.
 PAUSED: Final = "paused"
 _STILL_S: Final = 0.05
+LOG: Final = logging.getLogger(__name__)
 
 
 class Halt:
@@ -59,9 +61,17 @@ class Halt:
         now = self._clock.monotonic()
         self._due_s = self._due_s or now + self._patience_s
         if now >= self._due_s:
-            # All of the tree stands still before any of it is killed, so that what it leaves is of one moment.
-            with self._process.frozen(_STILL_S):
+            self._end_at_once(self._process)
+
+    def _end_at_once(self, process: Process) -> None:
+        """All of the tree stands still before any of it is killed, so that what it leaves is of one moment."""
+        try:
+            with process.frozen(_STILL_S):
                 self._end()
+        except OSError as problem:
+            # Out of descriptors, most likely, and nobody stayed stopped for it. A person wants it to end all the same.
+            LOG.warning("an agent was ended without being held still first: %s", problem)
+            self._end()
 
     def _end(self) -> None:
         self.halted = True

@@ -16,7 +16,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nightcrew.agents.adapter import AgentSession, Standing
 from nightcrew.checkpoint.memory import CaptureMemory
@@ -63,6 +63,14 @@ class Taken:
 class _Request:
     why: str
     read: threading.Event = field(default_factory=threading.Event)
+
+
+class _Read(NamedTuple):
+    """What one reading brought: nothing when files vanished under it; what is wrong with it; where the agent stood."""
+
+    captured: Captured | None
+    problem: str
+    standing: Standing
 
 
 class _Reading:
@@ -260,19 +268,47 @@ class Recorder:
         self._watch.note_checkpoint()
         with self._journal.read() as tx:
             event = tx.last_seq()
-        frozen_ms, captured, problem, standing = 0.0, None, "", Standing()
-        for released in (None, request.read):
-            with self._process.frozen(FREEZE_S) as still:
-                reading = _Reading(still, self._session, request.read, released)
-                captured, problem = self._read_once(reading)
-            frozen_ms = max(frozen_ms, still.held_ms)
-            standing = Standing(reading.between, reading.standing.progress)
-            if captured is not None and not problem:
-                break
-        if captured is None:
-            raise StaleError(f"its files changed while they were read: {problem}")
+        best, frozen_ms = self._read_held(self._process, self._session, request, None)
+        if best.captured is None or best.problem:
+            again = self._try_again(self._process, self._session, request, best)
+            best, frozen_ms = again[0], max(frozen_ms, again[1])
+        if best.captured is None:
+            raise StaleError(f"its files changed while they were read: {best.problem}")
         took_s = self._clock.monotonic() - began
-        return Taken(captured, standing, event, began, took_s, round(frozen_ms, 3), problem)
+        return Taken(best.captured, best.standing, event, began, took_s, round(frozen_ms, 3), best.problem)
+
+    def _try_again(
+        self, process: Process, session: AgentSession, request: _Request, first: _Read
+    ) -> tuple[_Read, float]:
+        """Read once more; when that brings nothing, what came late the first time is still all of it.
+
+        Raises:
+            OSError: the tree could not be held still, and there is nothing from the first time either.
+        """
+        try:
+            second, frozen_ms = self._read_held(process, session, request, request.read)
+        except OSError:
+            if first.captured is None:
+                raise
+            second, frozen_ms = _Read(None, "", Standing()), 0.0
+        if second.captured is not None or first.captured is None:
+            return second, frozen_ms
+        # It remembers what only the reading that failed has seen, and nobody keeps that.
+        self._memory = CaptureMemory()
+        return first, frozen_ms
+
+    def _read_held(
+        self,
+        process: Process,
+        session: AgentSession,
+        request: _Request,
+        released: threading.Event | None,
+    ) -> tuple[_Read, float]:
+        """Read once while the agent stands still; returns what was read and for how many milliseconds it stood."""
+        with process.frozen(FREEZE_S) as still:
+            reading = _Reading(still, session, request.read, released)
+            captured, problem = self._read_once(reading)
+        return _Read(captured, problem, Standing(reading.between, reading.standing.progress)), still.held_ms
 
     def _read_once(self, reading: _Reading) -> tuple[Captured | None, str]:
         """Return what was read, and what is wrong with it in words."""

@@ -188,12 +188,17 @@ def _open_inherited(order: Order) -> None:
 
 def _ask_to_end(order: Order) -> None:
     """Pass a polite signal on to those who can use it: what confines a program would only let go of it."""
-    own = tree.children_of(os.getpid())
-    if order["term"] == "child":
-        _signal_each(own, signal.SIGTERM)
-    else:
-        spared = own if order["term"] == "below" else []
-        _signal_each([pid for pid in tree.descendants_of(os.getpid()) if pid not in spared], signal.SIGTERM)
+    with contextlib.suppress(
+        OSError
+    ):  # the machine has no descriptor left to list them by; the kill comes anyway
+        own = tree.children_of(os.getpid())
+        if order["term"] == "child":
+            _signal_each(own, signal.SIGTERM)
+        else:
+            spared = own if order["term"] == "below" else []
+            _signal_each(
+                [pid for pid in tree.descendants_of(os.getpid()) if pid not in spared], signal.SIGTERM
+            )
 
 
 def _end_with(order: Order) -> None:
@@ -384,7 +389,11 @@ def _signal_each(pids: list[int], number: signal.Signals) -> None:
 def _end_tree() -> None:
     """Kill descendants until there is none; orphans come to us, so no generation is missed."""
     while True:
-        _signal_tree(signal.SIGKILL)
+        try:
+            _signal_tree(signal.SIGKILL)
+        except OSError:
+            time.sleep(0.01)  # the machine has no descriptor left: they are listed again until it has
+            continue
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:

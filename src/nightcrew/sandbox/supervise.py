@@ -292,7 +292,7 @@ class Supervisor:
             pids = partial(listed_in, proc)
         else:
             self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            pids = partial(tree.descendants_of, self._pid)
+            pids = partial(_list_below, self._pid)
         layers = self._care.layers
         if layers is None:
             layers = () if plain else tuple(overlay.upper for overlay in self._spec.overlays)
@@ -385,7 +385,7 @@ class Supervisor:
 
     def _kill_plain(self) -> None:
         """Its first process kills the tree; should that one have been killed itself, we do."""
-        for pid in tree.descendants_of(self._pid):
+        for pid in _list_below(self._pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         self._signal(signal.SIGQUIT)
@@ -440,3 +440,14 @@ class Supervisor:
             ending, detail = "lost", "its first process was killed from outside"
         duration_s = time.monotonic() - self._began
         return Outcome(ending, code, duration_s, self._output_bytes, self._dropped_bytes, detail)
+
+
+def _list_below(pid: int) -> list[int]:
+    """Return every process below one; none when they cannot be listed now.
+
+    For the watchdog, which looks again in a moment, and for a kill that the first process of the tree makes as well.
+    """
+    try:
+        return tree.descendants_of(pid)
+    except OSError:
+        return []

@@ -7,9 +7,13 @@ import os
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the children of every thread of ``pid``; empty when it is gone."""
+    """Return the children of every thread of ``pid``; empty when it is gone.
+
+    Raises:
+        OSError: nobody can tell, for want of descriptors: that is not the same as that there are none.
+    """
     found: list[int] = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             found += _children_of_thread(pid, thread)
     return found
@@ -18,21 +22,21 @@ def children_of(pid: int) -> list[int]:
 def _children_of_thread(pid: int, thread: str) -> list[int]:
     try:
         fd = os.open(f"/proc/{pid}/task/{thread}/children", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return []  # the thread has ended meanwhile
     try:
         data = b""
         while chunk := os.read(fd, 65536):
             data += chunk
-    except OSError:
-        return []  # ESRCH: ended while we read
+    except ProcessLookupError:
+        return []  # ended while we read
     finally:
         os.close(fd)
     return [int(number) for number in data.split()]
 
 
 def descendants_of(pid: int) -> list[int]:
-    """Return every process below ``pid``, parents first; ``pid`` itself is not in it."""
+    """Return every process below ``pid``, parents first; ``pid`` itself is not in it. Raises as children_of does."""
     found: list[int] = []
     todo = [pid]
     while todo:
