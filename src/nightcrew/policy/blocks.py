@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from nightcrew.model.actions import Verdict
+from nightcrew.model.errors import Place
 from nightcrew.model.units import parse_duration, parse_size
 from nightcrew.model.yamltext import YamlPath
 from nightcrew.policy.reading import Reading
@@ -156,13 +157,13 @@ def _read_approvals(reading: Reading, found: Settings) -> None:
 
 def read_gates(reading: Reading) -> Iterator[Placed[Gate]]:
     """Yield the commands that must pass for every task."""
-    seen: dict[str, int] = {}
+    seen: dict[str, Place] = {}
     for path, _ in reading.items("gates"):
         name = reading.text(*path, "id")
         place = reading.document.place(*path, "run")
-        first = seen.setdefault(name, place.line)
-        if first != place.line:
-            reading.complain((*path, "id"), f"a gate {name!r} stands already in line {first}")
+        first = seen.setdefault(name, place)
+        if first != place:
+            reading.complain((*path, "id"), f"a gate {name!r} stands already in line {first.line}")
         gate = Gate(name, reading.text(*path, "run"), reading.text(*path, "reason"))
         yield Placed(gate, place, reading.ceiling)
 

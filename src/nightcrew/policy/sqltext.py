@@ -61,7 +61,7 @@ _BY_WORDS: Final = (
     ("update_all", re.compile(r"(?is)\bupdate\s+\S+\s+set\b(?:(?!\bwhere\b)[^;])*(?:;|\Z)")),
 )  # fmt: skip
 # Comments that MySQL and MariaDB run.
-_LIVE_COMMENT = re.compile(r"/\*(?:M?!)(?:\d{5,6})?(.*?)\*/", re.DOTALL)
+_LIVE_COMMENT = re.compile(r"/\*(?:[Mm]?!)(?:\d{5,6})?(.*?)\*/", re.DOTALL)
 # Lines that a client takes for its own: psql's \x, sqlite's .x, the GO of sqlcmd.
 _CLIENT_LINE = re.compile(r"(?mi)^[ \t]*(?:\\[^\n]*|\.[a-z][^\n]*|go[ \t]*(?:\d+[ \t]*)?;?)$")
 _CLIENT_TAIL = re.compile(r"(?i)\\g(?:exec|x|desc|set)?\b[^\n]*")

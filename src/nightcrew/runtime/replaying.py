@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -262,25 +262,13 @@ def _quote(text: str) -> str:
 
 
 def tighten(rules: Rules, history: History) -> View:
-    """Return the least that was needed: every program that was used is allowed by name, all others ask."""
-    from nightcrew.host.shell import parse
-    from nightcrew.policy.lines.walk import read_line
-
+    """Return the least that was needed: programs that no rule speaks of and that were used are allowed, all others ask."""
     used: Counter[str] = Counter()
-    taken: list[View] = []
-    left: list[View] = []
     for past in history.past:
-        if past.action.kind != "exec" or past.verdict == "deny":
-            continue
-        try:
-            starts = read_line(past.action.command, parse=parse).starts
-        except ShellSyntaxError:
-            continue
-        used.update({start.program for start in starts if start.program and not start.opaque})
-    named = _named_programs(rules.policy)
-    for program, times in sorted(used.items()):
-        (left if named(program) else taken).append({"program": program, "times": times})
-    lines = ["defaults:", "  commands: ask"]
+        if past.action.kind == "exec" and "deny" not in (past.verdict, history.answers.get(past.question)):
+            used.update(_find_unnamed(rules.policy, past.action.command))
+    taken: list[View] = [{"program": program, "times": times} for program, times in sorted(used.items())]
+    lines = ["defaults:", "  commands: ask"] if history.past else []
     if taken:
         names = ", ".join(_quote(each["program"]) for each in taken)
         lines += [
@@ -291,21 +279,21 @@ def tighten(rules: Rules, history: History) -> View:
             "    risk: low",
             "    reason: used by earlier tasks of this project",
         ]
-    return _finish(
-        rules, lines if used else [], taken, [{**each, "why": "a rule speaks of it"} for each in left]
-    )
+    return _finish(rules, lines, taken, [])
 
 
-def _named_programs(policy: Policy) -> Callable[[str], bool]:
-    """Return a test for programs that some rule allows by name."""
-    from nightcrew.policy.lines.starts import Start
-    from nightcrew.policy.lines.words import Word
+def _find_unnamed(policy: Policy, command: str) -> set[str]:
+    """Return the programs of a command line that no rule speaks of: what holds for them is the default."""
+    from nightcrew.host.shell import parse
+    from nightcrew.policy.lines.walk import read_line
     from nightcrew.policy.matching import matcher_of
 
-    matcher = matcher_of(policy)
-    return lambda program: any(
-        rule.decision is Verdict.ALLOW for rule in matcher.rules_for_start(Start(program, (Word(program),)))
-    )
+    try:
+        starts = read_line(command, parse=parse).starts
+    except ShellSyntaxError:
+        return set()
+    rules_for = matcher_of(policy).rules_for_start
+    return {start.program for start in starts if start.program and not start.opaque and not rules_for(start)}
 
 
 def _finish(rules: Rules, lines: Sequence[str], taken: Sequence[View], left: Sequence[View]) -> View:
