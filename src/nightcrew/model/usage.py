@@ -176,7 +176,7 @@ def parse_budget(text: str | float) -> Budget:
         ValueError: it is none, in words for a person.
     """
     wrong = ValueError(f"{text!r} is not a budget; write for example 25usd, 2M tokens, or 25usd 2M")
-    plain = re.sub(r"(?<=[0-9kmKM])\s+(?=(?:tok|usd|dollar|[kmKM]\b))", "", str(text).strip()).lower()
+    plain = re.sub(r"(?<=[0-9km])\s+(?=(?:tok|usd|dollar|[km]\b))", "", str(text).strip().lower())
     if plain in ("none", "never"):
         return Budget()
     found: dict[str, float] = {}

@@ -153,7 +153,7 @@ class Gateway:
             raise Refused(404, "not_found_error", f"nightcrew: {problem}") from None
         way = f"model provider {provider.name}"
         if self._watch is not None and await asyncio.to_thread(
-            self._watch.inspect, _spell(request) + body, way
+            self._watch.inspect, _spell(request, ask.target) + body, way
         ):
             raise Refused(403, "permission_error", "nightcrew: this must not leave")
         said = await asyncio.to_thread(self._account.admit, provider, ask.model)
@@ -294,7 +294,7 @@ def _same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 
-def _spell(request: h11.Request) -> bytes:
+def _spell(request: h11.Request, target: str) -> bytes:
     """Return the head of a question without what it presents as a key: all of that leaves, too."""
     fields = [name + b": " + value for name, value in request.headers if name.lower() not in _NOT_SENT]
-    return b"\n".join([request.target, *fields, b""])
+    return b"\n".join([target.encode("latin-1"), *fields, b""])
