@@ -185,7 +185,7 @@ class ScriptAdapter:
         """Return the interpreter and the peer's one file."""
         source = str(Path(__file__).with_name(PEER))
         if not job.mounted:
-            return Launch(argv=(job.python, "-I", "-S", source))
+            return Launch(argv=(job.python, "-I", "-S", source), binds=(Bind(source, source),))
         inside = f"{INSIDE}/{PEER}"
         return Launch(argv=(job.python, "-I", "-S", inside), binds=(Bind(source, inside),))
 

@@ -177,6 +177,8 @@ def _show(screen: Screen, view: dict[str, Any]) -> None:
         f"{', '.join(view['tasks'])} -> {view['file'] or short_branch(view)} at {view['start'][:12]}",
         "cyan",
     )
+    if view["isolation"]:
+        screen.verb("Confined", view["isolation"], "cyan")
     for held in view["held"]:
         screen.verb("Held", f"{held['id']}  {held['why']}", "yellow")
     show_lines(screen, "Left out", view["waived"])

@@ -38,6 +38,9 @@ def show_run(screen: Screen, view: dict[str, Any]) -> None:
     screen.data(
         f"     base {view['base_commit'][:12]}  plan {plan['digest'][:12]}  isolation {view['isolation'] or '-'}"
     )
+    screen.data(f"     confined by {view['confined']['text'] or '-'}")
+    for line in view["confined"]["missing"]:
+        screen.data(f"       does not hold: {line}")
     if view["usage"]["requests"] or view["usage"]["budget"]:
         screen.data(f"     spent {describe_usage(view['usage'])}")
     for line in table([task_row(screen, task) for task in view["tasks"]], indent="  "):

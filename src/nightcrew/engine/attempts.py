@@ -418,5 +418,6 @@ def _find_chain(tx: Reader, attempt: AttemptRecord) -> set[str]:
 
 
 def _stayed_inside(tx: Reader, attempt: AttemptRecord) -> bool:
-    """Tell whether all that an attempt could do is gone with its shadow: it was confined, and there is no network."""
-    return tx.need(RunRecord, attempt.run).isolation in (Level.S3, Level.S2)
+    """Tell whether all that an attempt could do is gone with its shadow: it was confined, and used no network."""
+    confined = tx.need(RunRecord, attempt.run).isolation != Level.S0
+    return confined and not attempt.progress.get("network")

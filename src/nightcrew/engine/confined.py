@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from nightcrew.agents.adapter import Launch
 from nightcrew.agents.transcript import Transcript
+from nightcrew.engine.place import place_of
 from nightcrew.engine.workspace import Workspace
 from nightcrew.host.files import ensure_private_directory, write_atomic
-from nightcrew.model.isolation import Level, Limits, Process, SandboxSpec
+from nightcrew.model.isolation import Bind, Level, Limits, Process, SandboxSpec
 from nightcrew.model.records import AttemptRecord
 
 if TYPE_CHECKING:
@@ -117,10 +118,9 @@ def make_spec(
     variables = {"PATH": PATH, "HOME": HOME, **workspace.env, **env, **launch.env}
     if launch.search:
         variables["PATH"] = ":".join((*launch.search, variables["PATH"]))
-    if level is Level.S0:
-        # Nothing can be mounted there: the process works in the copy itself, wherever that is.
-        return SandboxSpec(launch.argv, cwd=shadow.path, env=variables, limits=limits, level=level)
     overlays, binds = workspace.shadows.mounts(shadow)
+    if not level.mounts:
+        return _make_spec_in_place(workspace, shadow, launch, binds, variables, level=level, limits=limits)
     return SandboxSpec(
         argv=launch.argv,
         cwd=workspace.root,
@@ -129,7 +129,52 @@ def make_spec(
         binds=(*binds, *workspace.agent_binds, *launch.binds),
         limits=limits,
         level=level,
+        confinement=workspace.confinement,
     )
+
+
+def _make_spec_in_place(
+    workspace: Workspace,
+    shadow: Shadow,
+    launch: Launch,
+    binds: Sequence[Bind],
+    variables: Mapping[str, str],
+    *,
+    level: Level,
+    limits: Limits,
+) -> SandboxSpec:
+    """Nothing can be mounted: the process works in the copy itself, wherever that is, and sees the rest where it lies.
+
+    Environment folders are part of the copy; the live ones can be read too, because programs in them name themselves
+    by their full path.
+    """
+    here = place_of(workspace, shadow, level)
+    live = [f"{workspace.root}/{folder}" for folder in shadow.environment]
+    seen = [each.source for each in (*binds, *workspace.agent_binds, *launch.binds) if not each.writable]
+    written = [here, *(each.source for each in launch.binds if each.writable)]
+    folders = [
+        each.replace(workspace.root, here) if _is_below(each, live) else each
+        for each in variables["PATH"].split(":")
+    ]
+    return SandboxSpec(
+        argv=launch.argv,
+        cwd=here,
+        env={**variables, "PATH": ":".join(folders)},
+        # At level S0 nothing is hidden, so nothing has to be shown.
+        binds=()
+        if level is Level.S0
+        else (
+            *(Bind(each, each) for each in dict.fromkeys([*seen, *live])),
+            *(Bind(each, each, writable=True) for each in written),
+        ),
+        limits=limits,
+        level=level,
+        confinement=workspace.confinement,
+    )
+
+
+def _is_below(path: str, folders: Sequence[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
 def describe_task(attempt: AttemptRecord) -> Mapping[str, str]:

@@ -6,15 +6,16 @@ that was lost goes on from a checkpoint, which its conversation is ahead of, and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from nightcrew.agents.adapter import Adapter, Job
+from nightcrew.agents.adapter import Adapter, Job, Launch
 from nightcrew.agents.adapters import find_adapter, find_setting
 from nightcrew.engine.attempts import Start
 from nightcrew.engine.workspace import Workspace
 from nightcrew.host.files import ensure_private_directory, remove_tree
-from nightcrew.model.isolation import Level
+from nightcrew.model.isolation import Bind, Level
 from nightcrew.model.plans import Task
 from nightcrew.model.records import AttemptRecord
 
@@ -36,12 +37,22 @@ def make_job(workspace: Workspace, task: Task, attempt: AttemptRecord, start: St
         cwd=workspace.root,
         python=workspace.python,
         private=Path(attempt.transcript).with_suffix(".d"),
-        mounted=level is not Level.S0,
+        mounted=level.mounts,
         progress=start.agent,
         program=workspace.find_program(name) if name else None,
         memory=_find_memory(attempt) if _keeps_memory(adapter) else None,
         remembers=bool(start.shadow) and _find_memory(attempt).is_dir(),
     )
+
+
+def show_in_place(job: Job, launch: Launch) -> Launch:
+    """Return how to start an agent where nothing can be mounted: its files are seen where they lie."""
+    if job.mounted:
+        return launch
+    private, memory = str(job.private), str(job.memory)
+    binds = [Bind(private, private)] if launch.files else []
+    binds += [Bind(memory, memory, writable=True)] if job.memory is not None else []
+    return replace(launch, binds=(*launch.binds, *binds))
 
 
 def prepare_memory(job: Job) -> None:

@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 _MAX_BYTES = 1 << 20
 
 
-def make_judge(workspace: Workspace, find_tree: Callable[[], str]) -> Callable[[Action], Decision]:
+def make_judge(
+    workspace: Workspace, find_tree: Callable[[], str], find_root: Callable[[], str]
+) -> Callable[[Action], Decision]:
     """Return what says allow, ask or deny.
 
     Args:
         workspace: policy, shell parser, store.
+        find_root: where the agent finds its copy of the repository.
         find_tree: id of the tree whose files count just now; names of scripts are looked up there.
     """
 
     def decide(action: Action) -> Decision:
         # A project of its own for every action: the agent may have changed its files since the last one.
         project = Project(partial(_read, workspace, find_tree()))
-        return judge(
-            workspace.policy, action, parse=workspace.parse_shell, root=workspace.root, project=project
-        )
+        return judge(workspace.policy, action, parse=workspace.parse_shell, root=find_root(), project=project)
 
     return decide
 

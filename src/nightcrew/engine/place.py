@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from nightcrew.engine.workspace import Workspace
 from nightcrew.model.answers import choose_answers
 from nightcrew.model.errors import StaleError
 from nightcrew.model.ids import find_origin, join_task
+from nightcrew.model.isolation import Level
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, TaskRecord
 
@@ -156,3 +158,8 @@ def leave_place(shadows: Shadows, attempt: AttemptRecord, place: Place | None, b
         shadows.close(place.shadow)
     else:
         shadows.discard(place.shadow)
+
+
+def place_of(workspace: Workspace, shadow: Shadow, level: Level) -> str:
+    """Return where a program finds the copy: at the repository's own path, or where it lies when nothing can be mounted."""
+    return workspace.root if level.mounts else os.path.realpath(shadow.path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightcrew.agents.adapter import Program
 from nightcrew.model.errors import UsageError
-from nightcrew.model.isolation import Bind
+from nightcrew.model.isolation import Bind, Confinement
 from nightcrew.model.settings import Settings
 from nightcrew.model.usage import Provider
 from nightcrew.policy.prices import Prices, shipped_prices
@@ -60,6 +60,7 @@ class Workspace:
         find_program: looks up an agent's own program, by the name or path that its adapter gives.
         read_key: gives the key of a provider of models, from where its settings say.
         prices: of models.
+        confinement: what builds the sandboxes of this run.
         make_room: gives up old checkpoints when they take all that they may; tells whether there is room again.
     """
 
@@ -80,3 +81,4 @@ class Workspace:
     read_key: Callable[[Provider], str] = refuse_key
     prices: Prices = field(default_factory=lambda: Prices(shipped_prices(), {}))
     make_room: Callable[[], bool] = refuse_room
+    confinement: Confinement = Confinement()

@@ -207,6 +207,7 @@ class PromotionRecord:
         waived: what was left out of the accepted results, or was let pass, by name.
         partial: of ``tasks`` those that were promoted in part: what is left of them can still go.
         file: absolute path of a patch or bundle.
+        isolation: what confined the tasks while they worked, in words.
     """
 
     id: str
@@ -231,6 +232,7 @@ class PromotionRecord:
     waived: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
     file: str = ""
+    isolation: str = ""
 
 
 Record = (

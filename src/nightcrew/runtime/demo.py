@@ -18,7 +18,7 @@ from nightcrew.host.procs import run
 from nightcrew.model.errors import NightcrewError, SandboxUnavailable
 from nightcrew.runtime.demo_project import ASKS, FAILS, TASKS_FILE, read_demo_files
 from nightcrew.runtime.environment import Environment, read_environment
-from nightcrew.runtime.hosting import choose_level
+from nightcrew.runtime.isolating import choose
 from nightcrew.runtime.parts import Parts
 from nightcrew.runtime.rules import read_rules
 from nightcrew.runtime.views import show
@@ -176,9 +176,9 @@ def _make_repository(stage: Stage) -> None:
 
 
 def _tell_isolation(stage: Stage, *, unsandboxed: bool) -> None:
-    level = choose_level(stage.parts, read_rules(stage.parts.env, stage.repository), unsandboxed=unsandboxed)
-    stage.say(f"Isolation on this machine: {level} (what that holds: nightcrew doctor)")
-    for line in stage.parts.isolation.missing:
+    choice = choose(stage.parts, read_rules(stage.parts.env, stage.repository), unsandboxed=unsandboxed)
+    stage.say(f"Isolation on this machine: {choice.level} (what that holds: nightcrew doctor)")
+    for line in choice.missing:
         stage.say(f"  weaker than it could be: {line}")
 
 

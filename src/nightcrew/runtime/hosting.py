@@ -9,10 +9,11 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.signals import endings_interrupt, uninterrupted
-from nightcrew.model.errors import EngineUnavailable, SandboxUnavailable
+from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
+from nightcrew.runtime.isolating import confinement_of
 from nightcrew.runtime.resting import Rest, find_rest
 from nightcrew.runtime.rules import Rules, rules_from_plain
 from nightcrew.runtime.views import view_event
@@ -36,17 +37,9 @@ def choose_level(parts: Parts, rules: Rules, *, unsandboxed: bool) -> Level:
     Raises:
         SandboxUnavailable: it is weaker than required; nothing was started.
     """
-    report = parts.isolation
-    if unsandboxed and not report.level.satisfies(Level.S2):
-        return Level.S0
-    if report.level is not Level.S0 and report.level.satisfies(rules.settings.require_isolation):
-        return report.level
-    raise SandboxUnavailable(
-        f"this machine gives isolation {report.level}, {rules.settings.require_isolation} is required; nothing was started",
-        code="isolation.too_weak",
-        where=[*(f"missing: {each}" for each in report.missing), *(f"fix: {each}" for each in report.fixes)],
-        hint="nightcrew doctor",
-    )
+    from nightcrew.runtime.isolating import choose
+
+    return choose(parts, rules, unsandboxed=unsandboxed).level
 
 
 def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
@@ -63,10 +56,12 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
         plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     rules = rules_from_plain(plan.policies)
     repository = parts.repository_of(run)
-    overlay = run.isolation != Level.S0 and parts.isolation.overlay
+    confinement = confinement_of(run)
+    overlay = Level(run.isolation or Level.S3).mounts and parts.isolation_by(confinement).overlay
     binds = find_binds(repository.root)
     return Workspace(
         root=repository.root,
+        confinement=confinement,
         shadows=parts.shadows(repository, overlay=overlay, environment=rules.settings.environment),
         store=parts.store(repository),
         policy=rules.policy,

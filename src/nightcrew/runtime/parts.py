@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nightcrew.host.clock import Clock, SystemClock
 from nightcrew.model.errors import NotFound, UsageError
-from nightcrew.model.isolation import IsolationReport
+from nightcrew.model.isolation import Confinement, IsolationReport
 from nightcrew.model.records import RunRecord
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.environment import Environment
@@ -51,6 +51,7 @@ class Parts:
         self._repositories: dict[str, Repository] = {}
         self._stores: dict[str, Store] = {}
         self._recovered: set[str] = set()
+        self._reports: dict[Confinement, IsolationReport] = {}
 
     @cached_property
     def journal(self) -> Journal:
@@ -77,15 +78,30 @@ class Parts:
         """The helper that builds sandboxes; first use must be in the main thread, before other threads exist."""
         from nightcrew.sandbox.launcher import Launcher
 
-        return Launcher.start(python=sys.executable)
+        return Launcher.start(
+            python=sys.executable, scratch=self.env.state / "scratch", variables=self.env.variables
+        )
 
     @cached_property
     def isolation(self) -> IsolationReport:
-        """What this host can enforce, found out by trying it."""
+        """What this host can enforce without anything being set up for it, found out by trying it."""
+        return self._probe(Confinement())
+
+    def isolation_by(self, confinement: Confinement) -> IsolationReport:
+        """Return what a back end can enforce here; of ``auto`` the strongest one."""
+        if confinement.backend == "auto":
+            return self.isolation
+        if confinement.backend == "nightcrew" and self.isolation.backend == "nightcrew":
+            return self.isolation
+        if confinement not in self._reports:
+            self._reports[confinement] = self._probe(confinement)
+        return self._reports[confinement]
+
+    def _probe(self, confinement: Confinement) -> IsolationReport:
         from nightcrew.host.files import ensure_private_directory
 
         ensure_private_directory(self.env.state)
-        return self.launcher.probe(self.env.state)
+        return self.launcher.probe(self.env.state, confinement)
 
     @property
     def engine_lock(self) -> FileLock:

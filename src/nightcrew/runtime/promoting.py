@@ -21,6 +21,7 @@ from nightcrew.runtime.choosing import Selection, find_landed, select
 from nightcrew.runtime.composing import check_landed, cut_piece
 from nightcrew.runtime.drifting import describe_drift, find_drift, note_drift, refuse_drift
 from nightcrew.runtime.guarding import Guard, guard_tree, note_refusal
+from nightcrew.runtime.isolating import name_of
 from nightcrew.runtime.proving import Proof, prove
 from nightcrew.runtime.settling import abort, describe, publication_lock, record_export, settle_published
 from nightcrew.runtime.shaping import Cut, Shape, shape
@@ -448,6 +449,7 @@ def _record(
         place=prepared.place,
         start=prepared.start,
         commits=prepared.commits,
+        isolation=name_of(run),
     )
 
 

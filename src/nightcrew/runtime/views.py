@@ -22,6 +22,7 @@ from nightcrew.model.records import (
     TaskRecord,
 )
 from nightcrew.runtime.budgeting import view_run_spending, view_spending, view_task_spending
+from nightcrew.runtime.isolating import text_of, view_isolation
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -70,6 +71,7 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
         "repository": run.repo_path,
         "base_commit": run.base_commit,
         "isolation": run.isolation,
+        "confined": view_isolation(run),
         "max_parallel": run.max_parallel,
         "requester": run.requester,
         "created_at": run.created_at,
@@ -322,5 +324,5 @@ def plan_text(parts: Parts, name: str, *, width: int) -> str:
         record = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     flags = tuple(Flag(**flag) for flag in record.flags)
     return render_plan(
-        Plan.from_plain(record.body), flags, run_id=run.id, isolation=run.isolation, width=width
+        Plan.from_plain(record.body), flags, run_id=run.id, isolation=text_of(run), width=width
     )

@@ -17,12 +17,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Final, Literal
 
 import nightcrew
-from nightcrew.model.errors import SandboxUnavailable, UsageError
+from nightcrew.model.errors import SandboxUnavailable
 from nightcrew.model.isolation import (
     Backend,
     Bind,
@@ -148,27 +147,20 @@ def probe_host(
 def probe_builder(run: Start, builder: Builder, state_dir: Path, confinement: Confinement) -> IsolationReport:
     """Try a back end that is not ours."""
     refused: dict[str, SandboxUnavailable] = {}
-    for level, shadow in product(LEVELS[builder.name], ("overlay", "copy")):
-        if shadow == "overlay" and not level.mounts:
-            continue
+    for level in LEVELS[builder.name]:
         try:
             with _lay_bait(state_dir) as bait:
                 ask = partial(builder.run, _Substitute(run, builder, bait))
-                spec = _make_spec(bait, level, confinement, overlay=shadow == "overlay", builder=builder)
+                # None of them can mount an overlay: with all of them shadows are copies.
+                spec = _make_spec(bait, level, confinement, overlay=False, builder=builder)
                 found = _try_out(ask, bait, spec)
-        except (SandboxUnavailable, UsageError) as refusal:
-            refused[f"{level.value} with {shadow}"] = _as_unavailable(refusal)
+        except SandboxUnavailable as refusal:
+            refused[f"{level.value} with copy"] = refusal
             continue
         report = _report(level, found, refused)
         gaps = describe_gaps() if report.level is Level.S1 else ()
         return replace(report, backend=builder.name, missing=(*report.missing, *gaps))
     return replace(_report(Level.S0, {}, refused), backend=builder.name)
-
-
-def _as_unavailable(refusal: SandboxUnavailable | UsageError) -> SandboxUnavailable:
-    if isinstance(refusal, SandboxUnavailable):
-        return refusal
-    return SandboxUnavailable(refusal.message, code=refusal.code, where=refusal.where, hint=refusal.hint)
 
 
 @dataclass(frozen=True)
