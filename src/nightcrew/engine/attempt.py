@@ -31,8 +31,7 @@ from nightcrew.engine.jobs import forget_memory, make_job, prepare_memory, show_
 from nightcrew.engine.judging import answer_times, make_judge
 from nightcrew.engine.live import Interrupted, Live, Signals
 from nightcrew.engine.meanwhile import Meanwhile
-from nightcrew.engine.network import Networks
-from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, leave_place, open_place
+from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, leave_place, open_place, place_of
 from nightcrew.engine.questions import Questions, accept_action
 from nightcrew.engine.recording import Recorder
 from nightcrew.engine.retry import ENDINGS
