@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nightcrew.model.errors import DeniedByPolicy, DriftError, StaleError, UsageError
+from nightcrew.promote.standing import Standing, identify
 from promote_world import Content, World, walk
 
 FILES: Content = {
@@ -218,6 +219,31 @@ def test_index_knows_the_new_files(world: World) -> None:
     """Plumbing that trusts recorded times sees a clean tree without a refresh."""
     world.promote({"a.txt": b"A\n", "new/x": b"n", "dir/b.txt": None})
     assert world.git("diff-files", "--name-only") == ""
+
+
+def test_index_is_that_of_git_and_its_undo_too(world: World) -> None:
+    """Entries, order and remembered trees: what git writes for the same commit, with a file in the place of a folder."""
+    world.promote(
+        {"dir/b.txt": None, "dir/c.txt": None, "a.txt": None, "a.txt/x": b"x", "zz": b"z", "A": b"a"}
+    )
+    ours = world.git("ls-files", "-s"), world.git("write-tree")
+    world.git("read-tree", "HEAD")
+    assert ours == (world.git("ls-files", "-s"), world.git("write-tree"))
+
+
+def test_what_was_written_to_after_it_came_is_not_noted_as_unmodified(tmp_path: Path) -> None:
+    born = {}
+    for name in ("left", "written", "replaced", "gone"):
+        (tmp_path / name).write_bytes(b"same")
+        os.utime(tmp_path / name, (1, 1))
+        born[name] = identify((tmp_path / name).stat())
+    (tmp_path / "written").write_bytes(b"SAME")
+    (tmp_path / "other").write_bytes(b"Same")
+    os.utime(tmp_path / "other", (1, 1))
+    (tmp_path / "other").rename(tmp_path / "replaced")
+    (tmp_path / "gone").unlink()
+    with Standing(str(tmp_path), "sha1") as tree:
+        assert list(tree.find_unmoved(born)) == ["left"]
 
 
 def test_merge_with_commits_that_came_after_the_base(world: World) -> None:

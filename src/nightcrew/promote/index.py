@@ -1,25 +1,43 @@
-"""The user's index: read it, hold its lock, replace the entries of promoted paths and no others."""
+"""The user's index: read it, tell whether it is still the same, hold its lock."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightcrew.host.files import sync_directory, write_atomic
+from nightcrew.host.files import write_atomic
 from nightcrew.host.git import Git
 from nightcrew.model.errors import DriftError
-from nightcrew.promote.site import Configured, Site, index_locked
-from nightcrew.promote.transaction import IndexChange, Transaction
+from nightcrew.promote.site import index_locked
+from nightcrew.promote.standing import Signature, sign
+from nightcrew.promote.transaction import Transaction
 
-_NO_ID = {40: "0" * 40, 64: "0" * 64}
 _UNMERGED = "unmerged"
-_COMPARISONS_AT_MOST = 5_000_000
-"""Git compares every entry of the index with every path given (about 0.1 s for so many on a busy machine); beyond this its own next `git
-status` looks for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What tells one index file from another: its digest, and the signature that it had before it was read.
+
+    Git never writes into an index, it puts a new file in its place; so while the signature stays, the digest does.
+    """
+
+    digest: str
+    signature: Signature
+
+    def is_still(self, git_dir: str) -> bool:
+        """Tell whether the index of a git directory has the same bytes."""
+        path = Path(git_dir) / "index"
+        return sign_file(path) == self.signature or digest_of(read_bytes(path)) == self.digest
+
+
+def digest_of(content: bytes) -> str:
+    """Return the SHA-256 of an index file, as ``index.sum`` has it."""
+    return hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +49,14 @@ class Listing:
         flags: of those, when they are not ordinary.
         added: paths that the index has and the commit has not, sorted, as bytes.
         count: how many entries the index has.
-        digest: of the index file; the same digest means the same listing.
+        reading: of the index file; the same digest means the same listing.
     """
 
     entries: dict[str, str]
     flags: dict[str, str]
     added: Sequence[bytes]
     count: int
-    digest: str
+    reading: Reading
 
     def below(self, directory: str) -> list[str]:
         """Return the added paths below a directory."""
@@ -68,7 +86,9 @@ def read_index(git: Git, commit: str, expected: Mapping[str, str]) -> Listing:
     Raises:
         DriftError: it has unmerged entries.
     """
-    content = read_bytes(Path(git.git_dir) / "index")
+    path = Path(git.git_dir) / "index"
+    signature = sign_file(path)
+    content = read_bytes(path)
     differing = _differences(git, commit)
     entries = {path: differing.get(os.fsencode(path), (entry, entry))[1] for path, entry in expected.items()}
     unmerged = sorted(os.fsdecode(path) for path, (_, new) in differing.items() if new == _UNMERGED)
@@ -86,7 +106,7 @@ def read_index(git: Git, commit: str, expected: Mapping[str, str]) -> Listing:
         flags,
         sorted(path for path, (old, new) in differing.items() if new and not old),
         int.from_bytes(content[8:12], "big"),
-        hashlib.sha256(content).hexdigest(),
+        Reading(digest_of(content), signature),
     )
 
 
@@ -148,6 +168,14 @@ def read_bytes(path: Path) -> bytes:
         return b""
 
 
+def sign_file(path: Path) -> Signature:
+    """Return the signature of a file, empty for none."""
+    try:
+        return sign(path.stat())
+    except FileNotFoundError:
+        return ()
+
+
 class IndexLock:
     """Git's own ``index.lock``, held with a text of ours so that a later process recognises what we left.
 
@@ -200,119 +228,3 @@ class IndexLock:
             os.write(fd, self._text.read_bytes())
         finally:
             os.close(fd)
-
-
-class IndexSwap:
-    """Replaces the user's index by one that differs in the promoted entries only. The lock must be ours."""
-
-    def __init__(self, site: Site, transaction: Transaction, configured: Configured) -> None:
-        self._site = site
-        self._configured = configured
-        self._index = Path(site.repository.git_dir) / "index"
-        self._new = transaction.path / "index.new"
-        self._old = transaction.path / "index.old"
-        self._sum = transaction.path / "index.sum"
-        self._back = transaction.path / "index.back"
-
-    def prepare(self, changes: Sequence[IndexChange]) -> str:
-        """Make the next index aside; return the digest of the one it was made of.
-
-        Raises:
-            GitError: git cannot write it (disk full).
-        """
-        if self._index.exists():
-            # A second name for the same file: git never writes into an index, it puts a new one in its place.
-            _keep(self._index, self._new)
-        made_of = hashlib.sha256(read_bytes(self._new)).hexdigest()
-        write_entries(self._site.with_index_unfiltered(self._new, self._configured), changes)
-        return made_of
-
-    def publish(self, written: Collection[str], entries: int) -> None:
-        """Record the times of the files now in place, keep the old index, and put the new one there in one rename.
-
-        Args:
-            written: the paths whose files are new.
-            entries: how many the index has.
-        """
-        if 0 < len(written) * entries <= _COMPARISONS_AT_MOST:
-            self._refresh(written)
-        write_atomic(self._sum, _digest(self._new).encode("ascii"))
-        if self._index.exists():
-            _keep(self._index, self._old)
-        with self._new.open("rb") as file:
-            os.fsync(file.fileno())
-        self._new.rename(self._index)
-        sync_directory(self._index.parent)
-
-    def take_back(self, changes: Sequence[IndexChange]) -> None:
-        """Return to the old index; if somebody has changed the new one since, return to the old entries in it."""
-        if self._new.exists() or not self._sum.exists():
-            return
-        if self._old.exists() and self._sum.read_text("ascii") == _digest(self._index):
-            self._old.rename(self._index)
-        else:
-            self._restore_entries(changes)
-        sync_directory(self._index.parent)
-        self._sum.unlink()
-
-    def _restore_entries(self, changes: Sequence[IndexChange]) -> None:
-        now = read_entries(self._site.git, [change.path for change in changes])
-        still_ours = [
-            IndexChange(change.path, change.after, change.before, change.flags)
-            for change in changes
-            if now.get(change.path, "") == change.after
-        ]
-        self._back.write_bytes(self._index.read_bytes())
-        write_entries(self._site.with_index_unfiltered(self._back, self._configured), still_ours)
-        self._back.rename(self._index)
-
-    def _refresh(self, written: Collection[str]) -> None:
-        # Only times and inode numbers are recorded. It fails for a path whose content goes through a filter of the user's
-        # that does not answer; then git looks for itself at the next `git status`.
-        self._site.with_index(self._new).run(
-            "--literal-pathspecs",
-            "add",
-            "--refresh",
-            "--pathspec-from-file=-",
-            "--pathspec-file-nul",
-            input=b"\0".join(os.fsencode(path) for path in sorted(written)),
-            check=False,
-        )
-
-
-def write_entries(git: Git, changes: Iterable[IndexChange]) -> None:
-    """Set the ``after`` entries in the index that ``git`` works on: removals first, so that a file can become a folder."""
-    ordered = sorted(changes, key=lambda change: bool(change.after))
-    lines = [_index_line(change) for change in ordered]
-    git.run("update-index", "-z", "--index-info", input=b"".join(lines))
-    for flag, option in (("S", "--skip-worktree"), ("h", "--assume-unchanged")):
-        marked = [c.path for c in ordered if c.after and flag in _flags(c.flags)]
-        if marked:
-            names = b"".join(os.fsencode(path) + b"\0" for path in marked)
-            git.run("update-index", option, "-z", "--stdin", input=names)
-
-
-def _index_line(change: IndexChange) -> bytes:
-    entry = change.after
-    if not entry:
-        entry = f"0 {_NO_ID[len(change.before.partition(' ')[2]) or 40]}"
-    return entry.encode("ascii") + b"\t" + os.fsencode(change.path) + b"\0"
-
-
-def _flags(tag: str) -> str:
-    """Return the flags of a tag of ``ls-files -v``: a small letter means assume-unchanged, S (or s) skip-worktree."""
-    return ("S" if tag in ("S", "s") else "") + ("h" if tag.islower() else "")
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
-
-
-def _keep(path: Path, name: Path) -> None:
-    """Give a file a second name, so that its inode outlives its replacement."""
-    name.unlink(missing_ok=True)
-    try:
-        os.link(path, name)
-    except OSError:
-        # A file system without hard links: the bytes must do.
-        name.write_bytes(path.read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -18,7 +17,8 @@ from nightcrew.model.errors import DeniedByPolicy, DriftError, LimitReached, Nig
 from nightcrew.model.text import shown
 from nightcrew.promote.content import touches_attributes
 from nightcrew.promote.hooks import AFTER, BEFORE, run_hook
-from nightcrew.promote.index import IndexLock, IndexSwap, read_bytes
+from nightcrew.promote.index import IndexLock, Reading
+from nightcrew.promote.indexswap import IndexSwap
 from nightcrew.promote.moves import Move, Mover, PathMoved
 from nightcrew.promote.objects import hand_over, has_commits
 from nightcrew.promote.prepared import Prepared, differences_of
@@ -49,7 +49,7 @@ class Known:
     configured: Configured
 
 
-_NOTHING: Final = Survey((), (), (), (), 0, "")
+_NOTHING: Final = Survey((), (), (), (), 0, Reading("", ()))
 _AT_ONCE: Final = 4
 """Gits at work at the same time: objects, next index, attributes, contents. Each waits for the disk most of the time."""
 
@@ -111,14 +111,14 @@ class _Publication:
             seen = dict(tree.seen)
             index = IndexSwap(self.site, self.transaction, self.configured)
             next_index = aside.submit(index.prepare, found.index)
-            moves = self._stage(tree, slots, found, source)
+            moves, born = self._stage(tree, slots, found, source)
             objects.result()
             crash.point("promote.staged")
             self.lock.take()
             self._check_again(tree, found, seen)
             self._check_branch()
             plan = self._write_plan(moves, found)
-            if next_index.result() != self._index_digest():
+            if not Reading(next_index.result(), ()).is_still(self.site.repository.git_dir):
                 # Only times were recorded in it meanwhile (`git status` does that): what matters was compared just now.
                 index.prepare(found.index)
             crash.point("promote.planned")
@@ -127,7 +127,11 @@ class _Publication:
             crash.point("promote.committed")
             with Mover(tree, slots) as mover:
                 self._move(mover, plan)
-            index.publish(self._refreshed(found), found.entries)
+            written = self._refreshed(found)
+            certain = {
+                path: each for path, each in born.items() if path in written and path not in found.edited
+            }
+            index.publish(tree.find_unmoved(certain), written, found.entries)
             crash.point("promote.index")
             _sync(tree, slots, plan)
             if self.prepared.hooks:
@@ -204,10 +208,7 @@ class _Publication:
 
     def _still(self, tree: Standing, found: Survey, seen: Mapping[str, Signature]) -> bool:
         """Tell whether index and working tree are as they were when they were looked at."""
-        return self._index_digest() == found.digest and tree.is_unchanged(seen)
-
-    def _index_digest(self) -> str:
-        return hashlib.sha256(read_bytes(Path(self.site.repository.git_dir) / "index")).hexdigest()
+        return found.reading.is_still(self.site.repository.git_dir) and tree.is_unchanged(seen)
 
     def _check_again(self, tree: Standing, found: Survey, seen: Mapping[str, Signature]) -> None:
         if self._still(tree, found, seen):
@@ -222,7 +223,9 @@ class _Publication:
             self.site, aside, objects, coming, self.configured, raw=raw, ahead=self.prepared.kind == "commit"
         )
 
-    def _stage(self, tree: Standing, slots: Standing, found: Survey, source: Source) -> tuple[Move, ...]:
+    def _stage(
+        self, tree: Standing, slots: Standing, found: Survey, source: Source
+    ) -> tuple[tuple[Move, ...], Mapping[str, Signature]]:
         staging = Staging(
             tree,
             slots,
@@ -232,7 +235,7 @@ class _Publication:
             reuse=_find_reusable(self.site, self.prepared, self.slots),
         )
         try:
-            return staging.fill(found.wants)
+            return staging.fill(found.wants), staging.born
         finally:
             source.close()
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from nightcrew.model.errors import DriftError
 from nightcrew.model.text import shown
-from nightcrew.promote.index import IndexLock, IndexSwap
+from nightcrew.promote.index import IndexLock
+from nightcrew.promote.indexswap import IndexSwap
 from nightcrew.promote.moves import Mover
 from nightcrew.promote.site import Site, algorithm_of, short
 from nightcrew.promote.standing import Standing

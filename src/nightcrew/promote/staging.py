@@ -11,7 +11,7 @@ from nightcrew.promote import standing
 from nightcrew.promote.layout import Want, parents
 from nightcrew.promote.moves import Move
 from nightcrew.promote.site import Configured
-from nightcrew.promote.standing import EMPTY_DIRECTORY, LINK, SYNC_ALL_FROM, Standing
+from nightcrew.promote.standing import EMPTY_DIRECTORY, LINK, SYNC_ALL_FROM, Signature, Standing, identify
 
 
 class Staging:
@@ -22,6 +22,9 @@ class Staging:
         read: gives the content for a path and blob; for no path the blob as it is.
         configured: what the user's configuration says.
         reuse: for an undo, the moves of the promotion that it takes back, by path.
+
+    Attributes:
+        born: what tells the file that is to come to a path, for those that hold what their entry says (see ``identify``).
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Staging:
         self._configured = configured
         self._reuse = reuse or {}
         self._homes: dict[str, os.stat_result | None] = {}
+        self.born: dict[str, Signature] = {}
 
     def fill(self, wants: Sequence[Want]) -> tuple[Move, ...]:
         """Write everything that is to come and flush it; return the moves.
@@ -63,9 +67,15 @@ class Staging:
         earlier = self._reuse.get(want.path)
         if earlier and self._fits(earlier, want):
             # An undo: what was displaced comes back itself, with its times and attributes.
+            self._note_reused(earlier, want)
             return Move(want.path, earlier.slot, want.found, earlier.old)
         slot = f"{self._name}/s/{number}"
         return Move(want.path, slot, want.found, self._write(fd, str(number), want) if want.entry else "")
+
+    def _note_reused(self, earlier: Move, want: Want) -> None:
+        if not want.own and ":" in earlier.old and earlier.old.replace(":", " ", 1) == want.entry:
+            _, inode, _, size, modified_ns, _ = self._slots.seen[earlier.slot]
+            self.born[want.path] = (inode, size, modified_ns)
 
     def _fits(self, earlier: Move, want: Want) -> bool:
         if not want.entry or not earlier.old:
@@ -106,6 +116,8 @@ class Staging:
         try:
             own = os.fstat(file) if file >= 0 else os.lstat(name, dir_fd=directory)
             bits = own.st_mode
+            if file >= 0 and not want.own:
+                self.born[want.path] = identify(own)
             # As it was when it was looked at; what changes it after that is found out before anything is moved.
             replaced = next(iter(self._tree.seen.get(want.path, ())), 0)
             if file >= 0 and stat.S_ISREG(replaced):

@@ -122,7 +122,7 @@ class Standing:
         except OSError as error:
             _nothing(error)
             return None
-        self.seen[path] = _sign(found)
+        self.seen[path] = sign(found)
         return found
 
     def is_unchanged(self, seen: Mapping[str, Signature]) -> bool:
@@ -140,9 +140,26 @@ class Standing:
                 if signature:
                     return False
                 continue
-            if (_sign_fully(found) if path.endswith("/") else _sign(found)) != signature:
+            if (_sign_fully(found) if path.endswith("/") else sign(found)) != signature:
                 return False
         return True
+
+    def find_unmoved(self, born: Mapping[str, Signature]) -> dict[str, os.stat_result]:
+        """Return the status of those paths whose file is the one that was made for it, not written to since.
+
+        Args:
+            born: by path what tells the file: inode, size and time of modification, which a rename leaves alone.
+        """
+        found = {}
+        for path, signature in born.items():
+            try:
+                status = os.lstat(path, dir_fd=self._fd)
+            except OSError:
+                # Taken away again: git will see.
+                continue
+            if identify(status) == signature:
+                found[path] = status
+        return found
 
     def names(self, path: str) -> list[str]:
         """Return the names in the directory ``path`` (``""``: the root); none when it is no directory."""
@@ -180,7 +197,7 @@ class Standing:
 
     def _look(self, fd: int, name: str, path: str) -> str:
         found = os.lstat(name, dir_fd=fd)
-        self.seen[path] = _sign(found)
+        self.seen[path] = sign(found)
         if stat.S_ISLNK(found.st_mode):
             return f"{LINK}:{self.blob_id(os.fsencode(os.readlink(name, dir_fd=fd)))}"
         if stat.S_ISDIR(found.st_mode):
@@ -215,7 +232,8 @@ class Standing:
         return self._hash(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
-def _sign(found: os.stat_result) -> Signature:
+def sign(found: os.stat_result) -> Signature:
+    """Return the signature of what stands somewhere."""
     if stat.S_ISDIR(found.st_mode):
         return found.st_mode, found.st_ino, found.st_dev
     return _sign_fully(found)
@@ -230,6 +248,11 @@ def _sign_fully(found: os.stat_result) -> Signature:
         found.st_mtime_ns,
         found.st_ctime_ns,
     )
+
+
+def identify(found: os.stat_result) -> Signature:
+    """Return what stays when a file that nobody writes to is renamed."""
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _look_into(directory: int, name: str) -> str:

@@ -11,7 +11,7 @@ from nightcrew.model.errors import DriftError
 from nightcrew.promote import standing
 from nightcrew.promote.comparison import Comparison, describe, name_path
 from nightcrew.promote.edits import Edit, can_merge, merge_edits
-from nightcrew.promote.index import Listing, list_paths, read_index
+from nightcrew.promote.index import Listing, Reading, list_paths, read_index
 from nightcrew.promote.layout import Layout, Want, parents
 from nightcrew.promote.moves import Move
 from nightcrew.promote.objects import Difference
@@ -31,7 +31,7 @@ class Survey:
         skipped: paths outside the sparse checkout: committed, not written.
         edited: paths where the user's own edits are merged in, and stay uncommitted.
         entries: how many entries the index has.
-        digest: of the index file.
+        reading: of the index file.
     """
 
     wants: tuple[Want, ...]
@@ -39,7 +39,7 @@ class Survey:
     kept: tuple[str, ...]
     skipped: tuple[str, ...]
     entries: int
-    digest: str = field(compare=False)
+    reading: Reading = field(compare=False)
     edited: tuple[str, ...] = ()
 
 
@@ -118,7 +118,7 @@ def survey(
     index = tuple(_index_change(each, listing, skipped, earlier) for each in differences)
     edited = tuple(sorted(want.path for want in moved if want.own or want.path in assumed))
     return Survey(
-        tuple(wants), index, tuple(kept), tuple(sorted(skipped)), listing.count, listing.digest, edited
+        tuple(wants), index, tuple(kept), tuple(sorted(skipped)), listing.count, listing.reading, edited
     )
 
 

@@ -22,7 +22,7 @@ from nightcrew.model.trees import Repository
 from nightcrew.shadow.collecting import GRACE_S, Ages, measure_tree
 from nightcrew.shadow.export import Base
 from nightcrew.shadow.exporting import Exporter
-from nightcrew.shadow.indexfile import IndexFile
+from nightcrew.host.indexfile import IndexFile
 from nightcrew.shadow.layering import Candidate, Difference, Layering, choose
 from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Found, Objects

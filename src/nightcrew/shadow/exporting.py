@@ -10,7 +10,7 @@ from typing import Final
 from nightcrew.host import files
 from nightcrew.host.git import Git
 from nightcrew.shadow.export import Base
-from nightcrew.shadow.indexfile import IndexFile
+from nightcrew.host.indexfile import IndexFile
 from nightcrew.shadow.layering import Difference
 from nightcrew.shadow.layers import Stack, white_out
 from nightcrew.shadow.objects import Objects

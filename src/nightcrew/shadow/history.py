@@ -12,7 +12,7 @@ from typing import Final
 from nightcrew.host.git import Git
 from nightcrew.model.trees import DeltaEntry
 from nightcrew.shadow.export import Base
-from nightcrew.shadow.indexfile import IndexFile, make_entry
+from nightcrew.host.indexfile import IndexFile, make_entry
 from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Objects, join_directories, objects_of_skeleton, write_repository
 

@@ -1,4 +1,4 @@
-"""Git's index, as far as needed to make one for an export: fixed times, and a new index out of an older one.
+"""Git's index as a file: a new one out of an older one, for the price of what changes; fixed times for an export.
 
 A fresh checkout is "racy" for git: files as young as the index are read again on every ``git status``, and an edit
 within the same second with the same size goes unseen. Times in the past, the same in index and files, end both.
@@ -10,17 +10,18 @@ refuse an index in two parts.
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import os
 import stat
 import struct
+import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
-from nightcrew.shadow.cachetree import forget
+from nightcrew.host.cachetree import forget
 
 _HEAD: Final = struct.Struct(">4sII")
 _EXTENSION: Final = struct.Struct(">4sI")
@@ -57,8 +58,7 @@ class IndexFile:
         self._id_bytes = id_bytes
         self._marks = array("Q") if marks is None else marks
         if marks is None:
-            for _ in self._walk(_HEAD.size, self.count, self._marks):
-                continue
+            self._mark()
 
     @classmethod
     def read(cls, index: Path, marks: Path, id_bytes: int) -> IndexFile:
@@ -78,6 +78,11 @@ class IndexFile:
     def data(self) -> bytes:
         """The whole file."""
         return self._data
+
+    @property
+    def extensions(self) -> frozenset[bytes]:
+        """Names of what stands behind the entries."""
+        return frozenset(name for name, _ in self._extensions())
 
     def entries(self) -> dict[bytes, bytes]:
         """Return every entry by its name."""
@@ -109,6 +114,22 @@ class IndexFile:
         data[-self._id_bytes :] = self._digest([memoryview(data)[: -self._id_bytes]])
         return IndexFile(bytes(data), self._id_bytes, self._marks)
 
+    def with_status(self, found: Mapping[bytes, os.stat_result]) -> bytes:
+        """Return the whole file with the status of some files in their entries, which git takes as unmodified then.
+
+        Args:
+            found: by name; a name without an entry is passed over.
+        """
+        data = bytearray(self._data)
+        near = 0
+        for name, status in sorted(found.items()):
+            at, end, near = self._locate(name, near)
+            if end > at:
+                (mode,) = struct.unpack_from(">I", data, at + _MODE_AT)
+                _STATUS.pack_into(data, at, *_status_words(status, mode))
+        data[-self._id_bytes :] = self._digest([memoryview(data)[: -self._id_bytes]])
+        return bytes(data)
+
     def derive(self, changes: Mapping[bytes, bytes | None]) -> IndexFile:
         """Return this index with some entries put in or replaced, and those with None taken out.
 
@@ -121,12 +142,12 @@ class IndexFile:
             return self
         view = memoryview(self._data)
         out = _Pieces()
-        at, count, version = _HEAD.size, self.count, self._version
+        at, count, version, near = _HEAD.size, self.count, self._version, 0
         marks = iter(self._marks[:-1])
         mark = next(marks, None)
         for name in sorted(changes):
             entry = changes[name]
-            start, end = self._locate(name)
+            start, end, near = self._locate(name, near)
             while mark is not None and mark < start:
                 out.mark(mark + out.size - at)
                 mark = next(marks, None)
@@ -169,18 +190,45 @@ class IndexFile:
             digest.update(piece)
         return digest.digest()
 
-    def _locate(self, name: bytes) -> tuple[int, int]:
-        """Return where the entry of a name is, or twice where it would be."""
-        marks = self._marks
-        last = len(marks) - 1
-        position = bisect.bisect_right(range(last), name, key=lambda n: self._name_at(marks[n])[0])
-        at = marks[position - 1] if position else _HEAD.size
+    def _locate(self, name: bytes, near: int = 0) -> tuple[int, int, int]:
+        """Return where the entry of a name is, or twice where it would be, and which mark is before it.
+
+        Args:
+            near: a mark that is not behind the entry; names asked for in their order find their neighbours quickly.
+        """
+        marks, last, names = self._marks, len(self._marks) - 1, self._name_at
+        step = 1
+        while near + step < last and names(marks[near + step])[0] <= name:
+            near += step
+            step *= 2
+        over = min(near + step, last)
+        while over - near > 1:
+            middle = (near + over) // 2
+            if names(marks[middle])[0] <= name:
+                near = middle
+            else:
+                over = middle
+        at = marks[near] if last and names(marks[near])[0] <= name else _HEAD.size
         while at < marks[last]:
-            found, end = self._name_at(at)
+            found, end = names(at)
             if found >= name:
-                return at, end if found == name else at
+                return at, end if found == name else at, near
             at = end
-        return at, at
+        return at, at, near
+
+    def _mark(self) -> None:
+        """Find the marks in one pass, from entry to entry by the lengths of the names that stand in them."""
+        words = memoryview(self._data)[: len(self._data) // 2 * 2].cast("H")
+        steps = _steps(_ID_AT + self._id_bytes)
+        flags_at = (_ID_AT + self._id_bytes) // 2
+        at, before, marks = _HEAD.size // 2, -_MARK_BYTES, self._marks
+        for _ in range(self.count):
+            if at - before >= _MARK_BYTES // 2:
+                marks.append(at * 2)
+                before = at
+            # Zero: flags, or a name that is longer than the field for its length can tell.
+            at += steps[words[at + flags_at]] or self._name_at(at * 2)[1] // 2 - at
+        marks.append(at * 2)
 
     def _walk(self, at: int, count: int, marks: array[int]) -> Iterator[tuple[int, bytes, int]]:
         last = -_MARK_BYTES
@@ -202,6 +250,17 @@ class IndexFile:
         return data[name_at:end], at + ((end - at) // 8 + 1) * 8
 
 
+@cache
+def _steps(flags_at: int) -> array[int]:
+    """Return how far it is to the next entry, in words of two bytes, by the word that holds an entry's flags."""
+    steps = array("I", bytes(4 << 16))
+    for length in range(_LONGEST_NAME):
+        # The name and one to eight NULs, to a multiple of eight bytes. The word is in the order of this machine.
+        word = int.from_bytes(length.to_bytes(2, "big"), sys.byteorder)
+        steps[word] = ((flags_at + 2 + length) // 8 + 1) * 4
+    return steps
+
+
 class _Pieces:
     """The entries of a new index while it is put together; offsets count its head, which comes last."""
 
@@ -219,6 +278,17 @@ class _Pieces:
             self.marks.append(at)
 
 
+def _status_words(found: os.stat_result, mode: int) -> tuple[int, ...]:
+    seconds_ns = (*divmod(found.st_ctime_ns, 1_000_000_000), *divmod(found.st_mtime_ns, 1_000_000_000))
+    words = (*seconds_ns, found.st_dev, found.st_ino, mode, found.st_uid, found.st_gid, found.st_size)
+    return tuple(word & 0xFFFFFFFF for word in words)
+
+
+def make_bare_entry(name: bytes, mode: int, object_id: str) -> bytes:
+    """Return an index entry of which nothing but kind and content is known: git looks at the file when it is asked."""
+    return _put_together(name, (0, 0, 0, 0, 0, 0, mode, 0, 0, 0), object_id)
+
+
 def make_entry(name: bytes, found: os.stat_result, object_id: str, modified_s: int) -> bytes:
     """Return an index entry for a file or link on disk.
 
@@ -229,6 +299,11 @@ def make_entry(name: bytes, found: os.stat_result, object_id: str, modified_s: i
         object_id: of its content; modified_s: seconds since the epoch.
     """
     mode = _LINK if stat.S_ISLNK(found.st_mode) else 0o100755 if found.st_mode & stat.S_IXUSR else 0o100644
-    status = _STATUS.pack(0, 0, modified_s, 0, 0, 0, mode, 0, 0, found.st_size & 0xFFFFFFFF)
-    head = status + bytes.fromhex(object_id) + struct.pack(">H", min(len(name), _LONGEST_NAME)) + name
+    status = (0, 0, modified_s, 0, 0, 0, mode, 0, 0, found.st_size & 0xFFFFFFFF)
+    return _put_together(name, status, object_id)
+
+
+def _put_together(name: bytes, status: tuple[int, ...], object_id: str) -> bytes:
+    flags = struct.pack(">H", min(len(name), _LONGEST_NAME))
+    head = _STATUS.pack(*status) + bytes.fromhex(object_id) + flags + name
     return head + bytes(8 - len(head) % 8)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from nightcrew.shadow.cachetree import forget
-from nightcrew.shadow.indexfile import IndexFile, make_entry
+from nightcrew.host.cachetree import forget
+from nightcrew.host.indexfile import IndexFile, make_entry
 from shadow_world import World
 
 NAMES = st.sampled_from(["a", "b", "a-", "a.b", "d/a", "d/b", "d/e/f", "d-e", "é", "z" * 250, "d/n\nl"])
@@ -115,7 +115,7 @@ def test_one_derived_from_another_stays_sorted_and_searchable(world, steps):
             == index.derive({b"d1/e1/f1": None}).data
         )
         for name in model:
-            start, end = index._locate(name)
+            start, end, _ = index._locate(name)
             assert index.data[start:end] == model[name]
 
 

@@ -1,0 +1,185 @@
+"""Replaces the user's index by one in which the entries of promoted paths are new, and no others."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from nightcrew.host.files import sync_directory, write_atomic
+from nightcrew.host.git import Git
+from nightcrew.host.indexfile import IndexFile, make_bare_entry
+from nightcrew.promote.index import digest_of, read_bytes, read_entries
+from nightcrew.promote.site import Configured, Site
+from nightcrew.promote.transaction import IndexChange, Transaction
+
+_NO_ID = {40: "0" * 40, 64: "0" * 64}
+_COMPARISONS_AT_MOST = 5_000_000
+"""Git compares every entry of the index with every path given (about 0.1 s for so many on a busy machine); beyond this its own next `git
+status` looks for itself."""
+_UNDERSTOOD: Final = frozenset({b"TREE", b"EOIE", b"IEOT"})
+"""Extensions that need nothing but to be brought up to date or left out. With any other one (split or sparse index, untracked
+files, unmerged paths) git writes the index itself."""
+
+
+class IndexSwap:
+    """Replaces the user's index by one that differs in the promoted entries only. The lock must be ours."""
+
+    def __init__(self, site: Site, transaction: Transaction, configured: Configured) -> None:
+        self._site = site
+        self._configured = configured
+        self._index = Path(site.repository.git_dir) / "index"
+        self._new = transaction.path / "index.new"
+        self._old = transaction.path / "index.old"
+        self._sum = transaction.path / "index.sum"
+        self._back = transaction.path / "index.back"
+        self._made: IndexFile | None = None
+
+    def prepare(self, changes: Sequence[IndexChange]) -> str:
+        """Make the next index aside; return the digest of the one it was made of.
+
+        Raises:
+            GitError: git cannot write it (disk full).
+            OSError: it cannot be written.
+        """
+        content = read_bytes(self._index)
+        self._made = edit_index(content, changes)
+        if self._made is not None:
+            self._new.unlink(missing_ok=True)
+            self._write(self._made.data)
+            return digest_of(content)
+        if self._index.exists():
+            # A second name for the same file: git never writes into an index, it puts a new one in its place.
+            _keep(self._index, self._new)
+        made_of = digest_of(read_bytes(self._new))
+        write_entries(self._site.with_index_unfiltered(self._new, self._configured), changes)
+        return made_of
+
+    def publish(self, found: Mapping[str, os.stat_result], written: Collection[str], entries: int) -> None:
+        """Record the times of the files now in place, keep the old index, and put the new one there in one rename.
+
+        Args:
+            found: status of files that are certain to hold what their entries say.
+            written: the paths whose files are new, for git to look at where the index is written by it.
+            entries: how many the index has.
+        """
+        if self._made is not None:
+            self._write(self._made.with_status({os.fsencode(path): each for path, each in found.items()}))
+        elif 0 < len(written) * entries <= _COMPARISONS_AT_MOST:
+            self._refresh(written)
+        write_atomic(self._sum, _digest(self._new).encode("ascii"))
+        if self._index.exists():
+            _keep(self._index, self._old)
+        with self._new.open("rb") as file:
+            os.fsync(file.fileno())
+        self._new.rename(self._index)
+        sync_directory(self._index.parent)
+
+    def _write(self, data: bytes) -> None:
+        """Write the next index as the present one may be read and written, over what is there: that needs no space."""
+        fd = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(fd, self._index.stat().st_mode & 0o777)
+            left = memoryview(data)
+            while left:
+                left = left[os.write(fd, left) :]
+        finally:
+            os.close(fd)
+
+    def take_back(self, changes: Sequence[IndexChange]) -> None:
+        """Return to the old index; if somebody has changed the new one since, return to the old entries in it."""
+        if self._new.exists() or not self._sum.exists():
+            return
+        if self._old.exists() and self._sum.read_text("ascii") == _digest(self._index):
+            self._old.rename(self._index)
+        else:
+            self._restore_entries(changes)
+        sync_directory(self._index.parent)
+        self._sum.unlink()
+
+    def _restore_entries(self, changes: Sequence[IndexChange]) -> None:
+        now = read_entries(self._site.git, [change.path for change in changes])
+        still_ours = [
+            IndexChange(change.path, change.after, change.before, change.flags)
+            for change in changes
+            if now.get(change.path, "") == change.after
+        ]
+        self._back.write_bytes(self._index.read_bytes())
+        write_entries(self._site.with_index_unfiltered(self._back, self._configured), still_ours)
+        self._back.rename(self._index)
+
+    def _refresh(self, written: Collection[str]) -> None:
+        # Only times and inode numbers are recorded. It fails for a path whose content goes through a filter of the user's
+        # that does not answer; then git looks for itself at the next `git status`.
+        self._site.with_index(self._new).run(
+            "--literal-pathspecs",
+            "add",
+            "--refresh",
+            "--pathspec-from-file=-",
+            "--pathspec-file-nul",
+            input=b"\0".join(os.fsencode(path) for path in sorted(written)),
+            check=False,
+        )
+
+
+def edit_index(content: bytes, changes: Iterable[IndexChange]) -> IndexFile | None:
+    """Return the index with the ``after`` entries in it; None where that is better left to git."""
+    ordered = list(changes)
+    ids = {len(entry.partition(" ")[2]) for each in ordered for entry in (each.before, each.after) if entry}
+    if len(ids) != 1 or any(change.flags for change in ordered):
+        return None
+    try:
+        old = IndexFile(content, ids.pop() // 2)
+        if not old.extensions <= _UNDERSTOOD:
+            return None
+    except (ValueError, IndexError, struct.error):
+        # Version 4, or no index at all.
+        return None
+    return old.derive({os.fsencode(each.path): _bare_entry(each) for each in ordered})
+
+
+def _bare_entry(change: IndexChange) -> bytes | None:
+    if not change.after:
+        return None
+    mode, object_id = change.after.split(" ")
+    return make_bare_entry(os.fsencode(change.path), int(mode, 8), object_id)
+
+
+def write_entries(git: Git, changes: Iterable[IndexChange]) -> None:
+    """Set the ``after`` entries in the index that ``git`` works on: removals first, so that a file can become a folder."""
+    ordered = sorted(changes, key=lambda change: bool(change.after))
+    lines = [_index_line(change) for change in ordered]
+    git.run("update-index", "-z", "--index-info", input=b"".join(lines))
+    for flag, option in (("S", "--skip-worktree"), ("h", "--assume-unchanged")):
+        marked = [c.path for c in ordered if c.after and flag in _flags(c.flags)]
+        if marked:
+            names = b"".join(os.fsencode(path) + b"\0" for path in marked)
+            git.run("update-index", option, "-z", "--stdin", input=names)
+
+
+def _index_line(change: IndexChange) -> bytes:
+    entry = change.after
+    if not entry:
+        entry = f"0 {_NO_ID[len(change.before.partition(' ')[2]) or 40]}"
+    return entry.encode("ascii") + b"\t" + os.fsencode(change.path) + b"\0"
+
+
+def _flags(tag: str) -> str:
+    """Return the flags of a tag of ``ls-files -v``: a small letter means assume-unchanged, S (or s) skip-worktree."""
+    return ("S" if tag in ("S", "s") else "") + ("h" if tag.islower() else "")
+
+
+def _digest(path: Path) -> str:
+    return digest_of(path.read_bytes()) if path.exists() else ""
+
+
+def _keep(path: Path, name: Path) -> None:
+    """Give a file a second name, so that its inode outlives its replacement."""
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except OSError:
+        # A file system without hard links: the bytes must do.
+        name.write_bytes(path.read_bytes())
