@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nightcrew.agents.adapter import Launch
@@ -16,14 +16,26 @@ from nightcrew.model.records import RunRecord
 
 if TYPE_CHECKING:
     from nightcrew.sandbox.launcher import Launcher
+    from nightcrew.shadow.shadows import Shadow
+
+
+#: Prepares a copy for a command, as the task's ``Install:`` says; returns what went wrong in words, or nothing.
+Install = Callable[["Shadow", threading.Event, Mapping[str, str]], str]
 
 
 class Acceptance:
     """Runs the acceptance commands of one attempt."""
 
     def __init__(
-        self, launcher: Launcher, workspace: Workspace, run: RunRecord, transcript: Transcript, level: Level
+        self,
+        launcher: Launcher,
+        workspace: Workspace,
+        run: RunRecord,
+        transcript: Transcript,
+        level: Level,
+        install: Install | None = None,
     ) -> None:
+        self._install = install
         self._launcher = launcher
         self._workspace = workspace
         self._run = run
@@ -67,6 +79,9 @@ class Acceptance:
                 env=env,
             )
             watched = Watched(None, self._transcript, prefix="acceptance-")
+            problem = self._install(shadow, stop, env) if self._install is not None else ""
+            if problem:
+                return _fail(command, f"install failed: {problem}", tree, self._level)
             outcome = self._launcher.run(spec, watched, cancel=stop)
             watched.raise_problem()
         finally:
@@ -92,6 +107,10 @@ class Acceptance:
 def is_proved(commands: Sequence[str], evidence: Sequence[Evidence]) -> bool:
     """Tell whether every command was run and has passed."""
     return len(evidence) == len(commands) and all(each.passed for each in evidence)
+
+
+def _fail(command: str, reason: str, tree: str, level: Level) -> Evidence:
+    return Evidence(command, False, None, 0.0, "", tree, level.value, reason)
 
 
 def describe_failure(evidence: Sequence[Evidence]) -> str:

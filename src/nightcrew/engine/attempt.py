@@ -8,7 +8,7 @@ host killed at any line is followed by one that knows where to go on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,26 +18,27 @@ from nightcrew.agents.adapter import Adapter, AgentEnd, AgentSession, Answer, Jo
 from nightcrew.agents.adapters import find_adapter
 from nightcrew.agents.transcript import Transcript
 from nightcrew.engine import attempts
-from nightcrew.engine.acceptance import Acceptance, describe_failure, is_proved
+from nightcrew.engine.acceptance import describe_failure, is_proved
 from nightcrew.engine.attempts import Failure, Start
 from nightcrew.engine.canaries import WANTED, Canaries, CanaryWatch
 from nightcrew.engine.confined import HOME, Watched, describe_task, limit_attempt, make_spec, write_private
 from nightcrew.engine.endings import classify_problem, describe_ending
-from nightcrew.engine.forecast import Forecasts
-from nightcrew.engine.gateway import Models, ModelWay, blame_model, find_spent, run_with_models
+from nightcrew.engine.gateway import ModelWay, blame_model, find_spent, run_with_models
 from nightcrew.engine.halting import Halt
 from nightcrew.engine.inspecting import find_in_result, refuse_denied
+from nightcrew.engine.installing import install, install_action, make_acceptance
 from nightcrew.engine.jobs import forget_memory, make_job, prepare_memory, show_in_place
 from nightcrew.engine.judging import answer_times, make_judge
-from nightcrew.engine.live import Interrupted, Live, Signals
+from nightcrew.engine.live import Interrupted, Signals
 from nightcrew.engine.meanwhile import Meanwhile
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, leave_place, open_place, place_of
 from nightcrew.engine.questions import Questions, accept_action
 from nightcrew.engine.recording import Recorder
 from nightcrew.engine.retry import ENDINGS
+from nightcrew.engine.tools import Tools
 from nightcrew.engine.workspace import Workspace
 from nightcrew.host import crash
-from nightcrew.host.clock import Clock, stamp
+from nightcrew.host.clock import stamp
 from nightcrew.host.tokens import nonce
 from nightcrew.model import canonical
 from nightcrew.model.actions import Evidence, Finding, Verdict
@@ -49,25 +50,11 @@ from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, 
 from nightcrew.policy.inspect import Known
 
 if TYPE_CHECKING:
-    from nightcrew.journal.journal import Journal
-    from nightcrew.sandbox.launcher import Launcher
+    pass
 
 
 class Parked(Exception):
     """The attempt has ended and its task waits for a human; everything is recorded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every attempt of this host uses."""
-
-    journal: Journal
-    clock: Clock
-    launcher: Launcher
-    live: Live
-    forecasts: Forecasts
-    models: Models
-    networks: Networks
 
 
 def run_attempt(
@@ -185,7 +172,8 @@ class Attempt:
         """Have the command line and the acceptance lines decided before anything starts."""
         if self.start.asked:
             return
-        actions = [*self.adapter.questions(self.job), *(accept_action(line) for line in self.task.accept)]
+        installs = map(install_action, self.task.install)
+        actions = [*installs, *self.adapter.questions(self.job), *map(accept_action, self.task.accept)]
         self.obey(self.questions.ask_all(actions), self.start, "")
 
     def obey(self, answer: Answer, resume: Start, checkpoint: str) -> None:
@@ -207,6 +195,7 @@ class Attempt:
         if self.signals.pause.is_set():
             self.pause(replace(self.start, asked=True))
         place = self.place = self.open_place()
+        install(self, place)
         outcome, end, standing = self.run_agent(place)
         crash.point("engine.agent.finished")
         if self.tools.live.interrupted:
@@ -366,7 +355,7 @@ class Attempt:
         Raises:
             AttemptFailed: one did not pass.
         """
-        acceptance = Acceptance(self.tools.launcher, self.workspace, self.run, self.transcript, self.level)
+        acceptance = make_acceptance(self)
         evidence = acceptance.run(
             self.record.nonce, tree, self.task.accept, self.signals.either, describe_task(self.record)
         )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from nightcrew.agents.adapters import find_setting
 from nightcrew.engine import attempts, pausing, settle
-from nightcrew.engine.attempt import Tools, run_attempt
+from nightcrew.engine.attempt import run_attempt
 from nightcrew.engine.board import Bell, Board, Step
 from nightcrew.engine.client import LOCK_NAME
 from nightcrew.engine.drift import DriftWatch
@@ -31,6 +31,7 @@ from nightcrew.engine.live import Live
 from nightcrew.engine.logbook import Logbook
 from nightcrew.engine.network import Networks
 from nightcrew.engine.opened import OPEN, Opened
+from nightcrew.engine.tools import Tools
 from nightcrew.engine.workspace import Workspace, keep
 from nightcrew.host.clock import Clock, stamp
 from nightcrew.host.files import ensure_private_directory

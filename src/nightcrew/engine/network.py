@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from nightcrew.agents.adapters import find_setting
-from nightcrew.model.actions import Decision
+from nightcrew.model.actions import Decision, Verdict
 from nightcrew.model.isolation import Level, Listen, Outcome, SandboxSpec, Session
 from nightcrew.model.leaving import LeavingWatch
 from nightcrew.model.network import AllowList, NetRequest, Ruling, Tally
@@ -64,7 +64,7 @@ class Attempting(Protocol):
 class Gatekeeper:
     """Decides on the requests of one attempt; each place is decided and journaled once. Used from many threads."""
 
-    def __init__(self, policy: Policy, allowed: AllowList, questions: Questions) -> None:
+    def __init__(self, policy: Policy, allowed: AllowList, questions: Questions | None) -> None:
         self._policy = policy
         self._allowed = allowed
         self._questions = questions
@@ -84,8 +84,16 @@ class Gatekeeper:
 
     def _decide(self, request: NetRequest) -> Ruling:
         decision: Decision = judge_request(self._policy, request, self._allowed)
+        where = find_internal(self._policy, request)
+        if self._questions is None:
+            verdict = "allow" if decision.verdict is Verdict.ALLOW else "deny"
+            return Ruling(
+                verdict, f"{decision.reason} (rule {decision.rule}); nobody can be asked here", where
+            )
         answer = self._questions.ask_aside(request.action, decision)
-        return Ruling(_VERDICTS[answer.verdict], answer.reason, find_internal(self._policy, request))
+        if answer.verdict == "allow":
+            self._questions.note_network()
+        return Ruling(_VERDICTS[answer.verdict], answer.reason, where)
 
     def knows(self, name: str) -> bool:
         """Tell whether a name may be reached without a question."""
@@ -115,14 +123,18 @@ class Networks:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loop: Loop | None = None
 
-    def open(self, attempt: Attempting, phase: Phase) -> Egress | None:
-        """Return the way out of an attempt in one phase; None where it has none, as at level S0 there is no wall."""
+    def open(self, attempt: Attempting, phase: Phase, *, asks: bool = True) -> Egress | None:
+        """Return the way out of an attempt in one phase; None where it has none, as at level S0 there is no wall.
+
+        Args:
+            asks: an unknown host is a question to a person; else it is refused.
+        """
         task, policy = attempt.task, attempt.workspace.policy
         places = find_setting(task.agent, attempt.workspace.settings.agents).network
         allowed = find_allowed(policy, task, places, phase)
         if attempt.level is Level.S0 or not allowed.any:
             return None
-        keeper = Gatekeeper(policy, allowed, attempt.questions)
+        keeper = Gatekeeper(policy, allowed, attempt.questions if asks else None)
         return Egress(
             self._find_loop(),
             keeper.rule,

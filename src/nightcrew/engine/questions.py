@@ -72,7 +72,7 @@ class Questions:
         self._recorder: Recorder | None = None
         self._halt: Halt | None = None
 
-    def attend(self, recorder: Recorder, halt: Halt) -> None:
+    def attend(self, recorder: Recorder | None, halt: Halt) -> None:
         """The agent works: from now on its actions are followed by checkpoints, and it ends between two when it must."""
         self._recorder, self._halt = recorder, halt
 
@@ -107,6 +107,13 @@ class Questions:
         if answer.verdict == "wait" and self._halt is not None:
             self._halt.stop(f"it must wait: {action.describe()}")
         return answer
+
+    def note_network(self) -> None:
+        """Write down that the attempt may have done something outside of its shadow; from any thread."""
+        with self._settling:
+            if not self.attempt.progress.get("network"):
+                with self._journal.write() as tx:
+                    self.attempt = attempts.update(tx, self.attempt, network=True)
 
     def freeze(self, action: Action, reason: str) -> Answer:
         """Have a human look at what an agent did without an answer, before anything goes on."""
