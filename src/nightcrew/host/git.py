@@ -339,12 +339,8 @@ def discover(path: Path, env: Mapping[str, str], *, need_commit: bool = True) ->
     if not path.is_dir():
         raise NotFound(f"no such directory: {path}", code="repository.missing")
     git = Git("", env=env, work_tree=str(path), trusted=True)
-    _check_kind(git, path)
-    root = os.path.realpath(_line(git, "--show-toplevel"))
-    common_dir = os.path.realpath(_line(git, "--path-format=absolute", "--git-common-dir"))
-    git_dir = os.path.realpath(_line(git, "--absolute-git-dir"))
-    head = git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False)
-    if head.code != 0 and need_commit:
+    root, common_dir, git_dir, head, branch = _ask_at_once(git) or _ask_one_by_one(git, path)
+    if not head and need_commit:
         raise UsageError(
             f"{root} has no commit yet",
             code="repository.no_commit",
@@ -354,12 +350,47 @@ def discover(path: Path, env: Mapping[str, str], *, need_commit: bool = True) ->
         root=root,
         git_dir=git_dir,
         common_dir=common_dir,
-        head=os.fsdecode(head.stdout).strip(),
-        branch=os.fsdecode(git.run("symbolic-ref", "--quiet", "HEAD", check=False).stdout).strip(),
+        head=head,
+        branch=branch,
         key=_key(Path(common_dir)),
         shallow=(Path(common_dir) / "shallow").exists(),
         sparse=_flag(git, "core.sparseCheckout"),
         operation=_operation(Path(git_dir)),
+    )
+
+
+_Answers = tuple[str, str, str, str, str]
+"""Top of the working tree, common directory, git directory, commit, branch (full name, empty for none)."""
+
+
+def _ask_at_once(git: Git) -> _Answers | None:
+    """Ask everything of an ordinary repository with one git; None where it is any other, or a path holds a line end."""
+    words = ("--is-inside-work-tree", "--show-toplevel", "--path-format=absolute", "--git-common-dir")
+    done = git.run(
+        "rev-parse",
+        *words,
+        "--absolute-git-dir",
+        "HEAD^{commit}",
+        "--symbolic-full-name",
+        "HEAD",
+        check=False,
+    )
+    lines = os.fsdecode(done.stdout).split("\n")
+    if done.code != 0 or len(lines) != 7 or lines[0] != "true" or not lines[5].startswith("refs/"):
+        return None
+    top, common_dir, git_dir = (os.path.realpath(line) for line in lines[1:4])
+    return top, common_dir, git_dir, lines[4], lines[5]
+
+
+def _ask_one_by_one(git: Git, path: Path) -> _Answers:
+    _check_kind(git, path)
+    head = git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False)
+    return (
+        os.path.realpath(_line(git, "--show-toplevel")),
+        os.path.realpath(_line(git, "--path-format=absolute", "--git-common-dir")),
+        os.path.realpath(_line(git, "--absolute-git-dir")),
+        os.fsdecode(head.stdout).strip(),
+        os.fsdecode(git.run("symbolic-ref", "--quiet", "HEAD", check=False).stdout).strip(),
     )
 
 
