@@ -9,7 +9,7 @@ import click
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen, table
 from nightcrew.model.errors import UsageError
-from nightcrew.model.isolation import Level
+from nightcrew.model.isolation import BACKENDS, Backend, Level
 from nightcrew.runtime.api import Runtime
 
 _STYLE: Final = {
@@ -31,17 +31,21 @@ _STYLE: Final = {
 @click.option(
     "--level", type=click.Choice([str(each) for each in Level]), help="With --attack: the level to attack."
 )
-def command(runtime: Runtime, screen: Screen, attack: bool, level: str | None) -> int:
+@click.option("--backend", type=click.Choice(BACKENDS), help="With --attack: what builds the sandbox.")
+def command(
+    runtime: Runtime, screen: Screen, attack: bool, level: str | None, backend: Backend | None
+) -> int:
     """Tell what this machine can enforce: isolation, overlay, engine, git, agents, disk, settings; and how to mend gaps.
 
     --attack starts real programs in a sandbox that try to get out of it and to take more than they were given; it
     takes some seconds and ends with 1 when something that the level promises did not hold. It reaches only for bait.
     """
-    if level and not attack:
+    if (level or backend) and not attack:
         raise UsageError(
-            "--level says what to attack: it needs --attack", hint="nightcrew doctor --attack --level S3"
+            "--level and --backend say what to attack: they need --attack",
+            hint="nightcrew doctor --attack --level S3",
         )
-    result = runtime.attack(Level(level) if level else None) if attack else runtime.doctor()
+    result = runtime.attack(Level(level) if level else None, backend) if attack else runtime.doctor()
     if screen.json:
         screen.emit(result)
     elif attack:
@@ -71,7 +75,7 @@ def _show_attacks(screen: Screen, result: dict[str, Any]) -> None:
             screen.data(group)
         screen.data(f"  {lines[each['name']]}")
     counts = result["counts"]
-    told = f"level {result['level']}: {counts['held']} attacks held off"
+    told = f"level {result['level']}, built by {result['backend']}: {counts['held']} attacks held off"
     told += f", {counts['not_promised']} that this level does not promise to hold off" * bool(
         counts["not_promised"]
     )

@@ -17,7 +17,7 @@ from nightcrew.runtime.parts import Parts
 
 if TYPE_CHECKING:
     from nightcrew.host.clock import Clock
-    from nightcrew.model.isolation import Level
+    from nightcrew.model.isolation import Backend, Level
     from nightcrew.runtime.hosting import OnChange
     from nightcrew.runtime.policies import Policies
     from nightcrew.runtime.promoting import Order, Publication
@@ -69,17 +69,35 @@ class Runtime:
 
         return examine(self._parts)
 
-    def attack(self, level: Level | None = None) -> View:
+    def attack(self, level: Level | None = None, backend: Backend | None = None) -> View:
         """Attack our own sandbox from inside and return what held, with the exit code ``doctor --attack`` ends with."""
         from nightcrew.runtime.attacking import attack_self
 
-        return attack_self(self._parts, level)
+        return attack_self(self._parts, level, backend)
 
     def agents(self) -> list[View]:
         """Return the agents that tasks can name, and the coding agents found on PATH."""
         from nightcrew.runtime.finding import list_agents
 
         return list_agents(self._parts, self._rules())
+
+    def detect_agents(self) -> list[View]:
+        """Return the coding agents found on PATH: program, version, and whether each could work here."""
+        from nightcrew.runtime.finding import detect_agents
+
+        return detect_agents(self._parts, self._rules())
+
+    def test_agent(self, name: str) -> View:
+        """Start an agent in the sandbox, speak its protocol up to the first task, and say what came of it."""
+        from nightcrew.runtime.agenttrial import try_agent
+
+        return try_agent(self._parts, self._rules(), name)
+
+    def add_agent(self, name: str, adapter: str, argv: Sequence[str], *, repository: bool) -> View:
+        """Write an agent into config.yaml: the person's own, or the repository's."""
+        from nightcrew.runtime.agentadding import add_agent
+
+        return add_agent(self._parts, name, adapter, argv, repository=repository)
 
     def demo(self, *, say: Callable[[str], None], keep: bool, unsandboxed: bool) -> View:
         """Do the whole job in a throw-away repository, checking every step."""

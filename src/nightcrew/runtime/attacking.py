@@ -7,33 +7,41 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model import canonical
-from nightcrew.model.errors import Exit, SandboxUnavailable
-from nightcrew.model.isolation import IsolationReport, Level
+from nightcrew.model.errors import Exit
+from nightcrew.model.isolation import Backend, Confinement, Level, SandboxSpec
+from nightcrew.runtime.rules import read_rules
 
 if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
     from nightcrew.sandbox.attacks.drill import Finding
 
 
-def attack_self(parts: Parts, level: Level | None) -> dict[str, Any]:
-    """Attack ``level``, or the strongest one this host gives, and return every finding and the exit code.
+def attack_self(parts: Parts, level: Level | None, backend: Backend | None) -> dict[str, Any]:
+    """Attack a sandbox of ours and return every finding and the exit code.
+
+    Args:
+        parts: this machine.
+        level: to attack; the strongest one that is there when None.
+        backend: that builds it; when None the one that usually gives ``level``, or else the one of the settings.
 
     Raises:
         SandboxUnavailable: the host does not give that level; nothing was attacked.
-        UsageError: nightcrew lies in a place that no sandbox may show.
+        UsageError: the back end does not give that level; or nightcrew lies in a place that no sandbox may show.
     """
     from nightcrew.runtime.inside import find_binds, find_python
     from nightcrew.sandbox.attacks.drill import Place, attack
+    from nightcrew.sandbox.levels import pick
 
-    report = parts.isolation
+    confinement = _choose(parts, level, backend)
+    report = parts.isolation_by(confinement)
     chosen = level or report.level
-    _check_level(chosen, report)
     place = Place(
         state_dir=parts.env.state,
         home=parts.env.home,
         overlay=report.overlay,
         python=find_python(),
         binds=find_binds(str(parts.env.state)),
+        confinement=confinement,
     )
     kept = parts.launcher.describe_limits()
     cannot = {"burn_cpu": kept["cpus"]} if kept["cpus"].startswith("not kept") else {}
@@ -43,19 +51,18 @@ def attack_self(parts: Parts, level: Level | None) -> dict[str, Any]:
         "ok": not broken,
         "exit": int(Exit.FAILED if broken else Exit.OK),
         "level": str(chosen),
+        "backend": pick(SandboxSpec(("true",), "/", {}, level=chosen, confinement=confinement)),
         "findings": [canonical.to_plain(each) for each in findings],
         "counts": _count(findings),
     }
 
 
-def _check_level(level: Level, report: IsolationReport) -> None:
-    if not report.level.satisfies(level):
-        raise SandboxUnavailable(
-            f"level {level} cannot be attacked: this host gives {report.level} at most",
-            code="isolation.level",
-            hint="nightcrew doctor",
-            where=report.fixes,
-        )
+def _choose(parts: Parts, level: Level | None, backend: Backend | None) -> Confinement:
+    if backend is not None:
+        return Confinement(backend)
+    if level is not None:
+        return Confinement()
+    return read_rules(parts.env, parts.find_root()).settings.confinement
 
 
 def _count(findings: Sequence[Finding]) -> dict[str, int]:

@@ -9,12 +9,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from nightcrew.host import tokens
 from nightcrew.sandbox.order import portable
+from nightcrew.sandbox.places import lies_in
 
 _MOST_NAMES: Final = 50
 _LIFE_S: Final = 300
@@ -26,8 +27,8 @@ _SHARED: Final = "/dev/shm"  # noqa: S108 - of the host, to be reached for
 class Bait:
     """A folder below the state directory, a process, four sockets, a shared memory segment and file."""
 
-    def __init__(self, state_dir: Path, home: Path) -> None:
-        self._home = home
+    def __init__(self, state_dir: Path, home: Path, shown: Sequence[str]) -> None:
+        self._hidden = list(_find_hidden(home, shown))[:_MOST_NAMES]
         self._things = contextlib.ExitStack()
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder = Path(tempfile.mkdtemp(prefix="attack-", dir=state_dir))
@@ -106,8 +107,7 @@ class Bait:
             },
             "socket": portable(f"{folder}/bait.sock"),
             "cwd": portable(cwd),
-            "home": portable(str(self._home)),
-            "home_names": [portable(name) for name in _names_in(self._home)],
+            "in_home": [portable(path) for path in self._hidden],
             "victim": self._victim.pid,
             "port": self._server.getsockname()[1],
             "abstract": self._abstract,
@@ -155,9 +155,13 @@ class Bait:
 
 
 @contextlib.contextmanager
-def lay_bait(state_dir: Path, home: Path) -> Iterator[Bait]:
-    """Lay bait below ``state_dir`` and take it away in the end."""
-    bait = Bait(state_dir, home)
+def lay_bait(state_dir: Path, home: Path, shown: Sequence[str]) -> Iterator[Bait]:
+    """Lay bait below ``state_dir`` and take it away in the end.
+
+    Args:
+        state_dir: see there. home: the user's. shown: places that we show inside ourselves (an interpreter's).
+    """
+    bait = Bait(state_dir, home, shown)
     try:
         yield bait
     finally:
@@ -181,9 +185,18 @@ def _was_visited(door: socket.socket) -> bool:
         visits += 1
 
 
-def _names_in(home: Path) -> list[str]:
+def _find_hidden(folder: Path, shown: Sequence[str]) -> Iterator[str]:
+    """Yield what lies in a folder but what we show ourselves; in one that has such a place in it, what lies beside."""
+    for path in sorted(_names_in(folder)):
+        if any(lies_in(each, str(path)) and each != str(path) for each in shown):
+            yield from _find_hidden(path, shown)
+        elif str(path) not in shown:
+            yield str(path)
+
+
+def _names_in(folder: Path) -> list[Path]:
     try:
-        return sorted(os.listdir(home))[:_MOST_NAMES]
+        return list(folder.iterdir())
     except OSError:
         return []  # no home, or one that is not ours to read
 

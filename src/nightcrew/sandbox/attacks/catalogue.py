@@ -127,6 +127,11 @@ ENTRIES: Final = tuple(
 #: What a level does not promise, and why. A level that is not named here promises all of it.
 NOT_PROMISED: Final[Mapping[str, Mapping[str, str]]] = {
     Level.S2: {"list_processes": "the host's process list is shown: that is what makes it S2"},
+    Level.S1: {
+        "stat_outside": "Landlock knows who may read a file, not who may ask about it",
+        "list_processes": "the host's /proc is seen: names and command lines of processes",
+        "read_kernel": "the host's /proc is seen: what your user may read there can be read",
+    },
     Level.S0: {
         entry.name: "level S0 holds nothing: it keeps a tree together and ends it"
         for entry in ENTRIES

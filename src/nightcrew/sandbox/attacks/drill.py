@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from nightcrew.model.errors import SandboxUnavailable
-from nightcrew.model.isolation import Bind, Level, Limits, Outcome
+from nightcrew.model.isolation import Bind, Confinement, Level, Limits, Outcome
 from nightcrew.sandbox.attacks import greed, inside
 from nightcrew.sandbox.attacks.bait import Bait, lay_bait
 from nightcrew.sandbox.attacks.catalogue import ENTRIES, NOT_PROMISED, Entry
@@ -21,6 +21,8 @@ _LIMITS: Final = Limits(
     memory_bytes=512 << 20, processes=100, open_files=512, idle_s=30.0, hard_s=60.0, grace_s=0.0, spawn_s=15.0
 )
 _AT_ONCE: Final = 3
+#: Variables that an interpreter or a back end sets by itself inside; none has a value from outside.
+_SET_BY_US: Final = ("LC_CTYPE", "TMPDIR", "GIT_CONFIG_NOSYSTEM", "PWD", "container", "HOSTNAME", "TERM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Place:
 
     Attributes:
         state_dir: where shadows lie. home: the user's. overlay: shadows can be mounted there.
-        python: interpreter that exists inside by ``binds``.
+        python: interpreter that exists inside by ``binds``. confinement: the back end to attack.
     """
 
     state_dir: Path
@@ -56,6 +58,7 @@ class Place:
     overlay: bool
     python: str
     binds: tuple[Bind, ...]
+    confinement: Confinement = Confinement()
 
 
 def attack(launcher: Runs, place: Place, level: Level, unlimited: Mapping[str, str]) -> tuple[Finding, ...]:
@@ -68,8 +71,11 @@ def attack(launcher: Runs, place: Place, level: Level, unlimited: Mapping[str, s
     Raises:
         SandboxUnavailable: the level cannot be built here; nothing was attacked.
     """
-    with lay_bait(place.state_dir, place.home) as bait:
-        ground = Ground(launcher, bait.folder, level, place.overlay, place.python, place.binds)
+    shown = [bind.source for bind in place.binds]
+    with lay_bait(place.state_dir, place.home, shown) as bait:
+        ground = Ground(
+            launcher, bait.folder, level, place.overlay, place.python, place.binds, place.confinement
+        )
         results = dict(_try_inside(ground, bait))
         results |= _try_greed(ground)
     return tuple(_judge(entry, *results[entry.name], level, unlimited) for entry in ENTRIES)
@@ -89,7 +95,7 @@ def _try_inside(ground: Ground, bait: Bait) -> Iterator[tuple[str, tuple[bool, s
         "filtered": ground.level is not Level.S0,
         "open_files": _LIMITS.open_files,
         "file_bytes": _LIMITS.file_bytes,
-        "variables": [*spec.env, "LC_CTYPE"],
+        "variables": [*spec.env, *_SET_BY_US],
     }
     listener = Listener(json.dumps(facts).encode())
     outcome = ground.run(spec, listener)

@@ -9,7 +9,15 @@ import threading
 from functools import partial
 from typing import Final
 
-from nightcrew.sandbox.attacks.trying import Attack, Blocked, Facts, open_and_close, reach_first, read_some
+from nightcrew.sandbox.attacks.trying import (
+    Attack,
+    Blocked,
+    Facts,
+    open_and_close,
+    reach_first,
+    read_some,
+    read_status,
+)
 
 _UP: Final = "../" * 40
 _ROUNDS: Final = 300
@@ -21,10 +29,15 @@ def read_secret(facts: Facts) -> str:
 
 
 def read_home(facts: Facts) -> str:
-    seen = [name for name in facts["home_names"] if os.path.lexists(f"{facts['home']}/{name}")]
+    """Of all that lies in it but the interpreter that nightcrew itself shows, if it lies there."""
+    seen = []
+    for path in facts["in_home"]:
+        with contextlib.suppress(OSError):
+            open_and_close(path, os.O_RDONLY)
+            seen.append(path)
     if not seen:
-        raise Blocked("nothing of it is there")
-    return f"{len(seen)} names, such as {seen[0]}"
+        raise Blocked(f"none of {len(facts['in_home'])} things in it can be opened")
+    return f"{len(seen)} things, such as {seen[0]}"
 
 
 def write_outside(facts: Facts) -> str:
@@ -160,16 +173,20 @@ def make_device(facts: Facts) -> str:
 
 
 def make_whiteout(facts: Facts) -> str:
-    """What the overlay itself marks deleted files with."""
+    """What the overlay itself marks deleted files with; without one it is a file like any other."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+        mounts = [line.split(" ")[1:3] for line in file]
+    if [facts["cwd"], "overlay"] not in mounts:
+        raise Blocked("there is no overlay here")
     os.mknod(f"{facts['cwd']}/whiteout", 0o600 | stat.S_IFCHR, os.makedev(0, 0))
     return "made"
 
 
 def use_set_user_id(facts: Facts) -> str:
+    if read_status().get("NoNewPrivs") == "1":
+        raise Blocked("no program started in here can win anything by it")
     places = (facts["cwd"], "/tmp", "/dev/shm")  # noqa: S108 - inside
-    loose = [
-        place for place in places if os.path.isdir(place) and not os.statvfs(place).f_flag & os.ST_NOSUID
-    ]
+    loose = [p for p in places if os.path.isdir(p) and not os.statvfs(p).f_flag & os.ST_NOSUID]
     if not loose:
         raise Blocked("every writable place ignores the bit")
     return f"it counts in {', '.join(loose)}"

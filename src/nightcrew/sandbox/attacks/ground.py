@@ -9,12 +9,23 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 import nightcrew
-from nightcrew.model.isolation import Bind, Level, Limits, Outcome, Overlay, Process, SandboxSpec, Session
+from nightcrew.model.isolation import (
+    Bind,
+    Confinement,
+    Level,
+    Limits,
+    Outcome,
+    Overlay,
+    Process,
+    SandboxSpec,
+    Session,
+)
 from nightcrew.sandbox.order import portable
 
 #: Where the attacked copy lies inside.
 WORKSPACE: Final = "/nightcrew-attack"
 SOURCE: Final = "/run/nightcrew-source"
+_PACKAGE: Final = Path(nightcrew.__file__).resolve().parent
 _MOST_KEPT: Final = 4 << 20
 
 
@@ -53,6 +64,7 @@ class Ground:
     Attributes:
         launcher: that is attacked. folder: of the bait. level: to attack. overlay: a shadow can be mounted.
         python: interpreter that exists inside, by ``binds`` where it is not part of the system.
+        confinement: the back end to attack.
     """
 
     launcher: Runs
@@ -61,6 +73,7 @@ class Ground:
     overlay: bool
     python: str
     binds: tuple[Bind, ...] = ()
+    confinement: Confinement = Confinement()
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def run(self, spec: SandboxSpec, session: Session) -> Outcome:
@@ -70,7 +83,7 @@ class Ground:
     @property
     def source(self) -> str:
         """Where the source of the attacks is seen from inside."""
-        return str(Path(nightcrew.__file__).parents[1]) if self.level is Level.S0 else SOURCE
+        return SOURCE if self.level.mounts else str(_PACKAGE.parent)
 
     def spec(self, *arguments: str, limits: Limits) -> SandboxSpec:
         """Return a spec that runs the interpreter with these arguments in a fresh copy of the base."""
@@ -79,21 +92,30 @@ class Ground:
         for each in (upper, work):
             each.mkdir(parents=True)
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "LC_ALL": "C.UTF-8"}
-        package = Path(nightcrew.__file__).parent
-        binds = (*self.binds, Bind(str(package), f"{SOURCE}/{package.name}"))
         argv = (self.python, "-I", "-S", "-B", *arguments)
-        if self.level is Level.S0:
-            return SandboxSpec(argv, str(upper), env, limits=limits, level=self.level)
-        overlay = Overlay(WORKSPACE, (str(self.folder / "base"),), str(upper), str(work))
+        shown = (*self.binds, self._show_source())
+        overlays: tuple[Overlay, ...] = ()
+        if self.level.mounts and self.overlay:
+            overlays = (Overlay(WORKSPACE, (str(self.folder / "base"),), str(upper), str(work)),)
+        else:
+            target = WORKSPACE if self.level.mounts else str(upper)
+            shown = (*shown, Bind(str(upper), target, writable=True))
         return SandboxSpec(
             argv,
-            WORKSPACE,
+            WORKSPACE if self.level.mounts else str(upper),
             env,
-            overlays=(overlay,) if self.overlay else (),
-            binds=binds if self.overlay else (*binds, Bind(str(upper), WORKSPACE, writable=True)),
+            overlays=overlays,
+            binds=() if self.level is Level.S0 else shown,
             limits=limits,
             level=self.level,
+            confinement=self.confinement,
         )
+
+    def _show_source(self) -> Bind:
+        # Python lists the folder that a package lies in, so where nothing is mounted that has to be seen as well.
+        if self.level.mounts:
+            return Bind(str(_PACKAGE), f"{SOURCE}/{_PACKAGE.name}")
+        return Bind(str(_PACKAGE.parent), str(_PACKAGE.parent))
 
     def program(self, module: str) -> tuple[str, str]:
         """Return the arguments that make an interpreter inside run ``main`` of a module of ours."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from nightcrew.model.isolation import Bind, Level, Limits, Overlay, Process, SandboxSpec
+from nightcrew.model.isolation import Bind, Confinement, Level, Limits, Overlay, Process, SandboxSpec
 from nightcrew.sandbox.launcher import Launcher
 
 
@@ -40,4 +40,5 @@ def read_spec(plain: Mapping[str, Any]) -> SandboxSpec:
         binds=tuple(Bind(**bind) for bind in plain["binds"]),
         limits=Limits(**plain["limits"]),
         level=Level(plain["level"]),
+        confinement=Confinement(**plain["confinement"]),
     )

@@ -20,6 +20,7 @@ from nightcrew.sandbox.attacks.trying import (
     open_and_close,
     reach_first,
     read_some,
+    read_status,
 )
 from nightcrew.sandbox.seccomp import number_of
 
@@ -85,22 +86,26 @@ def copy_memory(facts: Facts) -> str:
     return "allowed to read"
 
 
-def read_environments(_facts: Facts) -> str:
-    readable = []
-    for pid in [1, os.getppid(), *_others()]:
-        with contextlib.suppress(OSError):
-            if pid != os.getppid() and read_some(f"/proc/{pid}/environ"):
-                readable.append(pid)
-    if not readable:
-        raise Blocked("none of another process can be read")
-    return f"of {len(readable)} processes"
+def read_environments(facts: Facts) -> str:
+    """What a back end was started with itself is what was given; anything more is of somebody else."""
+    found: set[str] = set()
+    for pid in {1, *_others()}:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+            found |= {
+                word.split(b"=")[0].decode(errors="replace") for word in file.read().split(b"\0") if word
+            }
+    return _tell_foreign(found, facts)
 
 
 def read_own_environment(facts: Facts) -> str:
-    left = sorted(name for name in os.environ if name not in facts["variables"])
-    if not left:
-        raise Blocked("only what was given")
-    return ", ".join(left[:5])
+    return _tell_foreign(set(os.environ), facts)
+
+
+def _tell_foreign(names: set[str], facts: Facts) -> str:
+    foreign = sorted(names - set(facts["variables"]))
+    if not foreign:
+        raise Blocked("nothing but what was given")
+    return f"{len(foreign)} variables, such as {foreign[0]}"
 
 
 def enter_process(facts: Facts) -> str:
@@ -124,11 +129,10 @@ def take_descriptor(facts: Facts) -> str:
 
 
 def hold_privileges(_facts: Facts) -> str:
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        status = dict(line.split(":", 1) for line in file if ":" in line)
+    status = read_status()
     left = [name for name in _ZEROS if int(status.get(name, "1"), 16)]
-    left += ["new privileges"] if status.get("NoNewPrivs", "0").strip() != "1" else []
-    left += ["no filter"] if status.get("Seccomp", "0").strip() != "2" else []
+    left += ["new privileges"] if status.get("NoNewPrivs") != "1" else []
+    left += ["no filter"] if status.get("Seccomp") != "2" else []
     if not left:
         raise Blocked("no capability, no new privileges, calls filtered")
     return ", ".join(left)

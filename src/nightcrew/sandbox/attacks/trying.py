@@ -68,6 +68,13 @@ def reach_first(what: Mapping[str, Callable[[], object]]) -> str:
     raise last
 
 
+def read_status() -> dict[str, str]:
+    """Return what the kernel says of this process: capabilities, privileges, filter."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        pairs = [line.split(":", 1) for line in file if ":" in line]
+    return {name: value.strip() for name, value in pairs}
+
+
 def open_and_close(path: str, flags: int) -> None:
     """Open a path and close it again: with O_WRONLY that alone shows that it could be written."""
     os.close(os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
