@@ -170,7 +170,7 @@ def test_the_install_phase_has_a_list_of_its_own(online: Hermetic) -> None:
     tasks = online.show_tasks("R-1")
     assert tasks["T01"]["state"] == "succeeded", done
     assert tasks["T02"]["state"] == "failed"
-    assert "install failed: `false`" in tasks["T02"]["reason"]
+    assert "install failed: `'false'`" in tasks["T02"]["reason"]
     # Once for the agent's copy, once for the copy that was proved; never while the agent worked.
     assert Files.heard == ["files.test:8080 /dep"] * 2
 

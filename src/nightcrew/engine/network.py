@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from nightcrew.agents.adapters import find_setting
 from nightcrew.model.actions import Decision, Verdict
+from nightcrew.model.ids import join_task
 from nightcrew.model.isolation import Level, Listen, Outcome, SandboxSpec, Session
 from nightcrew.model.leaving import LeavingWatch
 from nightcrew.model.network import AllowList, NetRequest, Ruling, Tally
@@ -129,19 +130,44 @@ class Networks:
         Args:
             asks: an unknown host is a question to a person; else it is refused.
         """
-        task, policy = attempt.task, attempt.workspace.policy
-        places = find_setting(task.agent, attempt.workspace.settings.agents).network
-        allowed = find_allowed(policy, task, places, phase)
-        if attempt.level is Level.S0 or not allowed.any:
+        questions = attempt.questions if asks else None
+        whose = attempt.questions.attempt
+        tell = partial(self._tell, {"run": whose.run, "task": whose.task, "attempt": whose.id})
+        if attempt.level is Level.S0:
             return None
-        keeper = Gatekeeper(policy, allowed, attempt.questions if asks else None)
+        return self._open(attempt.workspace, attempt.task, phase, questions, tell, attempt.leaving)
+
+    def open_alone(
+        self, workspace: Workspace, task: Task, phase: Phase, level: Level, run: str
+    ) -> Egress | None:
+        """Return the same for a proof that belongs to no attempt; nobody is asked."""
+        if level is Level.S0:
+            return None
+        tell = partial(self._tell, {"run": run, "task": join_task(run, task.id)})
+        return self._open(workspace, task, phase, None, tell, None)
+
+    def _open(
+        self,
+        workspace: Workspace,
+        task: Task,
+        phase: Phase,
+        questions: Questions | None,
+        tell: Callable[[Sequence[Tally]], None],
+        watch: LeavingWatch | None,
+    ) -> Egress | None:
+        policy = workspace.policy
+        places = find_setting(task.agent, workspace.settings.agents).network
+        allowed = find_allowed(policy, task, places, phase)
+        if not allowed.any:
+            return None
+        keeper = Gatekeeper(policy, allowed, questions)
         return Egress(
             self._find_loop(),
             keeper.rule,
             known=keeper.knows,
-            tell=partial(self._tell, attempt.questions),
+            tell=tell,
             limits=net_limits(policy),
-            watch=attempt.leaving,
+            watch=watch,
         )
 
     def close(self) -> None:
@@ -156,13 +182,10 @@ class Networks:
             self._loop = self._loop or Loop()
             return self._loop
 
-    def _tell(self, questions: Questions, tallies: Sequence[Tally]) -> None:
-        attempt = questions.attempt
+    def _tell(self, whose: Mapping[str, str], tallies: Sequence[Tally]) -> None:
         with self.journal.write() as tx:
             for tally in tallies:
-                tx.append(
-                    REQUESTED, run=attempt.run, task=attempt.task, attempt=attempt.id, data=describe(tally)
-                )
+                tx.append(REQUESTED, data=describe(tally), **whose)
 
 
 def describe(tally: Tally) -> dict[str, object]:

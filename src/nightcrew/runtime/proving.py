@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model.actions import Evidence
@@ -69,7 +70,7 @@ def prove(
     )
     if not due:
         return Proof(tree, (), before)
-    results = tuple(_run_all(parts, run, due, tree=tree, name=name, say=say))
+    results = tuple(_run_all(parts, run, plan, due, tree=tree, name=name, say=say))
     failed = [(task, each) for task, each in results if not each.passed]
     if failed:
         raise StaleError(
@@ -100,6 +101,7 @@ def _due(task: TaskRecord, commands: Sequence[str], tree: str) -> list[str]:
 def _run_all(
     parts: Parts,
     run: RunRecord,
+    plan: Plan,
     due: Sequence[tuple[TaskRecord, str]],
     *,
     tree: str,
@@ -108,6 +110,8 @@ def _run_all(
 ) -> list[tuple[str, Evidence]]:
     from nightcrew.agents.transcript import Transcript
     from nightcrew.engine.acceptance import Acceptance
+    from nightcrew.engine.installing import Installer
+    from nightcrew.engine.network import Networks
     from nightcrew.runtime.hosting import open_workspace
 
     launcher = parts.launcher
@@ -118,15 +122,21 @@ def _run_all(
         redact=workspace.redact,
         elapsed_s=lambda: parts.clock.monotonic() - began_s,
     )
-    acceptance = Acceptance(launcher, workspace, run, transcript, Level(run.isolation or Level.S3))
+    level = Level(run.isolation or Level.S3)
+    networks = Networks(parts.journal)
     results = []
     try:
         for number, (task, line) in enumerate(due, 1):
             say(f"{task.id}: {line}")
+            spec = plan.task(task.name)
+            reach = partial(networks.open_alone, workspace, spec, "install", level, run.id)
+            installer = Installer(launcher, workspace, transcript, level, spec.install, reach)
+            acceptance = Acceptance(launcher, workspace, run, transcript, level, installer.install)
             done = acceptance.run(
                 f"{name}-{number}", tree, [line], threading.Event(), {"NIGHTCREW_RUN": run.id}
             )
             results += [(task.id, each) for each in done]
     finally:
+        networks.close()
         transcript.close()
     return results
