@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from nightcrew.host.git import Git
 from nightcrew.host.tokens import nonce
 from nightcrew.model.errors import DriftError, StaleError
 from nightcrew.model.text import shown
+from nightcrew.promote.guard import GITLINK
 from nightcrew.promote.site import Site
 
 _FALLBACK = ("nightcrew", "nightcrew@localhost")
@@ -25,6 +26,7 @@ _NOBODY = {
 """For commits that only exist to be merged: the same input gives the same object."""
 
 _IDENTITY = re.compile(r"^(?P<name>[^<>]*?) ?<(?P<mail>[^<>]*)>(?: \d+ (?P<zone>[+-]\d{4}))?$")
+_NONE, _TREE = "000000", "040000"
 _TRAILER = re.compile(r"^[A-Za-z0-9-]+: ")
 
 
@@ -37,19 +39,30 @@ class Difference:
     new: str
 
 
-def compare_trees(git: Git, old: str, new: str, *, with_trees: bool = False) -> tuple[Difference, ...]:
-    """Return what differs between two trees, file by file; ``with_trees`` adds the directories themselves."""
-    options = ["-r", "-z", "--raw", "--no-renames", "--no-abbrev", *(["-t"] if with_trees else [])]
+def compare_trees(git: Git, old: str, new: str) -> tuple[Difference, ...]:
+    """Return what differs between two trees, file by file."""
+    return compare_whole_trees(git, old, new)[0]
+
+
+def compare_whole_trees(git: Git, old: str, new: str) -> tuple[tuple[Difference, ...], frozenset[str]]:
+    """Return what differs between two trees, file by file, and the ids of all objects that only the newer one has.
+
+    Among those are its directories; the tree itself is not.
+    """
+    options = ("-r", "-t", "-z", "--raw", "--no-renames", "--no-abbrev")
     fields = git.run("diff-tree", *options, old, new).stdout.split(b"\0")
-    found = []
+    found, ids = [], set()
     for head, path in zip(fields[0::2], fields[1::2], strict=False):
         old_mode, new_mode, old_id, new_id, _ = head.decode("ascii").lstrip(":").split(" ")
-        found.append(Difference(os.fsdecode(path), _entry(old_mode, old_id), _entry(new_mode, new_id)))
-    return tuple(found)
+        if new_mode not in (_NONE, GITLINK):
+            ids.add(new_id)
+        if _TREE not in (old_mode, new_mode):
+            found.append(Difference(os.fsdecode(path), _entry(old_mode, old_id), _entry(new_mode, new_id)))
+    return tuple(found), frozenset(ids)
 
 
 def _entry(mode: str, object_id: str) -> str:
-    return "" if mode == "000000" else f"{mode} {object_id}"
+    return "" if mode == _NONE else f"{mode} {object_id}"
 
 
 def tree_of(git: Git, commit: str) -> str:
@@ -186,20 +199,23 @@ def add_trailer(message: str, key: str, value: str) -> str:
     return f"{body}{chr(10) if trailers else chr(10) * 2}{key}: {value}\n"
 
 
-def hand_over(site: Site, commits: Sequence[str]) -> None:
+def hand_over(site: Site, commits: Sequence[str], known: Collection[str] = ()) -> None:
     """Copy commits, each with what its tree has that its first parent's had not, into the user's object database.
 
     They go in as one pack. Nothing refers to it yet; if we die, the user's next garbage collection removes it. Git checks
     each object on the way in (``.git`` inside trees and the like).
 
+    Args:
+        known: ids of all of it but the commits, where they are known.
+
     Raises:
         GitError: disk full, no permission, or an object that must not be.
     """
-    ids = set(commits)
-    ids |= set(site.store.text("rev-parse", *(f"{commit}^{{tree}}" for commit in commits)).split())
-    for commit in commits:
-        changed = compare_trees(site.store, f"{commit}^", commit, with_trees=True)
-        ids |= {each.new.partition(" ")[2] for each in changed if each.new}
+    ids = {*commits, *known}
+    if not known:
+        ids |= set(site.store.text("rev-parse", *(f"{commit}^{{tree}}" for commit in commits)).split())
+        for commit in commits:
+            ids |= compare_whole_trees(site.store, f"{commit}^", commit)[1]
     lines = "".join(f"{object_id}\n" for object_id in sorted(ids)).encode("ascii")
     pack = site.store.run("pack-objects", "--stdout", "-q", "--window=0", input=lines).stdout
     site.write_git("index-pack", "--stdin", "--fsck-objects", input=pack)

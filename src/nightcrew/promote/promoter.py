@@ -20,7 +20,7 @@ from nightcrew.promote.files import make_bundle, make_patch
 from nightcrew.promote.guard import refuse_bad_paths
 from nightcrew.promote.hooks import find_promoted, refuse_promoted, run_message_hooks
 from nightcrew.promote.notes import write_notes
-from nightcrew.promote.objects import add_trailer, compare_trees, make_commit, read_identities
+from nightcrew.promote.objects import add_trailer, compare_whole_trees, make_commit, read_identities
 from nightcrew.promote.pins import list_pins, remove_pin, set_pin
 from nightcrew.promote.prepared import Prepared, describe_changes
 from nightcrew.promote.publish import Known, explain_failure, look_around, publish
@@ -298,7 +298,7 @@ class Promoter:
 
     def _complete(self, draft: Prepared, allow_paths: Collection[str] | None, *, nobody: bool) -> Prepared:
         site = self._site
-        differences = compare_trees(site.store, *draft.compared)
+        differences, objects = compare_whole_trees(site.store, *draft.compared)
         refuse_bad_paths(((each.path, each.old, each.new) for each in differences), allow_paths)
         prepared = replace(
             draft,
@@ -315,7 +315,11 @@ class Promoter:
             found = look_around(site, tree, prepared, configured)
             seen = dict(tree.seen)
         prepared = replace(prepared, notes=write_notes(site, prepared, found, configured, nobody=nobody))
-        self._known = Known(prepared, found, seen, configured)
+        # Of one commit on what was compared; several are compared each with the one before it.
+        single = prepared.commits == (prepared.new_commit,) and prepared.start == prepared.old_commit
+        self._known = Known(
+            prepared, found, seen, configured, objects | {prepared.tree} if single else frozenset()
+        )
         return prepared
 
     def _choose_name(self, id: str) -> str:  # noqa: A002

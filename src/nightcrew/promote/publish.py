@@ -47,6 +47,7 @@ class Known:
     found: Survey
     seen: Mapping[str, Signature]
     configured: Configured
+    objects: frozenset[str] = frozenset()
 
 
 _NOTHING: Final = Survey((), (), (), (), 0, Reading("", ()))
@@ -86,6 +87,7 @@ class _Publication:
         self.site = site
         self.prepared = prepared
         self.known = known
+        self.objects = known.objects if known else frozenset()
         self.transaction = Transaction(site.home, prepared.transaction)
         self.lock = IndexLock(site.repository.git_dir, self.transaction)
         self.slots = choose_slots(site) if prepared.place == "here" else site.home
@@ -189,7 +191,7 @@ class _Publication:
         prepared = self.prepared
         ends = [commit for commit in (prepared.new_commit, prepared.old_commit) if commit]
         if prepared.kind == "commit":
-            hand_over(self.site, prepared.commits)
+            hand_over(self.site, prepared.commits, self.objects)
         elif not has_commits(self.site.git, *ends):
             raise NotFound(
                 f"the commit {ends[0][:12]} is not in the repository any more; nothing was changed",
