@@ -208,7 +208,7 @@ class _Reading:
         return agents
 
     def read_agent(self, name: str) -> AgentSetting:
-        if name in ("command", "script"):
+        if name in ("command", "script", "acp"):
             self.complain(
                 ("agents", name), f"{name!r} is the name of a built-in agent", "choose another name"
             )
@@ -221,9 +221,16 @@ class _Reading:
         }
         taken = self.take({**texts, "slots": ("slots", int), "env": ("env", dict)}, "agents", name)
         agent = AgentSetting(**({"adapter": "command"} | taken))
+        self.check_argv(name, agent)
         self.check_prompt(name, agent)
         self.check_network(name, agent)
         return agent
+
+    def check_argv(self, name: str, agent: AgentSetting) -> None:
+        if not agent.argv and agent.adapter in ("command", "acp"):
+            self.complain(("agents", name), f"adapter {agent.adapter} needs argv", "write the command line")
+        if agent.adapter != "command" and agent.prompt != "argument":
+            self.complain(("agents", name, "prompt"), f"adapter {agent.adapter} brings the prompt by itself")
 
     def check_network(self, name: str, agent: AgentSetting) -> None:
         for index, item in enumerate(agent.network):

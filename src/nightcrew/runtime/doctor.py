@@ -210,11 +210,12 @@ def _check_secrets() -> Check:
 
 
 def _check_agents(parts: Parts, rules: Rules | None) -> list[Check]:
-    from nightcrew.runtime.finding import list_agents
+    from nightcrew.runtime.finding import detect_agents, list_agents
 
     if rules is None:
         return []
-    found = list_agents(parts, rules)
-    checks = [Check("agents", "ok", ", ".join(each["name"] for each in found if each["usable"]))]
-    checks.extend(Check(each["name"], "ok", each["text"]) for each in found if not each["usable"])
-    return checks
+    usable = [each["name"] for each in list_agents(parts, rules) if each["usable"]]
+    installed = [
+        Check(each["name"], "ok", f"{each['version']}; {each['text']}") for each in detect_agents(parts, rules)
+    ]
+    return [Check("agents", "ok", ", ".join(usable)), *installed]
