@@ -7,6 +7,7 @@ from typing import Final
 
 from nightcrew.agents.adapter import Job
 from nightcrew.agents.lines import items, text
+from nightcrew.policy.suspicion import mark
 
 #: Finished actions that a new conversation is told of; older ones are only counted.
 TOLD: Final = 40
@@ -67,4 +68,6 @@ def write_denials(reasons: Sequence[str]) -> str:
 def _tell_done(done: Sequence[str]) -> str:
     lines = "\n".join(f"- {each}" for each in done[-TOLD:])
     more = f" (the last {TOLD} of {len(done)})" if len(done) > TOLD else ""
-    return f"Part of this was done before in these same files, by you{more}:\n{lines}\nGo on from there."
+    # An agent's own words: what it had read then may speak through them now.
+    said = mark(lines, "commands and changes as an agent wrote them")
+    return f"Part of this was done before in these same files, by you{more}. {said}\nGo on from there."

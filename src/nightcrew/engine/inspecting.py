@@ -14,6 +14,7 @@ from nightcrew.policy.anomalies import find_anomalies
 from nightcrew.policy.contents import inspect_contents
 from nightcrew.policy.inspect import Known, inspect
 from nightcrew.policy.scanning.change import scan_change
+from nightcrew.policy.suspicion import suspect_change
 
 if TYPE_CHECKING:
     from nightcrew.engine.canaries import Canaries
@@ -44,6 +45,7 @@ def find_in_result(
         *inspect_contents(workspace.policy, change, store.read_blob),
         *find_anomalies(workspace.policy, change, scope=task.scope, expected=task.files),
         *scan_change(workspace.policy, change, store.read_blob, today=today),
+        *suspect_change(workspace.policy, change, store.read_blob),
     )
 
 

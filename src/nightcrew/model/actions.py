@@ -141,7 +141,7 @@ class Finding:
     """What a check says about a change.
 
     Attributes:
-        check: ``scope``, ``protected``, ``limits``, ``symlink``, ``mode``, ``refused``, ``handoff``, ``secrets``,
+        check: ``scope``, ``protected``, ``limits``, ``symlink``, ``mode``, ``refused``, ``handoff``, ``secrets``, ``canary``, ``suspicion``,
             ``sql``, ``dependencies``, ``anomaly``, ``acceptance``.
         verdict: what follows: allow (only shown), ask (a human decides), deny (the task fails).
         rule, source: which rule, and its file:line.

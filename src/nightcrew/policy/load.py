@@ -83,6 +83,10 @@ def layer(policies: Sequence[Policy]) -> Policy:
     return layer_over([*shipped, *given])
 
 
+#: What ``safety`` decides.
+_SAFETY: Final = ("handoff", "outside_scope", "suspicious", "while_running")
+
+
 @dataclass
 class _Reading(Reading):
     """Takes a policy out of a document."""
@@ -120,7 +124,7 @@ class _Reading(Reading):
         found: dict[str, Placed[Any]] = {}
         verdicts = [("defaults", k) for k in ("commands", "files", "network", "unparsable")]
         safety = [
-            *(("safety", k) for k in ("handoff", "outside_scope", "while_running")),
+            *(("safety", k) for k in _SAFETY),
             ("secrets", "change"),
         ]
         classes = [("handoff", name) for name in self.names("handoff")]

@@ -218,8 +218,8 @@ def _collect(
         kind = _SAME_KIND.get(finding.check, finding.check)
         if (kind, finding.path) not in known:
             paths = (finding.path,) if finding.path else ()
-            # A handoff path needs a look of its own even where policy lets it pass: something will execute it.
-            look = finding.verdict is not Verdict.ALLOW or finding.check == "handoff"
+            # These need a look even where policy lets them pass: something will execute the path, or obey the text.
+            look = finding.verdict is not Verdict.ALLOW or finding.check in ("handoff", "suspicion")
             concerns.append(
                 Concern("handoff" if finding.check == "handoff" else "finding", finding.message, paths, look)
             )
