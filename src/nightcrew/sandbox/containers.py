@@ -114,6 +114,8 @@ class ContainerBackend:
         """See ``starting.Builder``."""
         refuse_overlays(spec)
         order = make_plain_order(spec)
+        if not all(_is_text(word) for word in (*spec.argv, spec.cwd)):
+            raise UsageError("a container cannot be given words that are not UTF-8", code="sandbox.command")
         self.check(spec)
         name = f"nightcrew-{os.getpid()}-{tokens.nonce()}"
         bounds = bound(spec.limits, spec.confinement.profile)
@@ -294,14 +296,20 @@ def _write_environment(env: Mapping[str, str]) -> bytes:
     """Return the file of variables; their values must not be seen in a list of processes.
 
     Raises:
-        UsageError: a value with a line break, which this file cannot hold.
+        UsageError: a value with a line break, which this file cannot hold, or one that is not UTF-8.
     """
     for name, value in env.items():
-        if "\n" in value or "\n" in name:
+        if "\n" in value or "\n" in name or not _is_text(name + value):
             raise UsageError(
-                f"a container cannot be given {name}: there is a line break in it", code="sandbox.env"
+                f"a container cannot be given {name}: there is a line break in it, or what is not UTF-8",
+                code="sandbox.env",
             )
     return b"".join(os.fsencode(f"{name}={value}\n") for name, value in env.items())
+
+
+def _is_text(text: str) -> bool:
+    """Tell whether it can stand in JSON, which is what runtimes hand on."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @dataclass

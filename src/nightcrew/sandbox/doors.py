@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Self
 
+from nightcrew.model.errors import UsageError
 from nightcrew.model.isolation import Listen
 from nightcrew.sandbox.exits import Serve
 
@@ -74,7 +75,12 @@ def serve_doors(exits: Sequence[Listen], serve: Serve | None) -> Iterator[Mappin
     """Open a door for every TCP exit and have it served until the end of the block.
 
     UDP has none at this level: a program has no sockets for it.
+
+    Raises:
+        UsageError: there are exits and nobody to serve them.
     """
+    if exits and serve is None:
+        raise UsageError("a sandbox has exits that nothing answers", code="sandbox.exits")
     with contextlib.ExitStack() as stack:
         wanted = [each for each in exits if each.kind == "tcp"]
         opened = {each.name: stack.enter_context(Door.open()) for each in wanted}
