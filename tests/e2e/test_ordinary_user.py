@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -80,3 +81,20 @@ def test_the_demo_does_what_it_says_as_an_ordinary_user(place: Path) -> None:
     assert "isolation S3" in done.stdout
     assert "checked: the repository is exactly what it was" in done.stdout
     assert "intact" in done.stdout
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_userns
+@pytest.mark.needs_overlay
+def test_the_self_check_holds_as_an_ordinary_user(place: Path) -> None:
+    python = find_interpreter()
+    if not python:
+        pytest.skip("no interpreter of this version that an ordinary user can start")
+    done = as_ordinary_user([python, "-m", "nightcrew", "doctor", "--attack", "--json"], place, timeout_s=150)
+    assert done is not None
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    findings = {each["name"]: each for each in json.loads(done.stdout)["findings"]}
+    broken = [name for name, each in findings.items() if each["promised"] and not each["held"]]
+    assert broken == []
+    # No control group is to be had, and that is said instead of promised.
+    assert "no control group" in findings["burn_cpu"]["why"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model import canonical
-from nightcrew.model.errors import Exit
-from nightcrew.model.isolation import Backend, Confinement, Level, SandboxSpec
+from nightcrew.model.errors import Exit, SandboxUnavailable
+from nightcrew.model.isolation import Backend, Confinement, IsolationReport, Level, SandboxSpec
 from nightcrew.runtime.rules import read_rules
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def attack_self(parts: Parts, level: Level | None, backend: Backend | None) -> d
 
     confinement = _choose(parts, level, backend)
     report = parts.isolation_by(confinement)
-    chosen = level or report.level
+    chosen = level or _strongest(report, confinement)
     place = Place(
         state_dir=parts.env.state,
         home=parts.env.home,
@@ -55,6 +55,17 @@ def attack_self(parts: Parts, level: Level | None, backend: Backend | None) -> d
         "findings": [canonical.to_plain(each) for each in findings],
         "counts": _count(findings),
     }
+
+
+def _strongest(report: IsolationReport, confinement: Confinement) -> Level:
+    if report.level is Level.S0 and confinement.backend != "none":
+        raise SandboxUnavailable(
+            "there is no sandbox here that could be attacked; nothing was started",
+            code="isolation.attack",
+            hint="nightcrew doctor",
+            where=[*(f"refused: {said}" for said in report.details.values()), *report.fixes],
+        )
+    return report.level
 
 
 def _choose(parts: Parts, level: Level | None, backend: Backend | None) -> Confinement:

@@ -82,7 +82,7 @@ import os, time
 block = os.urandom(1 << 20) * 8
 for number in range(64):
     {act}
-time.sleep(15)
+time.sleep(5)
 """
 
 GREEDY: Final[Mapping[str, Greed]] = {
@@ -103,7 +103,7 @@ print(count, flush=True)
         lambda seen: not seen.left and (0 <= seen.number <= 64 or "processes" in seen.outcome.detail),
     ),
     "hog_memory": Greed(
-        "import time\nkept = []\nfor n in range(60): kept.append(bytearray(b'x') * (16 << 20))\nprint(1); time.sleep(15)",
+        "import time\nkept = []\nfor n in range(60): kept.append(bytearray(b'x') * (16 << 20))\nprint(1); time.sleep(5)",
         _limits(memory_bytes=128 * _MIB),
         lambda seen: seen.outcome.ending == "memory" and not seen.left and seen.number < 0,
     ),
@@ -132,7 +132,7 @@ print(written, flush=True)
         _ended_by("disk"),
     ),
     "fill_inodes": Greed(
-        "import time\nfor n in range(20000): open(f'f{n}', 'w').close()\ntime.sleep(15)",
+        "import time\nfor n in range(20000): open(f'f{n}', 'w').close()\ntime.sleep(5)",
         _limits(),
         _ended_by("disk"),
     ),
