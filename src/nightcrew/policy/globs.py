@@ -6,11 +6,13 @@ Paths are as in the rest of the product: relative to the repository without a le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # pathspec's expressions use `.`, which does not match a line feed; a name may hold one and must not slip through.
 _NEWLINE_STANDS_FOR = "\x1a"
+_GROUP_NAME = re.compile(r"\(\?P<\w+>")
 
 
 def check_glob(glob: str) -> str:
@@ -42,7 +44,7 @@ def _compile(patterns: Sequence[str]) -> Any:
 class Globs:
     """Several globs, compiled."""
 
-    __slots__ = ("_ignore_case", "_inside", "_outside", "_outside_index", "patterns")
+    __slots__ = ("_ignore_case", "_inside", "_maybe_inside", "_maybe_outside", "_outside", "patterns")
 
     def __init__(self, patterns: Sequence[str], *, ignore_case: bool = False) -> None:
         self.patterns = tuple(p.lower() if ignore_case else p for p in patterns)
@@ -53,6 +55,8 @@ class Globs:
         self._outside = _compile(
             [_strip_root(p) if r else "#" for p, r in zip(self.patterns, rooted, strict=True)]
         )
+        self._maybe_inside = _any_of(self._inside)
+        self._maybe_outside = _any_of(self._outside)
 
     def find(self, path: str) -> int | None:
         """Return the number of the glob that catches ``path``, None when none does or the last one opens it again.
@@ -64,16 +68,31 @@ class Globs:
         if self._ignore_case:
             path = path.lower()
         path = path.replace("\n", _NEWLINE_STANDS_FOR)
-        if path.startswith("//"):
+        if path.startswith("//") and self._maybe_outside(_as_matched(path[2:])):
             found = self._outside.check_file(path[2:])
             if found.include:
                 return _number(found.index)
-        found = self._inside.check_file(path.lstrip("/"))
+        inside = path.lstrip("/")
+        if not self._maybe_inside(_as_matched(inside)):
+            return None
+        found = self._inside.check_file(inside)
         return _number(found.index) if found.include else None
 
     def matches(self, path: str) -> bool:
         """Tell whether ``path`` is caught."""
         return self.find(path) is not None
+
+
+def _any_of(spec: Any) -> Callable[[str], object]:
+    """Return a test that fails only where no pattern of a spec includes a path: one expression in place of many."""
+    texts = [each.regex.pattern for each in spec.patterns if each.include]
+    # Names of groups are there for pathspec's own bookkeeping, and may stand only once in one expression.
+    return re.compile("|".join(_GROUP_NAME.sub("(", text) for text in texts) or r"(?!)").search
+
+
+def _as_matched(path: str) -> str:
+    """Return a path as pathspec gives it to its expressions."""
+    return path[1:] if path.startswith("/") else path.removeprefix("./")
 
 
 def _number(index: int | None) -> int:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, Final, cast, get_args
 
 from nightcrew.model.actions import Action, Decision, Verdict, strictest
@@ -33,7 +34,7 @@ _GLOB = re.compile(r"[*?\[]")
 _TEMPTING: Final = (".git", ".nightcrew", ".env", "x.pem", "x.key")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Match:
     """One rule that has something to say."""
 
@@ -44,6 +45,11 @@ class _Match:
     risk: str = "low"
     hint: str = ""
     default: bool = False
+
+    @cached_property
+    def weight(self) -> tuple[int, int, bool]:
+        """The more of it, the sooner it wins."""
+        return _STRENGTH[self.verdict], _RISK[self.risk], not self.default
 
 
 def judge(
@@ -105,7 +111,7 @@ def _unparsable(policy: Policy, error: ShellSyntaxError) -> _Match:
 def _match_start(policy: Policy, start: Start) -> Iterator[_Match]:
     rules = matcher_of(policy).rules_for_start(start)
     for rule in rules:
-        yield _say(rule, start.opaque if _is_about_opaque(rule) else "")
+        yield _say(policy, rule, start.opaque if start.opaque and _is_about_opaque(rule) else "")
     if start.opaque and not any(_is_about_opaque(rule) for rule in rules):
         # A policy that does not speak of opaque commands at all has not allowed them.
         yield _Match(Verdict.ASK, "shell.opaque", _BUILT_IN, start.opaque, "high")
@@ -119,9 +125,15 @@ def _is_about_opaque(rule: Rule) -> bool:
     )
 
 
-def _say(rule: Rule, detail: str = "") -> _Match:
-    reason = f"{detail}: {rule.reason}" if detail else rule.reason
-    return _Match(rule.decision, rule.id, rule.source, reason, rule.risk, rule.hint)
+def _say(policy: Policy, rule: Rule, detail: str = "") -> _Match:
+    # What a rule says without a detail is always the same; rules live as long as the policy that remembers it.
+    said: dict[int, _Match] = policy.compiled.setdefault("said", {})
+    known = said.get(id(rule))
+    if known is None:
+        known = said[id(rule)] = _Match(
+            rule.decision, rule.id, rule.source, rule.reason, rule.risk, rule.hint
+        )
+    return replace(known, reason=f"{detail}: {rule.reason}") if detail else known
 
 
 def _default(policy: Policy, name: str, what: str) -> _Match:
@@ -190,7 +202,7 @@ def _match_path(policy: Policy, effect: Effect) -> Iterator[_Match]:
             reason = f"{path.lstrip('/')} is protected ({placed.value}): no task may change it"
             yield _Match(Verdict.DENY, "protected_path", placed.source, reason, "high", "leave it as it is")
         for rule in matcher_of(policy).rules_for_effect(candidate):
-            yield _say(rule)
+            yield _say(policy, rule)
 
 
 def find_protected(policy: Policy, path: str) -> Placed[str] | None:
@@ -222,15 +234,18 @@ def _candidates(do: Do, path: str) -> Iterable[str]:
 
 def _decide(matches: list[_Match], line: Line | None = None, *, opaque: tuple[str, ...] = ()) -> Decision:
     """Return the strictest of the matches; among equals the riskier, then a rule before a default, then the first."""
-    winner = max(matches, key=lambda m: (_STRENGTH[m.verdict], _RISK[m.risk], not m.default))
-    others = dict.fromkeys(m.rule for m in matches if m.rule != winner.rule and not m.default)
+    winner, weight = matches[0], matches[0].weight
+    for match in matches:
+        if match.weight > weight:
+            winner, weight = match, match.weight
+    others = {m.rule: None for m in matches if not m.default and m.rule != winner.rule}
     return Decision(
         verdict=winner.verdict,
         rule=winner.rule,
         source=winner.source,
         reason=winner.reason,
         risk=winner.risk,
-        effective_commands=tuple(s.effective for s in line.starts) if line else (),
+        effective_commands=tuple([s.effective for s in line.starts]) if line else (),
         opaque=line.opaque if line else opaque,
         also_matched=tuple(others),
         hint=winner.hint,

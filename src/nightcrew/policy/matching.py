@@ -15,7 +15,7 @@ from nightcrew.policy.lines.starts import Effect, Start
 from nightcrew.policy.lines.words import Word
 from nightcrew.policy.places import matches_host
 from nightcrew.policy.rules import CommandPattern, DependencyPattern, FilePattern, NetPattern, Policy, Rule
-from nightcrew.policy.sqltext import find_acts_of
+from nightcrew.policy.sqltext import DIALECTS, find_acts_of
 
 Test = Callable[[Start], bool]
 FileTest = tuple[Rule, Globs, frozenset[str], frozenset[str]]
@@ -192,10 +192,11 @@ def _glob(glob: str) -> Callable[[str], object]:
 def _program_test(pattern: CommandPattern, *, loosens: bool) -> ProgramTest:
     """Test the program first in a tuple and the wrappers that start it.
 
-    Rules that ask or deny also look at wrappers (sudo, env, xargs); one that allows looks at the program alone.
+    What SQL does is known of the programs that take it alone. Rules that ask or deny also look at wrappers (sudo, env, xargs); one that allows looks at the program alone.
     Otherwise a rule that allows ``env`` would allow everything.
     """
-    wanted = _names(pattern.program) if pattern.program else None
+    programs = pattern.program or (tuple(DIALECTS) if pattern.sql else ())
+    wanted = _names(programs) if programs else None
     excluded = _names(pattern.not_program)
 
     def test(names: tuple[str, ...]) -> bool:
