@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.engine import budgets, pausing
 from nightcrew.engine.budgets import Limits, read_limits, read_run_spent, read_spent
+from nightcrew.host import crash
 from nightcrew.host.clock import Clock
 from nightcrew.model.records import RunRecord, TaskRecord
 from nightcrew.model.usage import Budget, Spent, describe_spent
@@ -96,6 +97,7 @@ class Spending:
             self._spent[task] = read_spent(record)
             self._whole = whole
             self._draw(tx, task, attempt)
+        crash.point("engine.usage.recorded")
 
     def tell_rest(self, task: str) -> None:
         """Tell what was written down and not told yet; called when an attempt is over."""
