@@ -28,6 +28,8 @@ _LONG_ID = re.compile(r"\b[0-9a-f]{40,64}\b")
 
 def is_shown(event: dict[str, Any]) -> bool:
     """Tell whether an event belongs into the short account of a run."""
+    if event["kind"] == "net.requested":
+        return event["data"].get("verdict") not in ("allow", "ask")  # a question has an event of its own
     return not event["kind"].startswith(_QUIET)
 
 

@@ -23,7 +23,6 @@ from nightcrew.engine.network import Attempting, run_connected
 from nightcrew.engine.place import AttemptFailed, Place
 from nightcrew.engine.tools import Tools
 from nightcrew.engine.workspace import Workspace
-from nightcrew.host import crash
 from nightcrew.model.actions import Action
 from nightcrew.model.isolation import Level, Process
 from nightcrew.model.records import AttemptRecord, RunRecord
@@ -118,7 +117,6 @@ def install(attempt: InstallingAttempt, place: Place) -> None:
     installer = make_installer(attempt)
     stop = attempt.signals.stop
     problem = installer.install(place.shadow, stop, describe_task(attempt.record), begin)
-    crash.point("engine.installed")
     if attempt.tools.live.interrupted:
         raise Interrupted
     if stop.is_set():

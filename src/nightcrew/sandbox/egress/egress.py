@@ -45,7 +45,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     for name in (key, key.upper())
 } | {"NODE_USE_ENV_PROXY": "1"}  # fmt: skip
 
-_TELL_EVERY_S: Final = 2.0
+_TELL_FIRST_S: Final = 2.0
+_TELL_EVERY_S: Final = 60.0
 _CLOSE_S: Final = 20.0
 
 
@@ -187,8 +188,11 @@ class Egress:
         return names.answer(query, self._names.address_of(host))
 
     async def _keep_telling(self) -> None:
+        pause_s = _TELL_FIRST_S
         while True:
-            await asyncio.sleep(_TELL_EVERY_S)
+            await asyncio.sleep(pause_s)
+            # What goes on for long is told in ever longer sums.
+            pause_s = min(2 * pause_s, _TELL_EVERY_S)
             tallies = self.traffic.take_tallies()
             if tallies:
                 await asyncio.get_running_loop().run_in_executor(None, self._tell, tallies)
