@@ -116,10 +116,10 @@ class Group:
         """
         opened: list[int] = []
         try:
-            for what, folder in self._folders.items():
-                # Version 1 has a hierarchy for the processor alone, and few ask for it.
-                if what != CPUS or self._versions[what] == 2:
-                    opened.append(os.open(f"{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+            # Version 1 has a hierarchy for the processor alone, and few ask for it.
+            wanted = [f for what, f in self._folders.items() if what != CPUS or self._versions[what] == 2]
+            for folder in dict.fromkeys(wanted):
+                opened.append(os.open(f"{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
         except OSError:
             for fd in opened:
                 os.close(fd)
