@@ -114,12 +114,14 @@ class Group:
         They are for the first process of a tree itself: moving takes the kernel up to 20 ms, and nobody waits for it.
         Raises OSError.
         """
+        # Version 1 has a hierarchy for the processor alone, and few ask for it.
+        wanted = [f for what, f in self._folders.items() if what != CPUS or self._versions[what] == 2]
         opened: list[int] = []
         try:
-            # Version 1 has a hierarchy for the processor alone, and few ask for it.
-            wanted = [f for what, f in self._folders.items() if what != CPUS or self._versions[what] == 2]
-            for folder in dict.fromkeys(wanted):
-                opened.append(os.open(f"{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+            opened.extend(
+                os.open(f"{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+                for folder in dict.fromkeys(wanted)
+            )
         except OSError:
             for fd in opened:
                 os.close(fd)
