@@ -43,7 +43,7 @@ for _ in range(times):
 pathlib.Path("done.txt").write_text("done\\n")
 '''
 SNOOP = '''
-"""snoop.py: writes down all it can see of anybody's key."""
+"""snoop.py: looks everywhere for anybody's key, and for a way out."""
 import os, pathlib, socket
 
 seen = [repr(dict(os.environ))]
@@ -53,13 +53,16 @@ for entry in pathlib.Path("/proc").iterdir():
             seen.append((entry / name).read_bytes().decode("latin-1"))
         except OSError:
             pass
-for family, address in ((socket.AF_INET, ("1.1.1.1", 443)), (socket.AF_INET, ("127.0.0.1", PORT))):
+reached = []
+for address in (("1.1.1.1", 443), ("127.0.0.1", PORT)):
     try:
         socket.create_connection(address, timeout=3).close()
-        seen.append("REACHED " + repr(address))
-    except OSError as error:
-        seen.append(f"not {address}: {error}")
-pathlib.Path("seen.txt").write_text("\\n".join(seen))
+        reached.append(address)
+    except OSError:
+        pass
+text = "".join(seen)
+found = ["sk-" + "ant-real" in text, "ANTHROPIC" in text, "nightcrew-" in os.environ.get("ANTHROPIC_API_KEY", "")]
+pathlib.Path("seen.txt").write_text(f"key, name, placeholder: {found} reached: {reached}\\n")
 '''
 
 
@@ -106,7 +109,7 @@ def find_everywhere(root: Path, text: str) -> list[Path]:
 def test_a_key_is_used_and_nobody_inside_or_afterwards_has_seen_it(
     crew: Hermetic, model: ScriptedModel
 ) -> None:
-    configure(crew, model.url, "pass_env: [LANG, ANTHROPIC_API_KEY, COPY_OF_KEY]\ncanary: off\n")
+    configure(crew, model.url, "pass_env: [LANG, ANTHROPIC_API_KEY, COPY_OF_KEY]\n")
     env = {**ENV, "COPY_OF_KEY": f"x{KEY}"}
     done = crew.run_tasks(tell("thrice", "snoop", "plain"), "--budget", "5usd", extra=env)
     assert done.code == 0, done
@@ -115,13 +118,9 @@ def test_a_key_is_used_and_nobody_inside_or_afterwards_has_seen_it(
     assert view["usage"]["usd"] == pytest.approx(3 * EACH_USD)
     assert (view["usage"]["budget"], view["usage"]["exhausted"]) == ("5usd", {})
     assert {seen.key for seen in model.seen} == {KEY}
-    for task in ("T02", "T03"):
-        seen = crew.run("diff", f"R-1/{task}").stdout
-        assert "seen.txt" in seen
-        assert KEY not in seen
-        assert "REACHED" not in seen
-    assert "nightcrew-" in crew.run("diff", "R-1/T02").stdout
-    assert "ANTHROPIC" not in crew.run("diff", "R-1/T03").stdout
+    with_model, without = (crew.run("diff", f"R-1/{task}").stdout for task in ("T02", "T03"))
+    assert "key, name, placeholder: [False, True, True] reached: []" in with_model
+    assert "key, name, placeholder: [False, False, False] reached: []" in without
     assert find_everywhere(crew.root, KEY) == []
     # Everybody is told what it cost, in words and as data.
     assert "$0.62 12%" in crew.run("ps", "--all").stdout
