@@ -28,6 +28,8 @@ from nightcrew.model.ids import APPROVAL
 from nightcrew.model.records import RunRecord
 
 if TYPE_CHECKING:
+    from nightcrew.checkpoint.store import Store
+    from nightcrew.host.git import Git
     from nightcrew.journal.journal import Journal
     from nightcrew.journal.transaction import Writer
 
@@ -35,32 +37,34 @@ LOG: Final = logging.getLogger("nightcrew.engine")
 _SHOWN: Final = 50
 
 
-def find_drift(workspace: Workspace, run: RunRecord, ours: Collection[str]) -> Drift:
+def find_drift(git: Git | None, store: Store, root: str, run: RunRecord, ours: Collection[str]) -> Drift:
     """Compare the user's repository, as it is on disk, with the base of a run.
 
     Args:
+        git: on the user's repository; None where nobody wants to know.
+        store: of its checkpoints.
+        root: its working tree.
         ours: paths that the run has changed so far.
 
     Raises:
         NightcrewError: git cannot look at the repository.
     """
-    git, store = workspace.git, workspace.store
     if git is None:
         return Drift()
-    uncommitted = find_uncommitted(git, workspace.root)
+    uncommitted = find_uncommitted(git, root)
     dirty = uncommitted.paths | set(uncommitted.unmerged)
     head = git.text("rev-parse", "--verify", "HEAD^{tree}")
     moved = (
         {path.path for path in store.compare(run.base_tree, head).paths} if head != run.base_tree else set()
     )
-    changed = (moved - dirty) | {path for path in dirty if _differs(workspace, run.base_tree, path)}
+    changed = (moved - dirty) | {path for path in dirty if _differs(store, root, run.base_tree, path)}
     return weigh(changed, set(ours))
 
 
-def _differs(workspace: Workspace, tree: str, path: str) -> bool:
+def _differs(store: Store, root: str, tree: str, path: str) -> bool:
     """Tell whether a file on disk is not what the base has; what filters would make equal counts as different."""
-    before = workspace.store.read(tree, path)
-    place = f"{workspace.root}/{path}"
+    before = store.read(tree, path)
+    place = f"{root}/{path}"
     try:
         now = os.fsencode(os.readlink(place)) if os.path.islink(place) else _read(place)  # noqa: PTH114, PTH115
     except FileNotFoundError:
@@ -149,12 +153,11 @@ class DriftWatch:
 
     def _look_at(self, workspace: Workspace, run: RunRecord) -> None:
         by_task = self._find_paths(workspace, run)
-        drift = find_drift(workspace, run, {path for paths in by_task.values() for path in paths})
-        said = _describe(drift, by_task)
+        ours = {path for paths in by_task.values() for path in paths}
+        drift = find_drift(workspace.git, workspace.store, workspace.root, run, ours)
         with self._journal.write() as tx:
-            if said == read_drift(tx, run.id):
+            if not tell_drift(tx, run.id, describe_drift(drift, by_task)):
                 return
-            tx.append(DETECTED if drift.severity else GONE, run=run.id, data=said)
             follow = getattr(workspace.settings.drift, f"on_{drift.severity}") if drift.severity else "go"
             run = tx.need(RunRecord, run.id)
             if follow != "go" and run.state == "running":
@@ -185,7 +188,16 @@ class DriftWatch:
         tx.change(run, "run.paused", data={"reason": reason}, state="paused", reason=reason)
 
 
-def _describe(drift: Drift, by_task: Mapping[str, Collection[str]]) -> dict[str, Any]:
+def tell_drift(tx: Writer, run_id: str, said: Mapping[str, Any]) -> bool:
+    """Tell of drift when it is another than was told of last; return whether it was told."""
+    if said == read_drift(tx, run_id):
+        return False
+    tx.append(DETECTED if said else GONE, run=run_id, data=said)
+    return True
+
+
+def describe_drift(drift: Drift, by_task: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """Return drift for events and JSON, with the tasks that it meets; empty when there is none."""
     if not drift.severity:
         return {}
     tasks = sorted(task for task, paths in by_task.items() if set(drift.both) & set(paths))

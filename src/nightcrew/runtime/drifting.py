@@ -1,4 +1,8 @@
-"""Drift at promotion: what the user changed since the base commit, weighed against what is about to land."""
+"""Drift: what the user changed since the base commit, weighed against what is about to land, or waits for it.
+
+While a run goes on its host looks at intervals. When it has come to its end somebody must look again: what the user does
+in the morning is what counts when the results are looked at.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model.drift import Drift, weigh
-from nightcrew.model.errors import WaitingForHuman
-from nightcrew.model.records import RunRecord
+from nightcrew.model.errors import NightcrewError, WaitingForHuman
+from nightcrew.model.records import PromotionRecord, RunRecord
 from nightcrew.model.trees import Repository
 
 if TYPE_CHECKING:
@@ -34,6 +38,48 @@ def find_drift(parts: Parts, repository: Repository, run: RunRecord, prepared: P
     dirty = find_uncommitted(parts.git(repository), repository.root).paths
     theirs = (moved - dirty) | {path for path in dirty if _read(repository, path) != store.read(base, path)}
     return weigh(theirs, set(prepared.paths))
+
+
+def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
+    """Return the drift of a run whose results wait for review, as it is now; empty when there is none.
+
+    None where that says nothing: it still goes on (its host looks), something of it is promoted already (promotion
+    looks, path by path), or git cannot look at the repository now.
+    """
+    from nightcrew.engine import drift as engine_drift
+    from nightcrew.runtime.views import tasks_of
+
+    if run.state != "in_review":
+        return None
+    with parts.journal.read() as tx:
+        if tx.find(PromotionRecord, run=run.id, state="published", limit=1):
+            return None
+        tasks = [task for task in tasks_of(tx, run.id) if task.tree]
+    try:
+        repository = parts.repository_of(run)
+        store = parts.store(repository)
+        by_task = {
+            task.id: {path.path for path in store.compare(task.base_tree, task.tree).promotable}
+            for task in tasks
+        }
+        ours = {path for paths in by_task.values() for path in paths}
+        found = engine_drift.find_drift(parts.git(repository), store, repository.root, run, ours)
+    except (NightcrewError, OSError):
+        # The repository was moved away, or is in the middle of something: what was told last still stands.
+        return None
+    return engine_drift.describe_drift(found, by_task)
+
+
+def note_end(parts: Parts, name: str) -> None:
+    """Look once more when a run has come to its end, and tell what is new."""
+    from nightcrew.engine.drift import tell_drift
+
+    with parts.journal.read() as tx:
+        run = tx.need(RunRecord, name)
+    said = look_again(parts, run)
+    if said is not None:
+        with parts.journal.write() as tx:
+            tell_drift(tx, run.id, said)
 
 
 def _read(repository: Repository, path: str) -> bytes | None:

@@ -13,6 +13,7 @@ from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
+from nightcrew.runtime.drifting import note_end
 from nightcrew.runtime.isolating import confinement_of
 from nightcrew.runtime.resting import Rest, find_rest
 from nightcrew.runtime.rules import Rules, rules_from_plain
@@ -163,6 +164,7 @@ def drive(parts: Parts, run: str, *, on_change: OnChange, wait: bool) -> Rest:
             _leave(parts, host, abandoned=run)
             raise
         _leave(parts, host, abandoned="")
+    note_end(parts, run)
     _collect(parts, [run])
     return rest
 
@@ -275,6 +277,8 @@ def host_in_background(parts: Parts, runs: Sequence[str]) -> None:
         finally:
             with uninterrupted():
                 host.close()
+        for each in sorted(hosted):
+            note_end(parts, each)
         _collect(parts, sorted(hosted))
 
 

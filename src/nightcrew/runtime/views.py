@@ -34,10 +34,10 @@ OPEN_RUNS = ("draft", "awaiting_approval", "approved", "running", "paused", "in_
 def show(parts: Parts, name: str) -> dict[str, Any]:
     """Return what is known of the thing called ``name`` (a full id)."""
     kind = "T" if "/" in name else name[0]
+    if kind == "R":
+        return _show_run(parts, name)
     with parts.journal.read() as tx:
         match kind:
-            case "R":
-                return view_run(parts, tx, tx.need(RunRecord, name))
             case "T":
                 return _view_task_fully(tx, tx.need(TaskRecord, name))
             case "A":
@@ -48,6 +48,16 @@ def show(parts: Parts, name: str) -> dict[str, Any]:
                 return view_promotion(tx.need(PromotionRecord, name))
             case _:
                 return view_event(need_event(tx, name))
+
+
+def _show_run(parts: Parts, name: str) -> dict[str, Any]:
+    from nightcrew.runtime.drifting import look_again
+
+    with parts.journal.read() as tx:
+        run = tx.need(RunRecord, name)
+        view = view_run(parts, tx, run)
+    drift = look_again(parts, run)
+    return view if drift is None else {**view, "drift": drift}
 
 
 def list_runs(parts: Parts, *, everything: bool) -> list[dict[str, Any]]:
@@ -87,9 +97,15 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
 
 
 def view_outlook(parts: Parts, run: str) -> dict[str, Any]:
-    """Return what a run was last told of: ``drift`` (empty when there is none) and coming conflicts (``forecast``)."""
+    """Return what a run was last told of, with ``drift`` (empty when there is none) as it is now when it waits for review,
+    and coming conflicts (``forecast``)."""
+    from nightcrew.runtime.drifting import look_again
+
     with parts.journal.read() as tx:
-        return _read_outlook(tx, run)
+        record = tx.need(RunRecord, run)
+        outlook = _read_outlook(tx, run)
+    drift = look_again(parts, record)
+    return outlook if drift is None else {**outlook, "drift": drift}
 
 
 def _read_outlook(tx: Reader, run: str) -> dict[str, Any]:
