@@ -50,6 +50,7 @@ def examine(parts: Parts) -> dict[str, Any]:
         _check_database(parts),
         _check_disk(parts),
         _check_secrets(),
+        *_check_models(parts, rules),
         *_check_agents(parts, rules),
     ]
     return {
@@ -207,6 +208,18 @@ def _check_secrets() -> Check:
     return Check(
         "secrets", "ok", text, ("a second, stronger engine at promotion: pip install 'nightcrew[secrets]'",)
     )
+
+
+def _check_models(parts: Parts, rules: Rules | None) -> list[Check]:
+    from nightcrew.runtime.providing import list_providers
+
+    found = list_providers(parts, rules, ask_programs=False) if rules else []
+    ready = [each["name"] for each in found if each["ready"]]
+    if not found:
+        return []
+    bad = tuple(each["problem"] for each in found if not each["ready"])
+    text = f"keys of {', '.join(ready)} are there" if ready else "no provider has its key"
+    return [Check("models", "warn" if bad else "ok", text, bad, ("nightcrew keys check",) if bad else ())]
 
 
 def _check_agents(parts: Parts, rules: Rules | None) -> list[Check]:

@@ -12,15 +12,20 @@ if TYPE_CHECKING:
     from nightcrew.runtime.rules import Rules
 
 
-def list_providers(parts: Parts, rules: Rules) -> list[dict[str, Any]]:
-    """Return every provider of the settings, with what is wrong with its key; no key is shown."""
-    return [_view(parts, each) for each in rules.settings.providers.values()]
+def list_providers(parts: Parts, rules: Rules, *, ask_programs: bool = True) -> list[dict[str, Any]]:
+    """Return every provider of the settings, with what is wrong with its key; no key is shown.
+
+    Args:
+        ask_programs: run those that keep keys, which may ask their user for a password; else they are believed.
+    """
+    return [_view(parts, each, ask_programs=ask_programs) for each in rules.settings.providers.values()]
 
 
-def _view(parts: Parts, provider: Provider) -> dict[str, Any]:
+def _view(parts: Parts, provider: Provider, *, ask_programs: bool = True) -> dict[str, Any]:
     problem = ""
     try:
-        parts.keyring.read(provider)
+        if ask_programs or provider.key is None or provider.key.kind != "command":
+            parts.keyring.read(provider)
     except NotAuthenticated as error:
         problem = error.message
     return {
