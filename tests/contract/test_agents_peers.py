@@ -86,9 +86,10 @@ def test_hostile_and_broken_agents(rig: Rig, adapter: str) -> None:
     marks = ("silence", "deaf", "garbage", "endless", "unknown", "types", "unasked", "halfway")
     tasks = [job(n, fault, f"touch {fault}", "touch more") for n, fault in enumerate(marks, 1)]
     tasks.append(job(9, "liar", "touch liar", accept="test -e liar"))
+    tasks.append(job(10, "sneaky", "touch sneaky"))
     with rig.hosting() as engine:
         name = rig.run(engine, *tasks, until="quiet", max_parallel=3)
-    states = {fault: rig.task(f"{name}/T{n:02d}") for n, fault in enumerate([*marks, "liar"], 1)}
+    states = {fault: rig.task(f"{name}/T{n:02d}") for n, fault in enumerate([*marks, "liar", "sneaky"], 1)}
     assert {fault: each.state for fault, each in states.items()} == {
         "silence": "failed",
         "deaf": "failed",
@@ -99,6 +100,7 @@ def test_hostile_and_broken_agents(rig: Rig, adapter: str) -> None:
         "unasked": "awaiting_approval",
         "halfway": "failed",
         "liar": "failed",
+        "sneaky": "awaiting_approval",
     }
     assert {rig.attempts(states[fault].id)[0].failure for fault in ("silence", "deaf")} == {"idle"}
     for fault, said in (
@@ -109,8 +111,10 @@ def test_hostile_and_broken_agents(rig: Rig, adapter: str) -> None:
     ):
         assert said in states[fault].reason
     assert find_processes("Fake coding agents without a model") == []
-    frozen = rig.approvals(task=states["unasked"].id)
-    check_frozen(rig, name, frozen)
+    check_frozen(rig, name, rig.approvals(task=states["unasked"].id))
+    (unexplained,) = rig.approvals(task=states["sneaky"].id)
+    assert (unexplained.kind, unexplained.rule) == ("change", "agent.unexplained")
+    assert "sneaked changed, and nothing that the agent asked for explains it" in unexplained.reason
 
 
 def check_frozen(rig: Rig, name: str, frozen: list[ApprovalRecord]) -> None:

@@ -148,6 +148,13 @@ def test_a_conversation_goes_on_where_its_own_ids_say(model: ScriptedModel) -> N
     assert "Nothing is left" in json.loads(data)["content"][0]["text"]
 
 
+def test_a_call_that_was_under_way_when_its_agent_was_stopped_is_wanted_again(model: ScriptedModel) -> None:
+    output = {"type": "function_call_output", "call_id": "call_nc0x0", "output": "aborted"}
+    said = [{"role": "user", "content": "go"}, {"type": "function_call", "call_id": "call_nc0x0"}, output]
+    _, data = post(model, PATHS["responses"], begin("responses", said))
+    assert json.loads(json.loads(data)["output"][1]["arguments"]) == {"cmd": "echo hi"}
+
+
 def test_a_title_takes_no_turn_and_what_is_no_request_is_refused(model: ScriptedModel) -> None:
     _, data = post(model, PATHS["chat"], begin("chat") | {"tools": []})
     assert "Nothing is left" in json.loads(data)["choices"][0]["message"]["content"]

@@ -64,6 +64,8 @@ class CodexDialect:
             self._hear_answer(peer, message["id"], message)
 
     def _hear_answer(self, peer: Peer, number: Any, message: Message) -> None:
+        if not isinstance(number, int):
+            return
         if number in self._untold:
             if "error" not in message:
                 del self._untold[number]

@@ -33,6 +33,7 @@ from nightcrew.engine.live import Interrupted, Signals
 from nightcrew.engine.meanwhile import Meanwhile
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, leave_place, open_place, place_of
 from nightcrew.engine.questions import Questions, accept_action
+from nightcrew.engine.reconciling import find_unexplained
 from nightcrew.engine.recording import Recorder
 from nightcrew.engine.retry import ENDINGS
 from nightcrew.engine.tools import Tools
@@ -336,6 +337,7 @@ class Attempt:
         """
         today = self.tools.clock.now().date()
         findings = find_in_result(self.workspace, self.task, checkpoint, self.known, self.canaries, today)
+        findings += find_unexplained(self.tools.journal, self.workspace, self.adapter, checkpoint)
         refuse_denied(findings)
         asked = [finding for finding in findings if finding.verdict is Verdict.ASK]
         if asked:

@@ -14,6 +14,7 @@ types        says what is known with values of wrong types, and then works as it
 unasked      runs the first line without asking, and tells of it
 halfway      leaves with exit code 0 after the first line, without its last word
 liar         says that it is done before it has done anything
+sneaky       writes a file and tells nobody, then says that it is done
 ===========  =======================================================================================
 """
 
@@ -146,7 +147,10 @@ class Agent:
             sys.stdout.buffer.write(b"x" * 65536)
         if self.fault in ("unknown", "types"):
             self.confuse(types=self.fault == "types")
-        if self.fault == "liar":
+        if self.fault == "sneaky":
+            with open("sneaked", "w", encoding="utf-8") as file:
+                file.write("unseen\n")
+        if self.fault in ("liar", "sneaky"):
             self.end("")
             self.linger()
 
@@ -381,7 +385,7 @@ class Acp(Agent):
 
 
 AGENTS: dict[str, type[Agent]] = {"claude": Claude, "codex": Codex, "acp": Acp}
-FAULTS = ("silence", "deaf", "garbage", "endless", "unknown", "types", "unasked", "halfway", "liar")
+FAULTS = ("silence", "deaf", "garbage", "endless", "unknown", "types", "unasked", "halfway", "liar", "sneaky")
 
 
 def main() -> NoReturn:

@@ -16,6 +16,8 @@ from nightcrew.testing.scenario import Turn
 from nightcrew.testing.tools import Made
 
 _ID: Final = re.compile(r"call_nc(\d+)x\d+")
+#: How agents tell their model that a call was under way when they were stopped.
+_ABORTED: Final = re.compile(r'"(?:aborted|Tool execution (?:was )?(?:aborted|interrupted))[^"]*"')
 _CREATED: Final = 1_700_000_000
 
 
@@ -86,8 +88,12 @@ def _turn(wire: str, body: Mapping[str, Any]) -> int:
     said = body.get(_SPEAKERS[wire])
     due, texts = 0, 0
     for each in said if isinstance(said, list) else ():
-        numbers = [int(number) for number in _ID.findall(json.dumps(each))]
-        if numbers:
+        said_here = json.dumps(each)
+        numbers = [int(number) for number in _ID.findall(said_here)]
+        if numbers and _ABORTED.search(said_here):
+            # Its agent was stopped before it was done: a model would want it again.
+            due, texts = min(numbers), 0
+        elif numbers:
             due, texts = max(due, max(numbers) + 1), 0
         elif each.get("role") in ("assistant", "model"):
             texts += 1
