@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from nightcrew.policy.lines.words import Word, join_words
+
+T = TypeVar("T")
+
+
+class once(Generic[T]):  # noqa: N801  (it is used like property)
+    """A property that is computed once; as ``cached_property``, without the lock that Python 3.11 takes every time."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self.make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type) -> T:
+        value = instance.__dict__[self.name] = self.make(instance)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +62,14 @@ class Start:
     stdin: Stdin = NO_STDIN
     opaque: str = ""
 
-    @cached_property
+    @once
     def effective(self) -> str:
         """The command as it could be typed, without wrappers."""
         if self.program and self.words and self.words[0].text != self.program:
             return join_words((Word(self.program), *self.words[1:]))
         return join_words(self.words)
 
-    @cached_property
+    @once
     def subcommands(self) -> frozenset[str]:
         """Every first word and pair of words that may be its subcommand.
 
@@ -68,7 +85,7 @@ class Start:
                 break
         return frozenset(found)
 
-    @cached_property
+    @once
     def text(self) -> str:
         """Everything it is given: its words and what it reads."""
         words = " ".join(w.text for w in self.words)

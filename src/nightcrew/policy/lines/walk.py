@@ -25,6 +25,12 @@ Parse = Callable[[str], Mapping[str, Any]]
 MAX_DEPTH: Final = 24
 MAX_STARTS: Final = 2000
 
+# Lines that were read before, each with the very tree it was read from: agents say the same ones again and again.
+_KNOWN: Final[dict[tuple[str, str], tuple[Node, Line]]] = {}
+_UNKNOWN: Final[tuple[Node | None, Line]] = (None, Line())
+_REMEMBERED: Final = 2048
+_REMEMBERED_LENGTH: Final = 4096
+
 _WRITES: Final = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&", "&>|", "&>>|"})
 # Variables whose value some program hands to a shell.
 _COMMAND_VARIABLES = re.compile(
@@ -75,9 +81,31 @@ def read_line(text: str, *, parse: Parse, root: str = "", project: Project | Non
     Raises:
         ShellSyntaxError: the line itself is not bash.
     """
+    tree = parse(text)
+    known, line = _KNOWN.get((text, root), _UNKNOWN)
+    if known is not tree:
+        line = _read(text, tree, parse, root, None)
+        if len(text) <= _REMEMBERED_LENGTH:
+            if len(_KNOWN) >= _REMEMBERED:
+                _KNOWN.clear()
+            _KNOWN[text, root] = tree, line
+    # What a name stands for may be another thing every time.
+    return _read(text, tree, parse, root, project) if project is not None and _has_names(line) else line
+
+
+def _read(text: str, tree: Node, parse: Parse, root: str, project: Project | None) -> Line:
     walker = _Walker(parse, root.rstrip("/"), project)
-    walker.read(parse(text), Shell(text, text.encode("utf-8", "surrogateescape")))
+    walker.read(tree, Shell(text, text.encode("utf-8", "surrogateescape")))
     return Line(tuple(walker.starts), tuple(dict.fromkeys(walker.effects)))
+
+
+def _has_names(line: Line) -> bool:
+    """Tell whether a project could say more about a line: scripts of package managers, git commands that are none."""
+    return any(
+        not PACKAGE_MANAGERS.isdisjoint((start.program, *start.via))
+        or (start.program == "git" and start.opaque)
+        for start in line.starts
+    )
 
 
 class _Walker:
