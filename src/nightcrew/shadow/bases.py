@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from nightcrew.host import crash, files, tokens
 from nightcrew.host.git import Git
+from nightcrew.host.indexfile import IndexFile
 from nightcrew.host.locks import FileLock
 from nightcrew.host.spreading import make_spreading
 from nightcrew.model.errors import EngineUnavailable
@@ -22,7 +23,6 @@ from nightcrew.model.trees import Repository
 from nightcrew.shadow.collecting import GRACE_S, Ages, measure_tree
 from nightcrew.shadow.export import Base
 from nightcrew.shadow.exporting import Exporter
-from nightcrew.host.indexfile import IndexFile
 from nightcrew.shadow.layering import Candidate, Difference, Layering, choose
 from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Found, Objects

@@ -71,11 +71,11 @@ def scan_copy(copy: str, under: Stack, copied_ns: int, apart: Collection[str]) -
     waiting = [""]
     while waiting:
         directory = waiting.pop()
-        listed = list_directory(copy, directory)
+        listed = list_directory(f"{copy}/{directory}" if directory else copy, directory)
         if isinstance(listed, Entry):
             yield listed
             continue
-        yield from vanished(directory, listed, under)
+        yield from vanished(directory, {item.name for item in listed}, under)
         before = under.list(directory)
         for path, item in sort_out(directory, listed):
             if isinstance(item, Entry):

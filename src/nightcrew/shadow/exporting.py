@@ -9,8 +9,8 @@ from typing import Final
 
 from nightcrew.host import files
 from nightcrew.host.git import Git
-from nightcrew.shadow.export import Base
 from nightcrew.host.indexfile import IndexFile
+from nightcrew.shadow.export import Base
 from nightcrew.shadow.layering import Difference
 from nightcrew.shadow.layers import Stack, white_out
 from nightcrew.shadow.objects import Objects

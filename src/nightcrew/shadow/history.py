@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from nightcrew.host.git import Git
+from nightcrew.host.indexfile import IndexFile, make_entry
 from nightcrew.model.trees import DeltaEntry
 from nightcrew.shadow.export import Base
-from nightcrew.host.indexfile import IndexFile, make_entry
 from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Objects, join_directories, objects_of_skeleton, write_repository
 

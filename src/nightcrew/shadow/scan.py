@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,23 @@ _TICKS_NS: Final = 20_000_000
 MAX_PATH_BYTES: Final = 2000
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A directory of the writable layer.
+
+    Attributes:
+        items: path in the repository, place on disk, and why it is refused without a look, sorted by name.
+        names: of everything in it.
+        opaque: it hides all that lies under it.
+        replaces: what lies under it is no directory.
+    """
+
+    items: tuple[tuple[str, str, Entry | None], ...]
+    names: frozenset[str]
+    opaque: bool
+    replaces: bool
+
+
 class ScanMemory:
     """What earlier scans of one writable layer found changed, so that it is compared with what lies under it but once.
 
@@ -43,11 +61,38 @@ class ScanMemory:
         self._clock = clock
         self._now_ns = 0
         self._changed: dict[str, tuple[int, ...]] = {}
+        self._listed: dict[str, tuple[tuple[int, ...], Listing]] = {}
 
     def start(self) -> None:
         """Take the time of a scan that begins."""
         os.utime(self._clock)
         self._now_ns = self._clock.stat().st_ctime_ns
+
+    def look_into(self, place: str, path: str, found: os.stat_result) -> Listing | Entry:
+        """Return what is in a directory of the layer, or a refusal when it cannot be read.
+
+        Whatever comes into it, leaves it or is renamed in it changes its times, as a change of its marks does.
+
+        Args:
+            found: its status, from before.
+        """
+        signature = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_mode)
+        known = self._listed.get(path)
+        if known is not None and known[0] == signature:
+            return known[1]
+        listed = list_directory(place, path)
+        if isinstance(listed, Entry):
+            return listed
+        before = self.under.find(path) if path else None
+        made = Listing(
+            tuple((name, item.path, each) for name, item, each in _name_items(path, listed)),
+            frozenset(item.name for item in listed),
+            bool(path) and is_opaque(place),
+            before is not None and not stat.S_ISDIR(before[1].st_mode),
+        )
+        if found.st_ctime_ns + _TICKS_NS < self._now_ns:
+            self._listed[path] = signature, made
+        return made
 
     def is_untouched(self, path: str, place: str, found: os.stat_result) -> bool:
         """Tell whether a file of the layer is as the one under it: same kind, content and executable bit."""
@@ -71,34 +116,33 @@ def scan_layer(upper: str, memory: ScanMemory) -> Iterator[Entry]:
     memory.start()
     under = memory.under
     # Each directory with whether what lies under it is hidden: it was made anew, or is in one that was.
-    waiting = [("", False)]
+    waiting = [("", False, memory.look_into(upper, "", os.lstat(upper)))]
     while waiting:
-        directory, hidden = waiting.pop()
-        listed = list_directory(upper, directory)
+        directory, hidden, listed = waiting.pop()
         if isinstance(listed, Entry):
             yield listed
             continue
         if hidden:
-            yield from vanished(directory, listed, under)
-        for path, item in sort_out(directory, listed):
-            if isinstance(item, Entry):
-                yield item
+            yield from vanished(directory, listed.names, under)
+        for path, place, refused in listed.items:
+            if refused is not None:
+                yield refused
                 continue
-            found = item.stat(follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode):
-                waiting.append((path, hidden or is_opaque(item.path)))
-                before = under.find(path)
-                if before is not None and not stat.S_ISDIR(before[1].st_mode):
+            found = os.lstat(place)
+            mode = found.st_mode
+            if stat.S_ISDIR(mode):
+                below = memory.look_into(place, path, found)
+                waiting.append((path, hidden or (isinstance(below, Listing) and below.opaque), below))
+                if isinstance(below, Listing) and below.replaces:
                     yield Entry(path, "opaque")
             elif is_whiteout(found):
                 yield from (Entry(leaf, "deleted") for leaf in under.leaves(path))
-            elif not memory.is_untouched(path, item.path, found):
-                yield describe(path, item.path, found)
+            elif not memory.is_untouched(path, place, found):
+                yield describe(path, place, found)
 
 
-def vanished(directory: str, listed: Sequence[os.DirEntry[str]], under: Stack) -> Iterator[Entry]:
-    """Yield a deletion for everything that lies under a directory and is not in it any more."""
-    here = {item.name for item in listed}
+def vanished(directory: str, here: Collection[str], under: Stack) -> Iterator[Entry]:
+    """Yield a deletion for everything that lies under a directory and is not in it any more; ``here`` is what is in it."""
     for name in sorted(under.list(directory).keys() - here):
         if directory or name != GIT:
             yield from (Entry(leaf, "deleted") for leaf in under.leaves(join(directory, name)))
@@ -119,9 +163,12 @@ def describe(path: str, source: str, found: os.stat_result) -> Entry:
     return Entry(path, "refused", detail=_KINDS.get(stat.S_IFMT(found.st_mode), "a special file"))
 
 
-def list_directory(root: str, directory: str) -> list[os.DirEntry[str]] | Entry:
-    """Return what is in a directory of a shadow, sorted by name, or a refusal when it cannot be read."""
-    place = f"{root}/{directory}" if directory else root
+def list_directory(place: str, directory: str) -> list[os.DirEntry[str]] | Entry:
+    """Return what is in a directory of a shadow, sorted by name, or a refusal when it cannot be read.
+
+    Args:
+        place: where it is; directory: its path in the repository.
+    """
     try:
         with os.scandir(place) as found:
             return sorted(found, key=lambda item: item.name)
@@ -133,15 +180,22 @@ def sort_out(
     directory: str, listed: Sequence[os.DirEntry[str]]
 ) -> Iterator[tuple[str, os.DirEntry[str] | Entry]]:
     """Yield path and item of what is to be looked at; git directories are passed over (ours) or refused."""
+    for path, item, refused in _name_items(directory, listed):
+        yield path, refused or item
+
+
+def _name_items(
+    directory: str, listed: Sequence[os.DirEntry[str]]
+) -> Iterator[tuple[str, os.DirEntry[str], Entry | None]]:
     for item in listed:
         path = join(directory, item.name)
         if is_git_name(item.name):
             if path != GIT:
-                yield path, Entry(path, "refused", detail="a nested git directory")
+                yield path, item, Entry(path, "refused", detail="a nested git directory")
         elif len(os.fsencode(path)) > MAX_PATH_BYTES:
-            yield path, Entry(path, "refused", detail=f"a path longer than {MAX_PATH_BYTES} bytes")
+            yield path, item, Entry(path, "refused", detail=f"a path longer than {MAX_PATH_BYTES} bytes")
         else:
-            yield path, item
+            yield path, item, None
 
 
 def same_content(first: str, second: str) -> bool:

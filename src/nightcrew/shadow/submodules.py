@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from nightcrew.host.git import discover
+from nightcrew.host.indexfile import IndexFile
 from nightcrew.model.errors import NightcrewError, NotFound
 from nightcrew.model.trees import Entry
 from nightcrew.shadow.exporting import Exporter
-from nightcrew.host.indexfile import IndexFile
 from nightcrew.shadow.layers import is_opaque, is_whiteout
 from nightcrew.shadow.objects import Objects
 
