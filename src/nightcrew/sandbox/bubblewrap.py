@@ -70,7 +70,7 @@ class BubblewrapBackend:
         with private_place(self._scratch) as place, contextlib.ExitStack() as stack:
             self._prepare(order, spec, place)
             gate = _Gate(session, spec, place, serve, stack)
-            care = Care(plain=True, layers=writable_sources(spec))
+            care = Care(plain=True)
             outcome = start(order, replace(spec, exits=()), gate, cancel, care=care)
             _refuse_unbuilt(outcome, place, gate, spec)
         return outcome
@@ -173,11 +173,6 @@ def refuse_overlays(spec: SandboxSpec) -> None:
             f"this back end cannot mount an overlay at {spec.overlays[0].target}: its shadow must be a copy",
             code="sandbox.overlay",
         )
-
-
-def writable_sources(spec: SandboxSpec) -> tuple[str, ...]:
-    """Return the directories of the host that the tree may write to."""
-    return tuple(bind.source for bind in spec.binds if bind.writable)
 
 
 def _command(spec: SandboxSpec) -> list[str]:

@@ -23,7 +23,7 @@ from nightcrew.host import kernel, tokens
 from nightcrew.model.errors import SandboxUnavailable, UsageError
 from nightcrew.model.isolation import Bind, Limits, Outcome, Process, Profile, SandboxSpec, Session
 from nightcrew.sandbox import system
-from nightcrew.sandbox.bubblewrap import refuse_overlays, writable_sources
+from nightcrew.sandbox.bubblewrap import refuse_overlays
 from nightcrew.sandbox.exits import Doors, Serve
 from nightcrew.sandbox.joining import open_exits
 from nightcrew.sandbox.ociprofile import make_profile
@@ -112,11 +112,11 @@ class ContainerBackend:
         self, start: Start, spec: SandboxSpec, session: Session, cancel: threading.Event, serve: Serve | None
     ) -> Outcome:
         """See ``starting.Builder``."""
+        self.check(spec)
         refuse_overlays(spec)
         order = make_plain_order(spec)
         if not all(_is_text(word) for word in (*spec.argv, spec.cwd)):
             raise UsageError("a container cannot be given words that are not UTF-8", code="sandbox.command")
-        self.check(spec)
         name = f"nightcrew-{os.getpid()}-{tokens.nonce()}"
         bounds = bound(spec.limits, spec.confinement.profile)
         with private_place(self._scratch) as place, contextlib.ExitStack() as stack:
@@ -125,7 +125,7 @@ class ContainerBackend:
             gate = _Gate(self, name, session, spec, place, serve, stack)
             limits = replace(spec.limits, memory_bytes=bounds.memory_bytes, processes=bounds.processes)
             plain = replace(spec, exits=(), limits=limits)
-            care = Care(plain=True, layers=writable_sources(spec))
+            care = Care(plain=True)
             outcome = start(order, plain, gate, cancel, care=care)
             return self._judge(outcome, name, gate, spec, bounds)
 

@@ -114,13 +114,18 @@ class DiskGauge:
     Args:
         layers: directories that are added up.
         limit_bytes, limit_inodes: 0 for no limit.
+        copies: directories of which only counts what was changed from now on: the rest was there before.
     """
 
     _SHARE: Final = 8  # of what is left to the limit, the part that may go unseen between two walks
     _STRIDE: Final = 512  # directory entries per step of a walk, a few milliseconds
 
-    def __init__(self, layers: tuple[str, ...], limit_bytes: int, limit_inodes: int) -> None:
-        self._layers = layers if limit_bytes or limit_inodes else ()
+    def __init__(
+        self, layers: tuple[str, ...], limit_bytes: int, limit_inodes: int, copies: tuple[str, ...] = ()
+    ) -> None:
+        since_ns = _kernel_now_ns() if copies else 0
+        self._since_ns = {**dict.fromkeys(copies, since_ns), **dict.fromkeys(layers, 0)}
+        self._layers = tuple(self._since_ns) if limit_bytes or limit_inodes else ()
         self._limit_bytes = limit_bytes
         self._limit_inodes = limit_inodes
         self._used_bytes = 0
@@ -162,7 +167,7 @@ class DiskGauge:
     def _measure(self) -> Iterator[None]:
         used = inodes = 0
         for layer in self._layers:
-            for size in _walk_sizes(layer):
+            for size in _walk_sizes(layer, self._since_ns[layer]):
                 used += size
                 inodes += 1
                 if inodes % self._STRIDE == 0:
@@ -179,15 +184,24 @@ class DiskGauge:
         return ""
 
 
-def _walk_sizes(top: str) -> Iterator[int]:
-    """Yield the allocated size of everything below ``top``; what vanishes meanwhile is not counted."""
+def _kernel_now_ns() -> int:
+    """Return the time of change that a file gets now: the clock that files are stamped with, not a finer one."""
+    fd = os.memfd_create("nightcrew-now", os.MFD_CLOEXEC)
+    try:
+        return os.fstat(fd).st_ctime_ns
+    finally:
+        os.close(fd)
+
+
+def _walk_sizes(top: str, since_ns: int) -> Iterator[int]:
+    """Yield the allocated size of everything below ``top`` that was changed since; what vanishes meanwhile is not counted."""
     todo = [top]
     while todo:
         try:
             with os.scandir(todo.pop()) as entries:
                 for entry in entries:
                     found = _stat_entry(entry, todo)
-                    if found is not None:
+                    if found is not None and found.st_ctime_ns >= since_ns:
                         yield found.st_blocks * 512
         except OSError:
             continue  # removed meanwhile, or made unreadable by its owner inside

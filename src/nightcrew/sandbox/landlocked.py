@@ -17,7 +17,7 @@ from typing import Final
 
 from nightcrew.host import landlock
 from nightcrew.model.errors import SandboxUnavailable, UsageError
-from nightcrew.model.isolation import Level, Outcome, SandboxSpec, Session
+from nightcrew.model.isolation import Bind, Level, Outcome, SandboxSpec, Session
 from nightcrew.sandbox import system
 from nightcrew.sandbox.calls import Calls
 from nightcrew.sandbox.doors import Door, serve_doors
@@ -64,7 +64,9 @@ class LandlockBackend:
         """See ``backends.Builder``."""
         with self.prepared(spec) as (order, inside), serve_doors(spec.exits, serve) as doors:
             care = make_care(inside, doors)
-            return start(order, replace(spec, exits=()), session, cancel, care=care)
+            # Everything it may write to counts as written by it, its home and temporary files too.
+            written = tuple(Bind(path, path, writable=True) for path in inside)
+            return start(order, replace(spec, exits=(), binds=written), session, cancel, care=care)
 
     @contextlib.contextmanager
     def prepared(self, spec: SandboxSpec) -> Iterator[tuple[Order, tuple[str, ...]]]:
@@ -91,7 +93,7 @@ class LandlockBackend:
 
 def make_care(inside: Sequence[str], doors: Mapping[tuple[str, int], Door]) -> Care:
     """Return how such a tree is looked after."""
-    return Care(plain=True, layers=tuple(inside), calls=partial(Calls, inside=inside, doors=doors))
+    return Care(plain=True, calls=partial(Calls, inside=inside, doors=doors))
 
 
 def make_restriction(readable: Sequence[str], writable: Sequence[str]) -> RestrictOrder:

@@ -70,12 +70,10 @@ class Care(NamedTuple):
 
     Attributes:
         plain: there is no pid namespace of ours: the tree is what descends from its first process.
-        layers: directories whose content counts as written by the tree; of a copy, what was changed since it was made.
         calls: answers the system calls that are handed on, given their listener; for as long as the tree lives.
     """
 
     plain: bool = False
-    layers: tuple[str, ...] | None = None
     calls: Callable[[int], AbstractContextManager[object]] | None = None
 
 
@@ -293,9 +291,8 @@ class Supervisor:
         else:
             self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             pids = partial(_list_below, self._pid)
-        layers = self._care.layers
-        if layers is None:
-            layers = () if plain else tuple(overlay.upper for overlay in self._spec.overlays)
+        layers = () if plain else tuple(overlay.upper for overlay in self._spec.overlays)
+        copies = tuple(bind.source for bind in self._spec.binds if bind.writable)
         bounded = not plain and confine.kernel_bounds_processes(os.geteuid())
         self._watchdog = Watchdog(
             pids,
@@ -304,6 +301,7 @@ class Supervisor:
             self._limits,
             count_processes=not bounded and cgroups.PROCESSES not in self._kept,
             count_kills=self._group.count_memory_kills if self._group is not None else None,
+            copies=copies,
         )
         if self._ending is None:
             self._active_at = time.monotonic()

@@ -28,6 +28,7 @@ class Watchdog:
         pids: gives the processes of the tree now.
         proc: descriptor of the /proc in which they are named.
         layers: directories whose content counts as written by the tree.
+        copies: directories of which only what is changed from now on counts.
         limits: see Limits.
         count_processes: the kernel does not bound their number here, so we do.
         count_kills: tells how many processes of the tree the kernel has killed for want of memory, where it does.
@@ -42,13 +43,14 @@ class Watchdog:
         *,
         count_processes: bool,
         count_kills: Callable[[], int] | None = None,
+        copies: tuple[str, ...] = (),
     ) -> None:
         self._count_kills = count_kills
         self._pids = pids
         self._proc = proc
         self._limits = limits
         self._memory = MemoryGauge(pids, proc)
-        self._disk = DiskGauge(layers, limits.disk_bytes, limits.inodes)
+        self._disk = DiskGauge(layers, limits.disk_bytes, limits.inodes, copies)
         self._count_processes = count_processes
         self._last_bytes = 0
         self._due = time.monotonic() + _QUICK_S  # many a command has ended by then

@@ -1,0 +1,189 @@
+"""Level S1 from inside, as a hostile program: what the supervised calls let through, and what happened outside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from nightcrew.model.isolation import Bind, Level, Listen, SandboxSpec
+from nightcrew.sandbox.doors import Door, find_door, serve_doors
+from nightcrew.sandbox.launcher import Launcher
+from sandbox_world import LIMITS, PRELUDE, PYTHON, Ran, Recorder, World, worlds
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[Launcher]:
+    with Launcher.start() as started:
+        yield started
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    yield from worlds(os.getuid())
+
+
+def attack(launcher: Launcher, world: World, code: str, **facts: object) -> Ran:
+    copy = str(world.upper)
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "FACTS": json.dumps({**facts, "home": str(world.home), "host": os.getpid()}),
+    }
+    argv = (PYTHON, "-I", "-S", "-c", PRELUDE + code)
+    spec = SandboxSpec(
+        argv, copy, env, binds=(Bind(copy, copy, writable=True),), limits=LIMITS, level=Level.S1
+    )
+    session = Recorder()
+    outcome = launcher.run(spec, session, cancel=threading.Event())
+    return Ran(outcome, bytes(session.out), bytes(session.err))
+
+
+def test_sockets(launcher: Launcher, world: World) -> None:
+    """No way in, none out, none to the programs of the host; among themselves programs inside may talk."""
+    place = world.home / "daemon.sock"
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(place))
+        daemon.listen()
+        daemon.settimeout(0.2)
+        told = attack(
+            launcher,
+            world,
+            """
+def make(*args):
+    return socket.socket(*args)
+def listen(family, place=None):
+    s = make(family); s.bind(place) if place else None; s.listen()
+def connect(path):
+    make(socket.AF_UNIX).connect(path)
+def fast_open():
+    make(socket.AF_INET).sendto(b"x", 0x20000000, ("127.0.0.1", 9))
+def talk():
+    s = make(socket.AF_UNIX); s.bind("own.sock"); s.listen()
+    c = make(socket.AF_UNIX); c.connect("own.sock"); s.accept()[0].sendall(b"hi")
+    assert c.recv(2) == b"hi"
+os.symlink(facts["home"] + "/daemon.sock", "link.sock")
+tell(made=[attempt(make, *args) for args in ((2, socket.SOCK_DGRAM), (10, socket.SOCK_DGRAM), (1, socket.SOCK_DGRAM),
+                                             (16, 3), (40, 1), (17, 3), (2, 3, 1), (2, 1, 262))],
+     heard=[attempt(listen, 2), attempt(listen, 10), attempt(listen, 2, ("127.0.0.1", 0))],
+     sent=[attempt(fast_open)],
+     host=[attempt(connect, facts["home"] + "/daemon.sock"), attempt(connect, "link.sock")],
+     own=attempt(talk))
+""",
+        ).told
+        with pytest.raises(TimeoutError):
+            daemon.accept()
+    for what in ("made", "heard", "sent", "host"):
+        assert "OK" not in told[what], (what, told[what])
+    assert told["own"] == "OK"
+
+
+def test_modes_and_times_through_every_door(launcher: Launcher, world: World) -> None:
+    """By path, by link, by descriptor, by directory descriptor, and while a link is swapped in a tight loop."""
+    target = world.home / ".bashrc"
+    before = target.stat()
+    ran = attack(
+        launcher,
+        world,
+        """
+import threading
+home = facts["home"]; target = home + "/.bashrc"
+os.symlink(target, "link"); os.symlink(home, "folder"); open("own", "w").close()
+root = os.open("/usr", os.O_RDONLY); path_only = os.open(target, os.O_PATH)
+nr = {"x86_64": (91, 268, 280, 188, 92), "aarch64": (52, 53, 88, 5, 54)}[platform.machine()]
+name = ctypes.c_char_p(target.encode())
+tries = [attempt(os.chmod, p, 0o777) for p in (target, "link", "folder/.bashrc", "../../home/.bashrc", "/proc/self/root" + target,
+                                               f"/proc/{facts['host']}/root{target}", f"/proc/self/fd/{path_only}")]
+tries += [attempt(os.utime, p, (1, 1)) for p in (target, "link", "folder/.bashrc")]
+tries += [call(nr[0], root, 0o777), call(nr[0], path_only, 0o777), call(nr[1], -100, name, 0o777),
+          call(nr[2], root, 0, 0, 0), call(nr[1], 10**6, name, 0o777), call(nr[2], -100, 8, 0, 0), call(nr[0], 99, 0o777)]
+tries += [attempt(os.setxattr, target, "user.a", b"b"), attempt(os.chown, target, os.getuid(), os.getgid())]
+stop = time.monotonic() + 1.0
+def swap():
+    n = 0
+    while time.monotonic() < stop:
+        n += 1
+        os.symlink(target if n % 2 else "own", "next"); os.rename("next", "racing")
+swapper = threading.Thread(target=swap); swapper.start()
+hits = 0
+while time.monotonic() < stop:
+    hits += attempt(os.chmod, "racing", 0o777) == "OK"
+swapper.join()
+tell(tries=tries, hits=hits, own=[attempt(os.chmod, "own", 0o751), attempt(os.utime, "own", (5, 7)), os.stat("own").st_mtime,
+     attempt(os.utime, os.open("own", os.O_RDONLY)), attempt(os.fchmod, os.open("own", os.O_RDONLY), 0o740), oct(os.stat("own").st_mode)])
+""",
+    )
+    told = ran.told
+    assert "OK" not in told["tries"], told["tries"]
+    assert told["hits"] > 10, "the race was run"
+    assert told["own"] == ["OK", "OK", 7.0, "OK", "OK", "0o100740"]
+    after = target.stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_uid) == (
+        before.st_mode,
+        before.st_mtime_ns,
+        before.st_uid,
+    )
+
+
+def test_other_processes_and_shared_memory(launcher: Launcher, world: World) -> None:
+    told = attack(
+        launcher,
+        world,
+        """
+host = facts["host"]
+nr = {"x86_64": dict(ptrace=101, readv=310, prlimit=302, affinity=203, shmget=29, semget=64, msgget=68, mq_open=240, ioprio=251),
+      "aarch64": dict(ptrace=117, readv=270, prlimit=261, affinity=122, shmget=194, semget=190, msgget=186, mq_open=180, ioprio=30)}[platform.machine()]
+limits = (ctypes.c_ulong * 2)(1, 1); cpus = ctypes.c_ulong(1)
+parent = os.getppid()
+tell(signals=[attempt(os.kill, pid, number) for pid in (host, parent) for number in (0, signal.SIGCONT)],
+     tracing=[call(nr["ptrace"], 16, host, 0, 0), call(nr["readv"], host, 0, 0, 0, 0, 0),
+              attempt(read, f"/proc/{host}/environ"), attempt(os.readlink, f"/proc/{host}/cwd"),
+              attempt(os.readlink, f"/proc/{host}/fd/0"), attempt(read, f"/proc/{parent}/maps")],
+     settings=[call(nr["prlimit"], host, 7, limits, 0), attempt(os.setpriority, os.PRIO_PROCESS, host, 19),
+               attempt(os.setpriority, os.PRIO_USER, os.getuid(), 19), call(nr["affinity"], host, 8, ctypes.byref(cpus)),
+               call(nr["ioprio"], 1, host, 0x6000), attempt(write, f"/proc/{host}/oom_score_adj", "1000")],
+     shared=[call(nr["shmget"], 0, 4096, 0o1600), call(nr["semget"], 0, 1, 0o1600), call(nr["msgget"], 0, 0o1600),
+             call(nr["mq_open"], ctypes.c_char_p(b"q"), 0o102, 0o600, 0), attempt(write, "/dev/shm/x")])
+""",
+    ).told
+    for what in ("signals", "tracing", "settings", "shared"):
+        assert "OK" not in told[what], (what, told[what])
+    assert os.getpriority(os.PRIO_PROCESS, 0) < 19
+
+
+def test_a_door_lets_no_stranger_in() -> None:
+    with Door.open() as door, socket.socket() as stranger, socket.socket() as own:
+        stranger.connect(door.getsockname())
+        stranger.sendall(b"give me the key")
+        door.admit(own)
+        time.sleep(0.05)
+        connection, peer = door.accept()
+        assert peer == own.getsockname()
+        connection.close()
+        with pytest.raises(BlockingIOError):
+            door.accept()
+        stranger.settimeout(2)
+        with contextlib.suppress(ConnectionResetError):  # how the other end closes with words unread
+            assert stranger.recv(1) == b""
+
+
+def test_exits_are_found_at_their_own_address_only() -> None:
+    exits = (
+        Listen("tcp", "127.0.0.1", 3128, "proxy"),
+        Listen("tcp", "0.0.0.0", 443, "tls"),
+        Listen("udp", "127.0.0.1", 53, "dns"),
+    )
+    with serve_doors(exits, lambda _: contextlib.nullcontext()) as doors:
+        assert find_door(doors, "127.0.0.1", 3128) is not None
+        assert find_door(doors, "127.66.0.1", 443) is not None
+        assert find_door(doors, "10.0.0.1", 443) is None
+        assert find_door(doors, "127.0.0.1", 53) is None
+        assert len(doors) == 2
