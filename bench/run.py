@@ -24,6 +24,7 @@ import inside
 import judging
 import landing
 import merging
+import network
 import opening
 import starting
 from ground import Ground
@@ -35,6 +36,7 @@ PARTS: Mapping[str, Callable[[Ground, int], Iterator[Row]]] = {
     "changes": changes.measure,
     "inside": inside.measure,
     "starting": starting.measure,
+    "network": network.measure,
     "merging": merging.measure,
     "landing": landing.measure,
     "disk": disk.measure,
@@ -42,7 +44,7 @@ PARTS: Mapping[str, Callable[[Ground, int], Iterator[Row]]] = {
     "commands": commands.measure,
 }
 
-ONCE = ("judging", "commands")
+ONCE = ("judging", "commands", "network")
 """Parts for which the size of the repository plays no part."""
 
 

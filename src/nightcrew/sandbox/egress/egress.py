@@ -55,7 +55,8 @@ class Egress:
 
     Args:
         loop: runs it.
-        rule: decides on a request, in a thread; what it says is in the journal by then.
+        rule: decides on a request, in a thread; what it says is in the journal by then. Of what it allows it is asked
+            once, so it bounds how many places there are.
         known: tells whether a name may be reached without a question; pure and quick.
         tell: takes what went, from time to time and at the end; in a thread.
         limits: see NetLimits.
@@ -86,6 +87,7 @@ class Egress:
         self.watch = watch
         self.look_up = look_up
         self._names = names.Names()
+        self._allowed: dict[NetRequest, Ruling] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked: set[asyncio.Future[Ruling]] = set()
 
@@ -100,11 +102,20 @@ class Egress:
             self._tell_all()
 
     async def ask(self, request: NetRequest) -> Ruling:
-        """Return the answer to a request; waits in a thread, and is waited for when the sandbox ends meanwhile."""
+        """Return the answer to a request; waits in a thread, and is waited for when the sandbox ends meanwhile.
+
+        A yes holds as long as the sandbox: the next connection to the same place does not wait for a thread.
+        """
+        known = self._allowed.get(request)
+        if known is not None:
+            return known
         asked = asyncio.get_running_loop().run_in_executor(None, self._rule, request)
         self._asked.add(asked)
         asked.add_done_callback(self._asked.discard)
-        return await asyncio.shield(asked)
+        ruling = await asyncio.shield(asked)
+        if ruling.verdict == "allow":
+            self._allowed[request] = ruling
+        return ruling
 
     async def _begin(self, sockets: Mapping[str, socket.socket]) -> None:
         room = asyncio.Semaphore(self.limits.connections)

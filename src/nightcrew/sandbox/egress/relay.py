@@ -27,11 +27,13 @@ class Pump:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._source, self._sink = source, sink
+        # By number: asked about a socket that it does not know, the loop describes it in words, which costs more.
+        self._from, self._to = source.fileno(), sink.fileno()
         self._look, self._done = look, done
         self._rest = b""
         self.active_at = self._loop.time()
         self.over = False
-        self._loop.add_reader(source, self._read)
+        self._loop.add_reader(self._from, self._read)
 
     def _read(self) -> None:
         try:
@@ -45,8 +47,8 @@ class Pump:
             written = self._send(piece)
             if written < count:
                 self._rest = bytes(piece[written:])
-                self._loop.remove_reader(self._source)
-                self._loop.add_writer(self._sink, self._write)
+                self._loop.remove_reader(self._from)
+                self._loop.add_writer(self._to, self._write)
         except BlockingIOError:
             return
         except Exception as problem:  # noqa: BLE001 - handed to whoever waits for the relay
@@ -66,8 +68,8 @@ class Pump:
             return
         self.active_at = self._loop.time()
         if not self._rest:
-            self._loop.remove_writer(self._sink)
-            self._loop.add_reader(self._source, self._read)
+            self._loop.remove_writer(self._to)
+            self._loop.add_reader(self._from, self._read)
 
     def _finish(self, problem: BaseException | None) -> None:
         self.stop()
@@ -82,8 +84,8 @@ class Pump:
         """Let go of both sockets; may be called twice."""
         if not self.over:
             self.over = True
-            self._loop.remove_reader(self._source)
-            self._loop.remove_writer(self._sink)
+            self._loop.remove_reader(self._from)
+            self._loop.remove_writer(self._to)
 
 
 async def relay(inside: socket.socket, outside: socket.socket, out: Look, back: Look, idle_s: float) -> None:
