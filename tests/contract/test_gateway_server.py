@@ -286,6 +286,10 @@ HOSTILE = [
     f"GET /v1/models HTTP/1.1\r\n{HEAD}Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n".replace(
         "/v1/models", "/x"
     ),
+    f"HEAD / HTTP/1.1\r\n{HEAD}\r\n",
+    "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n",
+    f"OPTIONS * HTTP/1.1\r\n{HEAD}\r\n",
+    f"GET /v1/models HTTP/1.0\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n",
     "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "",
 ]
@@ -293,11 +297,12 @@ HOSTILE = [
 
 @pytest.mark.parametrize("request_", HOSTILE, ids=range(len(HOSTILE)))
 def test_what_is_no_proper_question_goes_nowhere(
-    scripted: tuple[Place, ScriptedModel], request_: str
+    scripted: tuple[Place, ScriptedModel], request_: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     place, model = scripted
     answer = place.raw(request_.encode("latin-1"))
     assert not answer or re.match(rb"HTTP/1\.1 4\d\d ", answer)
+    assert "broke off" not in caplog.text
     assert not model.seen
     # And it goes on answering others.
     assert place.ask("anthropic", "/v1/messages", ASK)[0] == 200

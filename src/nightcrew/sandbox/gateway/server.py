@@ -133,7 +133,8 @@ class Gateway:
         except Refused as refused:
             headers = [_JSON] if refused.again else [_JSON, _NOT_AGAIN]
             body = wires.make_error(provider.wire, refused.status, refused.kind, refused.said)
-            await end.respond(refused.status, headers, body)
+            # One client asks with HEAD whether anybody is there; an answer to that has no body.
+            await end.respond(refused.status, headers, b"" if request.method == b"HEAD" else body)
 
     async def _read(self, end: ServerEnd, provider: Provider, request: h11.Request) -> wires.Ask:
         """Return what is asked, once nothing is against it.
