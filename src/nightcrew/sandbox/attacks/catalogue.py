@@ -100,6 +100,15 @@ _TRIED: Final[Mapping[str, Mapping[str, str]]] = {
         "open_families": "open any other address family",
         "open_protocols": "open SCTP, DCCP, MPTCP, UDP-Lite",
     },
+    "proxy": {
+        "pass_by": "go to the network past the proxy, for a task that has one",
+        "ask_for_unlisted": "ask its name server for a name that is not on the list",
+        "proxy_unlisted": "go through it to a host that is not on the list",
+        "proxy_inward": "go through it to this machine: decimal, hex, octal, IPv6, mapped, by a name",
+        "proxy_private": "go through it to private networks and cloud metadata, also by a name",
+        "proxy_mismatch": "show it one host and mean another (Host, two lengths, bare line feeds)",
+        "proxy_oddly": "speak something else to it (file:, TRACE, SOCKS, TLS)",
+    },
     "greed": {
         "fork_bomb": "start processes without end",
         "hog_memory": "take memory without end",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from nightcrew.model.errors import SandboxUnavailable
 from nightcrew.model.isolation import Bind, Confinement, Level, Limits, Outcome
-from nightcrew.sandbox.attacks import greed, inside
+from nightcrew.sandbox.attacks import greed, inside, proxied
 from nightcrew.sandbox.attacks.bait import Bait, lay_bait
 from nightcrew.sandbox.attacks.catalogue import ENTRIES, NOT_PROMISED, Entry
 from nightcrew.sandbox.attacks.ground import Ground, Listener, Runs
 from nightcrew.sandbox.attacks.trying import BLOCKED, GOT
+from nightcrew.sandbox.attacks.wayout import open_way_out
+from nightcrew.sandbox.egress.egress import Egress
 
 _LIMITS: Final = Limits(
     memory_bytes=512 << 20, processes=100, open_files=512, idle_s=30.0, hard_s=60.0, grace_s=0.0, spawn_s=15.0
@@ -87,8 +89,29 @@ def _judge(entry: Entry, held: bool, said: str, level: Level, unlimited: Mapping
 
 
 def _try_inside(ground: Ground, bait: Bait) -> Iterator[tuple[str, tuple[bool, str]]]:
-    names = list(inside.ATTACKS)
+    """Make the attacks that one program can make, with no network at all; then those on the way out."""
+    names = [name for name in inside.ATTACKS if name not in proxied.ATTACKS]
+    yield from _judge_said(names, _run_inside(ground, bait, names, None), bait.look())
+    if ground.level is Level.S0:
+        yield from ((name, (False, "not tried: without walls there is no proxy")) for name in proxied.ATTACKS)
+        return
+    with open_way_out() as way:
+        said = _run_inside(ground, bait, list(proxied.ATTACKS), way)
+    happened = bait.look()
+    if "reach_loopback" in happened:  # by which of them, nobody can tell
+        happened = dict.fromkeys(proxied.ATTACKS, happened["reach_loopback"])
+    yield from _judge_said(list(proxied.ATTACKS), said, happened)
+
+
+def _run_inside(ground: Ground, bait: Bait, names: Sequence[str], way: Egress | None) -> dict[str, str]:
+    """Run attacks by name and return what each says.
+
+    Raises:
+        SandboxUnavailable: the program that makes them could not be started.
+    """
     spec = ground.spec(*ground.program(inside.__name__), limits=_LIMITS)
+    if way is not None:
+        spec = replace(spec, env={**spec.env, **way.env}, exits=way.exits)
     facts = {
         **bait.facts(spec.cwd),
         "attacks": names,
@@ -98,19 +121,23 @@ def _try_inside(ground: Ground, bait: Bait) -> Iterator[tuple[str, tuple[bool, s
         "variables": [*spec.env, *_SET_BY_US],
     }
     listener = Listener(json.dumps(facts).encode())
-    outcome = ground.run(spec, listener)
+    outcome = ground.run(spec, listener, way.serve if way is not None else None)
     said = _read_results(bytes(listener.said))
     if not said:
         raise SandboxUnavailable(_describe_silence(outcome, listener), code="isolation.attack")
-    happened = bait.look()
+    end = f"{GOT}nothing is known: the attacks ended as {outcome.ending}, {outcome.detail}"
+    return {name: said.get(name, end) for name in names}
+
+
+def _judge_said(
+    names: Sequence[str], said: Mapping[str, str], happened: Mapping[str, str]
+) -> Iterator[tuple[str, tuple[bool, str]]]:
     for name in names:
-        result = said.get(
-            name, f"{GOT}nothing is known: the attacks ended as {outcome.ending}, {outcome.detail}"
-        )
         if name in happened:
             yield name, (False, happened[name])
         else:
-            yield name, (result.startswith(BLOCKED), result.removeprefix(BLOCKED).removeprefix(GOT))
+            words = said[name].removeprefix(BLOCKED).removeprefix(GOT)
+            yield name, (said[name].startswith(BLOCKED), words)
 
 
 def _read_results(data: bytes) -> dict[str, str]:

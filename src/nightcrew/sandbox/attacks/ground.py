@@ -20,6 +20,7 @@ from nightcrew.model.isolation import (
     SandboxSpec,
     Session,
 )
+from nightcrew.sandbox.exits import Serve
 from nightcrew.sandbox.order import portable
 
 #: Where the attacked copy lies inside.
@@ -32,7 +33,14 @@ _MOST_KEPT: Final = 4 << 20
 class Runs(Protocol):
     """What runs a spec to its end: a launcher."""
 
-    def run(self, spec: SandboxSpec, session: Session, *, cancel: threading.Event) -> Outcome:
+    def run(
+        self,
+        spec: SandboxSpec,
+        session: Session,
+        *,
+        cancel: threading.Event,
+        serve: Serve | None = None,
+    ) -> Outcome:
         """See Launcher.run."""
 
 
@@ -76,9 +84,9 @@ class Ground:
     confinement: Confinement = Confinement()
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
-    def run(self, spec: SandboxSpec, session: Session) -> Outcome:
+    def run(self, spec: SandboxSpec, session: Session, serve: Serve | None = None) -> Outcome:
         """Run a spec of ours to its end."""
-        return self.launcher.run(spec, session, cancel=threading.Event())
+        return self.launcher.run(spec, session, cancel=threading.Event(), serve=serve)
 
     @property
     def source(self) -> str:

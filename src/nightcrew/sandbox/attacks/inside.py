@@ -14,7 +14,7 @@ import signal
 import sys
 from typing import Final
 
-from nightcrew.sandbox.attacks import calls, files, networks, processes
+from nightcrew.sandbox.attacks import calls, files, networks, processes, proxied
 from nightcrew.sandbox.attacks.trying import BLOCKED, GOT, Attack, Blocked, Facts
 
 ATTACKS: Final[dict[str, Attack]] = {
@@ -22,6 +22,7 @@ ATTACKS: Final[dict[str, Attack]] = {
     **processes.ATTACKS,
     **networks.ATTACKS,
     **calls.ATTACKS,
+    **proxied.ATTACKS,
 }
 _PATIENCE_S: Final = 10
 
