@@ -92,6 +92,9 @@ def test_11_every_checkpoint_is_restored_to_the_byte(crew: Hermetic) -> None:
         assert look(crew.repo) == states[number], f"the state after step {number + 1}"
         assert crew.run("undo", promoted.json["id"], "--yes").code == 0
         assert look(crew.repo) == before
+    # The agent's own, and one judgement of each result that was put in its place.
+    assert crew.show("R-1/T01")["attempts"] == crew.show_tasks("R-1")["T01"]["attempts"] == 4
+    assert "attempts 4" in crew.run("review", "R-1").stdout
     assert crew.run("audit", "verify").code == 0
 
 

@@ -118,13 +118,19 @@ class AttemptRecord:
     transcript: str = ""
     progress: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def stands_in(self) -> bool:
+        """Tell whether nothing worked in it: it only holds a result that a person put there, for the next one to judge."""
+        return self.state == "parked" and not self.transcript and self.agent in ("restored", "rolled_back")
+
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRecord:
     """One question to a human. ``id`` is ``A-19``.
 
     Attributes:
-        kind: ``action`` (an agent or a plan line wants something) or ``change`` (a result exceeds a soft limit).
+        kind: ``action`` (an agent or a plan line wants something), ``change`` (a result exceeds a soft limit), ``net`` (it
+            uses the network), ``canary`` (a planted credential was on its way out) or ``drift`` (of a whole run).
         digest: digest of the action shown; the answer is bound to it.
         action: plain JSON of the Action; ``shown`` the exact text that was shown.
         uses: how often the grant may still be used (1 for once, -1 for the rest of the task).

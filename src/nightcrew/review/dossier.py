@@ -39,13 +39,14 @@ class FileLine:
 
 @dataclass(frozen=True, slots=True)
 class AttemptLine:
-    """One attempt: how it went and why it ended."""
+    """One attempt: how it went and why it ended; ``worked`` is false where a person put a result in its place."""
 
     number: int
     state: str
     ending: str
     exit_code: int | None
     reason: str
+    worked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,5 +282,6 @@ def _list_files(change: Change | None) -> tuple[FileLine, ...]:
 def _list_attempts(attempts: Iterable[AttemptRecord]) -> tuple[AttemptLine, ...]:
     ordered = sorted(attempts, key=lambda attempt: attempt.number)
     return tuple(
-        AttemptLine(a.number, a.state, a.ending, a.exit_code, a.reason or a.failure) for a in ordered
+        AttemptLine(a.number, a.state, a.ending, a.exit_code, a.reason or a.failure, not a.stands_in)
+        for a in ordered
     )

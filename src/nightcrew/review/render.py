@@ -96,7 +96,7 @@ class _Page:
         said = f"  verdict {dossier.verdict}{' (of another tree)' if dossier.verdict_stale else ''}"
         return (
             f"{dossier.state}, {verified}   agent {shown(dossier.agent)}   isolation {dossier.isolation or '-'}"
-            f"   attempts {len(dossier.attempts)}{said if dossier.verdict else ''}"
+            f"   attempts {sum(each.worked for each in dossier.attempts)}{said if dossier.verdict else ''}"
             f"{f'   promoted {dossier.promoted}' if dossier.promoted else ''}"
         )
 

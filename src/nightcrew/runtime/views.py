@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,6 +74,9 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
     plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     waiting = tx.find(ApprovalRecord, run=run.id, state="pending")
     tasks = tasks_of(tx, run.id)
+    stood_in = Counter(
+        each.task for each in tx.find(AttemptRecord, run=run.id, state="parked") if each.stands_in
+    )
     return {
         "id": run.id,
         "state": shown_state(parts, tx, run),
@@ -89,7 +93,10 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
         "ended_at": run.ended_at,
         "plan": view_plan_shortly(run, plan),
         "usage": view_spending(run, tasks),
-        "tasks": [{**view_task(task, plan.body), "usage": view_task_spending(run, task)} for task in tasks],
+        "tasks": [
+            {**view_task(task, plan.body, stood_in[task.id]), "usage": view_task_spending(run, task)}
+            for task in tasks
+        ],
         "approvals": [each.id for each in sorted(waiting, key=lambda each: sort_key(each.id))],
         **_read_outlook(tx, run.id),
         "promotions": [each.id for each in tx.find(PromotionRecord, run=run.id)],
@@ -131,8 +138,12 @@ def view_plan_shortly(run: RunRecord, plan: PlanRecord) -> dict[str, Any]:
     }
 
 
-def view_task(task: TaskRecord, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one task of a run."""
+def view_task(task: TaskRecord, body: Mapping[str, Any], stood_in: int = 0) -> dict[str, Any]:
+    """Return one task of a run.
+
+    Args:
+        stood_in: attempts of it in which nothing worked: a person put a result in their place.
+    """
     spec: Mapping[str, Any] = next((each for each in body.get("tasks", ()) if each["id"] == task.name), {})
     return {
         "id": task.id,
@@ -141,7 +152,7 @@ def view_task(task: TaskRecord, body: Mapping[str, Any]) -> dict[str, Any]:
         "state": task.state,
         "verified": task.verified,
         "verdict": task.verdict if task.verdict_tree == task.tree else "",
-        "attempts": task.attempts,
+        "attempts": task.attempts - stood_in,
         "agent": task.agent,
         "isolation": task.isolation,
         "depends": list(spec.get("depends", ())),
@@ -264,7 +275,7 @@ def _view_task_fully(tx: Reader, task: TaskRecord) -> dict[str, Any]:
     plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     attempts = sorted(tx.find(AttemptRecord, task=task.id), key=lambda each: sort_key(each.id))
     return {
-        **view_task(task, plan.body),
+        **view_task(task, plan.body, sum(each.stands_in for each in attempts)),
         "run": task.run,
         "usage": view_task_spending(run, task),
         "base_tree": task.base_tree,
