@@ -17,7 +17,9 @@ from nightcrew.testing.tools import Made
 
 _ID: Final = re.compile(r"call_nc(\d+)x\d+")
 #: How agents tell their model that a call was under way when they were stopped.
-_ABORTED: Final = re.compile(r'"(?:aborted|Tool execution (?:was )?(?:aborted|interrupted))[^"]*"')
+_ABORTED: Final = re.compile(r'"aborted"|Tool execution (?:was )?(?:aborted|interrupted)')
+#: What an agent puts into its model's mouth when a conversation is taken up.
+_FILLER: Final = "No response requested."
 _CREATED: Final = 1_700_000_000
 
 
@@ -95,7 +97,7 @@ def _turn(wire: str, body: Mapping[str, Any]) -> int:
             due, texts = min(numbers), 0
         elif numbers:
             due, texts = max(due, max(numbers) + 1), 0
-        elif each.get("role") in ("assistant", "model"):
+        elif each.get("role") in ("assistant", "model") and _FILLER not in said_here:
             texts += 1
     return due + texts
 
