@@ -74,7 +74,7 @@ def find_door(doors: Mapping[tuple[str, int], Door], host: str, port: int) -> Do
 def serve_doors(exits: Sequence[Listen], serve: Serve | None) -> Iterator[Mapping[tuple[str, int], Door]]:
     """Open a door for every TCP exit and have it served until the end of the block.
 
-    UDP has none at this level: a program has no sockets for it.
+    Of UDP a program has no sockets at this level; who serves gets one that hears nobody, as its place is asked for.
 
     Raises:
         UsageError: there are exits and nobody to serve them.
@@ -82,8 +82,18 @@ def serve_doors(exits: Sequence[Listen], serve: Serve | None) -> Iterator[Mappin
     if exits and serve is None:
         raise UsageError("a sandbox has exits that nothing answers", code="sandbox.exits")
     with contextlib.ExitStack() as stack:
-        wanted = [each for each in exits if each.kind == "tcp"]
-        opened = {each.name: stack.enter_context(Door.open()) for each in wanted}
+        doors = {each: stack.enter_context(Door.open()) for each in exits if each.kind == "tcp"}
+        opened: dict[str, socket.socket] = {each.name: door for each, door in doors.items()}
+        opened |= {each.name: stack.enter_context(_open_deaf()) for each in exits if each.kind == "udp"}
         if serve is not None:
             stack.enter_context(serve(opened))
-        yield {(each.address, each.port): opened[each.name] for each in wanted}
+        yield {(each.address, each.port): door for each, door in doors.items()}
+
+
+def _open_deaf() -> socket.socket:
+    """Return a UDP socket that receives from nobody but itself."""
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.bind((_LOOPBACK, 0))
+    opened.connect(opened.getsockname())
+    opened.setblocking(False)
+    return opened
