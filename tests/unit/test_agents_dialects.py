@@ -342,3 +342,14 @@ def test_a_program_is_found_with_its_package_and_interpreter(tmp_path: Path) -> 
     system = find_program("bash", path="/usr/bin:/bin", root="/repo")
     assert system is not None
     assert (system.binds, system.search) == ((), ())
+
+
+def test_the_guide_says_what_the_adapters_are() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "agents.md"
+    rows = [line.strip("|").split("|") for line in guide.read_text().splitlines() if line.startswith("| `")]
+    told = {row[0].strip(" `"): [cell.strip() for cell in row[2:]] for row in rows}
+    made = {name: adapter.capabilities for name, adapter in ADAPTERS.items()}
+    assert told == {
+        name: [can.approvals, "yes" if can.sees_reads else "no", can.resume, can.usage]
+        for name, can in made.items()
+    }
