@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from nightcrew import __version__
 from nightcrew.model import canonical
 from nightcrew.model.errors import Exit, NightcrewError, UsageError
-from nightcrew.model.isolation import IsolationReport
+from nightcrew.model.isolation import Backend, Confinement, IsolationReport, Level
 from nightcrew.model.settings import Settings
+from nightcrew.runtime.isolating import describe
 
 if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
@@ -38,10 +39,11 @@ def examine(parts: Parts) -> dict[str, Any]:
     """Look at everything and return the checks, the isolation report and the exit code doctor ends with."""
     rules, settings_check = _check_settings(parts)
     settings = rules.settings if rules else Settings()
-    report, isolation = _guard("isolation", lambda: parts.isolation)
+    report, isolation = _guard("isolation", lambda: parts.isolation_by(settings.confinement))
     checks = [
         _check_version(),
         isolation if report is None else _check_isolation(report, settings),
+        _check_backends(parts, settings),
         *([] if report is None else [_check_shadow(parts, report), _check_limits(parts)]),
         _check_engine(parts),
         _check_git(parts),
@@ -82,10 +84,29 @@ def _check_version() -> Check:
 
 def _check_isolation(report: IsolationReport, settings: Settings) -> Check:
     enough = report.level.satisfies(settings.require_isolation)
-    text = f"{report.level} (required: {settings.require_isolation} or stronger)"
+    name = describe(report.level, report.backend, ())
+    text = f"{name} (required: {settings.require_isolation} or stronger)"
     more = (*(f"holds: {each}" for each in report.holds), *(f"missing: {each}" for each in report.missing))
     status = "fail" if not enough else "warn" if report.missing else "ok"
     return Check("isolation", status, text, more, report.fixes)
+
+
+def _check_backends(parts: Parts, settings: Settings) -> Check:
+    """Say what else could confine, each tried: containers only where one is chosen, for they take seconds."""
+    chosen = settings.confinement
+    names: tuple[Backend, ...] = ("nightcrew", "bwrap", "landlock")
+    found = {name: parts.isolation_by(Confinement(name)) for name in names}
+    if chosen.backend in ("podman", "docker"):
+        found[chosen.backend] = parts.isolation_by(chosen)
+    more = tuple(_describe_backend(name, report) for name, report in found.items())
+    return Check("backends", "ok", f"{chosen.backend} (isolation.backend in your own config.yaml)", more)
+
+
+def _describe_backend(name: str, report: IsolationReport) -> str:
+    if report.level is not Level.S0:
+        return f"{name}: {report.level} ({report.level.words})"
+    why = next(iter(report.details.values()), "it does not hold what it should")
+    return f"{name}: not here: {why}"
 
 
 def _check_shadow(parts: Parts, report: IsolationReport) -> Check:
@@ -229,6 +250,7 @@ def _check_agents(parts: Parts, rules: Rules | None) -> list[Check]:
         return []
     usable = [each["name"] for each in list_agents(parts, rules) if each["usable"]]
     installed = [
-        Check(each["name"], "ok", f"{each['version']}; {each['text']}") for each in detect_agents(parts, rules)
+        Check(each["name"], "ok", f"{each['version']}; {each['text']}")
+        for each in detect_agents(parts, rules)
     ]
     return [Check("agents", "ok", ", ".join(usable)), *installed]
