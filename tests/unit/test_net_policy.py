@@ -184,6 +184,7 @@ LISTED = AllowList((Place("example.org"), Place("*.example.net"), Place("db.exam
         ("CONNECT example.org:443", "allow"),
         ("GET http://example.org", "allow"),
         ("CONNECT example.org:22", "ask"),
+        ("CONNECT example.org:80", "ask"),
         ("CONNECT db.example.com:5432", "allow"),
         ("CONNECT db.example.com:443", "ask"),
         ("CONNECT a.b.example.net:443", "allow"),

@@ -154,9 +154,14 @@ def find_preset(name: str, presets: Mapping[str, Preset]) -> Preset:
 def find_place(allowed: AllowList, request: NetRequest) -> NetPlace | None:
     """Return the place that a request goes to; None when it is not on the list."""
     for place in allowed.places:
-        if request.port in (place.ports or USUAL_PORTS) and matches_host(place.host, request.host):
+        if request.port in (place.ports or _usual_ports(request)) and matches_host(place.host, request.host):
             return place
     return None
+
+
+def _usual_ports(request: NetRequest) -> tuple[int, ...]:
+    """A tunnel to port 80 would hide plain requests, their methods among it; who wants one names the port."""
+    return (443,) if request.method == "CONNECT" else USUAL_PORTS
 
 
 @cache

@@ -83,6 +83,8 @@ class SocketWire:
 
     async def read(self) -> bytes:
         """See Wire."""
+        # With something there at every call the loop would never get its turn, and nor would any other connection.
+        await asyncio.sleep(0)
         return await self._loop.sock_recv(self.socket, _CHUNK_BYTES)
 
     async def write(self, data: bytes) -> None:

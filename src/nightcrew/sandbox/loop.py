@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-#: Questions to the policy are journaled, which waits for a disk: they are asked in threads, never in the loop.
-_ASKING_THREADS: Final = 8
+#: Questions to the policy are journaled, which waits for a disk, and names are looked up: in threads, never in the loop.
+_ASKING_THREADS: Final = 32
 _PATIENCE_S: Final = 10.0
 _FEWEST_CONNECTIONS: Final = 16
 _MOST_DESCRIPTORS: Final = 1024  # select() in this process cannot see descriptors beyond that

@@ -27,7 +27,16 @@ ETC: Final = (
 _ETC_PREFIXES: Final = ("java-", "php")
 
 # What programs look names up in; other levels write their own, S1 can only show the host's.
-ACCOUNTS: Final = ("passwd", "group", "hosts", "host.conf", "nsswitch.conf", "resolv.conf", "hostname", "mtab")
+ACCOUNTS: Final = (
+    "passwd",
+    "group",
+    "hosts",
+    "host.conf",
+    "nsswitch.conf",
+    "resolv.conf",
+    "hostname",
+    "mtab",
+)
 
 DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import h11
@@ -10,6 +11,7 @@ from nightcrew.model.network import NetRequest
 from nightcrew.policy.hosts import BadHost, read_host, read_port, split_port
 from nightcrew.sandbox.http import BadMessage, find
 
+_METHOD: Final = re.compile(r"[A-Z][A-Z-]{1,19}")
 _SCHEME: Final = "http://"
 _PLAIN_PORT: Final = 80
 
@@ -38,9 +40,11 @@ def read_plain(request: h11.Request, *, inside_name: str = "") -> tuple[NetReque
             names a path alone, and its ``Host`` field must be that name.
 
     Raises:
-        BadMessage: no URL, a name or a password in it, or a ``Host`` field that names another host.
+        BadMessage: an odd method, no URL, a name or a password in it, or a ``Host`` field that names another host.
     """
-    method = request.method.decode("ascii").upper()
+    method = request.method.decode("ascii")
+    if not _METHOD.fullmatch(method):
+        raise BadMessage("a method that nobody knows", 501)
     target = request.target.decode("ascii")
     if inside_name:
         if not target.startswith("/"):

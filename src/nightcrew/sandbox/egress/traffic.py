@@ -10,7 +10,10 @@ from nightcrew.model.network import NetLimits, NetRequest, Tally
 
 #: A request over its rate waits at most this long before it is refused.
 _LONGEST_WAIT_S: Final = 5.0
-_MOST_PLACES: Final = 1000
+_MOST_HOSTS: Final = 1000
+#: Told apart in one sandbox; each is at least one event.
+_MOST_PLACES: Final = 200
+_MORE: Final = NetRequest("MORE", "(more)", 0)
 
 
 class TooMuch(Exception):
@@ -29,7 +32,7 @@ class Traffic:
         self._next_at: dict[str, float] = {}
         self._bytes = 0
         self._tallies: dict[tuple[NetRequest, str], Tally] = {}
-        self._more_places = 0
+        self._told: set[tuple[NetRequest, str]] = set()
 
     async def take_turn(self, host: str) -> None:
         """Wait until another request to a host is within its rate: a minute's worth at once, then spread out.
@@ -47,7 +50,7 @@ class Traffic:
         wait_s = next_at - now
         if wait_s > _LONGEST_WAIT_S:
             raise TooMuch(f"more than {rate} requests a minute to {host}", retry_s=round(wait_s) + 1)
-        if len(self._next_at) > _MOST_PLACES:
+        if len(self._next_at) > _MOST_HOSTS:
             self._next_at = {name: at for name, at in self._next_at.items() if at > now - 60.0}
         self._next_at[host] = next_at + step
         if wait_s > 0:
@@ -82,14 +85,12 @@ class Traffic:
         self._put(replace(tally, requests=tally.requests + 1, reason=reason or tally.reason))
 
     def _tally(self, request: NetRequest, verdict: str) -> Tally:
-        known = self._tallies.get((request, verdict))
-        if known is not None:
-            return known
-        if len(self._tallies) >= _MOST_PLACES:
-            # A program that tries names without end: they are told as one.
-            request = NetRequest(request.method, "(more)", request.port)
-            return self._tallies.get((request, verdict)) or Tally(request, verdict)
-        return Tally(request, verdict)
+        if (request, verdict) not in self._told:
+            if len(self._told) >= _MOST_PLACES:
+                # A program that tries places without end: the rest of them are told as one.
+                request = _MORE
+            self._told.add((request, verdict))
+        return self._tallies.get((request, verdict)) or Tally(request, verdict)
 
     def _put(self, tally: Tally) -> None:
         self._tallies[tally.request, tally.verdict] = tally

@@ -75,6 +75,9 @@ class Account(Protocol):
     def failed(self, provider: Provider, fault: Fault) -> None:
         """Take note of a question that was not answered."""
 
+    def removed(self, provider: Provider, tools: tuple[str, ...]) -> None:
+        """Take note that tools of the provider's own were taken out of a question."""
+
 
 class Refused(Exception):
     """A question that is answered by us."""
@@ -149,7 +152,8 @@ class Gateway:
         if not known:
             raise Refused(401, "authentication_error", "this is not the key that the agent was given")
         try:
-            ask = wires.read_ask(provider.wire, request.method.decode("latin-1"), target, body)
+            method = request.method.decode("latin-1")
+            ask = wires.read_ask(provider.wire, method, target, body, reaches_out=provider.reaches_out)
         except wires.Unusable as problem:
             raise Refused(404, "not_found_error", f"nightcrew: {problem}") from None
         way = f"model provider {provider.name}"
@@ -160,6 +164,8 @@ class Gateway:
         said = await asyncio.to_thread(self._account.admit, provider, ask.model)
         if said:
             raise Refused(403, "permission_error", f"nightcrew: {said}")
+        if ask.removed:
+            await asyncio.to_thread(self._account.removed, provider, ask.removed)
         return ask
 
     async def _read_body(self, end: ServerEnd, headers: Mapping[bytes, bytes]) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode
 
 from nightcrew.model.usage import Wire
+from nightcrew.sandbox.gateway.reach import fetches, take_out
 
 #: What a request is for: an answer that costs, or something free.
 Purpose = Literal["answer", "free"]
@@ -61,6 +62,7 @@ class Ask:
         body: to be sent upstream.
         hide_usage: the client has not asked for the message that tells what the answer took, and does not get it.
         size: bytes of what is to be read by the model, for an estimate.
+        removed: tools of the provider's own that were taken out, see ``reach``.
     """
 
     purpose: Purpose
@@ -69,10 +71,15 @@ class Ask:
     body: bytes = b""
     hide_usage: bool = False
     size: int = 0
+    removed: tuple[str, ...] = ()
 
 
-def read_ask(wire: Wire, method: str, target: str, body: bytes) -> Ask:
+def read_ask(wire: Wire, method: str, target: str, body: bytes, *, reaches_out: bool = False) -> Ask:
     """Understand a request, and make it tell its cost.
+
+    Args:
+        wire: its format. method, target, body: of the request.
+        reaches_out: the provider may use tools of its own, and fetch what it is given the address of.
 
     Raises:
         Unusable: it is none of those that go through.
@@ -89,9 +96,13 @@ def read_ask(wire: Wire, method: str, target: str, body: bytes) -> Ask:
     model = named or asked.get("model")
     if not isinstance(model, str) or not model:
         raise Unusable("the request names no model")
+    if not reaches_out and fetches(asked):
+        raise Unusable("it holds content that the provider would fetch from elsewhere")
+    removed = () if reaches_out else take_out(wire, asked)
     hidden = _make_metered(path, asked)
-    sent = json.dumps(asked, ensure_ascii=False).encode("utf-8", "surrogatepass") if hidden else body
-    return Ask(purpose, out, model, sent, hidden, len(body))
+    changed = hidden or removed
+    sent = json.dumps(asked, ensure_ascii=False).encode("utf-8", "surrogatepass") if changed else body
+    return Ask(purpose, out, model, sent, hidden, len(body), removed)
 
 
 def _find_route(wire: Wire, method: str, path: str) -> tuple[Purpose, str]:
