@@ -119,9 +119,11 @@ class Capture:
         if path not in self._memory.seen:
             return False
         try:
-            seen = self._memory.recall(path, sign(os.lstat(entry.source)))
+            # As it was when it was found, if that is known: the capture shows the files of one moment.
+            signature = entry.signature or sign(os.lstat(entry.source))
         except FileNotFoundError:
             return False
+        seen = self._memory.recall(path, signature)
         if seen is None:
             return False
         self._keep(entry, path, seen, fresh=self._memory.edited.get(path) != entry.kind)

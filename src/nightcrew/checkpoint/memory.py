@@ -15,7 +15,8 @@ from nightcrew.checkpoint.trees import Made, TreeReader
 # Two ticks of the slowest kernel clock (100 Hz): within that time a file can be changed twice and show one time.
 TICKS_NS: Final = 20_000_000
 
-Signature = tuple[int, int, int, int, int]
+Signature = tuple[int, ...]
+"""Of a file or link: see ``Entry.signature``."""
 
 
 @dataclass(frozen=True, slots=True)

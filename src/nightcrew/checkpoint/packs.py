@@ -31,6 +31,8 @@ _FAR: Final = 1 << 31
 # The ids of packs up to this size are kept in memory (some 80 bytes each): looking one up in all of them costs a
 # microsecond, and a search in an index on disk ten.
 _SMALL_OBJECTS: Final = 20_000
+_HELD_BYTES: Final = 16 << 20
+"""Contents that are held in memory until they are written."""
 
 
 class PackWriter:
@@ -43,23 +45,29 @@ class PackWriter:
         self._file: BinaryIO | None = None
         self._rows: dict[str, tuple[int, int]] = {}
         self._end = 0
+        self._waiting: dict[str, tuple[str, bytes]] = {}
+        self._held = 0
 
     def __contains__(self, object_id: str) -> bool:
-        return object_id in self._rows
+        return object_id in self._rows or object_id in self._waiting
 
     def add(self, kind: str, data: bytes, object_id: str = "") -> str:
-        """Write one object and return its id; an object that is in this pack already costs nothing."""
+        """Take in one object and return its id; an object that is in this pack already costs nothing.
+
+        It is squeezed and written when it is published, or when there is much to hold: whoever waits for the files
+        to be read need not wait for that.
+        """
         object_id = object_id or identify(kind, data, self._id_length)
-        if object_id in self._rows:
-            return object_id
-        squeezed = store_plain(data) if kind == "tree" else compress(data)
-        row = _object_head(_KINDS[kind], len(data)) + squeezed
-        self._write(row)
-        self._rows[object_id] = (self._end - len(row), zlib.crc32(row))
+        if object_id not in self:
+            self._waiting[object_id] = (kind, data)
+            self._held += len(data)
+            if self._held > _HELD_BYTES:
+                self._write_waiting()
         return object_id
 
     def publish(self) -> None:
         """Make everything visible at once; of an empty pack nothing is written."""
+        self._write_waiting()
         if self._file is None:
             return
         checksum = self._seal(self._file)
@@ -84,12 +92,22 @@ class PackWriter:
 
     def abandon(self) -> None:
         """Forget what was collected; after ``publish`` this does nothing."""
+        self._waiting = {}
         if self._file is not None:
             with contextlib.suppress(OSError):
                 # A full disk: closing tries once more to write what nobody wants any more.
                 self._file.close()
             self._aside.unlink(missing_ok=True)
             self._file = None
+
+    def _write_waiting(self) -> None:
+        for object_id, (kind, data) in self._waiting.items():
+            squeezed = store_plain(data) if kind == "tree" else compress(data)
+            row = _object_head(_KINDS[kind], len(data)) + squeezed
+            self._write(row)
+            self._rows[object_id] = (self._end - len(row), zlib.crc32(row))
+        self._waiting = {}
+        self._held = 0
 
     def _write(self, row: bytes) -> None:
         if self._file is None:

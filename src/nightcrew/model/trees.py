@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
 EntryKind = Literal["file", "symlink", "deleted", "opaque", "refused"]
@@ -22,6 +22,8 @@ class Entry:
         source: absolute host path of the content (file) or of the link; empty when deleted or opaque.
         mode: git mode 0o100644, 0o100755 or 0o120000; 0 when there is none.
         detail: in words, for ``refused``.
+        signature: of a file or link when it was found: inode, size, times of modification and change in nanoseconds, mode;
+            empty when not known.
     """
 
     path: str
@@ -29,6 +31,7 @@ class Entry:
     source: str = ""
     mode: int = 0
     detail: str = ""
+    signature: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,13 @@ class DeltaEntry:
         path: repository-relative.
         mode: new git mode, 0 for a deletion.
         open: gives the new content (bytes of the link target for a symbolic link); not called for deletions.
+        blob: its id, where our own objects or the user's have it; empty when that is not known.
     """
 
     path: str
     mode: int
     open: Callable[[], BinaryIO]
+    blob: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ class ScanMemory:
 
     def is_untouched(self, path: str, place: str, found: os.stat_result) -> bool:
         """Tell whether a file of the layer is as the one under it: same kind, content and executable bit."""
-        signature = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode)
+        signature = _sign(found)
         if self._changed.get(path) == signature:
             return False
         if _is_untouched(place, found, self.under.find(path)):
@@ -156,11 +156,16 @@ def join(directory: str, name: str) -> str:
 def describe(path: str, source: str, found: os.stat_result) -> Entry:
     """Return the entry of something that is not a directory."""
     if stat.S_ISLNK(found.st_mode):
-        return Entry(path, "symlink", source, 0o120000)
+        return Entry(path, "symlink", source, 0o120000, signature=_sign(found))
     if stat.S_ISREG(found.st_mode):
         # Git looks at the owner's bit alone.
-        return Entry(path, "file", source, 0o100755 if found.st_mode & stat.S_IXUSR else 0o100644)
+        mode = 0o100755 if found.st_mode & stat.S_IXUSR else 0o100644
+        return Entry(path, "file", source, mode, signature=_sign(found))
     return Entry(path, "refused", detail=_KINDS.get(stat.S_IFMT(found.st_mode), "a special file"))
+
+
+def _sign(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode
 
 
 def list_directory(place: str, directory: str) -> list[os.DirEntry[str]] | Entry:
