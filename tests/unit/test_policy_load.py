@@ -195,12 +195,14 @@ def test_the_template_shows_the_defaults_and_valid_examples() -> None:
     lines = [re.sub(r"^# (?=[a-z_-]+:| )", "", line) for line in TEMPLATE.splitlines()]
     shown = layer([parse_policy("\n".join(lines), "p", parse=parse)])
     shipped = layer([])
-    assert {k: v.value for k, v in shown.settings.items()} == {
-        k: v.value for k, v in shipped.settings.items()
-    }
+    values = {k: v.value for k, v in shown.settings.items()}
+    assert values.pop("approvals.high").approvers == ("ada",), "an example: nothing holds by default"
+    assert values == {k: v.value for k, v in shipped.settings.items()}
+    assert [gate.value.id for gate in shown.gates] == ["project.tests"]
     assert {r.id for r in shown.rules} - {r.id for r in shipped.rules} == {
         "project.deploy",
         "project.generated",
+        "project.no_left_pad",
     }
 
 
