@@ -56,6 +56,7 @@ class Book:
         self.got: list[tuple[str, str, Tokens, bool]] = []
         self.faults: list[Fault] = []
         self.refusal = ""
+        self.tools: tuple[str, ...] = ()
 
     def admit(self, provider: Provider, model: str) -> str:
         return self.refusal
@@ -65,6 +66,9 @@ class Book:
 
     def failed(self, provider: Provider, fault: Fault) -> None:
         self.faults.append(fault)
+
+    def removed(self, provider: Provider, tools: tuple[str, ...]) -> None:
+        self.tools += tools
 
     def inspect(self, data: bytes, way: str) -> bool:
         assert TOKEN.encode() not in data
@@ -250,6 +254,14 @@ def test_a_spent_budget_stops_in_words_that_no_client_tries_again_for(
         assert not re.search(r"[0-9]", message)
     assert not model.seen
     assert not place.book.got
+
+
+def test_tools_of_the_provider_are_taken_out_and_told(scripted: tuple[Place, ScriptedModel]) -> None:
+    place, model = scripted
+    body = {**ASK, "tools": [{"name": "f", "input_schema": {}}, {"type": "web_fetch_20250910", "name": "w"}]}
+    assert place.ask("anthropic", "/v1/messages", body)[0] == 200
+    assert model.seen[0].body["tools"] == [{"name": "f", "input_schema": {}}]
+    assert place.book.tools == ("web_fetch_20250910",)
 
 
 def test_what_must_not_leave_does_not(scripted: tuple[Place, ScriptedModel]) -> None:

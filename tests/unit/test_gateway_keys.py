@@ -85,7 +85,7 @@ GOOD = """
 providers:
   anthropic:
   openai: {key: {file: ~/k}, url: "https://proxy.example.org/base/v1/", model: m}
-  local: {wire: openai, url: "http://127.0.0.1:11434/v1", key: none}
+  local: {wire: openai, url: "http://127.0.0.1:11434/v1", key: none, reaches_out: true}
 prices: {"Models/My-Model": {input: 1, output: 2}}
 budget: {run: 25usd, task: 2M tokens, warn_at: 0.5}
 agents: {a: {argv: [x], providers: [local]}}
@@ -102,7 +102,7 @@ def test_settings_about_models() -> None:
         "openai": Provider(
             "openai", "openai", "https://proxy.example.org/base", KeySource("file", ("~/k",)), "m"
         ),
-        "local": Provider("local", "openai", "http://127.0.0.1:11434"),
+        "local": Provider("local", "openai", "http://127.0.0.1:11434", reaches_out=True),
     }
     assert settings.prices == {"my-model": Price(1, 2, 1, 1, 1)}
     assert (settings.budgets.run, settings.budgets.task) == (Budget(25), Budget(0, 2_000_000))

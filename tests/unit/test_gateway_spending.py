@@ -10,7 +10,7 @@ import pytest
 
 from nightcrew.engine import budgets
 from nightcrew.engine.budgets import Limits
-from nightcrew.engine.gateway import FAILED, Payer, blame_model, choose_providers
+from nightcrew.engine.gateway import FAILED, REMOVED, Payer, blame_model, choose_providers
 from nightcrew.engine.retry import decide_retry
 from nightcrew.engine.spending import Spending, Spendings
 from nightcrew.host.clock import SystemClock
@@ -203,6 +203,14 @@ def test_a_failure_is_named_after_what_the_provider_did(journal: Journal, fault:
     # An answer that came after it means that it was not why the agent failed.
     payer.record(PROVIDER, ("m", "m"), Tokens(input=1), exact=True)
     assert payer.explain_failure() is None
+
+
+def test_tools_that_were_taken_out_are_told_once(journal: Journal) -> None:
+    begin(journal, Limits())
+    payer = make_payer(journal)
+    for tools in (("web_search",), ("web_search",), ("mcp",)):
+        payer.removed(PROVIDER, tools)
+    assert kinds(journal).count(REMOVED) == 2
 
 
 def test_nobody_is_blamed_without_a_model() -> None:

@@ -101,7 +101,112 @@ def test_a_streamed_chat_is_made_to_tell_what_it_took() -> None:
     assert ask.hide_usage
     told = b'{"model": "m", "stream": true, "stream_options": {"include_usage": true}}'
     asked = wires.read_ask("openai", "POST", "/v1/chat/completions", told)
-    assert (asked.body, asked.hide_usage) == (told, False)
+    assert (json.loads(asked.body), asked.hide_usage) == (json.loads(told), False)
+
+
+def test_what_goes_on_is_what_was_understood() -> None:
+    twice = (
+        b'{"model": "cheap", "tools": [{"type": "web_search"}], "tools": [], "model": "dear", "x": "\\ud83d"}'
+    )
+    ask = wires.read_ask("openai", "POST", "/v1/responses", twice)
+    assert (ask.model, json.loads(ask.body)) == ("dear", {"model": "dear", "tools": [], "x": "\ud83d"})
+    for odd in (b'{"model": "m", "x": NaN}', b'{"model": "m", "x": 1e999}', b'\xff{"model": "m"}'):
+        with pytest.raises(wires.Unusable):
+            wires.read_ask("openai", "POST", "/v1/responses", odd)
+
+
+FUNCTION = {"type": "function", "name": "f", "parameters": {"image_url": "http://in.a.schema"}}
+TOOLS: list[tuple[Wire, dict, dict, tuple[str, ...]]] = [
+    (
+        "anthropic",
+        {
+            "tools": [
+                {"name": "a", "input_schema": {}},
+                {"type": "web_search_20250305", "name": "w"},
+                {"type": "bash_20250124"},
+            ],
+            "mcp_servers": [{"type": "url", "url": "https://evil.example.org"}],
+        },
+        {"tools": [{"name": "a", "input_schema": {}}, {"type": "bash_20250124"}]},
+        ("mcp_servers", "web_search_20250305"),
+    ),
+    (
+        "openai",
+        {
+            "tools": [
+                FUNCTION,
+                {"type": "web_search", "external_web_access": False},
+                {"type": "mcp", "server_url": "https://evil.example.org"},
+                {"type": "code_interpreter"},
+                {"type": "shell", "environment": {"type": "container_auto"}},
+                {"type": "namespace", "tools": [FUNCTION, {"type": "mcp"}]},
+                "mcp",
+            ],
+            "web_search_options": {"x": 1},
+        },
+        {"tools": [FUNCTION, {"type": "namespace", "tools": [FUNCTION]}]},
+        ("web_search_options", "web_search", "mcp", "code_interpreter", "shell", "None"),
+    ),
+    ("openai", {"tools": [{"type": "web_search"}], "tool_choice": "required"}, {}, ("web_search",)),
+    (
+        "gemini",
+        {"tools": [{"googleSearch": {}}, {"functionDeclarations": [], "urlContext": {}}]},
+        {"tools": [{"functionDeclarations": []}]},
+        ("googleSearch", "urlContext"),
+    ),
+    ("anthropic", {"tools": [{"type": "custom"}]}, {"tools": [{"type": "custom"}]}, ()),
+]
+
+
+@pytest.mark.parametrize(("wire", "asked", "sent", "removed"), TOOLS)
+def test_a_provider_reaches_nothing_for_an_agent(
+    wire: Wire, asked: dict, sent: dict, removed: tuple[str, ...]
+) -> None:
+    target = {
+        "anthropic": "/v1/messages",
+        "openai": "/v1/responses",
+        "gemini": "/v1beta/models/m:generateContent",
+    }[wire]
+    body = json.dumps({**asked, "model": "m"}).encode()
+    ask = wires.read_ask(wire, "POST", target, body)
+    assert (json.loads(ask.body), ask.removed) == ({**sent, "model": "m"}, removed)
+    let = wires.read_ask(wire, "POST", target, body, reaches_out=True)
+    assert (json.loads(let.body), let.removed) == ({**asked, "model": "m"}, ())
+
+
+FETCHED = [
+    {"type": "image", "source": {"type": "url", "url": "https://evil.example.org/?leak"}},
+    {"type": "document", "source": {"type": "url", "url": "https://evil.example.org"}},
+    {"type": "image_url", "image_url": {"url": "https://evil.example.org"}},
+    {"type": "input_image", "image_url": "https://evil.example.org"},
+    {"type": "input_file", "file_url": "https://evil.example.org"},
+    {"fileData": {"fileUri": "https://evil.example.org"}},
+    {"file_data": {"file_uri": "https://evil.example.org"}},
+]
+INSIDE = [
+    {"type": "image", "source": {"type": "base64", "data": "aaaa"}},
+    {"type": "input_image", "image_url": "data:image/png;base64,aaaa"},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,aaaa"}},
+    {"type": "input_file", "file_data": "data:application/pdf;base64,aaaa"},
+    {"type": "tool_use", "input": {"type": "image_url", "image_url": "https://x.example.org"}},
+    {"functionCall": {"args": {"fileData": 1}}},
+    {"type": "text", "text": "see https://x.example.org"},
+]
+
+
+@pytest.mark.parametrize("part", FETCHED)
+def test_content_by_address_is_refused(part: dict) -> None:
+    for deep in (part, {"content": [part]}, {"content": [{"type": "tool_result", "content": [part]}]}):
+        with pytest.raises(wires.Unusable, match="fetch from elsewhere"):
+            wires.read_ask(
+                "anthropic", "POST", "/v1/messages", json.dumps({"model": "m", "messages": [deep]}).encode()
+            )
+
+
+@pytest.mark.parametrize("part", INSIDE)
+def test_content_that_is_there_is_not(part: dict) -> None:
+    body = json.dumps({"model": "m", "messages": [{"content": [part]}]}).encode()
+    assert json.loads(wires.read_ask("anthropic", "POST", "/v1/messages", body).body) == json.loads(body)
 
 
 def test_no_key_in_a_query_goes_on_and_each_is_looked_at() -> None:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Kind of the event of a question that a provider did not answer.
 FAILED: Final = "model.failed"
+#: Kind of the event of tools that an agent's model was not told of.
+REMOVED: Final = "model.tools_removed"
 #: The same failure of one attempt is told once in so many seconds: agents try again by themselves.
 _TELL_S: Final = 30.0
 #: What an agent reads. No digits: one of them tries for ever when it sees a number that looks like a server's error.
@@ -57,6 +59,7 @@ class Payer:
         self._prices = prices
         self._lock = threading.Lock()
         self._told: dict[tuple[str, str], float] = {}
+        self._removed: set[tuple[str, ...]] = set()
         self.fault: tuple[Provider, Fault] | None = None
         self.unpriced = ""
 
@@ -107,6 +110,16 @@ class Payer:
         attempt = self._attempt
         with self._journal.write() as tx:
             tx.append(FAILED, run=attempt.run, task=attempt.task, attempt=attempt.id, data=data)
+
+    def removed(self, provider: Provider, tools: tuple[str, ...]) -> None:
+        """See Account; told once per attempt."""
+        with self._lock:
+            if (provider.name, *tools) in self._removed:
+                return
+            self._removed.add((provider.name, *tools))
+        attempt, data = self._attempt, {"provider": provider.name, "tools": list(tools)}
+        with self._journal.write() as tx:
+            tx.append(REMOVED, run=attempt.run, task=attempt.task, attempt=attempt.id, data=data)
 
     def tell_rest(self) -> None:
         """The attempt is over: tell what it took and was not told yet."""

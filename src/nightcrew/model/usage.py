@@ -247,6 +247,7 @@ class Provider:
         url: where it is, without a path of the format's own (``/v1``) and without a slash at its end.
         key: where its key is; None for one that needs none.
         model: to be used by agents that leave the choice to us; may be empty.
+        reaches_out: it may search, fetch and call others for an agent, which is a way past the sandbox's network.
     """
 
     name: str
@@ -254,6 +255,7 @@ class Provider:
     url: str
     key: KeySource | None = None
     model: str = ""
+    reaches_out: bool = False
 
 
 #: Class of a provider's error. ``auth``: the key is not taken. ``quota``: nothing is left to spend there.

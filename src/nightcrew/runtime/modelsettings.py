@@ -73,7 +73,8 @@ def _read_provider(reading: Reading, name: str, entry: Mapping[str, Any]) -> Pro
         reading.complain(("providers", name, "url") if "url" in entry else ("providers", name), wrong)
         return None
     key = _read_key(reading, name, entry)
-    return Provider(name, wire, trim_url(str(url)), key, str(entry.get("model", "")))
+    reaches_out = entry.get("reaches_out") is True
+    return Provider(name, wire, trim_url(str(url)), key, str(entry.get("model", "")), reaches_out)
 
 
 def _find_wire(name: str, entry: Mapping[str, Any]) -> Wire | None:

@@ -90,19 +90,29 @@ def read_ask(wire: Wire, method: str, target: str, body: bytes, *, reaches_out: 
         (name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in _QUERY_KEYS
     ]
     out = f"{path}?{urlencode(kept)}" if kept else path
-    if purpose == "free":
-        return Ask(purpose, out, body=body)
+    if method == "GET":
+        return Ask(purpose, out)
     asked = _read_body(body)
+    removed = () if reaches_out else _keep_inside(wire, asked)
+    if purpose == "free":
+        return Ask(purpose, out, body=_write_body(asked), removed=removed)
     model = named or asked.get("model")
     if not isinstance(model, str) or not model:
         raise Unusable("the request names no model")
-    if not reaches_out and fetches(asked):
-        raise Unusable("it holds content that the provider would fetch from elsewhere")
-    removed = () if reaches_out else take_out(wire, asked)
     hidden = _make_metered(path, asked)
-    changed = hidden or removed
-    sent = json.dumps(asked, ensure_ascii=False).encode("utf-8", "surrogatepass") if changed else body
-    return Ask(purpose, out, model, sent, hidden, len(body), removed)
+    return Ask(purpose, out, model, _write_body(asked), hidden, len(body), removed)
+
+
+def _keep_inside(wire: Wire, asked: dict[str, Any]) -> tuple[str, ...]:
+    """Take out what the provider would reach for the agent, and return its names.
+
+    Raises:
+        Unusable: it cannot be taken out.
+    """
+    if fetches(asked):
+        raise Unusable("it holds content that the provider would fetch from elsewhere")
+    inner = asked.get("generateContentRequest")
+    return take_out(wire, asked) + (take_out(wire, inner) if isinstance(inner, dict) else ())
 
 
 def _find_route(wire: Wire, method: str, path: str) -> tuple[Purpose, str]:
@@ -116,12 +126,26 @@ def _find_route(wire: Wire, method: str, path: str) -> tuple[Purpose, str]:
 
 def _read_body(body: bytes) -> dict[str, Any]:
     try:
-        asked = json.loads(body)
+        asked = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise Unusable("the body is not JSON") from None
     if not isinstance(asked, dict):
         raise Unusable("the body is not a JSON object")
     return asked
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _write_body(asked: Mapping[str, Any]) -> bytes:
+    """Return a body written anew from what was understood: a name that stands there twice means one thing to everybody."""
+    try:
+        return json.dumps(asked, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(asked, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise Unusable("the body holds a number that is none") from None
 
 
 def _make_metered(path: str, asked: dict[str, Any]) -> bool:
