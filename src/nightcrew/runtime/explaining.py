@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model import canonical
@@ -13,11 +14,13 @@ from nightcrew.model.records import (
     ApprovalRecord,
     AttemptRecord,
     CheckpointRecord,
+    PlanRecord,
     PromotionRecord,
     RunRecord,
     TaskRecord,
 )
 from nightcrew.model.text import count
+from nightcrew.runtime.history import DECIDED, read_past
 from nightcrew.runtime.loosening import tell_ways, view_values
 from nightcrew.runtime.views import list_stale, shown_state, tasks_of, view_event
 
@@ -178,6 +181,8 @@ def _why_approval(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
         because.append(
             f"{record.state} by {record.decided_by} via {record.decided_via} at {record.decided_at}{said}"
         )
+    if record.kind == "action":
+        because += [f"to change: {way}" for way in _tell_ways_then(tx, record.run, record.action)]
     events = [
         event
         for event in tx.events(run=record.run, task=record.task)
@@ -191,6 +196,23 @@ def _why_approval(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
     return _answer(
         name, record.state, f"{record.kind} of {record.task or record.run}", because, events, following
     )
+
+
+def _tell_ways_then(tx: Reader, run: str, action: Mapping[str, Any] | Action) -> list[str]:
+    """Return what would change a decision, by the policy of the run that it was made in."""
+    from nightcrew.runtime.planning import judge_action
+    from nightcrew.runtime.rules import rules_from_plain
+
+    record = tx.get(RunRecord, run)
+    plan = tx.get(PlanRecord, f"{run}/P{record.plan_version}") if record else None
+    if plan is None or record is None:
+        return []
+    if not isinstance(action, Action):
+        if "kind" not in action:
+            return []
+        action = Action(**{**action, "paths": tuple(action.get("paths", ()))})
+    rules = replace(rules_from_plain(plan.policies), root=record.repo_path)
+    return tell_ways(rules.policy, judge_action(action, rules))
 
 
 def _why_checkpoint(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
@@ -239,6 +261,8 @@ def _why_event(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
         for key, value in plain["data"].items()
         if value not in ("", [], {}, None)
     ]
+    if event.kind == DECIDED and (past := read_past(event)) is not None:
+        because += [f"to change: {way}" for way in _tell_ways_then(tx, event.run, past.action)]
     before = [each for each in tx.events(run=event.run, task=event.task) if each.seq < event.seq]
     subject = event.task or event.run
     return _answer(

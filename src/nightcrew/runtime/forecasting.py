@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.gate.approvals import AHEAD
 from nightcrew.host.clock import stamp
 from nightcrew.model import canonical
-from nightcrew.model.actions import Action, Decision, Verdict
+from nightcrew.model.actions import Action, Change, Decision, Finding, PathChange, Verdict
 from nightcrew.model.errors import StaleError, UsageError
 from nightcrew.model.ids import APPROVAL, join_task
 from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
-from nightcrew.model.text import count
+from nightcrew.policy.anomalies import weigh_risk
 from nightcrew.runtime.planning import actions_of, judge_action
 from nightcrew.runtime.rules import Rules, rules_from_plain
 from nightcrew.runtime.terms import check_terms
@@ -102,33 +103,28 @@ def _foresee(task: Task, rules: Rules) -> Iterator[Foreseen]:
         decision = judge_action(action, rules)
         if decision.verdict is not Verdict.ALLOW:
             yield Foreseen(task.id, True, action, decision)
-    if task.steps:
-        for name, source, reason in _foresee_change(task, rules):
-            yield Foreseen(task.id, True, None, Decision(Verdict.ASK, name, source, reason, "medium"))
+    asked = _foresee_change(task, rules)
+    if asked:
+        reason = "; ".join(dict.fromkeys(finding.message for finding in asked))
+        said = Decision(Verdict.ASK, asked[0].rule, asked[0].source, reason, weigh_risk(asked))
+        yield Foreseen(task.id, True, None, said)
 
 
-def _foresee_change(task: Task, rules: Rules) -> Iterator[tuple[str, str, str]]:
-    """Yield what the result of a recording will be asked for; its files are known, unless a command changes more."""
-    from nightcrew.policy.globs import Globs
+def _foresee_change(task: Task, rules: Rules) -> list[Finding]:
+    """Return what the result of a recording will be asked for: its files are known, unless a command changes more."""
+    from nightcrew.policy.inspect import inspect
 
-    policy = rules.policy
-    paths = {step.path for step in task.steps if step.do in _FILE_STEPS}
-    deleted = {step.path for step in task.steps if step.do == "delete"}
-    outside = policy.verdict("safety.outside_scope")
-    if task.scope and outside is not None and outside.value is Verdict.ASK:
-        scope = Globs(task.scope)
-        odd = sorted(path for path in paths if not scope.matches(path))
-        if odd:
-            yield (
-                "safety.outside_scope",
-                outside.source,
-                f"the result changes {', '.join(odd)} outside the task's scope",
-            )
-    for name, number in (("files", len(paths)), ("deleted", len(deleted))):
-        limit = policy.number(f"limits.soft.{name}")
-        if limit is not None and number > limit.value:
-            what = f"{count(number, 'file')} {'changed' if name == 'files' else 'deleted'}"
-            yield f"limits.soft.{name}", limit.source, f"{what}, above the soft limit of {limit.value}"
+    done = {step.path: step.do for step in task.steps if step.do in _FILE_STEPS}
+    paths = tuple(_make_path(path, do, rules.root) for path, do in sorted(done.items()))
+    found = inspect(rules.policy, Change("", "", paths), scope=task.scope) if paths else ()
+    return [finding for finding in found if finding.verdict is Verdict.ASK]
+
+
+def _make_path(path: str, do: str, root: str) -> PathChange:
+    there = bool(root) and (Path(root) / path).exists()
+    if do == "delete":
+        return PathChange(path, "deleted", 0o100644, 0, "old")
+    return PathChange(path, "modified" if there else "added", 0o100644 if there else 0, 0o100644, "", "new")
 
 
 def _find_likely(tx: Reader, task: Task, run: RunRecord, rules: Rules) -> Iterator[Foreseen]:
@@ -201,8 +197,10 @@ def answer_ahead(
         made = make_forecast(tx, name)
         _check(made, answers, digest, reason)
         at = stamp(parts.clock.now())
-        for number in sorted(answers):
-            _record(tx, parts, made, made.questions[number - 1], answers[number], reason, at)
+        for number, answer in sorted(answers.items()):
+            # Of several answers at once the reason is that of the noes.
+            said = reason if answer == "denied" or "denied" not in answers.values() else ""
+            _record(tx, parts, made, made.questions[number - 1], answer, said, at)
     return view_forecast(parts, name)
 
 

@@ -59,8 +59,9 @@ class Policies:
         Args:
             file: the policy. since_s: how far back, in seconds; 0 for everything. run: full id, only this run.
         """
+        from nightcrew.runtime.history import read_history
         from nightcrew.runtime.policing import read_candidate
-        from nightcrew.runtime.replaying import read_history, replay
+        from nightcrew.runtime.replaying import replay
 
         history = read_history(self._parts, since_s=since_s, run=run)
         return replay(read_candidate(self._parts, None), read_candidate(self._parts, file), history)
@@ -72,10 +73,11 @@ class Policies:
             since_s, run: as for ``replay``. times: yeses that an exception needs. tighten: the least that was used.
         """
         from nightcrew.runtime import replaying
+        from nightcrew.runtime.history import read_history
         from nightcrew.runtime.policing import read_candidate
 
         rules = read_candidate(self._parts, None)
-        history = replaying.read_history(self._parts, since_s=since_s, run=run)
+        history = read_history(self._parts, since_s=since_s, run=run)
         return (
             replaying.tighten(rules, history) if tighten else replaying.suggest(rules, history, times=times)
         )

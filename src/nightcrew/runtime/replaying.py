@@ -5,109 +5,21 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.host.clock import stamp
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Decision, Verdict
 from nightcrew.model.errors import InvalidInput, ShellSyntaxError
-from nightcrew.model.events import Event
-from nightcrew.model.records import ApprovalRecord, RunRecord
+from nightcrew.runtime.history import History, Past
 from nightcrew.runtime.rules import Rules
 
 if TYPE_CHECKING:
-    from nightcrew.journal.transaction import Reader
     from nightcrew.policy.rules import Policy
-    from nightcrew.runtime.parts import Parts
 
 View = dict[str, Any]
 
-DECIDED: Final = "policy.decided"
 _SHOWN: Final = 200
 """At most so many decisions that flip are listed; the counts are about all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """One decision that was made.
-
-    Attributes:
-        event: where it is recorded. action: what it was about, made anew from that.
-        exact: it is the very same action; otherwise a secret was taken out of it before it was recorded.
-    """
-
-    event: Event
-    action: Action
-    exact: bool
-
-    @property
-    def verdict(self) -> str:
-        """What was decided then."""
-        return str(self.event.data["verdict"])
-
-    @property
-    def question(self) -> tuple[str, str]:
-        """What makes two questions the same one: a person is asked once for it."""
-        return (self.event.task, str(self.event.data["digest"]))
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What was decided in a time.
-
-    Attributes:
-        past: decisions, oldest first. changes: questions about whole changes, which cannot be judged again.
-        answers: task and digest → how a person answered.
-    """
-
-    past: tuple[Past, ...]
-    changes: int
-    answers: Mapping[tuple[str, str], str]
-
-
-def read_history(parts: Parts, *, since_s: float = 0.0, run: str = "") -> History:
-    """Return what was decided in the runs of the repository around here (of all, where there is none).
-
-    Args:
-        since_s: how far back, in seconds; 0 for everything.
-        run: only of this run.
-    """
-    repository = parts.find_here()
-    after = stamp(parts.clock.now() - timedelta(seconds=since_s)) if since_s else ""
-    with parts.journal.read() as tx:
-        mine = _find_runs(tx, repository.key if repository else "")
-        events = [
-            event
-            for event in tx.events(run=run, kinds=(DECIDED,))
-            if event.at >= after and (run or event.run in mine)
-        ]
-        answers = {
-            (each.task, each.digest): each.state
-            for each in tx.find(ApprovalRecord)
-            if each.state in ("approved", "denied", "expired")
-        }
-    past = [found for event in events if (found := _read_past(event)) is not None]
-    return History(tuple(past), sum(event.data["kind"] == "change" for event in events), answers)
-
-
-def _find_runs(tx: Reader, key: str) -> frozenset[str]:
-    return frozenset(run.id for run in tx.find(RunRecord) if not key or run.repo_key == key)
-
-
-def _read_past(event: Event) -> Past | None:
-    data = event.data
-    kind, purpose = str(data["kind"]), str(data["purpose"])
-    if kind == "exec":
-        action = Action(kind, command=str(data["action"]), purpose=purpose)
-    elif kind != "change" and "paths" in data:
-        action = Action(kind, paths=tuple(data["paths"]), purpose=purpose, detail=str(data["detail"]))
-    else:
-        return None
-    # The content of a written file is not recorded, and no rule looks at it before it is there.
-    same = action.digest == data["digest"] or kind in ("write", "append")
-    return Past(event, action, same)
 
 
 def replay(old: Rules, new: Rules, history: History) -> View:
