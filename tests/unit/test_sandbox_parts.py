@@ -312,6 +312,23 @@ def test_disk_is_walked_only_when_space_went(tmp_path: Path) -> None:
     assert any("4194304 bytes" in answer for answer in answers)
 
 
+def test_what_others_give_back_hides_nothing(tmp_path: Path) -> None:
+    """Somebody removes many files while the task makes some: fewer are used than before, and still it is seen."""
+    (tmp_path / "others").mkdir()
+    (tmp_path / "layer").mkdir()
+    for number in range(3000):
+        (tmp_path / "others" / str(number)).touch()
+    gauge = gauges.DiskGauge((str(tmp_path / "layer"),), 0, 500)
+    for number in range(3000):
+        (tmp_path / "others" / str(number)).unlink()
+        if number % 3 == 0:
+            (tmp_path / "layer" / str(number)).touch()
+    end = time.monotonic() + 10
+    while not (excess := gauge.step()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert excess == "more than 500 files and directories written"
+
+
 def test_unlinked_files_are_found(tmp_path: Path) -> None:
     proc = os.open("/proc", os.O_RDONLY)
     before = gauges.unlinked_bytes([os.getpid()], proc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -109,7 +110,10 @@ def _stat_unlinked(folder: int, name: str) -> os.stat_result | None:
 
 
 class DiskGauge:
-    """Measures what lies in writable layers: asks the file system often, walks only when space really went.
+    """Measures what lies in writable layers: asks the file system often, walks when space really went.
+
+    And walks from time to time in any case: what one task takes cannot be seen in what is free while another one, or
+    anybody else on the machine, gives back.
 
     Args:
         layers: directories that are added up.
@@ -119,6 +123,8 @@ class DiskGauge:
 
     _SHARE: Final = 8  # of what is left to the limit, the part that may go unseen between two walks
     _STRIDE: Final = 512  # directory entries per step of a walk, a few milliseconds
+    _AGAIN_S: Final = 1.0  # between two walks, at least
+    _COST: Final = 20  # walking for its own sake may take a twentieth of the time
 
     def __init__(
         self, layers: tuple[str, ...], limit_bytes: int, limit_inodes: int, copies: tuple[str, ...] = ()
@@ -130,8 +136,11 @@ class DiskGauge:
         self._limit_inodes = limit_inodes
         self._used_bytes = 0
         self._used_inodes = 0
-        self._at_start = self._seen = self._now = self._free()
+        self._seen = self._now = self._free()
+        self._most_free = self._now[0]
         self._walk: Iterator[None] | None = None
+        self._walked_s = 0.0
+        self._due = time.monotonic() + self._AGAIN_S
         self.grows = False
 
     def step(self) -> str:
@@ -140,17 +149,25 @@ class DiskGauge:
             return ""
         before, self._now = self._now, self._free()
         self.grows = before[0] - self._now[0] > self._limit_bytes // 100 or self._walk is not None
-        if self._walk is None and self._something_went():
+        # What is given back by others must not hide what is taken after that.
+        self._seen = max(self._seen[0], self._now[0]), max(self._seen[1], self._now[1])
+        self._most_free = max(self._most_free, self._now[0] + self._used_bytes)
+        began = time.monotonic()
+        if self._walk is None and (self._something_went() or began >= self._due):
             self._seen = self._now
-            self._walk = self._measure()
-        if self._walk is not None and next(self._walk, "done") == "done":
-            self._walk = None
+            self._walk, self._walked_s = self._measure(), 0.0
+        if self._walk is not None:
+            done = next(self._walk, "done") == "done"
+            self._walked_s += time.monotonic() - began
+            if done:
+                self._walk = None
+                self._due = time.monotonic() + max(self._AGAIN_S, self._walked_s * self._COST)
         return self._excess()
 
     @property
     def unexplained_bytes(self) -> int:
-        """Space that has gone since the start and was found by no walk; 0 when bytes have no limit."""
-        return max(0, self._at_start[0] - self._now[0] - self._used_bytes) if self._limit_bytes else 0
+        """Space that has gone since there was most, and was found by no walk; 0 when bytes have no limit."""
+        return max(0, self._most_free - self._now[0] - self._used_bytes) if self._limit_bytes else 0
 
     def _free(self) -> tuple[int, int]:
         """Free bytes and inodes of the file systems the layers lie on."""
