@@ -92,6 +92,13 @@ def test_a_budget_of_a_task_stops_that_task_only(journal: Journal) -> None:
     assert not spending.find_end("T01")
 
 
+def test_a_fork_has_a_budget_of_its_own_of_the_same_size() -> None:
+    limits = Limits(tasks={"T02": Budget(5.0), "T02F2": Budget(), "T03F1": Budget(7.0)})
+    assert [limits.of(name) for name in ("T01", "T02", "T02F1", "T02F2", "T03F1")] == [
+        Budget(), Budget(5.0), Budget(5.0), Budget(), Budget(7.0),
+    ]  # fmt: skip
+
+
 def test_a_restart_forgets_neither_money_nor_what_was_told(journal: Journal) -> None:
     begin(journal, Limits(run=Budget(5.0)))
     first = open_spending(journal)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, Final
 
+from nightcrew.model.ids import find_origin
 from nightcrew.model.records import RunRecord, TaskRecord
 from nightcrew.model.usage import Budget, Spent, describe_spent
 
@@ -35,9 +36,13 @@ class Limits:
     tasks: Mapping[str, Budget] = field(default_factory=dict)
     warn_at: float = 0.8
 
+    def of(self, task: str) -> Budget:
+        """Return the budget of a task; a fork has one of the same size as what it was forked from."""
+        return self.tasks.get(task, self.tasks.get(find_origin(task), Budget()))
+
     def to_plain(self) -> dict[str, Any]:
         """Return it for ``RunRecord.settings``."""
-        tasks = {name: _to_plain(budget) for name, budget in self.tasks.items() if budget}
+        tasks = {name: _to_plain(budget) for name, budget in self.tasks.items()}
         return {"run": _to_plain(self.run), "tasks": tasks, "warn_at": self.warn_at}
 
 
@@ -95,7 +100,7 @@ def find_exhausted(run: RunRecord, tasks: Iterable[TaskRecord]) -> dict[str, str
     if limits.run and limits.run.share(spent := read_run_spent(run)) >= 1:
         found[run.id] = describe_end(run.id, limits.run, spent)
     for task in tasks:
-        own = limits.tasks.get(task.name, Budget())
+        own = limits.of(task.name)
         if own and own.share(spent := read_spent(task)) >= 1:
             found[task.id] = describe_end(task.id, own, spent)
     return found

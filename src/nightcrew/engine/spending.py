@@ -132,7 +132,7 @@ class Spending:
 
     def _scopes(self, task: str) -> list[tuple[str, Budget, Spent]]:
         """Return what holds for a task: its name, or empty for the run; the budget; what is spent of it."""
-        own = {task: self._limits.tasks.get(task, Budget())} if task else dict(self._limits.tasks)
+        own = {name: self._limits.of(name) for name in ([task] if task else self._spent)}
         found = [(name, budget, self._spent.get(name, Spent())) for name, budget in own.items() if budget]
         return [*([("", self._limits.run, self._whole)] if self._limits.run else []), *found]
 

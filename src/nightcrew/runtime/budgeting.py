@@ -105,7 +105,7 @@ def view_run_spending(run: RunRecord) -> dict[str, Any]:
 
 def view_task_spending(run: RunRecord, task: TaskRecord) -> dict[str, Any]:
     """Return the same of one task, with its models."""
-    own = read_limits(run).tasks.get(task.name, Budget())
+    own = read_limits(run).of(task.name)
     models = task.usage.get("models", {})
     return {
         **view_usage(read_spent(task), own),
@@ -156,7 +156,7 @@ def extend(parts: Parts, target: str, text: str) -> dict[str, Any]:
             )
         _check_bound(tx, run, task, budget)
         old = read_limits(run)
-        before = old.tasks.get(task.name, Budget()) if task else old.run
+        before = old.of(task.name) if task else old.run
         new = replace(old, tasks={**old.tasks, task.name: budget}) if task else replace(old, run=budget)
         waiting = _find_waiting(tx, run, find_exhausted(run, tx.find(TaskRecord, run=run.id)))
         run = tx.change(run, "", settings={**run.settings, "budget": new.to_plain()})
