@@ -153,7 +153,8 @@ class Ground:
         return self.new_shadows(self.state)
 
     def new_shadows(self, state: Path) -> Shadows:
-        return Shadows(state, self.known, env=ENV, mode="overlay", environment=())
+        own = str(state / "objects/objects")
+        return Shadows(state, self.known, env=ENV, mode="overlay", environment=(), own_objects=own)
 
     @cached_property
     def base(self) -> Base:

@@ -263,10 +263,14 @@ class Store:
             if MODE_GITLINK not in (d.old_mode, d.new_mode)
         ]
         found.sort(key=lambda d: d.kind != "deleted")
-        blobs = [d.new_id for d in found if d.new_id and not self._loose(d.new_id).exists()]
+        wanted = {d.new_id for d in found if d.new_id}
+        loose = {blob for blob in wanted if os.path.exists(f"{self.path}/objects/{blob[:2]}/{blob[2:]}")}  # noqa: PTH110
+        blobs = [d.new_id for d in found if d.new_id in wanted - loose]
         batches = BlobBatches(self._git(), blobs, self._measure(blobs))
         for d in found:
-            yield DeltaEntry(os.fsdecode(d.path), d.new_mode, partial(self._open_blob, d.new_id, batches))
+            open_blob = self._open_blob if d.new_id in loose else batches.open
+            content = partial(open_blob, d.new_id)
+            yield DeltaEntry(os.fsdecode(d.path), d.new_mode, content, d.new_id)
 
     def patch(self, old_tree: str, new_tree: str, *, paths: Sequence[str] = (), stat: bool = False) -> bytes:
         """Return the difference as text for a person (``stat``: a table of files and counts).
@@ -442,13 +446,10 @@ class Store:
         except KeyError:
             raise self._missing(object_id) from None
 
-    def _loose(self, blob: str) -> Path:
-        return loose_path(self.path / "objects", blob)
-
-    def _open_blob(self, blob: str, batches: BlobBatches) -> BinaryIO:
+    def _open_blob(self, blob: str) -> BinaryIO:
         # Large blobs were stored loose so that they can be read in pieces; loose ones of git itself are small.
-        path = self._loose(blob)
-        return open_loose_blob(path) if path.exists() else batches.open(blob)
+        path = loose_path(self.path / "objects", blob)
+        return open_loose_blob(path) if path.exists() else io.BytesIO(self._read_object(blob))
 
     def _measure(self, blobs: Iterable[str]) -> dict[str, int]:
         try:

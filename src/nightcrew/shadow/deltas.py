@@ -102,7 +102,7 @@ class Deltas:
         try:
             # One second after the base, so that what was built from the base alone is older.
             write_layer(layer, delta, Stack(base.lowers), base.modified_s + 1)
-            written = commit_delta(base, layer, delta, self._objects)
+            written = commit_delta(base, layer, delta, self._objects, tree)
             meta = {"version": _VERSION, "base": base.commit, "boot": boot_id()}
             # Not flushed, as nothing of a shadow is.
             (aside / "meta.json").write_text(json.dumps(meta, sort_keys=True), encoding="ascii")

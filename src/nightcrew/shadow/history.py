@@ -19,6 +19,8 @@ from nightcrew.shadow.objects import Objects, join_directories, objects_of_skele
 _MESSAGE: Final = b"Where this task starts: results of other tasks, or its own up to a checkpoint\n"
 _WHO: Final = b"nightcrew <nightcrew@localhost>"
 _LINK: Final = 0o120000
+_NONE: Final = b"000000"
+_SUBMODULE: Final = b"160000"
 _PIECE_BYTES: Final = 1 << 20
 
 # Larger files are written as loose objects in pieces, smaller ones go through one git process, so much in all.
@@ -26,23 +28,90 @@ _STREAMED_BYTES: Final = 1 << 20
 _STREAM_BYTES: Final = 64 << 20
 
 # Packs of our own are read once or twice and soon thrown away: squeezing costs more than it saves.
+_UNFLUSHED: Final = ("-c", "core.fsync=none")
+"""Nothing of a shadow is flushed: none is used after a power loss."""
 _SETTINGS: Final = ("-c", "fastimport.unpackLimit=1", "-c", "pack.compression=1", "-c", "core.compression=1")
 
 
-def commit_delta(base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: Objects) -> str:
+def commit_delta(
+    base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: Objects, tree: str = ""
+) -> str:
     """Put a commit of the delta on top of the base commit into the layer's own ``.git``; return its tree.
 
-    So ``git status`` of a dependent task is clean: what its dependencies did is history, not its own work. Blobs
-    are written here byte by byte, not by ``git add``, which would run the user's filters on what an agent wrote.
+    So ``git status`` of a dependent task is clean: what its dependencies did is history, not its own work. Objects that
+    our own store has are copied as they are; other blobs are written here byte by byte, not by ``git add``, which would
+    run the user's filters on what an agent wrote.
 
     Args:
         base: its skeleton is only read.
         layer: directory that holds the delta's files as an overlay layer, all of them a second younger than the base.
         delta: the same delta; objects: where the base commit is.
+        tree: what base and delta make together, when it is known.
     """
     skeleton, place = Path(base.skeleton) / GIT, layer / GIT
     for name in ("info", "pack"):
         (place / "objects" / name).mkdir(parents=True)
+    if tree and objects.own and all(entry.blob for entry in delta if entry.mode):
+        changes = {
+            os.fsencode(entry.path): _entry_of(base, layer, entry, entry.blob) if entry.mode else None
+            for entry in delta
+        }
+        commit = _copy(base, layer, tree, objects)
+    else:
+        changes, commit, tree = _write(base, layer, delta, objects)
+    _move_head(skeleton, place, base.commit.encode(), commit)
+    index = IndexFile.read(base.index, base.marks, len(base.commit) // 2).derive(changes)
+    (place / "index").write_bytes(index.data)
+    return tree
+
+
+def _entry_of(base: Base, layer: Path, entry: DeltaEntry, blob: str) -> bytes:
+    found = os.lstat(f"{layer}/{entry.path}")
+    return make_entry(os.fsencode(entry.path), found, blob, base.modified_s + 1)
+
+
+def _copy(base: Base, layer: Path, tree: str, objects: Objects) -> bytes:
+    """Copy what the tree has and the base has not out of our own objects, as one pack; return the commit of it."""
+    repository = layer.with_name("import")
+    write_repository(repository, len(base.commit))
+    known = [objects.own, f"{objects.repository.common_dir}/objects", objects_of_skeleton(base.skeleton)]
+    git = Git(str(repository), env=objects.env, trusted=False)
+    extra = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": join_directories(known)}
+    words = ("-r", "-t", "-z", "--raw", "--no-renames", "--no-abbrev", base.tree, tree)
+    heads = git.run("diff-tree", *words, extra=extra).stdout.split(b"\0")[0::2]
+    rows = (head.split(b" ") for head in heads if head)
+    ids = {tree.encode(), *(row[3] for row in rows if row[1] not in (_NONE, _SUBMODULE))}
+    place = layer / GIT / "objects"
+    git.run(
+        *(*_UNFLUSHED, "pack-objects", "-q", "--window=0", str(place / "pack" / "pack")),
+        input=b"".join(b"%s\n" % each for each in sorted(ids)),
+        extra=extra,
+    )
+    when = b"%s %d +0000" % (_WHO, base.modified_s)
+    text = b"tree %s\nparent %s\nauthor %s\ncommitter %s\n\n%s" % (
+        tree.encode(),
+        base.commit.encode(),
+        when,
+        when,
+        _MESSAGE,
+    )
+    return _write_loose(place, b"commit", text, len(base.commit)).encode()
+
+
+def _write_loose(objects: Path, kind: bytes, content: bytes, id_length: int) -> str:
+    head = b"%s %d\0" % (kind, len(content))
+    name = _hash(head, id_length, content)
+    target = objects / name[:2] / name[2:]
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(zlib.compress(head + content, 1))
+    return name
+
+
+def _write(
+    base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: Objects
+) -> tuple[dict[bytes, bytes | None], bytes, str]:
+    """Write all objects anew; return what changes in the index, the commit and its tree."""
+    place = layer / GIT
     stream = _Stream(place / "objects", layer, len(base.commit))
     changes: dict[bytes, bytes | None] = {}
     for entry in sorted(delta, key=lambda entry: entry.mode != 0):
@@ -51,14 +120,10 @@ def commit_delta(base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: 
             changes[path] = None
             stream.delete(path)
         else:
-            found = os.lstat(f"{layer}/{entry.path}")
-            blob = stream.put(path, entry.mode, found.st_size)
-            changes[path] = make_entry(path, found, blob, base.modified_s + 1)
+            blob = stream.put(path, entry.mode, os.lstat(f"{layer}/{entry.path}").st_size)
+            changes[path] = _entry_of(base, layer, entry, blob)
     commit, tree = _import(base, layer, stream, objects)
-    _move_head(skeleton, place, base.commit.encode(), commit)
-    index = IndexFile.read(base.index, base.marks, len(base.commit) // 2).derive(changes)
-    (place / "index").write_bytes(index.data)
-    return tree
+    return changes, commit, tree
 
 
 def _import(base: Base, layer: Path, stream: _Stream, objects: Objects) -> tuple[bytes, str]:
