@@ -236,10 +236,13 @@ def make_arguments(
         "--user",
         f"{os.geteuid()}:{os.getegid()}",
     ]
+    words += ["--ulimit", f"fsize={spec.limits.file_bytes}"] if spec.limits.file_bytes else []
     words += ["--hostname", spec.hostname, "--env-file", str(place / "env"), "--workdir", spec.cwd]
     words += ["--tmpfs", f"/tmp:{_NOT_EXECUTED}", "--tmpfs", f"/var/tmp:{_NOT_EXECUTED}"]  # noqa: S108 - inside
     if program == "podman":
+        hidden = ":".join(["/sys", *(each.path for each in system.hidden_paths())])
         words += ["--read-only-tmpfs=false", "--security-opt", "label=disable", "--no-hosts"]
+        words += ["--security-opt", f"mask={hidden}"]
         words += ["--userns", "keep-id"] if os.geteuid() != 0 else []
     home = spec.env.get("HOME", "")
     if home.startswith("/") and home != "/" and not any(bind.target == home for bind in spec.binds):
