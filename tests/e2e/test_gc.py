@@ -48,7 +48,7 @@ def age(crew: Hermetic, days: float) -> None:
         return stamp(parse_stamp(found.group()) - past)
 
     with sqlite3.connect(crew.state / "nightcrew.db") as database:
-        for table in ("nc_runs", "nc_tasks", "nc_attempts", "nc_checkpoints"):
+        for table in ("nc_runs", "nc_tasks", "nc_attempts", "nc_checkpoints", "nc_promotions"):
             for name, body in database.execute(f"select id, body from {table}").fetchall():
                 database.execute(f"update {table} set body = ? where id = ?", (STAMP.sub(shift, body), name))
         for column in ("created_at", "updated_at", "completed_at"):
@@ -127,6 +127,16 @@ def test_old_checkpoints_go_and_what_is_needed_stays(over: Hermetic) -> None:
     assert over.run("audit", "verify").code == 0
 
 
+def check_undo_outlives_its_pin(over: Hermetic) -> None:
+    """Its commit is on the branch: what kept it was needed only had it been rewritten away."""
+    assert len(over.git("for-each-ref", "refs/nightcrew/undo").splitlines()) == 1
+    age(over, 60)
+    assert collect(over, "--dry-run")["undo_pins"] == 1
+    assert collect(over)["undo_pins"] == 1
+    assert over.git("for-each-ref", "refs/nightcrew/undo") == ""
+    assert over.run("undo", "M-1", "--yes").code == 0
+
+
 def test_what_is_decided_goes_when_there_is_no_room_or_after_a_month(over: Hermetic) -> None:
     (shadows,) = over.state.glob("*/shadows")
     left = shadows / "abandoned" / "upper"
@@ -167,7 +177,8 @@ def test_what_is_decided_goes_when_there_is_no_room_or_after_a_month(over: Herme
     ):
         shown = over.run(*words)
         assert shown.code == 0, shown
-    assert over.run("undo", "M-1", "--yes").code == 0
+    assert done["undo_pins"] == 0
+    check_undo_outlives_its_pin(over)
 
     # A run that ends does a part of it by itself, also when the clock was ahead the last time.
     (mark,) = over.state.glob("*/collected")

@@ -50,6 +50,7 @@ def _describe(tally: dict[str, Any]) -> list[str]:
         ("shadows", "shadow", " left over", tally["shadows_bytes"]),
         ("transcripts", "transcript", "", tally["transcripts_bytes"]),
         ("pins", "base commit", " let go", 0),
+        ("undo_pins", "old promotion", " let go", 0),
     )
     lines = [
         f"{count(tally[key], what)}{then}{_size(size)}" for key, what, then, size in counted if tally[key]

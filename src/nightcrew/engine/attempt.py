@@ -20,7 +20,7 @@ from nightcrew.agents.transcript import Transcript
 from nightcrew.engine import attempts
 from nightcrew.engine.acceptance import describe_failure, is_proved
 from nightcrew.engine.attempts import Failure, Start
-from nightcrew.engine.canaries import WANTED, Canaries, CanaryWatch
+from nightcrew.engine.canaries import WANTED, Canaries, CanaryWatch, uproot
 from nightcrew.engine.confined import HOME, Watched, describe_task, limit_attempt, make_spec, write_private
 from nightcrew.engine.endings import classify_problem, describe_ending
 from nightcrew.engine.gateway import ModelWay, blame_model, find_spent, run_with_models
@@ -257,6 +257,7 @@ class Attempt:
             egress = self.tools.networks.open(self, "work")
             outcome = run_with_models(self.tools.launcher, spec, watched, self.signals.stop, way, egress)
         finally:
+            uproot(job.private)
             self.recorder.end()
         watched.raise_problem()
         self.transcript.note("engine", describe_ending(outcome))

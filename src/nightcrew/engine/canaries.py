@@ -6,8 +6,10 @@ critical risk. What earlier attempts of the task were given counts too: an agent
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from nightcrew.agents.adapter import Answer, Launch
@@ -75,6 +77,14 @@ class Canaries:
     def find_in_change(self, change: Change, read: Callable[[str], bytes]) -> tuple[Finding, ...]:
         """Return a finding for each changed path that holds a canary; ignored ones too."""
         return tuple(find_canaries(change, read, self.watched))
+
+
+def uproot(private: Path) -> None:
+    """Remove the planted file from an attempt's folder once nothing can see it any more, and the folder when it is empty."""
+    (private / PRIVATE_FILE).unlink(missing_ok=True)
+    # Whatever else an adapter wanted there stays.
+    with contextlib.suppress(OSError):
+        private.rmdir()
 
 
 class CanaryWatch:

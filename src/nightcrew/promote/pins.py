@@ -15,6 +15,7 @@ from typing import Final
 from nightcrew.host.git import GitError
 from nightcrew.model.errors import DriftError, NotFound
 from nightcrew.promote.site import Site, find_read_only
+from nightcrew.promote.transaction import PINS
 
 BASES: Final = "refs/nightcrew/base/"
 
@@ -55,6 +56,20 @@ def list_pins(site: Site) -> dict[str, str]:
     listed = os.fsdecode(site.git.run("for-each-ref", "--format=%(refname) %(objectname)", ours).stdout)
     found = (line.rpartition(" ")[::2] for line in listed.splitlines())
     return {ref.removeprefix(ours): commit for ref, commit in found}
+
+
+def list_undo_pins(site: Site) -> frozenset[str]:
+    """Return the transactions whose commits are kept; also those of other state directories."""
+    listed = os.fsdecode(site.git.run("for-each-ref", "--format=%(refname)", PINS).stdout)
+    return frozenset(ref.removeprefix(PINS) for ref in listed.splitlines())
+
+
+def remove_undo_pin(site: Site, transaction: str) -> None:
+    """Let go of the commits of a transaction; see ``Promoter.let_go``."""
+    if not _NAME.match(transaction):
+        raise ValueError(f"not the name of a transaction: {transaction!r}")
+    if site.commit_of(PINS + transaction):
+        _update(site, "-d", PINS + transaction)
 
 
 def _ours(site: Site) -> str:

@@ -21,7 +21,7 @@ from nightcrew.promote.guard import refuse_bad_paths
 from nightcrew.promote.hooks import find_promoted, refuse_promoted, run_message_hooks
 from nightcrew.promote.notes import write_notes
 from nightcrew.promote.objects import add_trailer, compare_whole_trees, make_commit, read_identities
-from nightcrew.promote.pins import list_pins, remove_pin, set_pin
+from nightcrew.promote.pins import list_pins, list_undo_pins, remove_pin, remove_undo_pin, set_pin
 from nightcrew.promote.prepared import Prepared, describe_changes
 from nightcrew.promote.publish import Known, explain_failure, look_around, publish
 from nightcrew.promote.recovery import is_unsettled, recover_all, was_published
@@ -263,6 +263,18 @@ class Promoter:
     def pins(self) -> Mapping[str, str]:
         """Return name → commit of everything that ``pin`` keeps."""
         return list_pins(self._site)
+
+    def undo_pins(self) -> frozenset[str]:
+        """Return the transactions whose commits are kept from the user's garbage collection."""
+        return list_undo_pins(self._site)
+
+    def let_go(self, transaction: str) -> None:
+        """Let go of the commits of a settled transaction; those that are on a branch stay, and can be undone as before.
+
+        Raises:
+            DriftError: another git holds the lock of the ref.
+        """
+        remove_undo_pin(self._site, transaction)
 
     def _settle(self) -> None:
         if is_unsettled(self._site):

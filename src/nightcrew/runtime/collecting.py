@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from nightcrew.host import crash
 from nightcrew.model.errors import NightcrewError
 from nightcrew.model.lifecycle import RUN_FINAL
-from nightcrew.model.records import CheckpointRecord, RunRecord
+from nightcrew.model.records import CheckpointRecord, PromotionRecord, RunRecord
 from nightcrew.model.settings import Settings
 from nightcrew.runtime import holding
 
 if TYPE_CHECKING:
     from nightcrew.checkpoint.store import Store
     from nightcrew.model.trees import Repository
+    from nightcrew.promote.promoter import Promoter
     from nightcrew.runtime.holding import Rows
     from nightcrew.runtime.parts import Parts
 
@@ -35,6 +36,9 @@ PARTS: Final = 4
 EXPORT_DAYS: Final = 7
 _CHECKPOINTS: Final = "refs/nightcrew/checkpoints/"
 _BASES: Final = "refs/nightcrew/bases/"
+UNDO_DAYS: Final = 90
+"""So long the commits of a promotion are kept from the user's garbage collection when nothing else refers to them."""
+_SETTLED: Final = ("published", "undone")
 
 
 @dataclass(slots=True)
@@ -50,6 +54,7 @@ class Tally:
     transcripts: int = 0
     transcripts_bytes: int = 0
     pins: int = 0
+    undo_pins: int = 0
     store_bytes: int = 0
     limit_bytes: int = 0
     notes: tuple[str, ...] = ()
@@ -282,6 +287,25 @@ def _let_go(
             promoter.unpin(name)
         # A checkpoint that stays has the snapshot it began from as its parent.
         store.remove_refs([f"{_BASES}{name}" for name in holding.list_ended(rows, over, pruned)])
+    _let_go_of_undo(parts, promoter, rows, tally, dry_run=dry_run)
+
+
+def _let_go_of_undo(parts: Parts, promoter: Promoter, rows: Rows, tally: Tally, *, dry_run: bool) -> None:
+    """Let go of what old promotions and undos displaced; what is on a branch can be undone as before.
+
+    A pin of another state directory has no row here, and stays.
+    """
+    from nightcrew.host.clock import stamp
+
+    before = stamp(parts.clock.now() - timedelta(days=UNDO_DAYS))
+    kept = promoter.undo_pins()
+    with parts.journal.read() as tx:
+        found = [each for run in rows.runs for each in tx.find(PromotionRecord, run=run.id)]
+    old = [each for each in found if each.state in _SETTLED and each.published_at < before]
+    names = sorted({each.transaction for each in old} & kept)
+    tally.undo_pins += len(names)
+    for name in names if not dry_run else ():
+        promoter.let_go(name)
 
 
 # -- beside the store -----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightcrew.model.drift import Drift, weigh
 from nightcrew.model.errors import NightcrewError, WaitingForHuman
-from nightcrew.model.records import PromotionRecord, RunRecord
+from nightcrew.model.records import PromotionRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Repository
 
 if TYPE_CHECKING:
@@ -47,14 +47,13 @@ def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
     looks, path by path), or git cannot look at the repository now.
     """
     from nightcrew.engine import drift as engine_drift
-    from nightcrew.runtime.views import tasks_of
 
     if run.state != "in_review":
         return None
     with parts.journal.read() as tx:
         if tx.find(PromotionRecord, run=run.id, state="published", limit=1):
             return None
-        tasks = [task for task in tasks_of(tx, run.id) if task.tree]
+        tasks = [task for task in tx.find(TaskRecord, run=run.id) if task.tree]
     try:
         repository = parts.repository_of(run)
         store = parts.store(repository)
