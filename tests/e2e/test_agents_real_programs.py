@@ -74,5 +74,5 @@ def test_a_night_with_a_real_agent(crew: Hermetic, agent: str) -> None:
     assert "deny: git push --force origin main" in told
     assert sorted(path.name for path in crew.repo.iterdir() if path.suffix == ".txt") == []
     assert crew.run("accept", "R-1/T01").code == 0
-    assert crew.run("promote", "R-1").code == 0
+    assert crew.run("promote", "R-1", "--yes").code == 0
     assert (crew.repo / "copy.txt").read_text() == "hi\n"

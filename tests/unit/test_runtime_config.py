@@ -97,7 +97,7 @@ PROBLEMS = [
     ("limits: {memory: lots}", "c:1:18: limits.memory: 'lots' is not a size"),
     ("limits: {memory: -1}", "c:1:18: limits.memory: must be at least 0, found the number -1"),
     ("limits: {memory: [1]}", "c:1:18: limits.memory: expected a text or a whole number, found a list"),
-    ("limits: {cpus: 1}", "c:1:10: limits: unknown key 'cpus'"),
+    ("limits: {gpus: 1}", "c:1:10: limits: unknown key 'gpus'"),
     ("timeouts: {idle: soon}", "c:1:18: timeouts.idle: 'soon' is not a time"),
     ("timeouts: {hard: never}", "c:1:18: timeouts.hard: cannot be without a limit"),
     ("timeouts: {spawn: 0}", "c:1:19: timeouts.spawn: cannot be without a limit"),
@@ -106,6 +106,12 @@ PROBLEMS = [
     ("agents: {Mine: {argv: [x]}}", "c:1:10: agents: bad name 'Mine'"),
     ("agents: {mine: {}}", "c:1:16: agents.mine: 'argv' is missing"),
     ("agents: {mine: {argv: []}}", "c:1:23: agents.mine.argv: must have at least 1 item(s)"),
+    ("agents: {mine: {adapter: acp}}", "c:1:16: agents.mine: 'argv' is missing: adapter acp"),
+    (
+        "agents: {mine: {adapter: claude, prompt: stdin}}",
+        "c:1:42: agents.mine.prompt: adapter claude brings the prompt by itself",
+    ),
+    ("approvals: {require: much}", "c:1:22: approvals.require: "),
     ("agents: {script: {argv: [x]}}", "c:1:18: agents.script: 'script' is the name of a built-in agent"),
     (
         "agents: {a: {argv: [x], prompt: file}}",
@@ -245,3 +251,14 @@ def test_any_text_gives_settings_or_problems(text: str) -> None:
         assert isinstance(parse_settings(text, "c"), Settings)
     except InvalidInput:
         return
+
+
+def test_a_repository_may_want_more_of_an_agent_and_never_less() -> None:
+    own = parse_settings("approvals: {require: risky}", "own")
+    assert (
+        parse_settings("approvals: {require: none}", "c", over=own, repository=True).require_approvals
+        == "risky"
+    )
+    assert (
+        parse_settings("approvals: {require: all}", "c", over=own, repository=True).require_approvals == "all"
+    )

@@ -156,7 +156,7 @@ class Flag:
     Attributes:
         task: task name ``T03``.
         kind: ``asks`` (an approval will be needed), ``forbidden`` (a rule says no), ``opaque``,
-            ``hidden`` (invisible characters in a command), ``unverified`` (no acceptance command) or ``no_scope``,
+            ``hidden`` (invisible characters in a command), ``unseen`` (its agent does not ask for every action), ``unverified`` (no acceptance command) or ``no_scope``,
             ``network`` (where it may go).
         text: in words.
         rule, source: the rule and its file:line, when a rule is the reason.

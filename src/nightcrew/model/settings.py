@@ -113,6 +113,7 @@ class Settings:
         pass_env: names of environment variables handed to agents.
         limits: per process tree.
         approval_timeout_s: 0 for none; on expiry the question is denied.
+        require_approvals: what an agent that acts by itself must ask for: ``all`` actions, ``risky`` ones, or ``none``.
         checkpoints, drift: see there.
         providers: of models, by name; only from a person's own file. prices: model → what it costs, before our table.
         budgets: see there.
@@ -137,5 +138,6 @@ class Settings:
     canary: str = "all"
     agents: Mapping[str, AgentSetting] = field(default_factory=dict)
     approval_timeout_s: float = 0.0
+    require_approvals: str = "none"
     commit_author: str = ""
     transcript_days: int = 30

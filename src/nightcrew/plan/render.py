@@ -26,6 +26,7 @@ _KINDS: Final = {
     "opaque": ("opaque", "cannot be known before it runs"),
     "hidden": ("hidden", "invisible characters"),
     "network": ("network", "may reach the network"),
+    "unseen": ("unseen", "not asked for one by one: the sandbox, the change and your review are what holds"),
     "unverified": ("unverified", "unverified: no acceptance"),
     "no_scope": ("no scope", "no scope: may change any path that policy leaves open"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -80,6 +80,10 @@ class _Reading:
             **self.take({"require": ("require_isolation", Level)}, "isolation"),
             **self.take({"environment": ("environment", tuple), "pass_env": ("pass_env", tuple)}),
             **self.take({"timeout": ("approval_timeout_s", parse_duration)}, "approvals"),
+            **self.take(
+                {"require": ("require_approvals", partial(_pick_stronger, old.require_approvals))},
+                "approvals",
+            ),
             **self.take({"keep_days": ("transcript_days", int)}, "transcripts"),
             limits=self.read_limits(old.limits),
             retries=self.read_retries(old.retries),
@@ -227,8 +231,12 @@ class _Reading:
         return agent
 
     def check_argv(self, name: str, agent: AgentSetting) -> None:
-        if not agent.argv and agent.adapter in ("command", "acp"):
-            self.complain(("agents", name), f"adapter {agent.adapter} needs argv", "write the command line")
+        block = self.at(("agents", name))
+        named = isinstance(block, dict) and "argv" in block
+        if not named and agent.adapter in ("command", "acp"):
+            self.complain(
+                ("agents", name), f"'argv' is missing: adapter {agent.adapter} has no program of its own"
+            )
         if agent.adapter != "command" and agent.prompt != "argument":
             self.complain(("agents", name, "prompt"), f"adapter {agent.adapter} brings the prompt by itself")
 
@@ -245,3 +253,11 @@ class _Reading:
             self.complain(("agents", name, "prompt"), "prompt: file needs {prompt_file} in argv")
         if agent.prompt != "file" and "{prompt_file}" in words:
             self.complain(("agents", name, "argv"), "{prompt_file} in argv needs prompt: file")
+
+
+def _pick_stronger(old: str, new: str) -> str:
+    """Return what asks for more: a repository may want more of an agent than its user does, never less."""
+    order = ("none", "risky", "all")
+    if new not in order:
+        raise TypeError(new)
+    return max(old, new, key=order.index)

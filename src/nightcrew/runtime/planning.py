@@ -221,6 +221,7 @@ def judge_action(action: Action, rules: Rules) -> Decision:
 
 
 def flag_task(task: Task, rules: Rules) -> Iterator[Flag]:
+    yield from _flag_agent(task, rules)
     for action, place in actions_of(task, rules):
         decision = judge_action(action, rules)
         if decision.verdict is Verdict.ALLOW:
@@ -236,6 +237,24 @@ def flag_task(task: Task, rules: Rules) -> Iterator[Flag]:
             action=action.describe(),
             digest=action.digest,
         )
+
+
+def _flag_agent(task: Task, rules: Rules) -> Iterator[Flag]:
+    """Yield a flag for an agent that acts by itself and does not ask for every action."""
+    from nightcrew.agents.adapters import find_adapter, find_setting
+
+    setting = find_setting(task.agent, rules.settings.agents)
+    asks = find_adapter(setting).capabilities.approvals
+    if asks == "all" or (setting.adapter == "command" and not setting.argv):
+        return
+    needed = rules.settings.require_approvals
+    place = task.agent_place or task.place
+    words = {"risky": "asks only for what it finds risky itself", "none": "asks for nothing while it runs"}
+    text = f"{place.file}:{place.line}: the agent {task.agent} {words[asks]}"
+    if needed == "all" or (needed == "risky" and asks == "none"):
+        yield Flag(task.id, "forbidden", text, rule="approvals.require", source="config.yaml")
+    else:
+        yield Flag(task.id, "unseen", text)
 
 
 def _tell_forbidden(flag: Flag) -> str:
