@@ -14,7 +14,7 @@ from nightcrew.model.isolation import Bind, Confinement, Level, Limits, Outcome
 from nightcrew.sandbox.attacks import greed, inside, proxied
 from nightcrew.sandbox.attacks.bait import Bait, lay_bait
 from nightcrew.sandbox.attacks.catalogue import ENTRIES, NOT_PROMISED, Entry
-from nightcrew.sandbox.attacks.ground import Ground, Listener, Runs
+from nightcrew.sandbox.attacks.ground import PACKAGE, Ground, Listener, Runs
 from nightcrew.sandbox.attacks.trying import BLOCKED, GOT
 from nightcrew.sandbox.attacks.wayout import open_way_out
 from nightcrew.sandbox.egress.egress import Egress
@@ -73,7 +73,7 @@ def attack(launcher: Runs, place: Place, level: Level, unlimited: Mapping[str, s
     Raises:
         SandboxUnavailable: the level cannot be built here; nothing was attacked.
     """
-    shown = [bind.source for bind in place.binds]
+    shown = [*(bind.source for bind in place.binds), str(PACKAGE.parent)]
     with lay_bait(place.state_dir, place.home, shown) as bait:
         ground = Ground(
             launcher, bait.folder, level, place.overlay, place.python, place.binds, place.confinement

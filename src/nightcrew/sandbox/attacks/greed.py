@@ -80,7 +80,7 @@ def _ended_by(ending: str) -> Callable[[Seen], bool]:
 _FILL = """
 import os, time
 block = os.urandom(1 << 20) * 8
-for number in range(64):
+for number in range(24):
     {act}
 time.sleep(5)
 """

@@ -26,7 +26,7 @@ from nightcrew.sandbox.order import portable
 #: Where the attacked copy lies inside.
 WORKSPACE: Final = "/nightcrew-attack"
 SOURCE: Final = "/run/nightcrew-source"
-_PACKAGE: Final = Path(nightcrew.__file__).resolve().parent
+PACKAGE: Final = Path(nightcrew.__file__).resolve().parent
 _MOST_KEPT: Final = 4 << 20
 
 
@@ -91,7 +91,7 @@ class Ground:
     @property
     def source(self) -> str:
         """Where the source of the attacks is seen from inside."""
-        return SOURCE if self.level.mounts else str(_PACKAGE.parent)
+        return SOURCE if self.level.mounts else str(PACKAGE.parent)
 
     def spec(self, *arguments: str, limits: Limits) -> SandboxSpec:
         """Return a spec that runs the interpreter with these arguments in a fresh copy of the base."""
@@ -122,8 +122,8 @@ class Ground:
     def _show_source(self) -> Bind:
         # Python lists the folder that a package lies in, so where nothing is mounted that has to be seen as well.
         if self.level.mounts:
-            return Bind(str(_PACKAGE), f"{SOURCE}/{_PACKAGE.name}")
-        return Bind(str(_PACKAGE.parent), str(_PACKAGE.parent))
+            return Bind(str(PACKAGE), f"{SOURCE}/{PACKAGE.name}")
+        return Bind(str(PACKAGE.parent), str(PACKAGE.parent))
 
     def program(self, module: str) -> tuple[str, str]:
         """Return the arguments that make an interpreter inside run ``main`` of a module of ours."""
