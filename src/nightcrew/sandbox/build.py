@@ -105,10 +105,13 @@ def _mount_root(order: Order, _host: Host) -> None:
 
 
 def _show_system(_order: Order, host: Host) -> None:
+    there = {ROOT, f"{ROOT}/etc"}
     for path in host.visible:
         place = ROOT + path.path
-        if not os.path.isdir(os.path.dirname(place)):
-            os.makedirs(os.path.dirname(place))
+        parent = os.path.dirname(place)
+        if parent not in there:
+            os.makedirs(parent, exist_ok=True)
+            there.add(parent)
         if path.link:
             os.symlink(path.link, place)
         elif path.is_directory:
