@@ -302,3 +302,48 @@ def test_drift_that_wants_to_be_seen_first(crew: Hermetic) -> None:
     )
     assert crew.git("rev-parse", "HEAD") == head
     assert crew.run("promote", "R-1", "--yes", "--drifted").code == 0
+
+
+def test_hooks_run_when_they_are_asked_for_and_only_then(night: Hermetic) -> None:
+    """All four of a commit, in git's order, on the tree as it will be; one that says no leaves everything as it was."""
+    crew = night
+    said = crew.root / "said"
+    folder = crew.repo / ".git/hooks"
+    for name, more in {
+        "pre-commit": "git diff --cached --name-only HEAD | sort",
+        "prepare-commit-msg": ":",
+        "commit-msg": "echo 'Checked-by: hook' >> \"$1\"",
+        "post-commit": "git log -1 --format=%s",
+    }.items():
+        (folder / name).write_text(f"#!/bin/sh\n{{ echo {name}; {more}; }} >> {said}\n")
+        if name == "commit-msg":
+            (folder / name).write_text(f"#!/bin/sh\necho {name} >> {said}\n{more}\n")
+        (folder / name).chmod(0o755)
+    head = crew.git("rev-parse", "HEAD")
+    (folder / "pre-commit").rename(folder / "kept")
+    (folder / "pre-commit").write_text("#!/bin/sh\necho 'the words of the hook' >&2\nexit 3\n")
+    (folder / "pre-commit").chmod(0o755)
+    refused = crew.run("promote", "R-1", "--hooks", "--yes")
+    assert (refused.code, "the words of the hook" in refused.stderr) == (6, True), refused
+    assert (crew.git("rev-parse", "HEAD"), crew.git("status", "--porcelain")) == (head, "")
+    assert (crew.repo / "src/data.txt").read_text() == NUMBERS
+    (folder / "kept").rename(folder / "pre-commit")
+    said.unlink(missing_ok=True)
+
+    made = ok(crew, "promote", "R-1", "--hooks")
+    lines = said.read_text().splitlines()
+    assert [line for line in lines if line in (*folder_names(folder),)] == [
+        *("prepare-commit-msg", "commit-msg", "pre-commit", "post-commit")
+    ]
+    assert lines[lines.index("pre-commit") + 1 : lines.index("post-commit")] == [
+        *("docs.txt", "src/app.py", "src/data.txt")
+    ]
+    assert "Checked-by: hook" in crew.git("log", "-1", "--format=%B", made["new_commit"])
+    said.unlink()
+    ok(crew, "undo", made["id"])
+    ok(crew, "redo", made["id"])
+    assert not said.exists(), "hooks ran that nobody asked for"
+
+
+def folder_names(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir() if not each.name.endswith(".sample")}
