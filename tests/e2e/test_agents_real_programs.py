@@ -19,6 +19,8 @@ PLACES = os.environ.get("NIGHTCREW_REAL_AGENTS", os.environ.get("PATH", ""))
 ASKS = "wget -q http://127.0.0.1:9/x; cat hello.txt > copy.txt"
 WORK = of_calls(
     Call("write", path="hello.txt", content="hi\n"),
+    # What some agents take for harmless and would run unasked.
+    Call("shell", command="cat hello.txt"),
     Call("shell", command="git push --force origin main"),
     Call("shell", command=ASKS),
 )
@@ -71,6 +73,7 @@ def test_a_night_with_a_real_agent(crew: Hermetic, agent: str) -> None:
     assert {each.key for each in model.seen if each.wire} == {KEY}
     told = "".join(path.read_text() for path in crew.state.glob("*/runs/R-1/T01/*.jsonl"))
     assert KEY not in told
+    assert "allow: cat hello.txt" in told
     assert "deny: git push --force origin main" in told
     assert sorted(path.name for path in crew.repo.iterdir() if path.suffix == ".txt") == []
     assert crew.run("accept", "R-1/T01").code == 0

@@ -253,7 +253,11 @@ def test_command_lines_carry_the_gateway_and_no_key() -> None:
     assert f'base_url = "{URLS["openai"]}/v1"' in " ".join(codex.argv)
     assert codex.argv[-1] == "app-server"
     gemini = ADAPTERS["gemini"].prepare(make_job("gemini"))
-    assert gemini.argv == ("/usr/bin/gemini", "--acp")
+    assert gemini.argv == (
+        *("/usr/bin/gemini", "--acp"),
+        *("--admin-policy", "/run/nightcrew/gemini-policy.toml"),
+    )
+    assert b'decision = "ask_user"' in gemini.files["gemini-policy.toml"]
     settings = json.loads(gemini.files["gemini-settings.json"])
     assert settings["security"]["auth"]["selectedType"] == "gemini-api-key"
     opencode = ADAPTERS["opencode"].prepare(make_job("opencode"))

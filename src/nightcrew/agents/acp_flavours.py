@@ -13,6 +13,14 @@ from nightcrew.model.errors import UsageError
 from nightcrew.model.isolation import Bind
 
 _GEMINI_SETTINGS: Final = "gemini-settings.json"
+_GEMINI_POLICY: Final = "gemini-policy.toml"
+#: Without it commands that it takes for safe (``cat``, ``ls``) are run unasked; a rule about the arguments stands above that.
+_GEMINI_RULES: Final = b"""[[rule]]
+toolName = "run_shell_command"
+argsPattern = "."
+decision = "ask_user"
+priority = 999
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,10 @@ def _equip_gemini(job: Job, memory: str) -> Equipment:
     if access is not None:
         env |= {"GEMINI_API_KEY": access.token, "GOOGLE_GEMINI_BASE_URL": access.base_urls["gemini"]}
     model = find_model(job, "gemini")
-    words = ("-m", model) if model else ()
-    return Equipment(words, env, binds, {_GEMINI_SETTINGS: json.dumps(settings).encode("ascii")})
+    rules, rules_bind = _place(job, _GEMINI_POLICY)
+    words = ("--admin-policy", rules, *(("-m", model) if model else ()))
+    files = {_GEMINI_SETTINGS: json.dumps(settings).encode("ascii"), _GEMINI_POLICY: _GEMINI_RULES}
+    return Equipment(words, env, (*binds, *rules_bind), files)
 
 
 def _equip_opencode(job: Job, memory: str) -> Equipment:
