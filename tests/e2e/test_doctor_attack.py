@@ -103,3 +103,14 @@ def test_what_cannot_be_attacked_is_refused(crew: Hermetic) -> None:
     done = crew.run("doctor", "--attack", "--backend", "docker")
     assert done.code == 11, done
     assert "nothing was started" in done.stderr
+
+
+def test_doctor_tells_which_limit_the_kernel_keeps(crew: Hermetic) -> None:
+    [check] = [each for each in crew.run("doctor", "--json").json["checks"] if each["name"] == "limits"]
+    told = dict(line.split(": ", 1) for line in check["more"])
+    assert set(told) == {
+        "memory", "processes", "cpus", "open_files", "file", "scratch", "disk", "inodes", "output",
+    }  # fmt: skip
+    assert told["disk"].startswith("watched"), "no quota of the file system is used"
+    assert told["memory"].startswith(("exact", "watched"))
+    assert (check["status"] == "warn") == told["cpus"].startswith("not kept")

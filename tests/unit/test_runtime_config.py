@@ -262,3 +262,15 @@ def test_a_repository_may_want_more_of_an_agent_and_never_less() -> None:
     assert (
         parse_settings("approvals: {require: all}", "c", over=own, repository=True).require_approvals == "all"
     )
+
+
+def test_processor_time_is_a_number_of_processors() -> None:
+    assert parse_settings("version: 1\nlimits: {cpus: 1.5}\n", "config.yaml").limits.cpus == 1.5
+    assert parse_settings("version: 1\nlimits: {cpus: 2}\n", "config.yaml").limits.cpus == 2
+    assert parse_settings("version: 1\n", "config.yaml").limits.cpus == 0, (
+        "no limit unless somebody asks for one"
+    )
+    for wrong in ("-1", "two", "true", ".nan", ".inf"):
+        with pytest.raises(InvalidInput) as refused:
+            parse_settings(f"limits: {{cpus: {wrong}}}\n", "c")
+        assert [str(p).startswith("c:1:16: limits.cpus") for p in refused.value.problems] == [True]
