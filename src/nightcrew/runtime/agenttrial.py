@@ -7,7 +7,6 @@ machine, takes our callbacks and opens a conversation.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import threading
 from contextlib import AbstractContextManager
@@ -15,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from nightcrew.host.files import remove_tree
 from nightcrew.model.actions import Action
 from nightcrew.model.errors import Place, UsageError
 from nightcrew.model.isolation import Bind, Level, Limits, Outcome, Process, SandboxSpec, Stillness
@@ -59,7 +59,8 @@ def try_agent(parts: Parts, rules: Rules, name: str) -> dict[str, Any]:
         trial = _Trial(adapter.open(job, _RefusingDesk()))
         outcome = _run(parts, rules, job, adapter, trial)
     finally:
-        shutil.rmtree(folder)  # noqa: TID251  our own folder, made above
+        # An agent has written into it: not by plain removal, which follows what it may have left there.
+        remove_tree(folder, inside=parts.env.state)
     return {
         "name": name,
         "adapter": setting.adapter,
