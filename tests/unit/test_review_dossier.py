@@ -158,6 +158,14 @@ def test_a_handoff_path_needs_a_look_even_where_policy_lets_it_pass() -> None:
     assert not dossier.green
 
 
+@pytest.mark.parametrize(
+    ("risk", "green"), [("high", False), ("critical", False), ("medium", True), ("", True)]
+)
+def test_what_a_risky_rule_lets_pass_needs_a_look(risk: str, green: bool) -> None:
+    note = Finding("sql", Verdict.ALLOW, "sql.file", "p.yaml:1", "drops a table", "src/a.py", risk=risk)
+    assert build(findings=(note,)).green is green
+
+
 def test_a_verdict_about_another_tree_is_stale() -> None:
     stale = build(replace(RECORD, verdict="accepted", verdict_tree="other"))
     assert stale.verdict_stale

@@ -219,8 +219,9 @@ def _collect(
         kind = _SAME_KIND.get(finding.check, finding.check)
         if (kind, finding.path) not in known:
             paths = (finding.path,) if finding.path else ()
-            # These need a look even where policy lets them pass: something will execute the path, or obey the text.
-            look = finding.verdict is not Verdict.ALLOW or finding.check in ("handoff", "suspicion")
+            # These need a look even where policy lets them pass: something will execute the path, obey the text, or lose data.
+            risky = finding.risk in ("high", "critical") or finding.check in ("handoff", "suspicion")
+            look = finding.verdict is not Verdict.ALLOW or risky
             concerns.append(
                 Concern("handoff" if finding.check == "handoff" else "finding", finding.message, paths, look)
             )
