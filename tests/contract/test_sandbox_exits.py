@@ -134,3 +134,17 @@ def test_an_exit_that_cannot_be_is_refused(launcher: Launcher, world: World) -> 
     plain = world.spec("true", level=Level.S0)
     with pytest.raises(UsageError, match="without a sandbox"):
         launcher.run(replace(plain, exits=EXITS), Recorder(), cancel=threading.Event(), serve=serve)
+
+
+def test_a_service_that_fails_at_its_end_leaves_nothing_open(launcher: Launcher, world: World) -> None:
+    @contextlib.contextmanager
+    def fails(_: Mapping[str, socket.socket]) -> Iterator[None]:
+        yield
+        raise RuntimeError("the last sums cannot be written")
+
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(RuntimeError, match="last sums"):
+        launcher.run(
+            replace(world.spec("true"), exits=EXITS), Recorder(), cancel=threading.Event(), serve=fails
+        )
+    assert len(os.listdir("/proc/self/fd")) == before

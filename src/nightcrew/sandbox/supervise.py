@@ -407,15 +407,20 @@ class Supervisor:
                 if self._pidfd >= 0:
                     select.select([self._pidfd], [], [], _PATIENCE_S)
         finally:
-            self._answering.close()
-            if self._doors is not None:
-                self._doors.close()
-            self._channels.close()
-            self._process.close()
-            self._leave_group()
-            for fd in (self._pidfd, self._proc):
-                if fd >= 0:
-                    os.close(fd)
+            try:
+                self._answering.close()
+                if self._doors is not None:
+                    self._doors.close()
+            finally:
+                self._close_ours()
+
+    def _close_ours(self) -> None:
+        self._channels.close()
+        self._process.close()
+        self._leave_group()
+        for fd in (self._pidfd, self._proc):
+            if fd >= 0:
+                os.close(fd)
 
     def _leave_group(self) -> None:
         """Ask the control group what the kernel did, and let go of it."""
