@@ -87,8 +87,29 @@ def test_an_error_as_json(capsys) -> None:
             "where": ["t.md:3:5: unknown key"],
             "hint": "",
             "exit": 2,
+            "problems": [
+                {
+                    "file": "t.md",
+                    "line": 3,
+                    "column": 5,
+                    "message": "unknown key",
+                    "hint": "did you mean Run?",
+                }
+            ],
         },
     }
+
+
+def test_a_secret_in_an_error_is_blotted_out(capsys) -> None:
+    key = "gh" + "p_kX9wQ2mZ7vB4nL8tR1yC6sD3fG5hJ0pAabcd"
+    error = NightcrewError(
+        f"no run {key}", where=[f"config.yaml:3: token: {key}"], hint=f"nightcrew show {key}"
+    )
+    for screen in (Screen(), Screen(json=True)):
+        describe_failure(error, [], screen)
+        said = "".join(capsys.readouterr())
+        assert said.count("ghp_***cd") == 3
+        assert key[4:12] not in said
 
 
 def test_a_wrong_command_line_is_usage(capsys) -> None:
