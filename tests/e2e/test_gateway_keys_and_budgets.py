@@ -250,6 +250,16 @@ def test_a_killed_host_forgets_no_money(crew: Hermetic, model: ScriptedModel) ->
     assert crew.run("audit", "verify").code == 0
 
 
+def test_without_a_sandbox_the_gateway_is_at_a_port_of_the_machine(
+    crew: Hermetic, model: ScriptedModel
+) -> None:
+    configure(crew, model.url, "isolation: {require: S0, backend: none}\n")
+    done = crew.run_tasks(tell("thrice"), "--allow-unsandboxed", extra=ENV)
+    assert done.code == 0, done
+    assert (done.json["isolation"], done.json["usage"]["requests"]) == ("S0", 3)
+    assert {seen.key for seen in model.seen} == {KEY}
+
+
 def test_keys_are_listed_and_tried_and_never_shown(crew: Hermetic, model: ScriptedModel) -> None:
     assert "no providers" in crew.run("keys", "list").stderr
     configure(crew, model.url)
