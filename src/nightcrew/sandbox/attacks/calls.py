@@ -32,7 +32,6 @@ _NAMESPACES: Final = {
 _ACTS_AT_ONCE: Final = ("vhangup",)
 _GETPID_IN_32_BITS: Final = b"\xb8\x14\x00\x00\x00\xcd\x80\xc3"  # mov eax, 20; int 0x80; ret
 _X32: Final = 0x40000000
-_ABSENT_ON_OLD_KERNELS: Final = "the kernel has no such call"
 _OPEN_TREE_CLONE: Final = 1
 _MS_BIND: Final = 4096
 
