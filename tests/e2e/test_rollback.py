@@ -164,3 +164,26 @@ def test_what_does_not_hold_without_a_task_is_not_applied(crew: Hermetic) -> Non
     assert crew.show("R-1") == before
     forced = crew.run("rollback", "R-1/T01", "--yes", "--unproven", "--json")
     assert (forced.code, forced.json["proof"]) == (0, "not run"), forced
+
+
+def test_what_policy_lets_pass_is_kept_of_a_task(crew: Hermetic) -> None:
+    """A file out of scope that a person let pass goes out of the composed result again; the rest of the task stays."""
+    waiting = crew.run_tasks(
+        "- [ ] 1. work\n  - Run: sed -i s/one/ONE/ src/data.txt && echo more > outside.txt\n  - Scope: src\n"
+        "  - Accept: grep -q ONE src/data.txt\n"
+    )
+    assert waiting.code == 5, waiting
+    assert crew.run("approve", "A-1").code == 0
+    crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the acceptance")
+    assert crew.run("accept", "R-1").code == 0
+    whole = composed(crew)
+    dry = crew.run("rollback", "R-1/T01", "--keep-valid", "--dry-run", "--json")
+    assert dry.code == 0, dry
+    assert [path["path"] for path in dry.json["paths"]] == ["outside.txt"]
+    assert composed(crew) == whole, "a rehearsal changed something"
+    done = crew.run("rollback", "R-1/T01", "--keep-valid", "--yes", "--json")
+    assert done.code == 0, done
+    crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the acceptance of what is left")
+    changed = crew.run("diff", "R-1", "--json").json["paths"]
+    assert [path["path"] for path in changed] == ["src/data.txt"]
+    assert (crew.repo / "src/data.txt").read_text().startswith("one"), "the repository was touched"
