@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from nightcrew.testing.hermetic import Hermetic, by_name
+from nightcrew.testing.models import ScriptedModel
+from nightcrew.testing.scenario import Scenario, Turn
 
 pytestmark = pytest.mark.needs_userns
 
@@ -81,3 +83,37 @@ def test_it_is_not_sent_until_a_person_says_so(crew: Hermetic, server: Threading
     tasks = crew.show_tasks("R-1")
     assert (tasks["T01"]["state"], tasks["T02"]["state"]) == ("succeeded", "failed")
     assert b"aws_access_key_id" in base64.b64decode(Heard.bodies[-1])
+
+
+CHAT = """
+import json, os, urllib.error, urllib.request
+body = {"model": "claude-sonnet-4-5", "max_tokens": 50}
+for text in ("hello", json.dumps(dict(os.environ))):
+    data = json.dumps({**body, "messages": [{"role": "user", "content": text}]}).encode()
+    head = {"content-type": "application/json", "x-api-key": os.environ["ANTHROPIC_API_KEY"]}
+    request = urllib.request.Request(os.environ["ANTHROPIC_BASE_URL"] + "/v1/messages", data, head)
+    try:
+        urllib.request.urlopen(request, timeout=30).read()
+    except (urllib.error.URLError, OSError):
+        pass
+"""
+
+
+@pytest.mark.needs_overlay
+def test_an_environment_in_a_conversation_does_not_reach_the_model(crew: Hermetic) -> None:
+    with ScriptedModel((Scenario((Turn("yes"),) * 9),)) as model:
+        place = crew.root / "config" / "nightcrew"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "config.yaml").write_text(
+            f'providers:\n  anthropic: {{url: "{model.url}"}}\n'
+            "agents:\n  chatty: {argv: [python3, chat.py], providers: [anthropic]}\n"
+        )
+        crew.write({"chat.py": CHAT})
+        crew.commit("agent")
+        tasks = "- [ ] 1. talks\n  - Agent: chatty\n  - Accept: `true`\n"
+        done = crew.run_tasks(tasks, extra={"ANTHROPIC_API_KEY": "sk-ant-real-0123456789abcdefghij"})
+        assert done.code == 5, done
+        assert [b"DEPLOY_API_KEY" in json.dumps(seen.body).encode() for seen in model.seen] == [False]
+    [item] = crew.run("inbox", "--json").json
+    assert (item["kind"], item["risk"]) == ("canary", "critical")
+    assert item["action"].startswith("canary ($DEPLOY_API_KEY leaves by ")
