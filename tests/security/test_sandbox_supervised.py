@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from nightcrew.host.procs import run as run_program
 from nightcrew.model.isolation import Bind, Level, Listen, SandboxSpec
 from nightcrew.sandbox.doors import Door, find_door, serve_doors
 from nightcrew.sandbox.launcher import Launcher
@@ -187,3 +188,60 @@ def test_exits_are_found_at_their_own_address_only() -> None:
         assert find_door(doors, "10.0.0.1", 443) is None
         assert find_door(doors, "127.0.0.1", 53) is None
         assert len(doors) == 2
+
+
+DOCKER = """
+import contextlib, errno, json, struct, sys, threading
+sys.path[:0] = json.loads(sys.argv[1])
+from nightcrew.host import kernel
+from nightcrew.host.procs import run as run_program
+from nightcrew.model.isolation import Bind, Level, Listen, SandboxSpec
+from nightcrew.sandbox.launcher import Launcher
+from pathlib import Path
+from sandbox_world import Recorder
+# What default Docker refuses to a program without CAP_SYS_PTRACE: pidfd_getfd.
+words = [(0x20, 0, 0, 0), (0x15, 0, 1, 438), (0x06, 0, 0, 0x50000 | errno.EPERM), (0x06, 0, 0, 0x7FFF0000)]
+kernel.allow_no_new_privileges()
+kernel.install_filter(b"".join(struct.pack("=HBBI", *word) for word in words))
+@contextlib.contextmanager
+def serve(sockets):
+    def answer(door):
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                connection, _ = door.accept()
+                connection.setblocking(True)
+                connection.sendall(b"served " + connection.recv(100))
+                return
+    threading.Thread(target=answer, args=(sockets["proxy"],), daemon=True).start()
+    yield
+copy = sys.argv[2]
+code = '''
+import socket
+with socket.create_connection(("127.0.0.1", 3128), 3) as s:
+    s.sendall(b"hello"); print(s.recv(100).decode())
+for place in (("127.0.0.1", 80), ("192.0.2.1", 80)):
+    try: socket.create_connection(place, 3); print("connected")
+    except OSError as problem: print(type(problem).__name__)
+s = socket.socket(socket.AF_UNIX)
+try: s.connect("/run/x.sock"); print("connected")
+except OSError as problem: print(type(problem).__name__)
+'''
+spec = SandboxSpec((sys.argv[3], "-I", "-S", "-c", code), copy, {}, binds=(Bind(copy, copy, writable=True),), level=Level.S1,
+                   exits=(Listen("tcp", "127.0.0.1", 3128, "proxy"),))
+session = Recorder()
+with Launcher.start(scratch=Path(sys.argv[4])) as launcher:
+    outcome = launcher.run(spec, session, cancel=threading.Event(), serve=serve)
+print(json.dumps([outcome.ending, outcome.exit_code, session.out.decode(), session.err.decode()]))
+"""
+
+
+def test_where_no_descriptor_may_be_taken(world: World, tmp_path: Path) -> None:
+    """Default Docker: the supervisor connects a socket of its own and puts it in the place of the program's."""
+    tests = Path(__file__).resolve().parents[1]
+    ways = json.dumps([str(tests), str(tests.parent / "src")])
+    words = [sys.executable, "-c", DOCKER, ways, str(world.upper), PYTHON, str(tmp_path / "scratch")]
+    done = run_program(words, env={"PATH": "/usr/bin:/bin"}, timeout_s=60)
+    assert done.code == 0, done.stderr.decode()
+    ending, code, out, err = json.loads(done.stdout)
+    assert (ending, code) == ("exited", 0), err
+    assert out.split("\n")[:-1] == ["served hello", "ConnectionRefusedError", "OSError", "FileNotFoundError"]

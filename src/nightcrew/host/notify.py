@@ -13,7 +13,8 @@ import os
 import struct
 from typing import Final, NamedTuple
 
-_RECEIVE, _SEND, _ID_VALID = 0xC0502100, 0xC0182101, 0x40082102
+_RECEIVE, _SEND, _ID_VALID, _ADD = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103
+_ADD_AS_NUMBER: Final = 1
 _NOTIFICATION: Final = (
     "=QIIiIQ6Q"  # id, pid, flags, then seccomp_data: number, architecture, place, arguments
 )
@@ -65,6 +66,32 @@ def still_waits(listener: int, call: Call) -> bool:
     except OSError:
         return False
     return True
+
+
+def put_descriptor(listener: int, call: Call, ours: int, number: int, *, close_on_exec: bool) -> None:
+    """Put our descriptor into the caller's process as ``number``, in the place of what is there. Linux 5.9.
+
+    Raises:
+        OSError: the caller has gone.
+    """
+    flags = os.O_CLOEXEC if close_on_exec else 0
+    request = struct.pack("=QIIII", call.id, _ADD_AS_NUMBER, ours, number, flags)
+    fcntl.ioctl(listener, _ADD, request)
+
+
+def read_flags(thread: int, number: int) -> int:
+    """Return the ``O_*`` flags of a socket of a thread's process.
+
+    Raises:
+        OSError: EBADF or ENOTSOCK, or not ours to see.
+    """
+    try:
+        if not os.readlink(f"/proc/{thread}/fd/{number}").startswith("socket:"):  # noqa: PTH115
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+        with open(f"/proc/{thread}/fdinfo/{number}", "rb") as file:  # noqa: PTH123
+            return next(int(line.split()[1], 8) for line in file if line.startswith(b"flags:"))
+    except FileNotFoundError as cause:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from cause
 
 
 def read_memory(thread: int, address: int, size: int) -> bytes:

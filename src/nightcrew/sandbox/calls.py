@@ -6,6 +6,7 @@ points at. We read the arguments once, and what stays inside we do ourselves, on
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -14,7 +15,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Self
 
 from nightcrew.host import kernel, notify
@@ -120,7 +121,7 @@ class Calls:
         if len(address) != size:
             raise Refused(errno.EFAULT)
         (family,) = struct.unpack_from("=H", address)
-        with socket.socket(fileno=notify.take_descriptor(call.thread, fd)) as taken:
+        with self._own_socket(call, fd, family) as taken:
             if taken.family != family:
                 raise Refused(errno.EAFNOSUPPORT)
             if family == socket.AF_UNIX:
@@ -129,6 +130,24 @@ class Calls:
                 self._connect_door(call, taken, address)
             else:
                 raise Refused(errno.EAFNOSUPPORT)
+
+    @contextlib.contextmanager
+    def _own_socket(self, call: Call, fd: int, family: int) -> Iterator[socket.socket]:
+        """Yield the caller's own socket; where nobody may take it (default Docker), a new one that replaces it after."""
+        try:
+            taken = socket.socket(fileno=notify.take_descriptor(call.thread, fd))
+        except PermissionError:
+            flags = notify.read_flags(call.thread, fd)
+            if family not in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6):
+                raise Refused(errno.EAFNOSUPPORT) from None
+            with socket.socket(family, socket.SOCK_STREAM) as made:
+                yield made
+                os.set_blocking(made.fileno(), not flags & os.O_NONBLOCK)
+                close = bool(flags & os.O_CLOEXEC)
+                notify.put_descriptor(self._listener, call, made.fileno(), fd, close_on_exec=close)
+            return
+        with taken:
+            yield taken
 
     def _connect_local(self, call: Call, taken: socket.socket, name: bytes) -> None:
         """To a socket that the tree itself has made: one that lies where it may write."""
