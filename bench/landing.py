@@ -64,11 +64,7 @@ def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
     promoted, applied, undone, taken_back, committed = interleave(
         [Act(promote), Act(apply), Act(undo), Act(lambda: apply("-R")), Act(commit, back, back)], rounds
     )
-    if (
-        command("git", "status", "--porcelain", cwd=ground.repository)
-        or command("git", "rev-parse", "HEAD", cwd=ground.repository) != ground.head
-    ):
-        raise SystemExit("undo did not bring the repository back")
+    _see_that_it_is_back(ground)
     goal = 1.5 if ground.number >= 100_000 and number == 1000 else None
     yield Row(
         f"promotion of {number} paths",
@@ -82,6 +78,12 @@ def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
         f"promotion of {number} paths", ground.number, promoted, "git apply --index; git commit", committed
     )
     yield Row(f"undo of {number} paths", ground.number, undone, "git apply -R", taken_back, goal)
+
+
+def _see_that_it_is_back(ground: Ground) -> None:
+    changed = command("git", "status", "--porcelain", cwd=ground.repository)
+    if changed or command("git", "rev-parse", "HEAD", cwd=ground.repository) != ground.head:
+        raise SystemExit("undo did not bring the repository back")
 
 
 def record_of(prepared: Prepared) -> PromotionRecord:

@@ -108,13 +108,12 @@ class Promoter:
         if target.hooks:
             steps = self._reword(steps)
         made = make_commits(self._site, id, place, base_commit, steps, target)
-        new = place.kind == "new"
         draft = Prepared(
             id=id,
             kind="commit",
             branch=place.branch,
             base_commit=base_commit,
-            old_commit="" if new else place.head,
+            old_commit="" if place.kind == "new" else place.head,
             new_commit=made.commits[-1],
             tree=made.tree,
             paths=(),
