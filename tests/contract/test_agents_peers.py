@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,20 @@ def test_a_denial_is_worked_around_and_a_park_goes_on(rig: Rig, adapter: str) ->
     transcript = Path(rig.attempts(done.id)[0].transcript)
     assert not (transcript.parent / "memory").exists()
     assert "deny: git push --force origin main" in transcript.read_text()
+
+
+@pytest.mark.parametrize("adapter", ["claude"], indirect=True)
+def test_a_lost_conversation_is_not_taken_up_because_its_files_are_gone(rig: Rig) -> None:
+    name = rig.add_run(job(1, "good", "touch one", "sleep 30", "touch two"))
+    with rig.hosting() as engine:
+        engine.submit(name)
+        deadline = time.monotonic() + 20
+        while "sleep 30" not in decided(rig, name) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    (attempt,) = rig.attempts(f"{name}/T01")
+    memory = Path(attempt.transcript).parent / "memory"
+    assert (attempt.state, memory.exists()) == ("lost", False)
+    assert find_processes("Fake coding agents without a model") == []
 
 
 # gemini speaks the protocol of opencode.
