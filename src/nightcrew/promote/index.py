@@ -32,7 +32,8 @@ class Reading:
     def is_still(self, git_dir: str) -> bool:
         """Tell whether the index of a git directory has the same bytes."""
         path = Path(git_dir) / "index"
-        return sign_file(path) == self.signature or digest_of(read_bytes(path)) == self.digest
+        unmoved = bool(self.signature) and sign_file(path) == self.signature
+        return unmoved or digest_of(read_bytes(path)) == self.digest
 
 
 def digest_of(content: bytes) -> str:
