@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from nightcrew.model.isolation import Bind, Confinement, Level, Limits, Overlay, Process, SandboxSpec
@@ -22,9 +23,9 @@ class _Herald:
         sys.stdout.flush()
 
 
-def hold(spec: Mapping[str, Any]) -> None:
-    """Run a spec, given as plain values, until somebody kills us."""
-    with Launcher.start() as launcher:
+def hold(spec: Mapping[str, Any], scratch: str) -> None:
+    """Run a spec, given as plain values, until somebody kills us; ``scratch`` is for what its back end needs on disk."""
+    with Launcher.start(scratch=Path(scratch)) as launcher:
         launcher.run(read_spec(spec), _Herald(), cancel=threading.Event())
 
 
