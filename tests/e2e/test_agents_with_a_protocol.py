@@ -108,8 +108,8 @@ def test_broken_agents_and_odd_names_are_told(crew: Hermetic) -> None:
     assert crew.run("agent", "add", "here", "--repository", "--adapter", "acp", "--", "odd").code == 0
     assert "adapter: acp" in (crew.repo / ".nightcrew" / "config.yaml").read_text()
     plan = crew.write_plan("# Night\n\n- [ ] 1. Go\n  - Agent: other\n  - Prompt: touch x\n")
-    flagged = crew.run("plan", "-f", str(plan))
-    assert "the agent other asks for nothing while it runs" in " ".join(flagged.stdout.split()), flagged
+    flagged = crew.run("plan", "-f", str(plan), "--json")
+    assert "the agent other asks for nothing while it runs" in flagged.stdout, flagged
     own.write_text(f"{own.read_text()}approvals: {{require: all}}\n")
     refused = crew.run("plan", "-f", str(plan))
     assert (refused.code, "approvals.require" in refused.stdout + refused.stderr) == (6, True), refused
