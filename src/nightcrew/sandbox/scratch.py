@@ -14,7 +14,7 @@ from nightcrew.host import files
 @contextlib.contextmanager
 def private_place(scratch: Path) -> Iterator[Path]:
     """Yield a new, empty directory below ``scratch`` that only this user can enter; its path has no links in it."""
-    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.ensure_private_directory(scratch)
     scratch = scratch.resolve()
     _sweep(scratch)
     place = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=scratch))
