@@ -13,7 +13,7 @@ from nightcrew.runtime.api import Runtime
 @make("list", example="nightcrew agent list\nnightcrew agent list --json")
 def listing(runtime: Runtime, screen: Screen) -> None:
     """List the agents that `Agent:` can name here: whether each can be used, and what it asks before it acts."""
-    agents = runtime.agents()
+    agents = runtime.agents.known()
     if screen.json:
         screen.emit(agents)
         return
@@ -28,7 +28,7 @@ def detect(runtime: Runtime, screen: Screen) -> None:
 
     Each one found is started with --version, outside of the sandbox, as you would do yourself.
     """
-    found = runtime.detect_agents()
+    found = runtime.agents.detect()
     if screen.json:
         screen.emit(found)
         return
@@ -51,7 +51,7 @@ def test(runtime: Runtime, screen: Screen, *, name: str) -> int:
 
     Exits 1 when it does not come that far; what it printed is shown then.
     """
-    result = runtime.test_agent(name)
+    result = runtime.agents.test(name)
     if screen.json:
         screen.emit(result)
     elif result["works"]:
@@ -83,7 +83,7 @@ def add(
     runtime: Runtime, screen: Screen, *, name: str, argv: tuple[str, ...], adapter: str, repository: bool
 ) -> None:
     """Add an agent to config.yaml, your own or the repository's; everything else in the file stays as it is."""
-    done = runtime.add_agent(name, adapter, argv, repository=repository)
+    done = runtime.agents.add(name, adapter, argv, repository=repository)
     if screen.json:
         screen.emit(done)
         return

@@ -24,7 +24,7 @@ _WHY_WIDTH = 48
 @click.argument("name", metavar="R-1|R-1/T01")
 def listing(runtime: Runtime, screen: Screen, *, name: str) -> None:
     """List the checkpoints of a run or task, oldest first; the one that holds the task's result is marked."""
-    checkpoints = runtime.checkpoints(runtime.resolve(name, kinds="RT"))
+    checkpoints = runtime.checkpoints.of(runtime.resolve(name, kinds="RT"))
     if screen.json:
         screen.emit(checkpoints)
         return
@@ -62,7 +62,7 @@ def compare(
     """
     second = names[1] if len(names) > 1 and names[1][:2].upper() == "C-" else ""
     paths = names[2:] if second else names[1:]
-    patch = runtime.checkpoint_diff(names[0], second, stat=stat, hunks=hunks, exact=exact, paths=paths)
+    patch = runtime.checkpoints.diff(names[0], second, stat=stat, hunks=hunks, exact=exact, paths=paths)
     show_patch(screen, patch, paths)
 
 
@@ -101,7 +101,7 @@ def restore(
 
     The restore is itself a new checkpoint, so it can be undone the same way. A running task is paused for it. Acceptance runs again before the task is called verified; results that were built on the old one are marked as stale.
     """
-    plan = runtime.plan_restore(name, **wish)
+    plan = runtime.checkpoints.plan_restore(name, **wish)
     if dry_run and screen.json:
         screen.emit(plan)
         return
@@ -120,7 +120,7 @@ def restore(
         yes=yes,
         otherwise=f"{_again(plan)} --yes",
     )
-    done = runtime.restore(name, **wish)
+    done = runtime.checkpoints.restore(name, **wish)
     woken = runtime.nudge(done["task"], start=not no_start)
     if screen.json:
         screen.emit({**done, "engine": woken})
@@ -152,7 +152,7 @@ def fork(
 
     The fork is added to the plan of the run, has the acceptance of the original, and is reviewed next to it. Of all answers to a task only one can be accepted.
     """
-    plan = runtime.plan_fork(name, **wanted)
+    plan = runtime.checkpoints.plan_fork(name, **wanted)
     if not screen.json:
         _show_fork(screen, plan)
     if dry_run:
@@ -168,7 +168,7 @@ def fork(
         yes=yes,
         otherwise=" ".join(["nightcrew checkpoint fork", plan["from"], *words, "--yes"]),
     )
-    done = runtime.fork(name, digest=plan["digest"], **wanted)
+    done = runtime.checkpoints.fork(name, digest=plan["digest"], **wanted)
     woken = runtime.nudge(done["task"], start=not no_start)
     if screen.json:
         screen.emit({**done, "engine": woken})

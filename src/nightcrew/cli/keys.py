@@ -20,7 +20,7 @@ def listing(runtime: Runtime, screen: Screen) -> None:
     Providers stand in `providers:` of config.yaml in your own configuration directory, never in a repository's. An
     agent gets a placeholder; nightcrew puts the key in its place outside of the sandbox.
     """
-    found = runtime.providers()
+    found = runtime.models.providers()
     if screen.json:
         screen.emit(found)
         return
@@ -35,7 +35,7 @@ def listing(runtime: Runtime, screen: Screen) -> None:
 @click.argument("name", required=False, metavar="[PROVIDER]")
 def check(runtime: Runtime, screen: Screen, *, name: str | None) -> int:
     """Ask each provider which models it has, with your key: that is free, and tells whether the key is taken."""
-    found = runtime.check_providers(name or "")
+    found = runtime.models.check(name or "")
     if screen.json:
         screen.emit(found)
     else:
@@ -54,7 +54,7 @@ def prices(runtime: Runtime, screen: Screen, *, model: str | None) -> None:
     A model that is not here has no known price: its tokens are counted, money is not, and where a budget in money holds
     it is not asked at all.
     """
-    view = runtime.prices(model or "")
+    view = runtime.models.prices(model or "")
     if screen.json:
         screen.emit(view)
         return

@@ -18,7 +18,10 @@ from nightcrew.runtime.parts import Parts
 if TYPE_CHECKING:
     from nightcrew.host.clock import Clock
     from nightcrew.model.isolation import Backend, Level
+    from nightcrew.runtime.agents import Agents
+    from nightcrew.runtime.checkpoints import Checkpoints
     from nightcrew.runtime.hosting import OnChange
+    from nightcrew.runtime.models import Models
     from nightcrew.runtime.policies import Policies
     from nightcrew.runtime.promoting import Order, Publication
     from nightcrew.runtime.resting import Rest
@@ -75,29 +78,12 @@ class Runtime:
 
         return attack_self(self._parts, level, backend)
 
-    def agents(self) -> list[View]:
-        """Return the agents that tasks can name, and the coding agents found on PATH."""
-        from nightcrew.runtime.finding import list_agents
+    @property
+    def agents(self) -> Agents:
+        """Return everything that can be done with agents."""
+        from nightcrew.runtime.agents import Agents
 
-        return list_agents(self._parts, self._rules())
-
-    def detect_agents(self) -> list[View]:
-        """Return the coding agents found on PATH: program, version, and whether each could work here."""
-        from nightcrew.runtime.finding import detect_agents
-
-        return detect_agents(self._parts, self._rules())
-
-    def test_agent(self, name: str) -> View:
-        """Start an agent in the sandbox, speak its protocol up to the first task, and say what came of it."""
-        from nightcrew.runtime.agenttrial import try_agent
-
-        return try_agent(self._parts, self._rules(), name)
-
-    def add_agent(self, name: str, adapter: str, argv: Sequence[str], *, repository: bool) -> View:
-        """Write an agent into config.yaml: the person's own, or the repository's."""
-        from nightcrew.runtime.agentadding import add_agent
-
-        return add_agent(self._parts, name, adapter, argv, repository=repository)
+        return Agents(self._parts)
 
     def demo(self, *, say: Callable[[str], None], keep: bool, unsandboxed: bool) -> View:
         """Do the whole job in a throw-away repository, checking every step."""
@@ -318,23 +304,12 @@ class Runtime:
             nudge(self._parts, name, start=True)
         return done
 
-    def providers(self) -> list[View]:
-        """Return the user's providers of models, with what is wrong with their keys."""
-        from nightcrew.runtime.providing import list_providers
+    @property
+    def models(self) -> Models:
+        """Return everything that can be asked about models and who provides them."""
+        from nightcrew.runtime.models import Models
 
-        return list_providers(self._parts, self._rules())
-
-    def check_providers(self, name: str = "") -> list[View]:
-        """Ask the providers, or one of them, something free with its key."""
-        from nightcrew.runtime.providing import check_providers
-
-        return check_providers(self._parts, self._rules(), name)
-
-    def prices(self, model: str = "") -> View:
-        """Return what models cost."""
-        from nightcrew.runtime.providing import list_prices
-
-        return list_prices(self._rules(), model)
+        return Models(self._parts)
 
     def retry(self, task: str, *, dependents: bool = False) -> tuple[str, ...]:
         """Have a task run again from the start; return it, what was blocked by it, and what else runs again."""
@@ -348,72 +323,12 @@ class Runtime:
 
         return view_stale(self._parts, run)
 
-    def checkpoints(self, name: str) -> list[View]:
-        """Return the checkpoints of a run or task, oldest first."""
-        from nightcrew.runtime.restoring import list_checkpoints
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Return everything that can be done with checkpoints."""
+        from nightcrew.runtime.checkpoints import Checkpoints
 
-        return list_checkpoints(self._parts, name)
-
-    def checkpoint_diff(
-        self,
-        old: str,
-        new: str = "",
-        *,
-        stat: bool = False,
-        hunks: bool = False,
-        exact: bool = False,
-        paths: Sequence[str] = (),
-    ) -> View:
-        """Return a checkpoint against its base, or against another: ``{raw, shown, hidden, json}``."""
-        from nightcrew.runtime.differing import Form, diff_checkpoints
-
-        second = self.resolve(new, kinds="C") if new else ""
-        form = Form(stat, hunks, tuple(paths), exact)
-        return diff_checkpoints(self._parts, self.resolve(old, kinds="C"), second, form)
-
-    def plan_restore(
-        self,
-        checkpoint: str,
-        *,
-        files: Sequence[str] = (),
-        hunks: Sequence[str] = (),
-        keep_valid: bool = False,
-    ) -> View:
-        """Return what a restore would do: ``{task, state, checkpoint, before, tree, paths, put_back, left}``."""
-        from nightcrew.runtime.restoring import Wish, plan_restore
-
-        wish = Wish(tuple(files), tuple(hunks), keep_valid)
-        planned = plan_restore(self._parts, self.resolve(checkpoint, kinds="C"), wish)
-        return {**planned.to_plain(), "words": wish.to_words()}
-
-    def restore(
-        self,
-        checkpoint: str,
-        *,
-        files: Sequence[str] = (),
-        hunks: Sequence[str] = (),
-        keep_valid: bool = False,
-    ) -> View:
-        """Make the result of a task what a checkpoint holds; its acceptance must run again."""
-        from nightcrew.runtime.restoring import Wish, restore
-
-        wish = Wish(tuple(files), tuple(hunks), keep_valid)
-        return restore(self._parts, self.resolve(checkpoint, kinds="C"), wish)
-
-    def plan_fork(
-        self, checkpoint: str, *, agent: str = "", prompt: str = "", run: str = "", script: str = ""
-    ) -> View:
-        """Return what a fork of a checkpoint would be; nothing is changed."""
-        from nightcrew.runtime.forking import Wanted, plan_fork
-
-        name = self.resolve(checkpoint, kinds="C")
-        return plan_fork(self._parts, name, Wanted(agent, prompt, run, script)).to_plain()
-
-    def fork(self, checkpoint: str, *, digest: str, **wanted: str) -> View:
-        """Add a fork of a checkpoint to its run, as ``plan_fork`` has shown it under this digest."""
-        from nightcrew.runtime.forking import Wanted, fork
-
-        return fork(self._parts, self.resolve(checkpoint, kinds="C"), Wanted(**wanted), digest=digest)
+        return Checkpoints(self._parts)
 
     def removal(
         self, task: str, *, to: str = "", files: Sequence[str] = (), keep_valid: bool = False
