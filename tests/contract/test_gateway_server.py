@@ -269,7 +269,7 @@ def test_what_must_not_leave_does_not(scripted: tuple[Place, ScriptedModel]) -> 
     told = {**ASK, "messages": [{"role": "user", "content": "the canary-word"}]}
     assert place.ask("anthropic", "/v1/messages", told)[0] == 403
     assert place.ask("anthropic", "/v1/messages", ASK, {"x-note": "canary-word"})[0] == 403
-    assert place.ask("anthropic", "/v1/messages?x=canary-word", ASK)[0] == 403
+    assert place.ask("anthropic", "/v1/messages?beta=canary-word", ASK)[0] == 403
     assert not model.seen
 
 
@@ -340,6 +340,56 @@ def test_one_that_goes_away_in_the_midst_is_charged_for_what_it_got(services: Se
     [(_, model, tokens, exact)] = place.book.got
     assert (model, tokens.input, exact) == ("m", 50, False)
     assert tokens.output >= 700
+
+
+def test_an_attempt_that_ends_before_its_answer_begins_is_charged_for_what_it_asked(
+    services: Services,
+) -> None:
+    with answering([b""] * 200) as (url, seen):
+        with Place(services, {"anthropic": url}).serving() as place:
+            link = place.connect()
+            link.request("POST", "/v1/messages", json.dumps(ASK), HEADERS["anthropic"])
+            end = time.monotonic() + 10
+            while not seen and time.monotonic() < end:
+                time.sleep(0.01)
+        link.close()
+    [(_, model, tokens, exact)] = place.book.got
+    assert (model, tokens.input > 0, tokens.output, exact) == ("m", True, 0, False)
+
+
+def test_no_field_of_an_agent_changes_what_is_asked_or_told(scripted: tuple[Place, ScriptedModel]) -> None:
+    place, model = scripted
+    odd = {
+        "X-Goog-FieldMask": "candidates",
+        "X-HTTP-Method-Override": "DELETE",
+        "Accept": "application/x-protobuf",
+    }
+    assert place.ask("gemini", ASKS[3][2], ASKS[3][3], {**odd, "Content-Type": "text/plain"})[0] == 200
+    sent = {name.lower(): value for name, value in model.seen[0].headers.items()}
+    assert not {"x-goog-fieldmask", "x-http-method-override"} & sent.keys()
+    assert (sent["accept"], sent["content-type"]) == (
+        "application/json, text/event-stream",
+        "application/json",
+    )
+
+
+def test_one_attempt_holds_only_so_much(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nightcrew.sandbox.gateway.server._MAX_HELD_BYTES", 300_000)
+    large = {**ASK, "messages": [{"role": "user", "content": "x" * 200_000}]}
+    with (
+        answering([b""] * 100 + [reply(GOOD)]) as (url, seen),
+        Place(services, {"anthropic": url}).serving() as place,
+    ):
+        first = place.connect()
+        first.request("POST", "/v1/messages", json.dumps(large), HEADERS["anthropic"])
+        end = time.monotonic() + 10
+        while not seen and time.monotonic() < end:
+            time.sleep(0.01)
+        head = f"POST /v1/messages HTTP/1.1\r\n{HEAD}Content-Length: 200000\r\n\r\n"
+        assert place.raw(head.encode() + b"x" * 200_000).startswith(b"HTTP/1.1 503")
+        assert first.getresponse().status == 200
+        first.close()
+        assert place.ask("anthropic", "/v1/messages", ASK)[0] == 200
 
 
 # -- providers that misbehave --------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_a_message_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> N
     piece = b"data: " + b"x" * 400
     assert [meter.feed(piece) for _ in range(5)] == [piece] * 5
     assert meter.finish() == b""
-    assert meter.count(40) == (Tokens(input=10), False)
+    assert meter.count(40) == (Tokens(input=10, output=508), False)
 
 
 def test_negative_and_nested_figures_do_no_harm() -> None:
@@ -197,3 +197,9 @@ def test_an_error_in_the_midst_of_a_stream_is_noticed() -> None:
         events({"type": "response.failed", "response": {"error": {"code": "server_error", "message": "oh"}}})
     )
     assert meter.tally.fault == ("server_error", "oh")
+
+
+def test_a_plain_answer_that_was_cut_is_not_free() -> None:
+    meter = Meter("openai", streamed=False)
+    meter.feed(b'{"choices": [{"message": {"content": "' + b"x" * 4000)
+    assert meter.count(40) == (Tokens(input=10, output=1010), False)

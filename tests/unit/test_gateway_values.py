@@ -155,6 +155,32 @@ TOOLS: list[tuple[Wire, dict, dict, tuple[str, ...]]] = [
         ("googleSearch", "urlContext"),
     ),
     ("anthropic", {"tools": [{"type": "custom"}]}, {"tools": [{"type": "custom"}]}, ()),
+    # A single object stands for a list of one; a result of a search for tools brings tools; routers have their own ways.
+    ("gemini", {"tools": {"googleSearch": {}}}, {}, ("googleSearch",)),
+    ("gemini", {"tools": {"functionDeclarations": []}}, {"tools": {"functionDeclarations": []}}, ()),
+    ("gemini", {"tools": ["googleSearch"]}, {}, ("str",)),
+    (
+        "openai",
+        {
+            "input": [{"type": "tool_search_output", "tools": [FUNCTION, {"type": "mcp"}]}],
+            "tools": [FUNCTION],
+        },
+        {"input": [{"type": "tool_search_output", "tools": [FUNCTION]}], "tools": [FUNCTION]},
+        ("mcp",),
+    ),
+    (
+        "openai",
+        {"plugins": [{"id": "web"}], "search_parameters": {"mode": "on"}},
+        {},
+        ("plugins", "search_parameters"),
+    ),
+    ("openai", {"tools": [{"type": ["function"]}]}, {}, ("['function']",)),
+    (
+        "openai",
+        {"tools": [{"type": "namespace", "tools": [{"type": "namespace", "tools": [{"type": "mcp"}]}]}]},
+        {"tools": [{"type": "namespace", "tools": []}]},
+        ("namespace",),
+    ),
 ]
 
 
@@ -182,6 +208,8 @@ FETCHED = [
     {"type": "input_file", "file_url": "https://evil.example.org"},
     {"fileData": {"fileUri": "https://evil.example.org"}},
     {"file_data": {"file_uri": "https://evil.example.org"}},
+    {"type": "computer_screenshot", "image_url": "https://evil.example.org"},
+    {"functionResponse": {"response": {}, "parts": [{"fileData": {"fileUri": "https://evil.example.org"}}]}},
 ]
 INSIDE = [
     {"type": "image", "source": {"type": "base64", "data": "aaaa"}},
@@ -190,6 +218,7 @@ INSIDE = [
     {"type": "input_file", "file_data": "data:application/pdf;base64,aaaa"},
     {"type": "tool_use", "input": {"type": "image_url", "image_url": "https://x.example.org"}},
     {"functionCall": {"args": {"fileData": 1}}},
+    {"functionResponse": {"response": {"fileData": 1, "image_url": "https://x.example.org"}}},
     {"type": "text", "text": "see https://x.example.org"},
 ]
 
@@ -207,6 +236,35 @@ def test_content_by_address_is_refused(part: dict) -> None:
 def test_content_that_is_there_is_not(part: dict) -> None:
     body = json.dumps({"model": "m", "messages": [{"content": [part]}]}).encode()
     assert json.loads(wires.read_ask("anthropic", "POST", "/v1/messages", body).body) == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("target", "sent"),
+    [
+        ("?alt=sse&fields=candidates", "?alt=sse"),
+        ("?alt=proto&$alt=proto&%24fields=x&prettyPrint=1", ""),
+        ("?alt=json&$httpMethod=DELETE&upload_protocol=raw", "?alt=json"),
+    ],
+)
+def test_nothing_in_a_query_hides_what_an_answer_took(target: str, sent: str) -> None:
+    path = "/v1beta/models/m-1:generateContent"
+    assert wires.read_ask("gemini", "POST", path + target, BODY).target == path + sent
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-4o-search-preview", "gpt-5-search-api-2025-10-14", "some/model:online"]
+)
+def test_a_model_that_searches_by_itself_is_not_asked(model: str) -> None:
+    body = json.dumps({"model": model}).encode()
+    with pytest.raises(wires.Unusable, match="searches the web"):
+        wires.read_ask("openai", "POST", "/v1/chat/completions", body)
+    assert wires.read_ask("openai", "POST", "/v1/chat/completions", body, reaches_out=True).model == model
+
+
+def test_a_question_of_very_many_parts_is_not_read() -> None:
+    body = b'{"model": "m", "x": [' + b"{}," * 1_100_000 + b"1]}"
+    with pytest.raises(wires.Unusable, match="too many parts"):
+        wires.read_ask("openai", "POST", "/v1/responses", body)
 
 
 def test_no_key_in_a_query_goes_on_and_each_is_looked_at() -> None:

@@ -21,6 +21,8 @@ import h11
 Headers = Iterable[tuple[bytes, bytes]]
 
 _CHUNK_BYTES: Final = 1 << 16
+_LINGER_S: Final = 1.0
+_LINGER_PIECES: Final = 64
 _END_OF_HEAD: Final = b"\r\n\r\n"
 # A line feed without its carriage return, a carriage return without its line feed, a NUL, a folded line.
 _AMBIGUOUS: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)|\0|\r\n[ \t]")
@@ -94,6 +96,21 @@ class SocketWire:
     def close(self) -> None:
         """See Wire."""
         self.socket.close()
+
+
+async def linger(connection: socket.socket) -> None:
+    """Read what is still coming, for a moment: closing before would reset the connection, and a refusal would be lost.
+
+    Raises:
+        OSError: the other side has gone.
+    """
+    connection.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            loop = asyncio.get_running_loop()
+            for _ in range(_LINGER_PIECES):
+                if not await loop.sock_recv(connection, _CHUNK_BYTES):
+                    return
 
 
 class StreamWire:

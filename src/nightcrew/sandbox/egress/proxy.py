@@ -17,15 +17,22 @@ from nightcrew.sandbox.egress.dialing import CannotReach, Resolve, dial
 from nightcrew.sandbox.egress.relay import relay
 from nightcrew.sandbox.egress.requests import host_field, read_plain, read_tunnel
 from nightcrew.sandbox.egress.traffic import TooMuch, Traffic
-from nightcrew.sandbox.http import BadMessage, Bounds, ClientEnd, ServerEnd, SocketWire, find, passed_on
+from nightcrew.sandbox.http import (
+    BadMessage,
+    Bounds,
+    ClientEnd,
+    ServerEnd,
+    SocketWire,
+    find,
+    linger,
+    passed_on,
+)
 
 BOUNDS: Final = Bounds()
 _TLS_PORT: Final = 443
 _CHUNK_BYTES: Final = 1 << 16
 _STOP_PATIENCE_S: Final = 60.0
 _OURS: Final = (b"host", b"expect")
-_LINGER_S: Final = 1.0
-_LINGER_PIECES: Final = 64
 _ANSWER_S: Final = 300.0  # a server may think for long (builds, model calls); the attempt has its own limits
 
 
@@ -62,7 +69,7 @@ async def serve_proxy(connection: socket.socket, context: Context) -> None:
                     return
         except (BadMessage, Refused) as problem:
             await end.refuse(problem.status, problem.words)
-            await _linger(connection)
+            await linger(connection)
 
 
 async def serve_web(connection: socket.socket, name: str, context: Context) -> None:
@@ -76,7 +83,7 @@ async def serve_web(connection: socket.socket, name: str, context: Context) -> N
                     return
         except (BadMessage, Refused) as problem:
             await end.refuse(problem.status, problem.words)
-            await _linger(connection)
+            await linger(connection)
 
 
 async def serve_tls(connection: socket.socket, name: str, context: Context) -> None:
@@ -84,17 +91,6 @@ async def serve_tls(connection: socket.socket, name: str, context: Context) -> N
     wanted = NetRequest("CONNECT", name, _TLS_PORT)
     with contextlib.suppress(OSError, BadMessage, Refused), await _open(wanted, b"", context) as outside:
         await _run_tunnel(wanted, connection, outside, b"", context)
-
-
-async def _linger(connection: socket.socket) -> None:
-    """Read what is still coming: closing before would reset the connection, and the refusal would be lost."""
-    connection.shutdown(socket.SHUT_WR)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_LINGER_S):
-            loop = asyncio.get_running_loop()
-            for _ in range(_LINGER_PIECES):
-                if not await loop.sock_recv(connection, _CHUNK_BYTES):
-                    return
 
 
 async def _serve_tunnel(

@@ -183,12 +183,14 @@ class Meter:
         self._hide = hide_usage and streamed
         self._pending = bytearray()
         self._too_long = False
+        self._unseen = 0
         self._skipping_blank = False
         self.tally = Tally()
 
     def feed(self, data: bytes) -> bytes:
         """Look at the next piece and return what the client gets of it."""
         if self._too_long:
+            self._unseen += len(data)
             return data
         self._pending += data
         if not self._streamed:
@@ -219,7 +221,8 @@ class Meter:
         tokens = _COUNTERS[self._wire](self.tally.counts)
         if self.tally.final and not self._too_long:
             return tokens, True
-        said = -(-self.tally.characters // _BYTES_PER_TOKEN)
+        # What was not looked into, or not yet, counts as text: an estimate is not to be low because an answer was cut.
+        said = -(-(self.tally.characters + self._unseen + len(self._pending)) // _BYTES_PER_TOKEN)
         read = 0 if tokens.prompt else asked_bytes // _BYTES_PER_TOKEN
         more = Tokens(input=read, output=max(0, said - tokens.output))
         return tokens + more, False
@@ -227,6 +230,7 @@ class Meter:
     def _give_up_when_long(self) -> None:
         if len(self._pending) > MAX_MESSAGE_BYTES:
             self._too_long = True
+            self._unseen += len(self._pending)
             self._pending.clear()
 
     def _take_lines(self, data: bytes) -> bytes:

@@ -8,6 +8,7 @@ read out of it as it goes by and recorded before the agent sees its end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -37,20 +38,26 @@ from nightcrew.sandbox.http import (
     ServerEnd,
     SocketWire,
     find,
+    linger,
     passed_on,
 )
 
 #: Largest question: a long conversation with pictures in it.
 MAX_ASK_BYTES: Final = 64 << 20
+#: Questions of one attempt that are held at once, all together; read and written anew each takes a multiple of itself.
+_MAX_HELD_BYTES: Final = 96 << 20
 #: Of an error page.
 _MAX_ERROR_BYTES: Final = 1 << 20
 _BOUNDS: Final = Bounds(head_s=20.0, idle_s=600.0)
 _NOT_AGAIN: Final = (b"x-should-retry", b"false")
 _JSON: Final = (b"content-type", b"application/json")
-#: Of a question: ours take their place, or they are about the connection.
+#: Of a question: ours take their place, they are about the connection, or they could have an answer leave out what it
+#: took, come in another form, or a question be taken for another one.
 _NOT_SENT: Final = wires.CREDENTIALS | {
-    b"host", b"content-length", b"content-encoding", b"accept-encoding", b"expect",
+    b"host", b"content-length", b"content-encoding", b"content-type", b"accept", b"accept-encoding", b"expect",
+    b"x-goog-fieldmask", b"x-http-method-override", b"x-http-method", b"x-method-override",
 }  # fmt: skip
+_ACCEPT: Final = (b"accept", b"application/json, text/event-stream")
 #: Of an answer: framed anew, or nothing that an agent need know about the account of its user.
 _NOT_TOLD: Final = frozenset(
     {
@@ -110,6 +117,7 @@ class Gateway:
         self._account = account
         self._watch = watch
         self._context = context or make_context()
+        self._held: dict[ServerEnd, int] = {}
 
     async def talk(self, name: str, wire: SocketWire) -> None:
         """Answer one connection to the provider called ``name`` until it ends."""
@@ -121,7 +129,9 @@ class Gateway:
                 if not end.next_cycle():
                     break
         except BadMessage as problem:
-            await end.refuse(problem.status, problem.words)
+            with contextlib.suppress(OSError):
+                await end.refuse(problem.status, problem.words)
+                await linger(wire.socket)
         except OSError:
             # The agent has closed its end: whatever was answered is recorded.
             return
@@ -138,6 +148,8 @@ class Gateway:
             body = wires.make_error(provider.wire, refused.status, refused.kind, refused.said)
             # One client asks with HEAD whether anybody is there; an answer to that has no body.
             await end.respond(refused.status, headers, b"" if request.method == b"HEAD" else body)
+        finally:
+            self._held.pop(end, None)
 
     async def _read(self, end: ServerEnd, provider: Provider, request: h11.Request) -> wires.Ask:
         """Return what is asked, once nothing is against it.
@@ -181,6 +193,9 @@ class Gateway:
                 body += unpacker.feed(piece)
             except Unreadable as problem:
                 raise BadMessage(str(problem), 413) from None
+            self._held[end] = len(body)
+            if sum(self._held.values()) > _MAX_HELD_BYTES:
+                raise BadMessage("too much is asked at once", 503)
         return bytes(body)
 
     async def _ask(self, end: ServerEnd, upstream: Upstream, request: h11.Request, ask: wires.Ask) -> None:
@@ -188,18 +203,34 @@ class Gateway:
         address = read_address(provider.url)
         fields = [pair for pair in passed_on(request.headers) if pair[0].lower() not in _NOT_SENT]
         fields += [(b"host", address.authority.encode()), (b"accept-encoding", b"identity")]
-        fields += [(b"content-length", b"%d" % len(ask.body))] if request.method == b"POST" else []
+        fields.append(_ACCEPT)
+        fields += [(b"content-length", b"%d" % len(ask.body)), _JSON] if request.method == b"POST" else []
         fields += wires.sign(provider.wire, upstream.key)
         try:
             async with connect(address, self._context) as out:
                 target = (address.path + ask.target).encode("latin-1")
-                response = await send(out, request.method, target, fields, ask.body)
+                response = await self._send(provider, out, (request.method, target, fields), ask)
                 if response.status_code >= 300:
                     await self._pass_error(end, upstream, out, response)
                 else:
                     await self._pass(end, upstream, out, response, ask)
         except Unreached as problem:
             raise await self._broken(provider, str(problem)) from None
+
+    async def _send(
+        self,
+        provider: Provider,
+        out: ClientEnd,
+        head: tuple[bytes, bytes, list[tuple[bytes, bytes]]],
+        ask: wires.Ask,
+    ) -> h11.Response:
+        try:
+            return await send(out, *head, ask.body)
+        except asyncio.CancelledError:
+            # The attempt ends before its answer begins: what was asked is paid all the same.
+            if ask.purpose == "answer":
+                await self._record(provider, Meter(provider.wire, streamed=False), ask)
+            raise
 
     async def _broken(self, provider: Provider, said: str) -> Refused:
         """Note that a provider could not be spoken to, and return what the agent is told."""

@@ -111,7 +111,7 @@ async def connect(address: Address, context: ssl.SSLContext) -> AsyncIterator[Cl
 async def read_bounded(end: ClientEnd, limit: int) -> bytes:
     """Return the body of an answer, at most about ``limit`` bytes of it; what is beyond is not waited for."""
     data = bytearray()
-    with contextlib.suppress(BadMessage):
+    with contextlib.suppress(BadMessage, OSError):
         # A broken error page is as good as a whole one.
         async for piece in end.body():
             data += piece

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode
 
 from nightcrew.model.usage import Wire
-from nightcrew.sandbox.gateway.reach import fetches, take_out
+from nightcrew.sandbox.gateway.reach import fetches, searches, take_out
 
 #: What a request is for: an answer that costs, or something free.
 Purpose = Literal["answer", "free"]
@@ -45,6 +45,18 @@ _ROUTES: Final[Mapping[Wire, tuple[tuple[str, re.Pattern[str], Purpose], ...]]] 
 CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"cookie"})
 #: Parameters of a query in which a key may stand.
 _QUERY_KEYS: Final = frozenset({"key", "api_key", "access_token"})
+#: Those that go on. Others could have an answer leave out what it took (``fields``), or a question be taken for another one.
+_PARAMETERS: Final = frozenset(
+    {
+        "after", "after_id", "alt", "api-version", "before_id", "beta", "client_version", "limit", "order", "pageSize",
+        "pageToken",
+    }
+)  # fmt: skip
+#: Forms of an answer that can be read here.
+_FORMS: Final = frozenset({"json", "sse"})
+#: Lists and objects of a question, and what stands in them. Each takes some seventy bytes of memory once it is read; a
+#: conversation of a million tokens has a tenth of it.
+_MOST_PARTS: Final = 2_000_000
 
 
 class Unusable(ValueError):
@@ -87,7 +99,9 @@ def read_ask(wire: Wire, method: str, target: str, body: bytes, *, reaches_out: 
     path, _, query = target.partition("?")
     purpose, named = _find_route(wire, method, path)
     kept = [
-        (name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in _QUERY_KEYS
+        (name, value)
+        for name, value in parse_qsl(query, keep_blank_values=True)
+        if name in _PARAMETERS and (name != "alt" or value in _FORMS)
     ]
     out = f"{path}?{urlencode(kept)}" if kept else path
     if method == "GET":
@@ -99,6 +113,8 @@ def read_ask(wire: Wire, method: str, target: str, body: bytes, *, reaches_out: 
     model = named or asked.get("model")
     if not isinstance(model, str) or not model:
         raise Unusable("the request names no model")
+    if searches(model) and not reaches_out:
+        raise Unusable("this model searches the web by itself")
     hidden = _make_metered(path, asked)
     return Ask(purpose, out, model, _write_body(asked), hidden, len(body), removed)
 
@@ -125,6 +141,8 @@ def _find_route(wire: Wire, method: str, path: str) -> tuple[Purpose, str]:
 
 
 def _read_body(body: bytes) -> dict[str, Any]:
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_PARTS:
+        raise Unusable("the body has too many parts")
     try:
         asked = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
