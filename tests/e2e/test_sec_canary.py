@@ -57,6 +57,12 @@ def test_each_attempt_has_its_own_and_none_where_it_is_off(crew: Hermetic) -> No
     digests = "\n".join(seen).split("\n")
     assert len(set(digests)) == len(digests) == 4, digests
     crew.write({".nightcrew/config.yaml": "version: 1\ncanary: off\n"})
+    refused = crew.run_tasks("- [ ] 1. see\n  - Run: true\n")
+    assert (refused.code, "a repository cannot have less of it" in refused.stdout) == (2, True), refused
+    (crew.repo / ".nightcrew" / "config.yaml").unlink()
+    own = crew.root / "config" / "nightcrew" / "config.yaml"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text("version: 1\ncanary: off\n")
     assert crew.run_tasks('- [ ] 1. see\n  - Run: test ! -e ~/.aws && test -z "$DEPLOY_API_KEY"\n').code == 0
 
 

@@ -10,7 +10,9 @@ import pytest
 from nightcrew.model.errors import InvalidInput, NotAuthenticated
 from nightcrew.model.usage import Budget, KeySource, Price, Provider
 from nightcrew.runtime.config import parse_settings
+from nightcrew.runtime.environment import read_environment
 from nightcrew.runtime.keys import Keyring, hide_keys
+from nightcrew.runtime.reporting import hide_secrets, write_report
 
 KEY = "sk-real-0123456789"
 
@@ -37,10 +39,17 @@ def test_a_key_comes_from_a_variable_a_file_or_a_command(tmp_path: Path) -> None
 
 
 def test_what_was_read_is_taken_out_of_every_text(tmp_path: Path) -> None:
-    keys = ring(tmp_path, MY_KEY=KEY)
-    assert keys.redact(f"a {KEY} b looks-secret") == f"a {KEY} b [gone]"
+    keys = ring(tmp_path, MY_KEY="plain-words-of-a-key")
+    assert keys.redact("a plain-words-of-a-key b looks-secret") == "a plain-words-of-a-key b [gone]"
     keys.read(provider("env", "MY_KEY"))
-    assert keys.redact(f"a {KEY} b looks-secret") == "a [key of p] b [gone]"
+    assert keys.redact("a plain-words-of-a-key b looks-secret") == "a [key of p] b [gone]"
+    # Also what is told of an error, and what is written of a defect, by whom no ring is known.
+    env = read_environment({"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")})
+    defect = RuntimeError("it said plain-words-of-a-key")
+    report = write_report(defect, ["run", "plain-words-of-a-key"], env).read_text()
+    assert hide_secrets({"said": [str(defect)]}) == {"said": ["it said [key of p]"]}
+    assert "plain-words-of-a-key" not in report
+    assert report.count("[key of p]") == 2
 
 
 @pytest.mark.parametrize(

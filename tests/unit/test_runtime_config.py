@@ -274,3 +274,18 @@ def test_processor_time_is_a_number_of_processors() -> None:
         with pytest.raises(InvalidInput) as refused:
             parse_settings(f"limits: {{cpus: {wrong}}}\n", "c")
         assert [str(p).startswith("c:1:16: limits.cpus") for p in refused.value.problems] == [True]
+
+
+def test_a_repository_takes_no_variable_and_no_tripwire_of_its_user() -> None:
+    own = parse_settings("pass_env: [LANG, MY_VAR]\ncanary: file", "own")
+    text = "pass_env: [TZ, MY_VAR, AWS_SECRET_ACCESS_KEY]\ncanary: off"
+    with pytest.raises(InvalidInput) as caught:
+        parse_settings(text, "c", over=own, repository=True)
+    told = [(str(each.place), each.message) for each in caught.value.problems]
+    assert told == [
+        ("c:1:24", "pass_env[3]: a repository cannot have your variable AWS_SECRET_ACCESS_KEY"),
+        ("c:2:9", "canary: a repository cannot have less of it than you have"),
+    ]
+    inner = parse_settings("pass_env: [TZ, MY_VAR]\ncanary: all", "c", over=own, repository=True)
+    assert (inner.pass_env, inner.canary) == (("TZ", "MY_VAR"), "all")
+    assert parse_settings(text, "own", over=own).canary == "off"

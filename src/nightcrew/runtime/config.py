@@ -45,7 +45,7 @@ def parse_settings(
         over: settings that hold where this text says nothing; the built-in defaults when None. A person's own file
             is read first, the repository's over it.
         repository: it is a repository's, which may not choose what confines the agents that work on it, nor where the
-            keys of its user go.
+            keys of its user go, nor which of their variables agents see.
 
     Raises:
         InvalidInput: with all problems, each at file:line:column.
@@ -73,6 +73,7 @@ class _Reading:
         self.check_folders()
         if self.repository:
             refuse_personal(self)
+            self.check_loosened(old)
         return replace(
             old,
             **self.take({"max_parallel": ("max_parallel", int), "commit_author": ("commit_author", str)}),
@@ -137,6 +138,26 @@ class _Reading:
                 )
             elif parts[0].lower() in (".git", ".nightcrew"):
                 self.complain(("environment", index), f"{parts[0]} is never visible to a task")
+
+    def check_loosened(self, old: Settings) -> None:
+        """Complain about what a repository takes for itself of its user: variables that may hold anything, a tripwire."""
+        names = self.at(("pass_env",))
+        allowed = {*old.pass_env, *Settings().pass_env}
+        for index, name in enumerate(names if isinstance(names, list) else []):
+            if name not in allowed:
+                self.complain(
+                    ("pass_env", index),
+                    f"a repository cannot have your variable {name}",
+                    "name it in pass_env of your own config.yaml: ~/.config/nightcrew/config.yaml",
+                )
+        order = ("off", "file", "all")
+        canary = self.at(("canary",))
+        if canary in order and old.canary in order and order.index(canary) < order.index(old.canary):
+            self.complain(
+                ("canary",),
+                "a repository cannot have less of it than you have",
+                "write it into your own config.yaml: ~/.config/nightcrew/config.yaml",
+            )
 
     def read_limits(self, old: Limits) -> Limits:
         sizes = {k: (f"{k}_bytes", parse_size) for k in ("memory", "file", "disk", "output")}

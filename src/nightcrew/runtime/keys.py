@@ -26,6 +26,17 @@ _USABLE: Final = re.compile(r"[\x21-\x7e]{1,4096}\Z")
 #: A shorter one stands in too many places by chance to be taken out.
 _SHORTEST: Final = 8
 _SHOWN: Final = "[key of {name}]"
+#: Every key that this process has read, and what is shown in its place; of the process and not of a ring, because what
+#: tells of an error may have no ring at hand.
+_KNOWN: Final[dict[str, str]] = {}
+
+
+def hide_known_keys(text: str) -> str:
+    """Return ``text`` without any key that this process has read."""
+    for key, shown in tuple(_KNOWN.items()):
+        if key in text:
+            text = text.replace(key, shown)
+    return text
 
 
 class Keyring:
@@ -42,7 +53,6 @@ class Keyring:
         self._home = home
         self._redact = redact
         self._lock = threading.Lock()
-        self._known: dict[str, str] = {}
 
     def read(self, provider: Provider) -> str:
         """Return the key of a provider; empty for one that needs none.
@@ -59,15 +69,12 @@ class Keyring:
             if not _USABLE.match(found):
                 raise self._missing(provider, f"what {provider.key.describe()} gives is not a key")
             if len(found) >= _SHORTEST:
-                self._known[found] = _SHOWN.format(name=provider.name)
+                _KNOWN[found] = _SHOWN.format(name=provider.name)
             return found
 
     def redact(self, text: str) -> str:
         """Return ``text`` without any key that was read, and without what looks like a secret."""
-        for key, shown in tuple(self._known.items()):
-            if key in text:
-                text = text.replace(key, shown)
-        return self._redact(text)
+        return self._redact(hide_known_keys(text))
 
     def _read_variable(self, provider: Provider) -> str:
         name = provider.key.value[0] if provider.key else ""

@@ -20,7 +20,6 @@ def write_report(error: BaseException, arguments: list[str], env: Environment) -
     """
     from nightcrew.host.clock import SystemClock, stamp
     from nightcrew.host.files import ensure_private_directory, write_atomic
-    from nightcrew.policy.secrets import redact
 
     at = stamp(SystemClock().now())
     text = "\n".join(
@@ -36,7 +35,7 @@ def write_report(error: BaseException, arguments: list[str], env: Environment) -
     ensure_private_directory(env.state)
     ensure_private_directory(folder)
     path = folder / f"{at.replace(':', '').replace('.', '-')}.txt"
-    write_atomic(path, redact(text).encode("utf-8", "backslashreplace"))
+    write_atomic(path, hide_secrets(text).encode("utf-8", "backslashreplace"))
     return path
 
 
@@ -44,12 +43,13 @@ Shown = TypeVar("Shown")
 
 
 def hide_secrets(value: Shown) -> Shown:
-    """Return a text, or plain JSON, as it may be shown: secrets in it blotted out."""
+    """Return a text, or plain JSON, as it may be shown: keys that were read, and what looks like a secret, blotted out."""
     from nightcrew.policy.secrets import redact
+    from nightcrew.runtime.keys import hide_known_keys
 
     def hide(each: Any) -> Any:
         if isinstance(each, str):
-            return redact(each)
+            return redact(hide_known_keys(each))
         if isinstance(each, dict):
             return {key: hide(held) for key, held in each.items()}
         return [hide(held) for held in each] if isinstance(each, list) else each
