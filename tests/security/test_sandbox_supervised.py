@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import socket
@@ -51,8 +52,10 @@ def attack(launcher: Launcher, world: World, code: str, **facts: object) -> Ran:
 def test_sockets(launcher: Launcher, world: World) -> None:
     """No way in, none out, none to the programs of the host; among themselves programs inside may talk."""
     place = world.home / "daemon.sock"
-    with socket.socket(socket.AF_UNIX) as daemon:
+    with socket.socket(socket.AF_UNIX) as daemon, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         daemon.bind(str(place))
+        log.bind(str(world.home / "log.sock"))
+        log.settimeout(0.2)
         daemon.listen()
         daemon.settimeout(0.2)
         told = attack(
@@ -67,6 +70,8 @@ def connect(path):
     make(socket.AF_UNIX).connect(path)
 def fast_open():
     make(socket.AF_INET).sendto(b"x", 0x20000000, ("127.0.0.1", 9))
+def send(path, kind):
+    a, b = socket.socketpair(socket.AF_UNIX, kind); a.sendto(b"by a pair", path)
 def talk():
     s = make(socket.AF_UNIX); s.bind("own.sock"); s.listen()
     c = make(socket.AF_UNIX); c.connect("own.sock"); s.accept()[0].sendall(b"hi")
@@ -75,16 +80,57 @@ os.symlink(facts["home"] + "/daemon.sock", "link.sock")
 tell(made=[attempt(make, *args) for args in ((2, socket.SOCK_DGRAM), (10, socket.SOCK_DGRAM), (1, socket.SOCK_DGRAM),
                                              (16, 3), (40, 1), (17, 3), (2, 3, 1), (2, 1, 262))],
      heard=[attempt(listen, 2), attempt(listen, 10), attempt(listen, 2, ("127.0.0.1", 0))],
-     sent=[attempt(fast_open)],
+     sent=[attempt(fast_open), *(attempt(send, facts["home"] + "/log.sock", kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW))],
+     pairs=[attempt(socket.socketpair, socket.AF_UNIX, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)],
+     abstract=[attempt(listen, 1, "\\0nightcrew-test-name")],
      host=[attempt(connect, facts["home"] + "/daemon.sock"), attempt(connect, "link.sock")],
      own=attempt(talk))
 """,
         ).told
-        with pytest.raises(TimeoutError):
-            daemon.accept()
-    for what in ("made", "heard", "sent", "host"):
+        for heard in (daemon.accept, lambda: log.recv(100)):
+            with pytest.raises(TimeoutError):
+                heard()
+    for what in ("made", "heard", "sent", "host", "abstract"):
         assert "OK" not in told[what], (what, told[what])
     assert told["own"] == "OK"
+    assert told["pairs"] == ["OK", "OK"]
+
+
+def test_nothing_is_left_open_outside(launcher: Launcher, world: World) -> None:
+    """Calls about what is no socket, or is none any more, cost nightcrew no descriptor."""
+    attack(launcher, world, "tell()")
+    before = len(os.listdir("/proc/self/fd"))
+    told = attack(
+        launcher,
+        world,
+        """
+read_end, write_end = os.pipe()
+s = socket.socket(socket.AF_UNIX)
+for n in range(50):
+    for fd in (read_end, s.fileno(), 99):
+        libc.connect(fd, b"\\1\\0none", 6); libc.listen(fd, 5)
+tell(done=True)
+""",
+    ).told
+    assert told["done"]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_signals_do_not_make_a_call_happen_twice(launcher: Launcher, world: World) -> None:
+    told = attack(
+        launcher,
+        world,
+        """
+signal.signal(signal.SIGALRM, lambda *_: None); signal.siginterrupt(signal.SIGALRM, False)
+server = socket.socket(socket.AF_UNIX); server.bind("own.sock"); server.listen(100)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+clients = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+found = {attempt(each.connect, "own.sock") for each in clients}
+signal.setitimer(signal.ITIMER_REAL, 0, 0)
+tell(found=sorted(found))
+""",
+    ).told
+    assert told["found"] == ["OK"]
 
 
 def test_modes_and_times_through_every_door(launcher: Launcher, world: World) -> None:
@@ -135,13 +181,17 @@ tell(tries=tries, hits=hits, own=[attempt(os.chmod, "own", 0o751), attempt(os.ut
 
 
 def test_other_processes_and_shared_memory(launcher: Launcher, world: World) -> None:
+    libc = ctypes.CDLL(None)
+    segment = libc.shmget(0, 4096, 0o1600)  # everybody can read its number in /proc/sysvipc
     told = attack(
         launcher,
         world,
         """
 host = facts["host"]
-nr = {"x86_64": dict(ptrace=101, readv=310, prlimit=302, affinity=203, shmget=29, semget=64, msgget=68, mq_open=240, ioprio=251),
-      "aarch64": dict(ptrace=117, readv=270, prlimit=261, affinity=122, shmget=194, semget=190, msgget=186, mq_open=180, ioprio=30)}[platform.machine()]
+nr = {"x86_64": dict(ptrace=101, readv=310, prlimit=302, affinity=203, shmget=29, semget=64, msgget=68, mq_open=240, ioprio=251,
+                     by_number=(31, 65, 66, 69, 70, 71, 220), priority=141),
+      "aarch64": dict(ptrace=117, readv=270, prlimit=261, affinity=122, shmget=194, semget=190, msgget=186, mq_open=180, ioprio=30,
+                      by_number=(195, 193, 191, 189, 188, 187, 192), priority=140)}[platform.machine()]
 limits = (ctypes.c_ulong * 2)(1, 1); cpus = ctypes.c_ulong(1)
 parent = os.getppid()
 tell(signals=[attempt(os.kill, pid, number) for pid in (host, parent) for number in (0, signal.SIGCONT)],
@@ -150,20 +200,29 @@ tell(signals=[attempt(os.kill, pid, number) for pid in (host, parent) for number
               attempt(os.readlink, f"/proc/{host}/fd/0"), attempt(read, f"/proc/{parent}/maps")],
      settings=[call(nr["prlimit"], host, 7, limits, 0), attempt(os.setpriority, os.PRIO_PROCESS, host, 19),
                attempt(os.setpriority, os.PRIO_USER, os.getuid(), 19), call(nr["affinity"], host, 8, ctypes.byref(cpus)),
-               call(nr["ioprio"], 1, host, 0x6000), attempt(write, f"/proc/{host}/oom_score_adj", "1000")],
+               call(nr["ioprio"], 1, host, 0x6000), call(nr["ioprio"], 3, 0, 0x6000), call(nr["priority"], 2, 0, 19), attempt(write, f"/proc/{host}/oom_score_adj", "1000")],
      shared=[call(nr["shmget"], 0, 4096, 0o1600), call(nr["semget"], 0, 1, 0o1600), call(nr["msgget"], 0, 0o1600),
-             call(nr["mq_open"], ctypes.c_char_p(b"q"), 0o102, 0o600, 0), attempt(write, "/dev/shm/x")])
+             call(nr["mq_open"], ctypes.c_char_p(b"q"), 0o102, 0o600, 0), attempt(write, "/dev/shm/x")],
+     by_number=[call(number, facts["segment"], 0, 0) for number in nr["by_number"]],
+     own=[attempt(os.setpriority, os.PRIO_PROCESS, 0, 5), call(nr["ioprio"], 1, 0, 0x6000)])
 """,
+        segment=segment,
     ).told
     for what in ("signals", "tracing", "settings", "shared"):
         assert "OK" not in told[what], (what, told[what])
+    assert set(told["by_number"]) == {"EPERM"}
+    assert told["own"] == ["OK", "OK"]
+    assert libc.shmctl(segment, 0, None) == 0, "it was removed from inside"
     assert os.getpriority(os.PRIO_PROCESS, 0) < 19
 
 
 def test_a_door_lets_no_stranger_in() -> None:
-    with Door.open() as door, socket.socket() as stranger, socket.socket() as own:
+    with Door.open() as door, socket.socket() as stranger, socket.socket() as own, socket.socket() as alike:
         stranger.connect(door.getsockname())
         stranger.sendall(b"give me the key")
+        own.bind(("127.0.0.1", 0))
+        alike.bind(("127.0.0.2", own.getsockname()[1]))  # the same port at another address of this machine
+        alike.connect(door.getsockname())
         door.admit(own)
         time.sleep(0.05)
         connection, peer = door.accept()
@@ -171,6 +230,9 @@ def test_a_door_lets_no_stranger_in() -> None:
         connection.close()
         with pytest.raises(BlockingIOError):
             door.accept()
+        with pytest.raises(OSError, match="already connected"):
+            door.admit(own)
+        assert not door._admitted, "whoever has that port next would be let in"
         stranger.settimeout(2)
         with contextlib.suppress(ConnectionResetError):  # how the other end closes with words unread
             assert stranger.recv(1) == b""

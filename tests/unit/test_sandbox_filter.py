@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightcrew.sandbox import seccomp
+from nightcrew.sandbox import seccomp, supervised
 
 ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 I386 = 0x40000003
@@ -18,11 +18,13 @@ MACHINES = ("x86_64", "aarch64")
 FILTERS = {machine: seccomp.compile_filter(machine) for machine in MACHINES}
 
 
-def judge(machine: str, number: int, *args: int, arch: int | None = None) -> int:
+def judge(
+    machine: str, number: int, *args: int, arch: int | None = None, program: bytes | None = None
+) -> int:
     """Run the filter; returns what the kernel would get."""
     words = [*args, 0, 0, 0, 0, 0, 0][:6]
     data = struct.pack("<IIQ6Q", number, arch or ARCH[machine], 0, *(word & (2**64 - 1) for word in words))
-    code = list(struct.iter_unpack("=HBBI", FILTERS[machine]))
+    code = list(struct.iter_unpack("=HBBI", program or FILTERS[machine]))
     position, accumulator = 0, 0
     for _ in range(len(code) + 1):
         op, if_true, if_false, operand = code[position]
@@ -33,6 +35,8 @@ def judge(machine: str, number: int, *args: int, arch: int | None = None) -> int
             return int(operand)
         elif op == 0x05:
             position += operand
+        elif op == 0x54:
+            accumulator &= operand
         else:
             taken = {
                 0x15: accumulator == operand,
@@ -125,6 +129,22 @@ def test_terminals_and_segments(machine: str) -> None:
     assert judge(machine, number(machine, "shmget"), 0, 4096) == ALLOW
     assert judge(machine, number(machine, "shmget"), 0, (256 << 10) + 1) == refused(errno.ENOSPC)
     assert judge(machine, number(machine, "shmget"), 0, 1 << 40) == refused(errno.ENOSPC)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_what_a_program_without_namespaces_may_do_to_itself_only(machine: str) -> None:
+    program = supervised.compile_supervised(machine, tcp=True)
+    column = MACHINES.index(machine)
+    priority, io_priority, pair = ((141, 140)[column], (251, 30)[column], (53, 199)[column])
+
+    def ask(number: int, *args: int) -> int:
+        return judge(machine, number, *args, program=program)
+
+    assert ask(priority, 0, 0, 19) == ask(io_priority, 1, 0, 0) == ALLOW
+    for call in ((priority, 2, 0), (priority, 0, 77), (io_priority, 3, 0), (io_priority, 1, 77)):
+        assert ask(*call) == refused(errno.EPERM), "all processes of the user, or another one"
+    assert ask(pair, 1, 0x80000 | 1) == ask(pair, 1, 5) == ALLOW
+    assert ask(pair, 1, 2) == ask(pair, 1, 0x800 | 3) == refused(errno.ESOCKTNOSUPPORT)
 
 
 def test_unknown_machine() -> None:

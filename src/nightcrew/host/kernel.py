@@ -66,6 +66,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _CLOSE_RANGE_CLOEXEC = 4
 _SECCOMP_SET_MODE_FILTER = 1
 _SECCOMP_NEW_LISTENER = 8
+_SECCOMP_WAIT_KILLABLE = 32
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -274,8 +275,11 @@ def install_filter(program: bytes) -> None:
 
 
 def listen_to_filter(program: bytes) -> int:
-    """As ``install_filter``; returns the descriptor at which calls that the filter hands on are answered. Linux 5.0."""
-    return _install(program, _SECCOMP_NEW_LISTENER)
+    """As ``install_filter``; returns the descriptor at which calls that the filter hands on are answered. Linux 5.19.
+
+    Once a call is looked at, only a deadly signal interrupts it: what was done already would be asked for a second time.
+    """
+    return _install(program, _SECCOMP_NEW_LISTENER | _SECCOMP_WAIT_KILLABLE)
 
 
 def _install(program: bytes, flags: int) -> int:

@@ -135,7 +135,7 @@ class Calls:
     def _own_socket(self, call: Call, fd: int, family: int) -> Iterator[socket.socket]:
         """Yield the caller's own socket; where nobody may take it (default Docker), a new one that replaces it after."""
         try:
-            taken = socket.socket(fileno=notify.take_descriptor(call.thread, fd))
+            taken = _take_socket(call, fd)
         except PermissionError:
             flags = notify.read_flags(call.thread, fd)
             if family not in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6):
@@ -171,11 +171,14 @@ class Calls:
         _finish(taken, lambda: door.admit(taken))
 
     def _listen(self, call: Call) -> None:
-        """On a local socket only: one of the internet would be given a port that the whole network can reach."""
+        """On a local socket with a path only: one of the internet would be given a port that the whole network can reach."""
         fd, backlog = _int(call.arguments[0]), _int(call.arguments[1])
-        with socket.socket(fileno=notify.take_descriptor(call.thread, fd)) as taken:
-            if taken.family != socket.AF_UNIX:
-                raise Refused(errno.EACCES)
+        with _take_socket(call, fd) as taken:
+            name = taken.getsockname() if taken.family == socket.AF_UNIX else None
+            if name is None or isinstance(name, bytes):
+                raise Refused(errno.EACCES)  # an abstract name too belongs to the whole machine
+            if not notify.still_waits(self._listener, call):
+                raise Refused(errno.EINTR)
             taken.listen(max(0, backlog))
 
     # -- modes and times
@@ -250,6 +253,15 @@ class Calls:
             return found
         os.close(found)
         raise Refused(errno.EPERM)
+
+
+def _take_socket(call: Call, fd: int) -> socket.socket:
+    taken = notify.take_descriptor(call.thread, fd)
+    try:
+        return socket.socket(fileno=taken)
+    except BaseException:  # it is something else
+        os.close(taken)
+        raise
 
 
 def _finish(taken: socket.socket, connect: Callable[[], None]) -> None:

@@ -43,8 +43,10 @@ class Door(socket.socket):
         while True:
             connection, peer = super().accept()
             with self._guard:
-                known = peer[1] in self._admitted
-                self._admitted.discard(peer[1])
+                # Others of this machine can have the same port at another of its addresses.
+                known = peer[0] == _LOOPBACK and peer[1] in self._admitted
+                if known:
+                    self._admitted.discard(peer[1])
             if known:
                 return connection, peer
             connection.close()
@@ -59,9 +61,17 @@ class Door(socket.socket):
         if taken.getsockname()[1] == 0:
             # Its own port must be known before the other side can see it.
             taken.bind((f"{prefix}{_LOOPBACK}", 0))
+        port = taken.getsockname()[1]
         with self._guard:
-            self._admitted.add(taken.getsockname()[1])
-        taken.connect((f"{prefix}{_LOOPBACK}", self.getsockname()[1]))
+            self._admitted.add(port)
+        try:
+            taken.connect((f"{prefix}{_LOOPBACK}", self.getsockname()[1]))
+        except BlockingIOError:
+            raise
+        except OSError:
+            with self._guard:
+                self._admitted.discard(port)  # or it stays open for whoever has that port next
+            raise
 
 
 def find_door(doors: Mapping[tuple[str, int], Door], host: str, port: int) -> Door | None:

@@ -38,6 +38,14 @@ _REFUSED: Final[dict[str, tuple[int, int]]] = {
     "shmat": (30, 196),
     "semget": (64, 190),
     "msgget": (68, 186),
+    # ... also by the number of one that is there, which everybody can read in /proc/sysvipc
+    "shmctl": (31, 195),
+    "semop": (65, 193),
+    "semctl": (66, 191),
+    "semtimedop": (220, 192),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
 }
@@ -64,8 +72,13 @@ _OF_ONESELF: Final[dict[str, tuple[int, int, int]]] = {
     "sched_setscheduler": (144, 119, 0),
     "sched_setparam": (142, 118, 0),
     "sched_setattr": (314, 274, 0),
-    "setpriority": (141, 140, 1),
-    "ioprio_set": (251, 30, 1),
+}
+
+# name → number on x86_64, on aarch64, what says that the second argument names a process. Of oneself, 0, is also all
+# that the user runs, if the first one says so.
+_OF_ONE_PROCESS: Final[dict[str, tuple[int, int, int]]] = {
+    "setpriority": (141, 140, 0),  # PRIO_PROCESS
+    "ioprio_set": (251, 30, 1),  # IOPRIO_WHO_PROCESS
 }
 
 # name → number on x86_64, on aarch64, the argument with flags: a connection must not be made by sending.
@@ -77,6 +90,7 @@ _SENDS: Final[dict[str, tuple[int, int, int]]] = {
 _FAST_OPEN: Final = 0x20000000
 
 _SOCKET: Final = (41, 198)
+_SOCKET_PAIR: Final = (53, 199)
 _IOCTL: Final = (16, 29)
 _SET_FILE_FLAGS: Final = (
     0x40086602,
@@ -92,6 +106,7 @@ _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _AND, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x45, 0x06
 _ERRNO: Final = 0x00050000
 _ALLOW: Final = Instruction(_RETURN, 0, 0, 0x7FFF0000)
+_LOW_BITS: Final = Instruction(_AND, 0, 0, _KIND_MASK)
 _HAND_ON: Final = Instruction(_RETURN, 0, 0, 0x7FC00000)
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
@@ -134,10 +149,14 @@ def _rules(*, tcp: bool) -> list[tuple[tuple[int, int], list[Instruction]]]:
     found += [(pair, [_refuse(errno.ENOSYS)]) for pair in _ABSENT.values()]
     for first, second, position in _OF_ONESELF.values():
         found.append(((first, second), [_argument(position), *_one_of((0,), _ALLOW, refused)]))
+    for first, second, process in _OF_ONE_PROCESS.values():
+        whose = [_argument(1), *_one_of((0,), _ALLOW, refused)]
+        found.append(((first, second), [_argument(0), Instruction(_EQUAL, 1, 0, process), refused, *whose]))
     for first, second, position in _SENDS.values():
         flagged = [Instruction(_ANY_BIT, 0, 1, _FAST_OPEN), _refuse(errno.EOPNOTSUPP), _ALLOW]
         found.append(((first, second), [_argument(position), *flagged]))
     found.append((_SOCKET, _socket_rule(tcp=tcp)))
+    found.append((_SOCKET_PAIR, _local_rule()))
     found.append((_IOCTL, [_argument(1), *_one_of(_SET_FILE_FLAGS, refused, _ALLOW)]))
     return found
 
@@ -156,14 +175,22 @@ def _one_of(values: tuple[int, ...], then: Instruction, otherwise: Instruction) 
     return [*tests, otherwise, then]
 
 
+def _local_rule() -> list[Instruction]:
+    """No datagrams, not in a pair either: each can be sent to another address than that of the pair's other end."""
+    return [
+        _argument(1),
+        _LOW_BITS,
+        *_one_of((_STREAM, _SEQPACKET), _ALLOW, _refuse(errno.ESOCKTNOSUPPORT)),
+    ]
+
+
 def _socket_rule(*, tcp: bool) -> list[Instruction]:
     """Connected sockets only: AF_UNIX (connect is handed on), and TCP where nobody can bind; no netlink, no UDP."""
     family, kind = _refuse(errno.EAFNOSUPPORT), _refuse(errno.ESOCKTNOSUPPORT)
-    low_bits = Instruction(_AND, 0, 0, _KIND_MASK)
-    local = [_argument(1), low_bits, *_one_of((_STREAM, _SEQPACKET), _ALLOW, kind)]
+    local = _local_rule()
     internet = [
         _argument(1),
-        low_bits,
+        _LOW_BITS,
         Instruction(_EQUAL, 1, 0, _STREAM),
         kind,
         _argument(2),
