@@ -36,6 +36,7 @@ MS_RDONLY: Final = 1
 MS_NOSUID: Final = 2
 MS_NODEV: Final = 4
 MS_NOEXEC: Final = 8
+MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 1 << 18
 MNT_DETACH: Final = 2
@@ -144,6 +145,11 @@ def mount(source: str, target: str, kind: str, flags: int, data: bytes = b"") ->
         raise _fail(target)
 
 
+def bind(source: str, target: str) -> None:
+    """Show ``source`` and all mounts below it at ``target``: one call, where open_tree and what follows are four."""
+    mount(source, target, "", MS_BIND | MS_REC)
+
+
 def unmount_lazily(target: str) -> None:
     """Detach a mount now; it goes away when its last user does."""
     if _libc.umount2(os.fsencode(target), MNT_DETACH) != 0:
@@ -168,6 +174,14 @@ def set_mount_flags(fd: int, flags: int, *, recursive: bool = True, path: str = 
     how = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     size = ctypes.c_size_t(len(attributes))
     _call(_MOUNT_SETATTR, fd, b"", ctypes.c_uint(how), attributes, size, path=path)
+
+
+def change_mount(target: str, *, add: int, clear: int = 0, recursive: bool = False) -> None:
+    """Add and clear ``ATTR_*`` flags of the mount at the path ``target``. Linux 5.12."""
+    attributes = struct.pack("=QQQQ", add, clear, 0, 0)  # struct mount_attr, see above
+    how = ctypes.c_uint(_AT_RECURSIVE if recursive else 0)
+    size = ctypes.c_size_t(len(attributes))
+    _call(_MOUNT_SETATTR, AT_FDCWD, os.fsencode(target), how, attributes, size, path=target)
 
 
 def attach(fd: int, target: int, *, path: str = "") -> None:
@@ -283,8 +297,9 @@ def listen_to_filter(program: bytes) -> int:
 
 
 def _install(program: bytes, flags: int) -> int:
-    instructions = ctypes.create_string_buffer(program, len(program))
-    pointer = struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions))  # struct sock_fprog
+    # Where the bytes lie: the kernel only reads them, and a ctypes array would be a type of its own for each length.
+    instructions = ctypes.cast(ctypes.c_char_p(program), ctypes.c_void_p).value
+    pointer = struct.pack("@HP", len(program) // 8, instructions)  # struct sock_fprog
     return _call(_number("seccomp"), _SECCOMP_SET_MODE_FILTER, flags, pointer, path="seccomp")
 
 

@@ -14,7 +14,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from nightcrew.host import kernel
@@ -23,9 +23,15 @@ from nightcrew.sandbox.order import Order
 
 ROOT: Final = "/sys"
 _READ_ONLY: Final = kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NODEV
-_DEVICE: Final = kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NOEXEC
+_DEVICE: Final = kernel.ATTR_NOEXEC  # and _READ_ONLY, but for ATTR_NODEV
 _PROC: Final = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 _SCRATCH: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - inside, a place of its own
+# /var/tmp is no link: it is a place of its own on most machines, and a repository may lie below it.
+_LINKS: Final = (
+    ("../run", "/var/run"), ("/proc/mounts", "/etc/mtab"), ("pts/ptmx", "/dev/ptmx"), ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"), ("/proc/self/fd/1", "/dev/stdout"), ("/proc/self/fd/2", "/dev/stderr"),
+)  # fmt: skip
+_FOLDERS: Final = ("/dev/pts", "/etc", "/proc", "/run", "/sys", "/tmp", "/var")  # noqa: S108 - inside
 _SIOCSIFFLAGS, _IFF_UP_RUNNING = 0x8914, 0x41
 
 
@@ -38,15 +44,50 @@ class BuildError(Exception):
 
 
 class Host(NamedTuple):
-    """What of the host is shown and hidden, looked up once per zygote."""
+    """What of the host is shown and hidden, looked up once per zygote: the places are where the root is put together.
 
-    visible: tuple[system.SystemPath, ...]
-    hidden: tuple[system.SystemPath, ...]
+    Attributes:
+        folders: to be made, outer ones first.
+        links: text, place.
+        files: content, place.
+        binds: what is shown, place: system directories and devices.
+        hidden: what covers it, place: below /proc.
+    """
+
+    folders: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]
+    files: tuple[tuple[bytes, str], ...]
+    binds: tuple[tuple[str, str], ...]
+    hidden: tuple[tuple[str, str], ...]
 
 
 def look_at_host() -> Host:
     """Look up what every sandbox will show of this host."""
-    return Host(system.visible_paths(), system.hidden_paths())
+    visible = system.visible_paths()
+    directories = [path.path for path in visible if path.is_directory]
+    parents = [os.path.dirname(path.path) for path in visible]
+    devices = [f"/dev/{name}" for name in system.DEVICES]
+    return Host(
+        folders=tuple(ROOT + path for path in _with_parents([*_FOLDERS, *_SCRATCH, *parents, *directories])),
+        links=tuple((text, ROOT + place) for text, place in _LINKS)
+        + tuple((path.link, ROOT + path.path) for path in visible if path.link),
+        files=tuple((b"", ROOT + path) for path in devices)
+        + tuple((p.content, ROOT + p.path) for p in visible if not p.is_directory and not p.link),
+        binds=tuple((path, ROOT + path) for path in (*directories, *devices)),
+        hidden=tuple(
+            (f"{ROOT}/sys" if path.is_directory else "/dev/null", ROOT + path.path)
+            for path in system.hidden_paths()
+        ),
+    )
+
+
+def _with_parents(paths: Iterable[str]) -> list[str]:
+    """Return each path once, and what it lies in before it."""
+    found: dict[str, None] = {}
+    for path in paths:
+        names = path.strip("/").split("/")
+        found.update({"/" + "/".join(names[:end]): None for end in range(1, len(names) + 1) if path != "/"})
+    return list(found)
 
 
 def build(order: Order, host: Host) -> int:
@@ -55,13 +96,16 @@ def build(order: Order, host: Host) -> int:
     Raises:
         BuildError: the host refused an operation; this process can only exit.
     """
-    for step, operation in OPERATIONS:
-        with _named(step):
+    step = ""
+    try:
+        for step, operation in OPERATIONS:  # noqa: B007 - told when one fails
             operation(order, host)
-    with _named("/proc"):
+        step = "/proc"
         proc = _mount_proc(order, host)
-    with _named("the new root"):
+        step = "the new root"
         _enter_root()
+    except OSError as cause:
+        raise BuildError(step, cause) from cause
     return proc
 
 
@@ -69,14 +113,6 @@ def raise_loopback() -> None:
     """Bring up ``lo``, the only interface of the new network namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING))
-
-
-@contextlib.contextmanager
-def _named(step: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as cause:
-        raise BuildError(step, cause) from cause
 
 
 def _part_from_host(_order: Order, _host: Host) -> None:
@@ -98,27 +134,20 @@ def _mount_root(order: Order, _host: Host) -> None:
     context.close()
     kernel.attach_at(root, ROOT)
     os.close(root)
-    for name in ("dev", "etc", "proc", "run", "sys", "tmp", "var"):
-        os.mkdir(f"{ROOT}/{name}")
-    # Not /var/tmp: it is a place of its own on most machines, and a repository may lie below it.
-    os.symlink("../run", f"{ROOT}/var/run")
 
 
-def _show_system(_order: Order, host: Host) -> None:
-    there = {ROOT, f"{ROOT}/etc"}
-    for path in host.visible:
-        place = ROOT + path.path
-        parent = os.path.dirname(place)
-        if parent not in there:
-            os.makedirs(parent, exist_ok=True)
-            there.add(parent)
-        if path.link:
-            os.symlink(path.link, place)
-        elif path.is_directory:
-            os.mkdir(place)
-            content.bind(path.path, place, _READ_ONLY)
-        else:
-            _write(place, path.content)
+def _show_host(_order: Order, host: Host) -> None:
+    for place in host.folders:
+        os.mkdir(place)
+    for text, place in host.links:
+        os.symlink(text, place)
+    for data, place in host.files:
+        _write(place, data)
+    for source, place in host.binds:
+        kernel.bind(source, place)
+    # One call for all of it; the root itself is still being filled.
+    kernel.change_mount(ROOT, add=_READ_ONLY, recursive=True)
+    kernel.change_mount(ROOT, add=0, clear=kernel.ATTR_RDONLY)
 
 
 def _write_accounts(order: Order, _host: Host) -> None:
@@ -126,16 +155,13 @@ def _write_accounts(order: Order, _host: Host) -> None:
     files = system.account_files(os.getuid(), os.getgid(), order["home"], order["hostname"], server)
     for name, text in files.items():
         _write(f"{ROOT}/etc/{name}", os.fsencode(text))
-    os.symlink("/proc/mounts", f"{ROOT}/etc/mtab")
     socket.sethostname(order["hostname"])
 
 
-def _make_devices(_order: Order, _host: Host) -> None:
+def _open_devices(_order: Order, _host: Host) -> None:
     for name in system.DEVICES:
-        _write(f"{ROOT}/dev/{name}", b"")
         # Read-only forbids chmod and chown of the host's node, not reading and writing through it.
-        content.bind(f"/dev/{name}", f"{ROOT}/dev/{name}", _DEVICE)
-    os.mkdir(f"{ROOT}/dev/pts")
+        kernel.change_mount(f"{ROOT}/dev/{name}", add=_DEVICE, clear=kernel.ATTR_NODEV)
     kernel.mount(
         "devpts",
         f"{ROOT}/dev/pts",
@@ -143,14 +169,10 @@ def _make_devices(_order: Order, _host: Host) -> None:
         kernel.MS_NOSUID | kernel.MS_NOEXEC,
         b"newinstance,ptmxmode=0666",
     )
-    os.symlink("pts/ptmx", f"{ROOT}/dev/ptmx")
-    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
-        os.symlink(f"/proc/self/fd{target}", f"{ROOT}/dev/{name}")
 
 
 def _make_scratch(_order: Order, _host: Host) -> None:
     for name in _SCRATCH:
-        os.makedirs(ROOT + name, exist_ok=True)
         os.chmod(ROOT + name, 0o1777)  # noqa: S103 - as everywhere, sticky
         place = os.open(ROOT + name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         content.keep_writable(place)
@@ -161,7 +183,7 @@ def _cover(order: Order, _host: Host) -> None:
     for number, path in enumerate(order["covered"]):
         empty = f"{ROOT}/var/empty-{number}"
         os.mkdir(empty)
-        content.bind(empty, ROOT + path, 0)
+        kernel.bind(empty, ROOT + path)
 
 
 def _mount_content(order: Order, _host: Host) -> None:
@@ -175,12 +197,12 @@ def _mount_proc(order: Order, host: Host) -> int:
     fresh = order["proc"] != "bound" and _mount_fresh_proc(place, may_fail=order["proc"] == "any")
     pid_max = confine.pid_max_for(order["processes"])
     if not fresh:
-        content.bind("/proc", place, 0)
+        kernel.bind("/proc", place)
     elif pid_max:
         _write(f"{place}/sys/kernel/pid_max", b"%d" % pid_max)
-    for path in host.hidden:
+    for cover, path in host.hidden:
         with contextlib.suppress(FileNotFoundError):
-            content.bind(f"{ROOT}/sys" if path.is_directory else "/dev/null", ROOT + path.path, 0)
+            kernel.bind(cover, path)
     proc = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     # All of it read-only, not a list of dangerous files: as root of the host, /proc/sys/kernel/core_pattern is
     # a way out, and kernels keep adding files.
@@ -221,9 +243,9 @@ def _write(path: str, data: bytes) -> None:
 OPERATIONS: Final = (
     ("parting from the host's mounts", _part_from_host),
     ("an empty root", _mount_root),
-    ("system directories", _show_system),
+    ("system directories", _show_host),
     ("/etc", _write_accounts),
-    ("/dev", _make_devices),
+    ("/dev", _open_devices),
     ("temporary directories", _make_scratch),
     ("covers", _cover),
     ("the repository and what else was asked for", _mount_content),

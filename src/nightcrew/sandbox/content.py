@@ -56,15 +56,6 @@ def _mount_bind(place: int, bind_order: BindOrder) -> None:
     os.close(tree)
 
 
-def bind(source: str, target: str, flags: int) -> None:
-    """Show ``source`` and all mounts below it at ``target``, under ``ATTR_*`` flags."""
-    tree = kernel.open_tree(source)
-    if flags:
-        kernel.set_mount_flags(tree, flags, path=source)
-    kernel.attach_at(tree, target)
-    os.close(tree)
-
-
 def keep_writable(place: int) -> None:
     """Mount a directory of the root on itself, so that it stays writable when the root no longer is."""
     tree = kernel.open_tree_of(place)
@@ -80,27 +71,33 @@ def open_place(root: int, target: str, *, is_directory: bool) -> int:
     """
     names = [name for name in target.split("/") if name]
     here = os.dup(root)
+    is_new = False  # then nothing is in it, and nobody else could have put anything there
     for position, name in enumerate(names):
-        last = position == len(names) - 1
-        as_directory = is_directory or not last
-        there = _open_or_make(here, name, as_directory)
+        as_directory = is_directory or position < len(names) - 1
+        there = -1 if is_new else _open(here, name, as_directory)
+        if there < 0:
+            is_new = True
+            _make(here, name, as_directory)
+            there = kernel.open_beneath(here, name, _DIRECTORY if as_directory else _PATH_ONLY, _NO_ESCAPE)
         os.close(here)
         here = there
     return here
 
 
-def _open_or_make(directory: int, name: str, as_directory: bool) -> int:
-    flags = _DIRECTORY if as_directory else _PATH_ONLY
+def _open(directory: int, name: str, as_directory: bool) -> int:
+    """Return a descriptor, -1 when there is nothing of that name."""
     try:
-        return kernel.open_beneath(directory, name, flags, _NO_ESCAPE)
+        return kernel.open_beneath(directory, name, _DIRECTORY if as_directory else _PATH_ONLY, _NO_ESCAPE)
     except FileNotFoundError:
-        if as_directory:
-            os.mkdir(name, 0o755, dir_fd=directory)
-        else:
-            os.close(
-                os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=directory)
-            )
-        return kernel.open_beneath(directory, name, flags, _NO_ESCAPE)
+        return -1
+
+
+def _make(directory: int, name: str, as_directory: bool) -> None:
+    if as_directory:
+        os.mkdir(name, 0o755, dir_fd=directory)
+    else:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(name, flags, 0o644, dir_fd=directory))
 
 
 def _mount_overlay(place: int, overlay: OverlayOrder) -> None:

@@ -237,8 +237,9 @@ def _open_exits(order: Order, report: Report) -> None:
 
 
 def _read_order(fd: int) -> Order:
-    with open(fd, "rb") as file:
-        return decode(file.read())
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    os.close(fd)
+    return decode(data)
 
 
 def _tell_failure(report: Report, step: str, cause: OSError) -> None:
@@ -263,7 +264,9 @@ def _run(order: Order, report: Report, descriptors: tuple[int, ...], seccomp_fil
         report.send(exit=-child, detail=problem)
         return -child
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    _take_streams((os.dup(null), os.dup(null), null))
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    os.close(null)
     code = _reap_until(child)
     report.send(exit=code, detail="")
     return code

@@ -293,9 +293,9 @@ def _make_doors(spec: SandboxSpec, serve: Serve | None) -> Doors | None:
 
 
 def _memory_file(data: bytes) -> int:
-    """Return a descriptor of an anonymous file with ``data``, to be read from its start; any length fits."""
+    """Return a descriptor of an anonymous file with ``data``; any length fits."""
     fd = os.memfd_create("nightcrew-order", os.MFD_CLOEXEC)
-    with open(fd, "wb", closefd=False) as file:
-        file.write(data)
-    os.lseek(fd, 0, os.SEEK_SET)
+    if os.write(fd, data) < len(data):
+        os.close(fd)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "an order for the launcher's process")
     return fd
