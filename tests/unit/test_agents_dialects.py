@@ -217,6 +217,76 @@ def test_claude_is_answered_once_per_call_and_its_own_refusals_are_no_actions() 
     assert process.stopped
 
 
+def ask_claude(session: Any, call: str, tool: str, **given: Any) -> None:
+    asked = {"tool_name": tool, "tool_input": given, "tool_use_id": call}
+    hook = {"subtype": "hook_callback", "callback_id": "every_call", "input": asked}
+    tell(session, {"type": "control_request", "request_id": f"r-{call}", "request": hook})
+
+
+def test_an_answer_holds_for_what_was_shown_and_not_for_its_id() -> None:
+    desk = FakeDesk(denies="git push")
+    session, process = begin("claude", desk)
+    ask_claude(session, "c1", "Bash", command="ls")
+    ask_claude(session, "c1", "Bash", command="git push -f")
+    ask_claude(session, "c2", "TodoWrite")
+    ask_claude(session, "c2", "Bash", command="git push -f")
+    said = [
+        each["response"]["response"]["hookSpecificOutput"]["permissionDecision"] for each in process.said[1:]
+    ]
+    assert said == ["allow", "deny", "allow", "deny"]
+    assert [each.describe() for each in desk.asked] == ["ls", "git push -f", "git push -f"]
+
+
+def finish_claude(session: Any, call: str) -> None:
+    ended = {"type": "tool_result", "tool_use_id": call, "content": "ok"}
+    tell(session, {"type": "user", "message": {"content": [{**ended, "is_error": True}]}})
+    tell(session, {"type": "user", "message": {"content": [ended]}})
+
+
+def finish_codex(session: Any, call: str) -> None:
+    shown = {"type": "commandExecution", "id": call, "command": "git push -f"}
+    tell(session, {"method": "item/completed", "params": {"item": {**shown, "status": "declined"}}})
+    tell(session, {"method": "item/completed", "params": {"item": {**shown, "status": "completed"}}})
+
+
+def finish_acp(session: Any, call: str) -> None:
+    for status in ("failed", "completed"):
+        update = {"sessionUpdate": "tool_call_update", "toolCallId": call, "status": status}
+        tell(session, {"method": "session/update", "params": {"update": update}})
+
+
+@pytest.mark.parametrize("adapter", ["claude", "codex", "gemini"])
+def test_what_was_denied_and_done_all_the_same_is_frozen(adapter: str) -> None:
+    desk = FakeDesk(denies="git push")
+    session, process = begin(adapter, desk)
+    if adapter == "claude":
+        ask_claude(session, "c1", "Bash", command="git push -f")
+        finish = finish_claude
+    elif adapter == "codex":
+        params = {"itemId": "c1", "command": "git push -f"}
+        tell(session, {"id": 7, "method": "item/commandExecution/requestApproval", "params": params})
+        finish = finish_codex
+    else:
+        call = {"toolCallId": "c1", "kind": "execute", "title": "git push -f"}
+        tell(session, {"id": 7, "method": "session/request_permission", "params": {"toolCall": call}})
+        finish = finish_acp
+    assert len(desk.asked) == 1
+    assert not process.stopped
+    # First as it must be after a denial, then as it must never be.
+    finish(session, "c1")
+    assert "although it was denied" in process.stopped
+    assert [each.kind for each in desk.frozen] == ["other"]
+
+
+def test_a_call_without_an_id_stands_for_no_other() -> None:
+    desk = FakeDesk()
+    session, _ = begin("claude", desk)
+    ask_claude(session, "", "TodoWrite")
+    done = {"type": "tool_result", "content": "ok"}
+    tell(session, {"type": "user", "message": {"content": [done]}})
+    assert len(desk.frozen) == 1
+
+
 def test_after_a_park_nothing_more_is_heard() -> None:
     desk = FakeDesk(waits="make")
     session, process = begin("gemini", desk)

@@ -163,8 +163,8 @@ class AcpDialect:
         if status == "completed" and (peer.knows(name) or text(call, "kind") in _CHANGING):
             peer.finished(name, text(call, "title") or text(call, "kind"), call.get("rawInput"))
         elif status == "failed" and peer.knows(name):
-            # It may have done a part of it.
-            peer.finished(name, text(call, "title"), call.get("rawInput"))
+            # It may have done a part of it, unless it was denied.
+            peer.finished(name, text(call, "title"), call.get("rawInput"), done=False)
         if status in ("completed", "failed"):
             self._calls.pop(name, None)
 

@@ -83,7 +83,7 @@ class ClaudeDialect:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._prompted = False
-        self._said: dict[str, Answer] = {}
+        self._said: dict[tuple[str, str, str], Answer] = {}
         self._calls: dict[str, tuple[str, Mapping[str, Any]]] = {}
 
     def begin(self, peer: Peer) -> None:
@@ -142,9 +142,12 @@ class ClaudeDialect:
                 peer.send({"type": "control_response", "response": error})
 
     def _answer(self, peer: Peer, call: str, tool: str, given: Mapping[str, Any]) -> Answer | None:
-        """Return the verdict on a call; the same one when it is asked for a second time."""
-        if call and call in self._said:
-            return self._said[call]
+        """Return the verdict on a call; the same one when just the same is asked for a second time."""
+        action = describe_call(tool, given, self._job.cwd)
+        # Not by its id alone: an answer holds for what was shown, and for nothing else that bears the same name.
+        asked = (call, tool, action.digest)
+        if call and asked in self._said:
+            return self._said[asked]
         if tool in HARMLESS:
             peer.settle(call)
             peer.note("step", f"without effect of its own: {tool}")
@@ -153,9 +156,9 @@ class ClaudeDialect:
             peer.settle(call)
             answer = Answer("deny", f"{tool} is not available here; decide by yourself and go on")
         else:
-            answer = peer.ask(call, describe_call(tool, given, self._job.cwd))
+            answer = peer.ask(call, action)
         if answer is not None:
-            self._said[call] = answer
+            self._said[asked] = answer
         return answer
 
     def _hear_assistant(self, peer: Peer, message: Message) -> None:
@@ -173,7 +176,7 @@ class ClaudeDialect:
             if _was_refused(block):
                 peer.dropped(call)
             else:
-                peer.finished(call, name, given)
+                peer.finished(call, name, given, done=block.get("is_error") is not True)
 
     def _hear_result(self, peer: Peer, message: Message) -> None:
         peer.token = text(message, "session_id") or peer.token

@@ -178,8 +178,10 @@ class CodexDialect:
             peer.note("says", text(item, "text"))
         elif kind in _ACTIONS and text(item, "status") in _OVER:
             known = peer.knows(text(item, "id"))
-            if known or text(item, "status") == "completed" or item.get("exitCode") is not None:
-                peer.finished(text(item, "id"), kind, text(item, "command") or items(item, "changes"))
+            done = text(item, "status") == "completed" or item.get("exitCode") is not None
+            if known or done:
+                what = text(item, "command") or items(item, "changes")
+                peer.finished(text(item, "id"), kind, what, done=done)
         self._started.pop(text(item, "id"), None)
 
     def _end_turn(self, peer: Peer, turn: Message) -> None:

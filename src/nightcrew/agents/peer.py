@@ -60,6 +60,7 @@ class Peer:
         self._end: AgentEnd | None = None
         self._allowed: dict[str, tuple[Action, ...]] = {}
         self._answered: set[str] = set()
+        self._denied: set[str] = set()
         self._done: list[str] = [each for each in job.progress.get("done", ()) if isinstance(each, str)]
         self._asked = ""
         self._spoken = False
@@ -129,24 +130,31 @@ class Peer:
                 break
         if call:
             self._answered.add(call)
+            # An id that is used again stands for what was answered last.
+            self._allowed.pop(call, None)
+            self._denied.discard(call)
         if call and answer.verdict == "allow":
             self._allowed[call] = actions
+        elif call:
+            self._denied.add(call)
         return answer
 
     def settle(self, call: str) -> None:
         """Take note that a call needs no verdict of policy, or got one already: it does nothing by itself."""
         self._spoken = True
-        self._answered.add(call)
+        if call:
+            self._answered.add(call)
 
     def knows(self, call: str) -> bool:
         """Tell whether a call got an answer."""
         return call in self._answered
 
-    def finished(self, call: str, name: str, given: Any) -> None:
-        """An action is over, as the agent says; one that nobody has answered freezes the task.
+    def finished(self, call: str, name: str, given: Any, *, done: bool = True) -> None:
+        """An action is over, as the agent says; one that nobody has answered, or that was denied, freezes the task.
 
         Args:
             call: its id. name, given: the tool and its arguments, to tell of one that was not asked for.
+            done: it was carried out. One that was denied is over too, and was not.
         """
         if call in self._allowed:
             for action in self._allowed.pop(call):
@@ -155,7 +163,9 @@ class Peer:
                     del self._done[:-DONE_LIMIT]
                     self._desk.finished(action)
         elif call not in self._answered:
-            self._report_unasked(name, given)
+            self._report_unasked(name, given, "before it was answered")
+        elif call in self._denied and done:
+            self._report_unasked(name, given, "although it was denied")
 
     def dropped(self, call: str) -> None:
         """A call ended without being carried out, as the agent says: no reason to remember it."""
@@ -183,13 +193,13 @@ class Peer:
 
     # -- in here ------------------------------------------------------------------------------------------------------
 
-    def _report_unasked(self, name: str, given: Any) -> None:
+    def _report_unasked(self, name: str, given: Any, how: str) -> None:
         action = wish_other(f"done without an answer: {name}", given)
         if not self._asks_all:
-            self._desk.note("step", f"not asked for: {name}")
+            self._desk.note("step", f"carried out {how}: {name}")
             return
         self._asked = ""
-        reason = f"{name} was carried out before it was answered: {_shorten(given)}"
+        reason = f"{name} was carried out {how}: {_shorten(given)}"
         self._stop(AgentEnd("waiting", self._desk.freeze(action, reason).reason, self._progress()))
 
     def _progress(self) -> Mapping[str, Any]:

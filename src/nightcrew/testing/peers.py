@@ -187,14 +187,14 @@ class Claude(Agent):
         allowed: bool = output["permissionDecision"] == "allow"
         if not allowed:
             assert output["permissionDecisionReason"]
-            self._tell_result(call, output["permissionDecisionReason"])
+            self._tell_result(call, output["permissionDecisionReason"], is_error=True)
         return allowed
 
     def report(self, call: str, line: str, code: int) -> None:
         """Show the tool's result."""
         if self.fault == "unasked":
             self._tell_call(call, line)
-        self._tell_result(call, f"Exit code {code}")
+        self._tell_result(call, f"Exit code {code}", is_error=code != 0)
 
     def end(self, problem: str) -> None:
         """Say the result."""
@@ -224,8 +224,8 @@ class Claude(Agent):
         block = {"type": "tool_use", "id": call, "name": "Bash", "input": {"command": line}}
         say({"type": "assistant", "message": {"role": "assistant", "content": [block]}})
 
-    def _tell_result(self, call: str, said: str) -> None:
-        block = {"type": "tool_result", "tool_use_id": call, "content": said}
+    def _tell_result(self, call: str, said: str, *, is_error: bool) -> None:
+        block = {"type": "tool_result", "tool_use_id": call, "content": said, "is_error": is_error}
         say({"type": "user", "message": {"role": "user", "content": [block]}})
 
 
