@@ -66,6 +66,8 @@ _LIVE_COMMENT = re.compile(r"/\*(?:[Mm]?!)(?:\d{5,6})?(.*?)\*/", re.DOTALL)
 _CLIENT_LINE = re.compile(r"(?mi)^[ \t]*(?:\\[^\n]*|\.[a-z][^\n]*|go[ \t]*(?:\d+[ \t]*)?;?)$")
 _CLIENT_TAIL = re.compile(r"(?i)\\g(?:exec|x|desc|set)?\b[^\n]*")
 _ATTACHED = re.compile(r"--[\w-]+=|-[A-Za-z](?=.)", re.DOTALL)
+# Options in one word, the last of which takes the rest of it: psql -tc"DROP ...".
+_CLUSTER = re.compile(r"-[A-Za-z0-9]{1,12}")
 _GIVES_SQL: Final = frozenset(
     {"-c", "--command", "-e", "--execute", "-Q", "-q", "--query", "-s", "-cmd", "--init-command"}
 )
@@ -101,6 +103,10 @@ def _texts(word: Word) -> Iterator[str]:
     attached = _ATTACHED.match(word.text)
     if attached:
         yield word.text[attached.end() :]
+    cluster = _CLUSTER.match(word.text)
+    if cluster:
+        # Nobody says here which of the letters takes a value, so each may be the one.
+        yield from (word.text[end:] for end in range(3, cluster.end() + 1))
 
 
 def _may_be_sql(words: Sequence[Word], position: int) -> bool:
@@ -112,7 +118,11 @@ def _may_be_sql(words: Sequence[Word], position: int) -> bool:
 @lru_cache(maxsize=512)
 def _read(text: str, dialect: str) -> frozenset[str]:
     acts = {"dynamic"} if re.search(r"(?i)\\gexec\b", text) else set()
-    plain = _CLIENT_TAIL.sub(";", _CLIENT_LINE.sub("", _LIVE_COMMENT.sub(r" \1 ", text)))
+    live = _LIVE_COMMENT.sub(r" \1 ", text)
+    # What is taken out is a client's own, and yet can hold a statement behind it: psql's "\x \\ DROP ...", mysql's "\g DROP ...".
+    taken = [found[0] for pattern in (_CLIENT_LINE, _CLIENT_TAIL) for found in pattern.finditer(live)]
+    acts |= {act for act, pattern in _BY_WORDS for each in taken if pattern.search(each)}
+    plain = _CLIENT_TAIL.sub(";", _CLIENT_LINE.sub("", live))
     statements = _parse(plain, dialect)
     if statements is None:
         # One statement that is not understood must not hide the others.
