@@ -4,6 +4,7 @@ because what it does must wait for a person, at once."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from nightcrew.engine.live import Signals
@@ -51,8 +52,7 @@ class Halt:
         """End the agent where it is, now; from any thread."""
         self._stopping = True
         if self._process is not None:
-            with self._process.frozen(_STILL_S):
-                self._process.stop(reason)
+            self._stop_at_once(self._process, lambda process: process.stop(reason))
 
     def tick(self) -> None:
         """Called a few times a second: when the action under way takes too long, the agent ends in the middle of it."""
@@ -61,17 +61,17 @@ class Halt:
         now = self._clock.monotonic()
         self._due_s = self._due_s or now + self._patience_s
         if now >= self._due_s:
-            self._end_at_once(self._process)
+            self._stop_at_once(self._process, lambda _: self._end())
 
-    def _end_at_once(self, process: Process) -> None:
+    def _stop_at_once(self, process: Process, stop: Callable[[Process], None]) -> None:
         """All of the tree stands still before any of it is killed, so that what it leaves is of one moment."""
         try:
             with process.frozen(_STILL_S):
-                self._end()
+                stop(process)
         except OSError as problem:
-            # Out of descriptors, most likely, and nobody stayed stopped for it. A person wants it to end all the same.
+            # Out of descriptors, most likely, and nobody stayed stopped for it. It has to end all the same.
             LOG.warning("an agent was ended without being held still first: %s", problem)
-            self._end()
+            stop(process)
 
     def _end(self) -> None:
         self.halted = True

@@ -74,7 +74,12 @@ class Questions:
 
     def attend(self, recorder: Recorder | None, halt: Halt) -> None:
         """The agent works: from now on its actions are followed by checkpoints, and it ends between two when it must."""
-        self._recorder, self._halt = recorder, halt
+        with self._settling:
+            self._recorder, self._halt = recorder, halt
+            stopped = self.stopped
+        if stopped:
+            # It used the network before it was known here how to end it.
+            halt.stop("it must wait for an answer")
 
     def ask(self, action: Action) -> Answer:
         """Return the answer to one action; the decision is journaled by then."""
@@ -104,8 +109,9 @@ class Questions:
             )
             if answer.verdict == "wait":
                 self.stopped = True
-        if answer.verdict == "wait" and self._halt is not None:
-            self._halt.stop(f"it must wait: {action.describe()}")
+            halt = self._halt
+        if answer.verdict == "wait" and halt is not None:
+            halt.stop(f"it must wait: {action.describe()}")
         return answer
 
     def note_network(self) -> None:
