@@ -137,10 +137,14 @@ def test_history_is_replayed_and_teaches(asking: Hermetic) -> None:
     asking.run_tasks(
         "- [ ] 1. t\n  - Run: ./release.sh yes\n- [ ] 2. t\n  - Run: ./release.sh no\n- [ ] 3. t\n  - Run: mytool x || true\n"
     )
-    asking.run("approve", "A-1", "--no-start")
-    asking.run("deny", "A-2", "-m", "not now")
+    # Two tasks side by side: either may be the first to ask.
+    asked = {each["action"]: each["id"] for each in asking.run("inbox", "--json").json}
+    asking.run("approve", asked["./release.sh yes"], "--no-start")
+    asking.run("deny", asked["./release.sh no"], "-m", "not now")
     asking.run("resume", "R-1", timeout_s=60)
-    assert "to change: .nightcrew/policy.yaml: commands:" in asking.run("why", "A-2").stdout
+    assert (
+        "to change: .nightcrew/policy.yaml: commands:" in asking.run("why", asked["./release.sh no"]).stdout
+    )
     then = asking.run("policy", "replay", "--json").json
     assert (then["flips"], then["questions"]) == (0, {"then": 2, "now": 2, "fewer": 0}), then
     suggested = asking.run("policy", "suggest", "--since", "1d", "--times", "1")

@@ -43,7 +43,7 @@ def explain_command(rules: Rules, words: Sequence[str]) -> dict[str, Any]:
         "command": line,
         "decision": plain["verdict"],
         **{key: value for key, value in plain.items() if key != "verdict"},
-        "to_change": tell_ways(rules.policy, decision),
+        "to_change": tell_ways(rules.policy, decision, line),
         "policy_digest": rules.policy.digest,
     }
 
@@ -212,7 +212,7 @@ def _tell_ways_then(tx: Reader, run: str, action: Mapping[str, Any] | Action) ->
             return []
         action = Action(**{**action, "paths": tuple(action.get("paths", ()))})
     rules = replace(rules_from_plain(plan.policies), root=record.repo_path)
-    return tell_ways(rules.policy, judge_action(action, rules))
+    return tell_ways(rules.policy, judge_action(action, rules), action.command)
 
 
 def _why_checkpoint(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from nightcrew.model import canonical
 from nightcrew.model.actions import Decision, Verdict
 from nightcrew.policy.rules import Policy, Rule
-from nightcrew.runtime.replaying import exact_pattern
+from nightcrew.runtime.replaying import exact_pattern, reads_input
 from nightcrew.runtime.rules import POLICY_FILE
 
 _BUILT_IN = "built in"
@@ -20,8 +20,12 @@ _FOR_GOOD: Mapping[str, str] = {
 }
 
 
-def tell_ways(policy: Policy, decision: Decision) -> list[str]:
-    """Return what would change a decision, nearest first; empty where it is allowed already."""
+def tell_ways(policy: Policy, decision: Decision, command: str) -> list[str]:
+    """Return what would change a decision, nearest first; empty where it is allowed already.
+
+    Args:
+        command: the command line that was decided on; empty for anything else.
+    """
     if decision.verdict is Verdict.ALLOW:
         return []
     name = decision.rule
@@ -33,7 +37,7 @@ def tell_ways(policy: Policy, decision: Decision) -> list[str]:
         return [f"{POLICY_FILE}: a rule of your own for it, with decision: allow"]
     rule = next((rule for rule in policy.rules if rule.id == name), None)
     if rule is not None:
-        return _tell_rule(rule, decision)
+        return _tell_rule(rule, decision, alone=not reads_input(policy, command))
     placed = policy.settings.get(name)
     if placed is not None:
         return [_tell_value(name, placed.source, fixed=placed.fixed)]
@@ -48,13 +52,15 @@ def _tell_protected(policy: Policy, decision: Decision) -> str:
     return f"nothing: {decision.source} protects it for good"
 
 
-def _tell_rule(rule: Rule, decision: Decision) -> list[str]:
+def _tell_rule(rule: Rule, decision: Decision, *, alone: bool) -> list[str]:
     weakest = rule.floor or Verdict.ALLOW
     if weakest is rule.decision:
         return [f"nothing: {rule.source} keeps it at {rule.decision}"]
     ways = []
     commands = decision.effective_commands
-    if rule.subject == "command" and not decision.opaque and len(commands) == 1 and rule.floor is None:
+    # Of what a program reads its effective command says nothing: an exception would hold for whatever is put in.
+    exact = alone and not decision.opaque and len(commands) == 1
+    if rule.subject == "command" and exact and rule.floor is None:
         entry = {"id": rule.id, "decision": str(rule.decision), "reason": rule.reason}
         exception = {**entry, "unless": {"command": exact_pattern(commands[0])}}
         ways.append(f"{POLICY_FILE}: commands: [{canonical.encode_plain(exception)}]   (this command alone)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model import canonical
@@ -14,7 +14,8 @@ from nightcrew.runtime.history import History, Past
 from nightcrew.runtime.rules import Rules
 
 if TYPE_CHECKING:
-    from nightcrew.policy.rules import Policy
+    from nightcrew.policy.lines.starts import Start
+    from nightcrew.policy.rules import Policy, Rule
 
 View = dict[str, Any]
 
@@ -117,6 +118,8 @@ def _why_not(rules: Rules, command: str, pasts: Sequence[Past], answers: Sequenc
         return "nobody can say what it does before it runs"
     if decision.risk == "critical":
         return "its risk is critical: a person should see it every time"
+    if reads_input(rules.policy, command):
+        return "what it does depends on what it is given to read, which no exception for a command looks at"
     return "" if _asking_rules(rules, command) else f"{decision.rule} takes no exceptions"
 
 
@@ -125,21 +128,36 @@ def _asking_rules(rules: Rules, command: str) -> dict[str, list[str]]:
     return {name: starts for name, starts in _match_starts(rules.policy, command).items() if starts}
 
 
+def reads_input(policy: Policy, command: str) -> bool:
+    """Tell whether a program that a rule asks about or denies reads a pipe, a document or a file.
+
+    Its effective command does not tell what, so an exception for that would hold for anything that is put in.
+    """
+    return any(start.stdin.kind != "none" for _, start in _find_refused(policy, command))
+
+
 def _match_starts(policy: Policy, command: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for rule, start in _find_refused(policy, command):
+        if rule.decision is Verdict.ASK:
+            found.setdefault(rule.id, []).append(start.effective)
+    return found
+
+
+def _find_refused(policy: Policy, command: str) -> Iterator[tuple[Rule, Start]]:
+    """Yield the program starts of a command line with the rules that do not allow them."""
     from nightcrew.host.shell import parse
     from nightcrew.policy.lines.walk import read_line
     from nightcrew.policy.matching import matcher_of
 
-    found: dict[str, list[str]] = {}
     try:
         line = read_line(command, parse=parse)
     except ShellSyntaxError:
-        return {}
+        return
     for start in line.starts:
         for rule in matcher_of(policy).rules_for_start(start):
-            if rule.decision is Verdict.ASK:
-                found.setdefault(rule.id, []).append(start.effective)
-    return found
+            if rule.decision is not Verdict.ALLOW:
+                yield rule, start
 
 
 def _write_exceptions(rules: Rules, taken: Iterable[Mapping[str, Any]]) -> list[str]:
