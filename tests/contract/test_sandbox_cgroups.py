@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from nightcrew.sandbox import cgroups
 from nightcrew.sandbox.cgroups import Group, Home, Mount
 from nightcrew.sandbox.freezer import Groups
 from nightcrew.sandbox.launcher import Launcher
-from sandbox_world import LIMITS, PYTHON, Ran, Recorder, World, run, worlds
+from sandbox_world import LIMITS, PYTHON, Ran, Recorder, World, processes_with, run, worlds
 
 MIB = 1 << 20
 
@@ -101,6 +103,23 @@ for _ in range(3): os.wait()
 used = resource.getrusage(resource.RUSAGE_CHILDREN); print(used.ru_utime + used.ru_stime)
 """
     assert float(attack(launcher, world, Level.S3, code, cpus=0.3).out) < 0.3 + 0.2
+
+
+def test_nothing_is_left_when_the_first_process_is_killed(launcher: Launcher, world: World) -> None:
+    """By the machine's own out-of-memory killer, say: nobody below it is ours to find any more, but in the group."""
+    seconds = f"7{os.getpid()}{time.monotonic_ns() % 10**6}"
+    code = f"""
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0: os.execv("/bin/sleep", ["sleep", "{seconds}"])
+    os._exit(0)
+os.wait(); print(os.getppid(), flush=True); time.sleep(60)
+"""
+    session = Recorder(on_data=lambda _process, data: os.kill(int(data), signal.SIGKILL))
+    spec = world.spec(PYTHON, "-I", "-S", "-c", code, level=Level.S0)
+    assert launcher.run(spec, session, cancel=threading.Event()).ending == "lost"
+    assert processes_with(seconds) == []
 
 
 @pytest.mark.needs_userns

@@ -42,6 +42,7 @@ def attack_self(parts: Parts, level: Level | None, backend: Backend | None) -> d
         python=find_python(),
         binds=find_binds(str(parts.env.state)),
         confinement=confinement,
+        variables=parts.env.variables,
     )
     kept = parts.launcher.describe_limits()
     cannot = {"burn_cpu": kept["cpus"]} if kept["cpus"].startswith("not kept") else {}

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -21,6 +23,8 @@ PREFIX: Final = "nightcrew-"
 _WATCHED: Final = "watched (looked at every 20 to 100 ms, so it can be passed for that long)"
 _PERIOD_US: Final = 100_000
 _LEAST_QUOTA_US: Final = 1000  # what the kernel takes at least
+_PATIENCE_S: Final = 1.0
+_LOOK_S: Final = 0.005
 
 
 class Home(NamedTuple):
@@ -159,6 +163,26 @@ class Group:
     def freezer(self) -> str:
         """The folder by which it can be held still; empty in version 1."""
         return next((self._folders[what] for what, version in self._versions.items() if version == 2), "")
+
+    def end(self) -> None:
+        """Kill what is in it, until there is nothing; gives up after a second."""
+        end = time.monotonic() + _PATIENCE_S
+        while (members := self._members()) and time.monotonic() < end:
+            for pid in members:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    self._kill(pid)
+            time.sleep(_LOOK_S)
+
+    def _kill(self, pid: int) -> None:
+        pidfd = os.pidfd_open(pid)
+        try:
+            if pid in self._members():  # numbers are given out again
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+
+    def _members(self) -> set[int]:
+        return {int(line) for folder in self.folders for line in _read(f"{folder}/cgroup.procs").split()}
 
     def remove(self) -> bool:
         """Remove it; False as long as a process in it has not been reaped."""

@@ -115,8 +115,7 @@ class ContainerBackend:
         self.check(spec)
         refuse_overlays(spec)
         order = make_plain_order(spec)
-        if not all(_is_text(word) for word in (*spec.argv, spec.cwd)):
-            raise UsageError("a container cannot be given words that are not UTF-8", code="sandbox.command")
+        _refuse_words(spec)
         name = f"nightcrew-{os.getpid()}-{tokens.nonce()}"
         bounds = bound(spec.limits, spec.confinement.profile)
         with private_place(self._scratch) as place, contextlib.ExitStack() as stack:
@@ -138,7 +137,8 @@ class ContainerBackend:
         words = make_arguments(self.name, spec, place, name, bounds, rootfs)
         order["argv"] = [portable(word) for word in (self._find(), *words)]
         order["env"] = {portable(key): portable(value) for key, value in self._variables.items()}
-        order["cwd"] = "/"
+        # Podman's monitor leaves a file named oom where it was started.
+        order["cwd"] = portable(str(place))
         order["term"] = "child"
         order["cleanup"] = [portable(word) for word in (self._find(), "rm", "--force", name)]
         # The runtime itself is not what is to be bounded.
@@ -308,6 +308,18 @@ def _write_environment(env: Mapping[str, str]) -> bytes:
                 code="sandbox.env",
             )
     return b"".join(os.fsencode(f"{name}={value}\n") for name, value in env.items())
+
+
+def _refuse_words(spec: SandboxSpec) -> None:
+    """Refuse what cannot be said: a line break would end the line of --mount, and with it that it is read-only."""
+    if not all(_is_text(word) for word in (*spec.argv, spec.cwd)):
+        raise UsageError("a container cannot be given words that are not UTF-8", code="sandbox.command")
+    for path in (path for bind in spec.binds for path in (bind.source, bind.target)):
+        if not _is_text(path) or set(path) & {"\n", "\r"}:
+            raise UsageError(
+                f"a container cannot be shown {path!r}: there is a line break in it, or what is not UTF-8",
+                code="sandbox.path",
+            )
 
 
 def _is_text(text: str) -> bool:

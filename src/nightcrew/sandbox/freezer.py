@@ -274,6 +274,7 @@ def sweep_groups(home: Path) -> None:
     One that is empty may also be about to be filled, by a nightcrew that lives.
     """
     for left in home.glob("nightcrew-*"):
-        if not Path("/proc", left.name.split("-")[1]).exists():
+        owner = left.name.split("-")[1]
+        if owner.isdigit() and not Path("/proc", owner).exists():
             with contextlib.suppress(OSError):
                 left.rmdir()

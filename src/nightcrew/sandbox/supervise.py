@@ -426,6 +426,8 @@ class Supervisor:
         """Ask the control group what the kernel did, and let go of it."""
         if self._group is not None and self._groups is not None:
             self._memory_kills = self._group.count_memory_kills()
+            if self._care.plain:
+                self._group.end()  # should its first process have been killed, nobody else knows what it had started
             self._groups.retire(self._group)
 
     def abandon(self) -> None:

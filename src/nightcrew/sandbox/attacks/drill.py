@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +53,7 @@ class Place:
     Attributes:
         state_dir: where shadows lie. home: the user's. overlay: shadows can be mounted there.
         python: interpreter that exists inside by ``binds``. confinement: the back end to attack.
+        variables: what that needs of the user's environment.
     """
 
     state_dir: Path
@@ -61,6 +62,7 @@ class Place:
     python: str
     binds: tuple[Bind, ...]
     confinement: Confinement = Confinement()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def attack(launcher: Runs, place: Place, level: Level, unlimited: Mapping[str, str]) -> tuple[Finding, ...]:
@@ -76,7 +78,14 @@ def attack(launcher: Runs, place: Place, level: Level, unlimited: Mapping[str, s
     shown = [*(bind.source for bind in place.binds), str(PACKAGE.parent)]
     with lay_bait(place.state_dir, place.home, shown) as bait:
         ground = Ground(
-            launcher, bait.folder, level, place.overlay, place.python, place.binds, place.confinement
+            launcher,
+            bait.folder,
+            level,
+            place.overlay,
+            place.python,
+            place.binds,
+            place.confinement,
+            place.variables,
         )
         results = dict(_try_inside(ground, bait))
         results |= _try_greed(ground)

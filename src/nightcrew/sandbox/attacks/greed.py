@@ -246,7 +246,14 @@ def outlive_runtime(ground: Ground) -> tuple[bool, str]:
     mark = make_mark()
     code = GREEDY["leave_daemon"].code.replace("MARK", mark) + "print('ready', flush=True)\ntime.sleep(60)"
     spec = ground.spec("-c", code, limits=_limits(hard_s=60.0, idle_s=60.0))
-    job = json.dumps({"path": sys.path, "spec": asdict(spec), "scratch": str(ground.folder / "scratch")})
+    job = json.dumps(
+        {
+            "path": sys.path,
+            "spec": asdict(spec),
+            "scratch": str(ground.folder / "scratch"),
+            "variables": dict(ground.variables),
+        }
+    )
     holder = subprocess.Popen(
         [sys.executable, "-I", "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}
     )
@@ -277,7 +284,7 @@ import json, sys
 job = json.load(sys.stdin)
 sys.path[:0] = job["path"]
 from nightcrew.sandbox.attacks.holder import hold
-hold(job["spec"], job["scratch"])
+hold(job["spec"], job["scratch"], job["variables"])
 """
 
 

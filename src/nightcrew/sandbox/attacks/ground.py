@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -73,6 +74,7 @@ class Ground:
         launcher: that is attacked. folder: of the bait. level: to attack. overlay: a shadow can be mounted.
         python: interpreter that exists inside, by ``binds`` where it is not part of the system.
         confinement: the back end to attack.
+        variables: what that needs of the user's environment, for a launcher of its own.
     """
 
     launcher: Runs
@@ -82,6 +84,7 @@ class Ground:
     python: str
     binds: tuple[Bind, ...] = ()
     confinement: Confinement = Confinement()
+    variables: Mapping[str, str] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def run(self, spec: SandboxSpec, session: Session, serve: Serve | None = None) -> Outcome:

@@ -23,9 +23,13 @@ class _Herald:
         sys.stdout.flush()
 
 
-def hold(spec: Mapping[str, Any], scratch: str) -> None:
-    """Run a spec, given as plain values, until somebody kills us; ``scratch`` is for what its back end needs on disk."""
-    with Launcher.start(scratch=Path(scratch)) as launcher:
+def hold(spec: Mapping[str, Any], scratch: str, variables: Mapping[str, str]) -> None:
+    """Run a spec, given as plain values, until somebody kills us.
+
+    Args:
+        spec: what to run. scratch: for what its back end needs on disk. variables: see Launcher.start.
+    """
+    with Launcher.start(scratch=Path(scratch), variables=variables) as launcher:
         launcher.run(read_spec(spec), _Herald(), cancel=threading.Event())
 
 
