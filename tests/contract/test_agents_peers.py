@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -29,12 +30,14 @@ NO_MODEL = {
     "gemini": {"GEMINI_API_KEY": "x"},
     "opencode": {"OPENCODE_CONFIG_CONTENT": "{}"},
 }
+#: Stands in the command line of every agent of this module, and of nobody else's.
+MARK = f"agents of {os.getpid()}, {secrets.token_hex(4)}"
 LIMITS = Limits(grace_s=0.3, hard_s=40.0, idle_s=2.5)
 
 
 def setting(adapter: str, *fault: str) -> AgentSetting:
     name = adapter if adapter in ("claude", "codex") else "acp"
-    argv = (os.path.realpath(sys.executable), "-c", inspect.getsource(peers), name, *fault)
+    argv = (os.path.realpath(sys.executable), "-c", f"# {MARK}\n{inspect.getsource(peers)}", name, *fault)
     return AgentSetting(adapter, argv=argv, env=NO_MODEL[adapter])
 
 
@@ -92,7 +95,7 @@ def test_a_lost_conversation_is_not_taken_up_because_its_files_are_gone(rig: Rig
     (attempt,) = rig.attempts(f"{name}/T01")
     memory = Path(attempt.transcript).parent / "memory"
     assert (attempt.state, memory.exists()) == ("lost", False)
-    assert find_processes("Fake coding agents without a model") == []
+    assert find_processes(MARK) == []
 
 
 # gemini speaks the protocol of opencode.
@@ -125,7 +128,7 @@ def test_hostile_and_broken_agents(rig: Rig, adapter: str) -> None:
         ("liar", "acceptance failed"),
     ):
         assert said in states[fault].reason
-    assert find_processes("Fake coding agents without a model") == []
+    assert find_processes(MARK) == []
     check_frozen(rig, name, rig.approvals(task=states["unasked"].id))
     (unexplained,) = rig.approvals(task=states["sneaky"].id)
     assert (unexplained.kind, unexplained.rule) == ("change", "agent.unexplained")
