@@ -8,6 +8,7 @@ import socket
 from ipaddress import IPv4Address, IPv6Address
 
 import h11
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -172,3 +173,14 @@ def test_items_and_examples_are_read_or_refused(text: str) -> None:
     for read in (read_item, read_request):
         with contextlib.suppress(ValueError):
             read(text)  # type: ignore[operator]
+
+
+def test_a_first_message_in_very_many_pieces_is_refused() -> None:
+    body = HELLO[5:]
+    few = b"".join(
+        HELLO[:3] + len(part).to_bytes(2, "big") + part for part in (body[:10], body[10:20], body[20:])
+    )
+    assert read_name(few) == "example.org"
+    many = b"".join(HELLO[:3] + b"\0\1" + body[i : i + 1] for i in range(len(body)))
+    with pytest.raises(BadHello, match="too many pieces"):
+        read_name(many)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -426,3 +428,45 @@ def test_a_canary_leaves_in_no_way(loop: Loop, upstream: Upstream, web: Upstream
     assert b"canary" not in upstream.all_heard + web.all_heard
     assert len(watch.ways) == 6
     assert not any("canary" in way and "evil" not in way for way in watch.ways)
+
+
+def test_connections_of_an_end_give_their_room_back(loop: Loop) -> None:
+    egress = make_egress(loop, Rules(1), limits=LIMITS)
+    before = loop.room._value
+
+    async def end_at_once() -> None:
+        with contextlib.ExitStack() as stack:
+            room = asyncio.Semaphore(5)
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            listener.setblocking(False)
+            clients = [
+                stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(5)
+            ]
+            egress._start(egress._accept(listener, "proxy", room))
+            while len(egress._tasks) < 6:  # noqa: ASYNC110 - one step of the loop after the other
+                await asyncio.sleep(0)
+            # Accepted, and cancelled before their first step.
+            await egress._end()
+            assert [client.recv(10) for client in clients] == [b""] * 5
+            assert room._value == 5
+
+    loop.run(end_at_once())
+    assert loop.room._value == before
+
+
+def test_a_server_that_breaks_off_is_told(loop: Loop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as rude:
+
+        def answer() -> None:
+            link, _ = rude.accept()
+            link.recv(10)  # with something unread, closing resets
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            link.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        rules = Rules(rude.getsockname()[1])
+        with serving(make_egress(loop, rules, limits=LIMITS)) as places:
+            came = talk(places.proxy, f"GET http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        thread.join(5)
+    assert status(came) == b"HTTP/1.1 502", came

@@ -123,7 +123,8 @@ class Keyring:
 def hide_keys(
     variables: Mapping[str, str], providers: Iterable[Provider], given: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the variables that an agent may have: none in which a key of a provider is kept, under whatever name.
+    """Return the variables that an agent may have: none in which a key of a provider is kept, or one that was read
+    from elsewhere, under whatever name.
 
     Args:
         variables: what it would get.
@@ -131,7 +132,7 @@ def hide_keys(
         given: the environment of this process.
     """
     names = {each.key.value[0] for each in providers if each.key is not None and each.key.kind == "env"}
-    values = {given[name] for name in names if given.get(name)}
+    values = {given[name] for name in names if given.get(name)} | set(_KNOWN)
     return {
         name: value
         for name, value in variables.items()

@@ -22,13 +22,17 @@ _MOST_DESCRIPTORS: Final = 1024  # select() in this process cannot see descripto
 class Loop:
     """An event loop that runs until ``close``; coroutines come from any thread.
 
+    Args:
+        part: there is room for one connection for so many descriptors that this process may have. Each costs two, other
+            loops of the process have theirs, and the engine needs half of them.
+
     Attributes:
-        room: connections of all sandboxes at once; each costs two descriptors, and the engine needs some too.
+        room: connections of all sandboxes at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, part: int = 6) -> None:
         soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.room = asyncio.Semaphore(max(_FEWEST_CONNECTIONS, min(soft, _MOST_DESCRIPTORS) // 4))
+        self.room = asyncio.Semaphore(max(_FEWEST_CONNECTIONS, min(soft, _MOST_DESCRIPTORS) // part))
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(
             ThreadPoolExecutor(_ASKING_THREADS, thread_name_prefix="nightcrew-asking")

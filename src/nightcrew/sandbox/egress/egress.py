@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from nightcrew.model.isolation import Listen
@@ -125,10 +126,14 @@ class Egress:
         self._start(self._answer_names(sockets[_NAMES]))
         self._start(self._keep_telling())
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(
+        self, work: Coroutine[Any, Any, None], then: Callable[[asyncio.Task[None]], None] | None = None
+    ) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
+        if then is not None:
+            task.add_done_callback(then)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -159,22 +164,23 @@ class Egress:
             except BaseException:
                 connection.close()
                 raise
-            self._start(self._serve(connection, name, room))
+            # Let go of not in the coroutine: one that is cancelled before its first step never gets there.
+            self._start(self._serve(connection, name), partial(self._let_go, connection, room))
 
-    async def _serve(self, connection: socket.socket, name: str, room: asyncio.Semaphore) -> None:
-        try:
-            with contextlib.suppress(OSError):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if name == _PROXY:
-                await serve_proxy(connection, self)
-                return
-            host = self._names.name_of(connection.getsockname()[0])
-            if host:
-                await (serve_tls if name == _TLS else serve_web)(connection, host, self)
-        finally:
-            connection.close()
-            room.release()
-            self._loop.room.release()
+    def _let_go(self, connection: socket.socket, room: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
+        connection.close()
+        room.release()
+        self._loop.room.release()
+
+    async def _serve(self, connection: socket.socket, name: str) -> None:
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if name == _PROXY:
+            await serve_proxy(connection, self)
+            return
+        host = self._names.name_of(connection.getsockname()[0])
+        if host:
+            await (serve_tls if name == _TLS else serve_web)(connection, host, self)
 
     async def _answer_names(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

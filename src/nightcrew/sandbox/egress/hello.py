@@ -7,6 +7,8 @@ from typing import Final
 HANDSHAKE: Final = 0x16
 #: A client's first message may be cut into records; longer ones than this are not answered.
 LONGEST_BYTES: Final = 32 << 10
+#: Records that it may be cut into: each is looked at again whenever another piece comes.
+_MOST_RECORDS: Final = 64
 _CLIENT_HELLO: Final = 1
 _RECORD_HEAD: Final = 5
 _MESSAGE_HEAD: Final = 4
@@ -76,7 +78,7 @@ def _join_records(data: bytes) -> bytes | None:
     """Return the first handshake message; None while it is not whole."""
     message = b""
     position = 0
-    while True:
+    for _ in range(_MOST_RECORDS):
         head = data[position : position + _RECORD_HEAD]
         if (head and head[0] != HANDSHAKE) or (len(head) > 1 and head[1] != 3):
             raise BadHello("not TLS")
@@ -98,6 +100,7 @@ def _join_records(data: bytes) -> bytes | None:
         position += length
         if position > len(data):
             return None
+    raise BadHello("a first message in too many pieces")
 
 
 def _read_server_name(content: _Bytes) -> str:

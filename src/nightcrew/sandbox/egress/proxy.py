@@ -252,6 +252,8 @@ async def _first_answer(server: ClientEnd, sending: asyncio.Task[None]) -> h11.R
     except BadMessage as problem:
         # Not 400: what was wrong came from the server.
         raise BadMessage(problem.words, 504 if problem.status == 504 else 502) from problem
+    except OSError as problem:
+        raise BadMessage(f"the server broke off: {problem.strerror}", 502) from problem
     finally:
         answering.cancel()
 

@@ -23,6 +23,8 @@ ADDRESS: Final = "127.0.0.1"
 FIRST_PORT: Final = 8791
 #: Connections of one attempt at once; more wait in the kernel's queue, and keep nobody else's waiting.
 _MOST: Final = 32
+#: With what the network takes that is half of the process's; see Loop.
+_DESCRIPTORS_PER_CONNECTION: Final = 12
 _STOP_S: Final = 20.0
 _PREFIX: Final = "model-"
 
@@ -69,7 +71,7 @@ class Services:
     def _find_loop(self) -> Loop:
         with self._lock:
             if self._loop is None:
-                self._loop = Loop()
+                self._loop = Loop(_DESCRIPTORS_PER_CONNECTION)
             return self._loop
 
 
@@ -113,7 +115,13 @@ async def _accept(
         # An answer comes in small pieces; without this each waits 40 ms for the one before to be acknowledged.
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = group.create_task(talk(connected))
-        task.add_done_callback(lambda _: own.release())
+        # Not in the coroutine: one that is cancelled before its first step never gets there.
+        task.add_done_callback(partial(_let_go, connected, own))
+
+
+def _let_go(connected: socket.socket, own: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
+    connected.close()
+    own.release()
 
 
 async def _talk(gateway: Gateway, name: str, room: asyncio.Semaphore, connected: socket.socket) -> None:
@@ -123,5 +131,3 @@ async def _talk(gateway: Gateway, name: str, room: asyncio.Semaphore, connected:
     except Exception:
         # A defect in one conversation must not end the others; without an answer the agent cannot go on either.
         LOG.exception("a conversation with %s broke off", name)
-    finally:
-        connected.close()
