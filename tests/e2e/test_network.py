@@ -118,6 +118,7 @@ def test_a_task_reaches_what_its_plan_lists_and_nothing_else(online: Hermetic) -
     assert decided["net (GET http://evil.test:8080)"]["rule"] == "net.evil"
     received = [e["data"]["received_bytes"] for e in events(online, "net.requested")]
     assert sum(received) == len("served /aserved /b")
+    assert "denied: net (GET http://evil.test:8080): known to be evil" in online.run("why", "R-1/T01").stdout
     log = online.run("log", "R-1").stdout
     assert "GET http://files.test:8080" in log
 

@@ -19,6 +19,9 @@ from typing import Final, Self
 LINE_LIMIT_BYTES: Final = 64 << 10
 #: Enough for a night of talk; the agent's work itself is in the checkpoints.
 TOTAL_LIMIT_BYTES: Final = 16 << 20
+_TAIL_BYTES: Final = 4 * LINE_LIMIT_BYTES
+_SHOWN_CHARS: Final = 300
+_PRINTED: Final = ("stdout", "stderr", "says", "install-stdout", "install-stderr")
 
 
 class Transcript:
@@ -87,3 +90,30 @@ class Transcript:
     def _line(self, stream: str, text: str) -> bytes:
         record = {"at_s": round(self._elapsed_s(), 3), "stream": stream, "text": text}
         return json.dumps(record, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def read_last_lines(path: Path, *, limit: int = 5) -> list[str]:
+    """Return what an attempt printed last, its own output and that of ``Install:``; empty when there is nothing to read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
+            records = file.read().splitlines()
+    except OSError:
+        return []
+    lines: list[str] = []
+    for record in reversed(records):
+        try:
+            found = json.loads(record)
+        except ValueError:
+            # The first one of the tail is cut, and so may be the last one of a process that was killed.
+            continue
+        if found["stream"] in _PRINTED:
+            lines[:0] = [line[:_SHOWN_CHARS] for line in found["text"].splitlines() if _is_for_people(line)]
+        if len(lines) >= limit:
+            break
+    return lines[-limit:]
+
+
+def _is_for_people(line: str) -> bool:
+    # A JSON object is a message of an agent's protocol.
+    return bool(line.strip()) and not line.startswith('{"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.model import canonical
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from nightcrew.runtime.rules import Rules
 
 _HISTORY = 30
+_DENIALS = 10
 
 
 def explain_command(rules: Rules, words: Sequence[str]) -> dict[str, Any]:
@@ -126,19 +128,41 @@ def _next_for_run(run: RunRecord, state: str) -> list[str]:
 
 
 def _why_task(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
+    from nightcrew.agents.transcript import read_last_lines
+
     task = tx.need(TaskRecord, name)
     because = [task.reason] if task.reason else []
     because += [_tell_finding(each) for each in task.findings]
     because += [_tell_evidence(each) for each in task.evidence]
-    for attempt in tx.find(AttemptRecord, task=name):
+    attempts = tx.find(AttemptRecord, task=name)
+    for attempt in attempts:
         failed = f" ({attempt.failure}: {attempt.reason})" if attempt.failure else ""
         because.append(f"attempt {attempt.number} {attempt.state}{failed}")
+    events = tx.events(task=name)
+    because += _tell_denials(events)
+    following: list[str] = []
+    if task.state == "failed" and attempts and attempts[-1].failure == "agent":
+        transcript = attempts[-1].transcript
+        because += [f"it printed last: {line}" for line in read_last_lines(Path(transcript))]
+        following = (
+            [f"less {shlex.quote(transcript)}   (all that it printed)"] if Path(transcript).exists() else []
+        )
     others = list_stale(tx, task.run).get(name, [])
     if others:
         because.append(f"built on another {', '.join(others)} than there is now: it is stale")
     again = [f"nightcrew retry {name}"] if others else []
-    events = tx.events(task=name)
-    return _answer(name, task.state, task.title, because, events, [*again, *_next_for_task(task)])
+    following = [*again, *_next_for_task(task), *following]
+    return _answer(name, task.state, task.title, because, events, following)
+
+
+def _tell_denials(events: Sequence[Event]) -> list[str]:
+    """Return what policy denied to a task, each thing once, as it may be why it went wrong."""
+    found = dict.fromkeys(
+        f"denied: {event.data['action']}: {event.data['reason']} (rule {event.data['rule']}, {event.data['source']})"
+        for event in events
+        if event.kind == DECIDED and event.data.get("verdict") == "deny"
+    )
+    return list(found)[:_DENIALS]
 
 
 def _tell_finding(finding: Any) -> str:
