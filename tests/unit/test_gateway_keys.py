@@ -85,9 +85,15 @@ def test_a_key_that_is_not_there_is_said_without_showing_anything(
 
 
 def test_no_variable_with_a_key_reaches_an_agent_under_whatever_name() -> None:
-    given = {"MY_KEY": KEY, "COPY": f"Bearer {KEY}", "LANG": "C"}
+    given = {"MY_KEY": "not-read-yet-by-anybody", "COPY": "Bearer not-read-yet-by-anybody", "LANG": "C"}
     assert hide_keys(given, [provider("env", "MY_KEY")], given) == {"LANG": "C"}
     assert hide_keys(given, [], given) == given
+
+
+def test_nor_does_one_that_was_read_from_elsewhere(tmp_path: Path) -> None:
+    ring(tmp_path).read(provider("command", "echo", "said-by-a-program"))
+    given = {"COPY": "Bearer said-by-a-program", "LANG": "C"}
+    assert hide_keys(given, [], given) == {"LANG": "C"}
 
 
 GOOD = """

@@ -440,7 +440,7 @@ def test_connections_of_an_end_give_their_room_back(loop: Loop) -> None:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             listener.setblocking(False)
             clients = [
-                stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(5)
+                stack.enter_context(socket.create_connection(listener.getsockname(), 5)) for _ in range(5)
             ]
             egress._start(egress._accept(listener, "proxy", room))
             while len(egress._tasks) < 6:  # noqa: ASYNC110 - one step of the loop after the other
