@@ -319,6 +319,23 @@ def test_an_inner_ceiling_cannot_be_loosened() -> None:
     assert [p.place.line for p in caught.value.problems] == [2, 5, 7, 9]
 
 
+@pytest.mark.parametrize("name", ["project.all", "dev.tools"])
+def test_what_a_ceiling_leaves_to_a_person_no_inner_rule_allows(name: str) -> None:
+    ceiling = read("defaults: {commands: ask, network: deny}\n", "/etc/p", ceiling=True)
+    opens = f"commands:\n  - {{id: {name}, when: {{command: .}}, decision: allow, reason: r}}\n"
+    with pytest.raises(InvalidInput) as caught:
+        layer([ceiling, read(opens)])
+    assert (
+        "cannot allow where defaults.commands is ask (fixed in /etc/p:1)" in caught.value.problems[0].message
+    )
+    net = "network:\n  rules:\n    - {id: n, when: {host: '*'}, decision: allow, reason: r}\n"
+    with pytest.raises(InvalidInput):
+        layer([ceiling, read(net)])
+    # What is not opened may be said, and without the ceiling it may be opened.
+    layer([ceiling, read(opens.replace("allow", "deny"))])
+    layer([read("defaults: {commands: ask}\n"), read(opens)])
+
+
 def test_limits_replace_each_other_between_equal_layers() -> None:
     policy = layer([read("limits: {soft: {files: 50, lines: unlimited}, hard: {file_size: 1MiB}}\n")])
     assert policy.limits["soft.files"] == 50

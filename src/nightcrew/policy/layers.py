@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from nightcrew.model.actions import Verdict, strictest
 from nightcrew.model.errors import Place, Problem
 from nightcrew.model.text import closest
 from nightcrew.model.yamltext import refuse_problems
 from nightcrew.policy.rules import Allowance, Gate, HandoffClass, Openings, Patterns, Placed, Policy, Rule
+
+#: What holds where no rule of a subject matches. Of files it holds beside the rules.
+_DEFAULTS: Final = {"command": "defaults.commands", "net": "defaults.network"}
 
 
 def layer_over(policies: Sequence[Policy]) -> Policy:
@@ -91,6 +94,7 @@ class _Stack:
 
     def add_rule(self, rule: Rule) -> None:
         outer = self.rules.get(rule.id)
+        self.check_default(rule)
         if outer is None:
             if rule.when is None:
                 near = closest(rule.id, self.rules)
@@ -111,6 +115,19 @@ class _Stack:
             )
             return
         self.rules[rule.id] = self.replace_rule(outer, rule)
+
+    def check_default(self, rule: Rule) -> None:
+        """Complain of a rule that allows by a ``when`` of its own what a ceiling leaves to nobody but a person."""
+        name = _DEFAULTS.get(rule.subject, "")
+        fixed = self.settings.get(name)
+        if fixed is None or not fixed.fixed or fixed.value is Verdict.ALLOW or rule.when is None:
+            return
+        if rule.decision is Verdict.ALLOW:
+            self.complain(
+                rule.place,
+                f"rule {rule.id!r} cannot allow where {name} is {fixed.value} (fixed in {fixed.source})",
+                "write decision: ask, or leave it out",
+            )
 
     def replace_rule(self, outer: Rule, rule: Rule) -> Rule:
         """Return what stands for ``outer`` from now on; its floor goes on to hold, for its own ``when``."""
