@@ -8,14 +8,22 @@ from typing import Final, NamedTuple
 
 from nightcrew.policy.scanning.noise import REFERENCE
 
-# Parts of the names of secret values, in small letters; what stands around them in a name does not matter.
-_NAMES: Final = ("pass", "secret", "token", "credential", "pwd", "key")
-# `pass` alone is a word of many languages.
-_PASS: Final = ("w", "phrase")
-# `key` alone names many honest things.
-_SECRET_KEY = re.compile(r"(?:api|access|private|auth|encryption|signing|account|master|license)[_-]?key\Z")
-_WORKING_DIRECTORY = re.compile(r".{0,4}?(?<![a-z0-9_])(?:old)?pwd=/", re.DOTALL)
-_AFTER_OPTION = re.compile(r"[a-z-]{0,20}[ \t]+(['\"]?)(?P<bare>[^\s'\"-][^\s'\"]{5,})")
+# The names of secret values in small letters; what stands around them in a name does not matter. `key` alone names many
+# honest things, and `pass` is a word of many languages. All but one hold a rare letter: once `c`, `k` and `w` are written
+# as `K`, one search for that letter, which looks around itself where it is found, takes the place of one for each name.
+_SMALL: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZckw", b"abKdefghijKlmnopqrstuvKxyzKKK")
+_MARKED: Final = re.compile(
+    rb"K(?:en(?<=toKen)|ey(?:(?<=[eghinrst]Key)|(?<=[eghinrst][ _-]Key))"
+    rb"|ret(?<=seKret)|redential|d(?<=pKd)|(?=hseK_)|(?<=passK))"
+)
+_TAILS: Final = frozenset([b"ken", b"cret", b"credential", b"wd"])
+_PASSPHRASE: Final = b"passphrase"
+_SECRET_KEY = re.compile(
+    rb"(?:api|access|private|auth|encryption|signing|account|master|license)[_-]?key\Z", re.IGNORECASE
+)
+# It stands in every environment of a shell; what follows is a path.
+_WORKING_DIRECTORY = re.compile(rb".{0,4}?(?<![a-z0-9_])(?:old)?pwd=/", re.DOTALL | re.IGNORECASE)
+_AFTER_OPTION = re.compile(r"[A-Za-z\u212a-]{0,20}[ \t]+(['\"]?)(?P<bare>[^\s'\"-][^\s'\"]{5,})")
 _ASSIGNED = re.compile(
     r"""[A-Za-z0-9_.-]{0,40}            # rest of the name
         \\{0,7}["'\]]{0,2}[ \t]{0,8}(=>|:=|=|:)[ \t]{0,8}
@@ -25,6 +33,18 @@ _ASSIGNED = re.compile(
     re.VERBOSE,
 )
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_.]{0,24}\Z")
+
+
+class Names(NamedTuple):
+    """Where a text names secrets.
+
+    ``ends``: of the parts of names that tell, in order; ``armour``: it may hold the head of a private key; ``webhook``:
+    it may hold the mark of a webhook's secret.
+    """
+
+    ends: list[int]
+    armour: bool
+    webhook: bool
 
 
 class Value(NamedTuple):
@@ -40,16 +60,17 @@ class Value(NamedTuple):
     tight: bool
 
 
-def find_assigned(text: str, lowered: str = "") -> Iterator[Value]:
+def find_assigned(text: str, names: Names | None = None) -> Iterator[Value]:
     """Yield the values that are given to the name of a secret, in order, none overlapping.
 
     Args:
-        lowered: ``lower(text)``, where the caller has it.
+        names: of ``text``, where the caller has them.
     """
-    lowered = lowered or lower(text)
+    if names is None:
+        names = find_names(lower(text).encode("latin-1", "replace"))
     position = 0
-    for start in sorted({place for name in _NAMES for place in _places(lowered, name)}):
-        if start >= position and (value := _find_value(text, lowered, start)):
+    for start in names.ends:
+        if start >= position and (value := _find_value(text, start)):
             yield value
             position = value.end
 
@@ -63,35 +84,42 @@ def lower(text: str) -> str:
     return "".join(c.lower() if c.isascii() else "?" for c in text)
 
 
-def _places(lowered: str, name: str) -> Iterator[int]:
-    place = lowered.find(name)
+def find_names(data: bytes) -> Names:
+    """Return where a text of one byte for each character names secrets."""
+    small = data.translate(_SMALL)
+    ends, armour, webhook = [], False, False
+    for match in _MARKED.finditer(small):
+        start, end = match.span()
+        if data[start] in b"wW":
+            webhook = webhook or small.startswith(b"hseK_", start + 1)
+            if small.endswith(b"pass", 0, start):
+                ends.append(start)
+        if end - start == 3 and match[0] == b"Key":
+            armour = armour or data.endswith(b"PRIVATE KEY", 0, end)
+            if _SECRET_KEY.search(data, max(0, end - 20), end):
+                ends.append(end)
+        elif (tail := data[start:end].lower()) in _TAILS and not (
+            tail == b"wd" and _WORKING_DIRECTORY.match(data, max(0, end - 7))
+        ):
+            ends.append(end)
+    place = small.find(_PASSPHRASE)
     while place >= 0:
-        end = place + len(name)
-        if _names_secret(lowered, name, end):
-            yield end
-        place = lowered.find(name, end)
+        ends.append(place + len("pass"))
+        place = small.find(_PASSPHRASE, place + len(_PASSPHRASE))
+    return Names(sorted(ends), armour, webhook)
 
 
-def _names_secret(lowered: str, name: str, end: int) -> bool:
-    if name == "key":
-        return _SECRET_KEY.search(lowered, max(0, end - 20), end) is not None
-    if name == "pass":
-        return lowered.startswith(_PASS, end)
-    # The shell's working directory stands in every environment; what follows is a path.
-    return name != "pwd" or _WORKING_DIRECTORY.match(lowered, max(0, end - 7)) is None
-
-
-def _find_value(text: str, lowered: str, start: int) -> Value | None:
+def _find_value(text: str, start: int) -> Value | None:
     match = _ASSIGNED.match(text, start)
     if match is not None:
         kind = next(name for name in ("quoted", "escaped", "bare") if match[name] is not None)
         quoted, span = kind != "bare", match.span(kind)
         return Value(*span, start, quoted, _is_tight(match)) if _is_secret(match) else None
-    option = _AFTER_OPTION.match(lowered, start)
-    if option is None or REFERENCE.match(option["bare"]):
+    option = _AFTER_OPTION.match(text, start)
+    if option is None or REFERENCE.match(option["bare"].lower()):
         return None
-    word = max(lowered.rfind(c, max(0, start - 60), start) for c in " \t\n\"'=")
-    return Value(*option.span("bare"), start, False, False) if lowered.startswith("--", word + 1) else None
+    word = max(text.rfind(c, max(0, start - 60), start) for c in " \t\n\"'=")
+    return Value(*option.span("bare"), start, False, False) if text.startswith("--", word + 1) else None
 
 
 def _is_secret(match: re.Match[str]) -> bool:

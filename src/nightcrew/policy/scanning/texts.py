@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from nightcrew.policy.scanning import noise
-from nightcrew.policy.scanning.assigned import find_assigned
+from nightcrew.policy.scanning.assigned import Names, find_assigned, find_names
 from nightcrew.policy.scanning.blot import BLOT, blot
 from nightcrew.policy.scanning.forms import BEARER, FORMS, PRIVATE_KEY, RUN, URL, Form
 from nightcrew.policy.scanning.runs import RANDOM_LENGTH, Run, find_runs
@@ -28,6 +28,7 @@ _BEFORE: Final = 64
 _BEHIND: Final = 400
 # The end of `bearer` or `basic`, and the blank behind it.
 _BEFORE_CREDENTIAL: Final = frozenset(last + blank for last in "rRcC" for blank in " \t")
+_BEFORE_MENTION: Final = frozenset([*"\n\r\t /\"'<>", ""])
 _MIN_ARMOURED: Final = 40
 _NAME_PARTS: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _ARMOUR: Final = re.compile(rb"(?<![A-Za-z0-9+/=-])[A-Za-z0-9+/=]{16,}")
@@ -134,23 +135,24 @@ def _hide(held: bytes, rule: str) -> bytes:
 
 def _find_all(text: str, data: bytes, path: str, runs: Sequence[Run]) -> Iterator[Hit]:
     """Yield hits of every kind; where they overlap, the first that begins, and of those the longest, is the one."""
-    lowered = data.lower().decode("latin-1")
+    names = find_names(data)
     random: list[Hit] = []
-    found = [*_find_formed(text, data, runs, lowered, random), *_find_broken(text), *_find_armoured(text)]
-    found += _find_in_urls(text)
+    found = [*_find_formed(text, data, runs, random), *_find_in_urls(text)]
+    if names.webhook:
+        found += _find_broken(text)
+    if names.armour:
+        found += _find_armoured(text)
     yield from found
     if noise.is_locked(path):
         return
     taken = [(hit.start, hit.end) for hit in found]
-    for hit in (*_find_assigned(text, lowered, path), *random):
+    for hit in (*_find_assigned(text, names, path), *random):
         # A form names a secret better than the name of its variable does.
         if not any(start < hit.end and hit.start < end for start, end in taken):
             yield hit
 
 
-def _find_formed(
-    text: str, data: bytes, runs: Sequence[Run], lowered: str, random: list[Hit]
-) -> Iterator[Hit]:
+def _find_formed(text: str, data: bytes, runs: Sequence[Run], random: list[Hit]) -> Iterator[Hit]:
     """Yield what has a form; what only looks random, on a line that speaks of secrets, is added to ``random``."""
     done = 0
     for run in runs:
@@ -169,7 +171,7 @@ def _find_formed(
                 yield Hit(first, last, form.id, form.title, "low" if form.low else "high")
         if text[start - 2 : start] in _BEFORE_CREDENTIAL and (span := _match_bearer(run, text)):
             yield Hit(*span, "bearer", "HTTP credential", "medium")
-        if end - start >= RANDOM_LENGTH and tells_of_secrets(lowered, start) and run.is_random():
+        if end - start >= RANDOM_LENGTH and tells_of_secrets(text, start) and run.is_random():
             start, end = run.widen(data)
             if not noise.is_placeholder(text[start:end]):
                 random.append(Hit(start, end, "entropy", "random text beside words about secrets", "medium"))
@@ -218,8 +220,6 @@ def _find_broken(text: str) -> Iterator[Hit]:
 
 
 def _find_armoured(text: str) -> Iterator[Hit]:
-    if "PRIVATE KEY" not in text:
-        return
     for match in PRIVATE_KEY.finditer(text):
         body = noise.armoured(match[2])
         if len(body) >= _MIN_ARMOURED and not noise.is_placeholder(body[:200]):
@@ -228,7 +228,7 @@ def _find_armoured(text: str) -> Iterator[Hit]:
 
 
 def _find_in_urls(text: str) -> Iterator[Hit]:
-    if "@" not in text:
+    if not _has_address(text):
         return
     place = text.find("://")
     while place >= 0:
@@ -236,6 +236,16 @@ def _find_in_urls(text: str) -> Iterator[Hit]:
         if match is not None and (severity := judge_url(match[2], text[match.end() : match.end() + 80])):
             yield Hit(match.start(2), match.end(2), "url.password", "password in a URL", severity)
         place = text.find("://", place + 3)
+
+
+def _has_address(text: str) -> bool:
+    """Tell whether an ``@`` may end a password; before one that begins a decorator or a mention stands a blank."""
+    place = text.find("@")
+    while place >= 0:
+        if text[place - 1 : place] not in _BEFORE_MENTION:
+            return True
+        place = text.find("@", place + 1)
+    return False
 
 
 def _match_bearer(run: Run, text: str) -> tuple[int, int] | None:
@@ -247,9 +257,9 @@ def _match_bearer(run: Run, text: str) -> tuple[int, int] | None:
     return None
 
 
-def _find_assigned(text: str, lowered: str, path: str) -> Iterator[Hit]:
-    settings = noise.is_settings(path)
-    for value in find_assigned(text, lowered):
+def _find_assigned(text: str, names: Names, path: str) -> Iterator[Hit]:
+    settings = noise.is_settings(path) if names.ends else False
+    for value in find_assigned(text, names):
         severity = judge_assigned(text, value, settings=settings)
         if severity:
             yield Hit(value.start, value.end, "assigned", "value of a secret's name", severity)

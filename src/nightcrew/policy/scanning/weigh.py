@@ -104,8 +104,8 @@ def judge_url(password: str, behind: str) -> Weight:
     return "high" if any(c.isdigit() for c in password) or len(password) >= 12 else "medium"
 
 
-def tells_of_secrets(lowered: str, start: int) -> bool:
+def tells_of_secrets(text: str, start: int) -> bool:
     """Tell whether the line before ``start`` speaks of secrets, and not of digests."""
     first = max(0, start - _NEIGHBOURHOOD)
-    before = lowered[max(first, lowered.rfind("\n", first, start) + 1) : start]
+    before = text[max(first, text.rfind("\n", first, start) + 1) : start].lower()
     return any(word in before for word in _WORDS) and not any(word in before for word in _DIGESTS)
