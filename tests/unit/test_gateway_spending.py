@@ -218,6 +218,14 @@ def test_tools_that_were_taken_out_are_told_once(journal: Journal) -> None:
     for tools in (("web_search",), ("web_search",), ("mcp",)):
         payer.removed(PROVIDER, tools)
     assert kinds(journal).count(REMOVED) == 2
+    # An agent chooses the names: neither they nor the events are without end.
+    payer.removed(PROVIDER, tuple(f"odd_{n}" for n in range(1000)))
+    for number in range(100):
+        payer.removed(PROVIDER, (f"other_{number}",))
+    assert kinds(journal).count(REMOVED) == 20
+    with journal.read() as tx:
+        told = [event.data["tools"] for event in tx.events(run="R-1") if event.kind == REMOVED]
+    assert (len(told[2]), told[2][-1]) == (21, "and 980 more")
 
 
 def test_nobody_is_blamed_without_a_model() -> None:

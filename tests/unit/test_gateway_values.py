@@ -77,6 +77,8 @@ def test_what_would_be_paid_without_being_counted_does_not(wire: Wire, method: s
         b"{}",
         b'{"model": 3}',
         b'{"model": ""}',
+        b'{"model": "a\\nb"}',
+        b'{"model": "' + b"x" * 201 + b'"}',
         b"{" * 100_000,
         b'{"model": "m", "background": true}',
     ],

@@ -40,6 +40,8 @@ FAILED: Final = "model.failed"
 REMOVED: Final = "model.tools_removed"
 #: The same failure of one attempt is told once in so many seconds: agents try again by themselves.
 _TELL_S: Final = 30.0
+#: Events of removed tools of one attempt, and names in each: an agent chooses both.
+_MOST_REMOVALS: Final = 20
 #: What an agent reads. No digits: one of them tries for ever when it sees a number that looks like a server's error.
 _SPENT: Final = "the budget is spent; a person must raise it before anything more is asked"
 _NO_PRICE: Final = "nobody knows the price of this model, and the budget is in money; a person must name the price or budget in tokens"
@@ -113,11 +115,13 @@ class Payer:
 
     def removed(self, provider: Provider, tools: tuple[str, ...]) -> None:
         """See Account; told once per attempt."""
+        more, tools = len(tools) - _MOST_REMOVALS, tools[:_MOST_REMOVALS]
         with self._lock:
-            if (provider.name, *tools) in self._removed:
+            if (provider.name, *tools) in self._removed or len(self._removed) >= _MOST_REMOVALS:
                 return
             self._removed.add((provider.name, *tools))
-        attempt, data = self._attempt, {"provider": provider.name, "tools": list(tools)}
+        named = [*tools, f"and {more} more"] if more > 0 else list(tools)
+        attempt, data = self._attempt, {"provider": provider.name, "tools": named}
         with self._journal.write() as tx:
             tx.append(REMOVED, run=attempt.run, task=attempt.task, attempt=attempt.id, data=data)
 

@@ -20,6 +20,8 @@ from nightcrew.sandbox.gateway.reach import fetches, searches, take_out
 #: What a request is for: an answer that costs, or something free.
 Purpose = Literal["answer", "free"]
 
+#: Of a model in a body: it is written down with what was spent.
+_NAME: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _MODEL: Final = r"[A-Za-z0-9._:@-]{1,200}"
 _ROUTES: Final[Mapping[Wire, tuple[tuple[str, re.Pattern[str], Purpose], ...]]] = {
     "anthropic": (
@@ -111,7 +113,7 @@ def read_ask(wire: Wire, method: str, target: str, body: bytes, *, reaches_out: 
     if purpose == "free":
         return Ask(purpose, out, body=_write_body(asked), removed=removed)
     model = named or asked.get("model")
-    if not isinstance(model, str) or not model:
+    if not isinstance(model, str) or not _NAME.fullmatch(model):
         raise Unusable("the request names no model")
     if searches(model) and not reaches_out:
         raise Unusable("this model searches the web by itself")
