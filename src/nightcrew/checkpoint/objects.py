@@ -33,9 +33,6 @@ LARGE_BYTES: Final = 8 << 20
 PIECE_BYTES: Final = 1 << 20
 # Level 1 costs a third of level 6 and keeps the store below the bytes of the changed contents (budgets.md).
 COMPRESSION: Final = 1
-# Setting up zlib's usual window costs three times as much as compressing 2 KB; a window as large as the content
-# loses nothing. (Size below which it is used, zlib's wbits, zlib's memLevel.)
-_WINDOWS: Final = ((1 << 12, 12, 5), (1 << 14, 14, 6))
 # The longest piece of a stored (uncompressed) block of a zlib stream.
 _STORED_BYTES: Final = 0xFFFF
 
@@ -133,11 +130,10 @@ def encode_commit(tree: str, parents: Sequence[str], message: str, at_s: int) ->
 
 
 def compress(data: bytes) -> bytes:
-    """Return data as a zlib stream, in the time that suits its size."""
-    for below, window, memory in _WINDOWS:
-        if len(data) < below:
-            squeeze = zlib.compressobj(COMPRESSION, zlib.DEFLATED, window, memory)
-            return squeeze.compress(data) + squeeze.flush()
+    """Return data as a zlib stream.
+
+    With zlib's own window: a smaller one is quicker to set up, which saves less than its shorter chains cost.
+    """
     return zlib.compress(data, COMPRESSION)
 
 
