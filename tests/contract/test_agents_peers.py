@@ -85,6 +85,28 @@ def test_a_denial_is_worked_around_and_a_park_goes_on(rig: Rig, adapter: str) ->
 
 
 @pytest.mark.parametrize("adapter", ["claude"], indirect=True)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_conversation_of_a_task_that_was_denied_is_removed(rig: Rig, at_once: bool) -> None:
+    with rig.hosting() as engine:
+        name = rig.run(engine, job(1, "good", "touch one", ASKS), until="quiet")
+        memory = Path(rig.attempts(f"{name}/T01")[0].transcript).parent / "memory"
+        assert memory.is_dir()
+        (approval,) = rig.approvals(run=name)
+        if at_once:
+            rig.answer(approval.id, "denied")
+            engine.wait(name)
+    if not at_once:
+        # Nobody hosted it when the answer came.
+        assert memory.is_dir()
+        rig.answer(approval.id, "denied")
+        with rig.hosting() as engine:
+            engine.submit(name)
+            engine.wait(name)
+    assert rig.task(f"{name}/T01").state == "failed"
+    assert not memory.exists()
+
+
+@pytest.mark.parametrize("adapter", ["claude"], indirect=True)
 def test_a_lost_conversation_is_not_taken_up_because_its_files_are_gone(rig: Rig) -> None:
     name = rig.add_run(job(1, "good", "touch one", "sleep 30", "touch two"))
     with rig.hosting() as engine:

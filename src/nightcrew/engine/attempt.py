@@ -84,6 +84,7 @@ def run_attempt(
     one = Attempt(tools, workspace, run, plan, task, record)
     if record.nonce != name and record.progress["phase"] != "captured":
         one.fail(Failure("lost", "the host that ran it died"))
+        forget_memory(record)
         return
     one.go()
     crash.point("engine.task.finished")

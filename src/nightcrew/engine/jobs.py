@@ -6,19 +6,26 @@ that was lost goes on from a checkpoint, which its conversation is ahead of, and
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nightcrew.agents.adapter import Adapter, Job, Launch
 from nightcrew.agents.adapters import find_adapter, find_setting
-from nightcrew.engine.attempts import Start
+from nightcrew.engine.attempts import Start, name_attempt
 from nightcrew.engine.workspace import Workspace
 from nightcrew.host.files import ensure_private_directory, remove_tree
 from nightcrew.model.isolation import Bind, Level
+from nightcrew.model.lifecycle import ATTEMPT_FINAL, TASK_FINAL
 from nightcrew.model.plans import Task
-from nightcrew.model.records import AttemptRecord
+from nightcrew.model.records import AttemptRecord, TaskRecord
 
+if TYPE_CHECKING:
+    from nightcrew.journal.journal import Journal
+    from nightcrew.journal.transaction import Reader
+
+LOG: Final = logging.getLogger("nightcrew.engine")
 _MEMORY: Final = "memory"
 
 
@@ -69,6 +76,34 @@ def forget_memory(attempt: AttemptRecord) -> None:
     resume = attempt.progress.get("resume", {}) if attempt.state in ("parked", "paused") else {}
     if not resume.get("shadow"):
         _remove(_find_memory(attempt))
+
+
+def sweep_memories(journal: Journal, workspace: Workspace, run: str) -> None:
+    """Remove what agents remembered of the tasks of a run that do not go on: denied, cancelled or lost while they waited."""
+    kept = list((workspace.transcripts / run).glob(f"*/{_MEMORY}"))
+    if not kept:
+        return
+    with journal.read() as tx:
+        goes_on = {task.name for task in tx.find(TaskRecord, run=run) if _goes_on(tx, task)}
+    for folder in kept:
+        if folder.parent.name in goes_on:
+            continue
+        try:
+            _remove(folder)
+        except OSError as problem:
+            # No reason to keep a run from going on or ending; the next look at it tries again.
+            LOG.warning("what an agent remembered is still in %s: %s", folder, problem)
+
+
+def _goes_on(tx: Reader, task: TaskRecord) -> bool:
+    if task.state in TASK_FINAL or not task.attempts:
+        return False
+    attempt = tx.get(AttemptRecord, name_attempt(task.id, task.attempts))
+    if attempt is None or attempt.state not in ATTEMPT_FINAL:
+        # It is at work, or about to be found lost.
+        return True
+    resume = attempt.progress.get("resume", {}) if attempt.state in ("parked", "paused") else {}
+    return attempt.progress["generation"] == task.generation and bool(resume.get("shadow"))
 
 
 def _keeps_memory(adapter: Adapter) -> bool:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from nightcrew.engine.jobs import sweep_memories
 from nightcrew.engine.place import sweep_shadows
 from nightcrew.engine.workspace import Workspace
 from nightcrew.model.plans import Plan
@@ -57,6 +58,7 @@ class Opened:
             if run.id not in self._workspaces:
                 workspace = self._open_workspace(run)
                 sweep_shadows(self._journal, workspace)
+                sweep_memories(self._journal, workspace, run.id)
                 self._workspaces[run.id] = workspace
             return self._workspaces[run.id]
 
@@ -68,6 +70,7 @@ class Opened:
                 name: plan for name, plan in self._plans.items() if not name.startswith(f"{run_id}/")
             }
         if workspace is not None:
+            sweep_memories(self._journal, workspace, run_id)
             workspace.store.close()
 
     def close(self) -> None:
