@@ -25,7 +25,7 @@ _SHARED: Final = "/dev/shm"  # noqa: S108 - of the host, to be reached for
 
 
 class Bait:
-    """A folder below the state directory, a process, four sockets, a shared memory segment and file."""
+    """A folder below the state directory, a process, five sockets, a shared memory segment and file."""
 
     def __init__(self, state_dir: Path, home: Path, shown: Sequence[str]) -> None:
         self._hidden = list(_find_hidden(home, shown))[:_MOST_NAMES]
@@ -54,25 +54,32 @@ class Bait:
         self._local = self._listen(socket.AF_UNIX, f"\0{self._abstract}")
         self._outer = self._listen_at(self.folder / "bait.sock")
         self._inner = self._listen_at(self.folder / "base" / "base.sock")
+        self._letter_box = self._listen_at(self.folder / "letters.sock", socket.SOCK_DGRAM)
         self._victim = subprocess.Popen(
             ["/bin/sleep", str(_LIFE_S)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={}
         )
         self._things.callback(self._end_victim)
         self._shared = self._share_file()
-        self._segment_key = self._share_segment()
+        self._segment_key, self._segment = self._share_segment()
 
-    def _listen(self, family: socket.AddressFamily, address: object) -> socket.socket:
-        door = self._things.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    def _listen(
+        self,
+        family: socket.AddressFamily,
+        address: object,
+        kind: socket.SocketKind = socket.SOCK_STREAM,
+    ) -> socket.socket:
+        door = self._things.enter_context(socket.socket(family, kind))
         door.bind(address)  # type: ignore[arg-type]
-        door.listen(64)
+        if kind is socket.SOCK_STREAM:
+            door.listen(64)
         door.setblocking(False)
         return door
 
-    def _listen_at(self, path: Path) -> socket.socket:
+    def _listen_at(self, path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
         # A path of any length: the name of a socket may have 107 bytes only.
         folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return self._listen(socket.AF_UNIX, f"/proc/self/fd/{folder}/{path.name}")
+            return self._listen(socket.AF_UNIX, f"/proc/self/fd/{folder}/{path.name}", kind)
         finally:
             os.close(folder)
 
@@ -89,13 +96,13 @@ class Bait:
         self._things.callback(os.unlink, path)
         return path
 
-    def _share_segment(self) -> int:
+    def _share_segment(self) -> tuple[int, int]:
         libc = ctypes.CDLL(None, use_errno=True)
         key = int(self._nonce[:7], 16) | 1
         segment = libc.shmget(key, 4096, 0o1000 | _IPC_PRIVATE_ONLY)
         if segment >= 0:
             self._things.callback(libc.shmctl, segment, 0, None)
-        return key
+        return key, segment
 
     def facts(self, cwd: str) -> dict[str, Any]:
         """Return what the attacks want to know; paths as the kernel has them, whatever the locale."""
@@ -106,6 +113,7 @@ class Bait:
                 for name in ("secret", "outside", "target", "removable", "base")
             },
             "socket": portable(f"{folder}/bait.sock"),
+            "letter_box": portable(f"{folder}/letters.sock"),
             "cwd": portable(cwd),
             "in_home": [portable(path) for path in self._hidden],
             "victim": self._victim.pid,
@@ -113,6 +121,7 @@ class Bait:
             "abstract": self._abstract,
             "shared_file": self._shared,
             "segment_key": self._segment_key,
+            "segment": self._segment,
             "own_addresses": _own_addresses(),
             "name_servers": _name_servers(),
             "own_processes": 0,
@@ -143,6 +152,9 @@ class Bait:
         seen |= {attack: "a connection arrived" for attack, door in doors.items() if _was_visited(door)}
         if _was_visited(self._inner):
             seen["reach_unix"] = "a connection arrived at the socket in the base"
+        with contextlib.suppress(OSError):
+            self._letter_box.recv(100)
+            seen["reach_unix"] = "a datagram arrived"
         return seen
 
     def _stat_target(self) -> tuple[int, float]:

@@ -90,7 +90,7 @@ _TRIED: Final[Mapping[str, Mapping[str, str]]] = {
         "reach_far": "find a way to the network, cloud metadata, IPv6",
         "ask_name_server": "ask a name server",
         "reach_abstract": "connect to an abstract socket of the host",
-        "reach_unix": "connect to a socket file outside, or in the base",
+        "reach_unix": "connect to a socket file outside, or in the base, or send it a datagram",
         "reach_daemons": "find any socket of a daemon (docker, D-Bus, ssh agent)",
         "list_interfaces": "see a network interface",
         "open_netlink": "open netlink: audit, netfilter, device events",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -92,6 +93,8 @@ def reach_unix(facts: Facts) -> str:
         {
             "at its path": lambda: _connect_at(facts["socket"]),
             "in the base of the repository": lambda: _connect_at(f"{facts['cwd']}/base.sock"),
+            "with a datagram": lambda: _send_to(facts["letter_box"], pair=False),
+            "with a datagram out of a pair": lambda: _send_to(facts["letter_box"], pair=True),
         }
     )
 
@@ -99,6 +102,15 @@ def reach_unix(facts: Facts) -> str:
 def _connect_at(path: str) -> None:
     os.chdir(os.path.dirname(path))  # the name of a socket may have 107 bytes only
     _connect(socket.AF_UNIX, os.path.basename(path))
+
+
+def _send_to(path: str, *, pair: bool) -> None:
+    os.chdir(os.path.dirname(path))
+    kind = socket.SOCK_DGRAM
+    with contextlib.ExitStack() as opened:
+        made = socket.socketpair(socket.AF_UNIX, kind) if pair else (socket.socket(socket.AF_UNIX, kind),)
+        own = [opened.enter_context(each) for each in made]
+        own[0].sendto(b"a letter", os.path.basename(path))
 
 
 def reach_daemons(_facts: Facts) -> str:

@@ -25,6 +25,7 @@ from nightcrew.sandbox.attacks.trying import (
 from nightcrew.sandbox.seccomp import number_of
 
 _TRACEME, _ATTACH, _DETACH = 0, 16, 17
+_IPC_STAT: Final = 2
 _ZEROS: Final = ("CapPrm", "CapEff", "CapBnd", "CapAmb")
 _SWITCHES: Final = (
     "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/kernel/pid_max",
@@ -229,11 +230,19 @@ def _control_reached(fd: int, request: int, argument: int) -> None:
 
 
 def find_segment(facts: Facts) -> str:
-    """A System V shared memory segment of the host."""
-    if libc.shmget(facts["segment_key"], 0, 0) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return "found"
+    """A System V shared memory segment of the host: by its key, or by the number that /proc/sysvipc tells everybody."""
+    status = ctypes.create_string_buffer(512)
+    return reach_first(
+        {
+            "by its number": lambda: _check(libc.shmctl(facts["segment"], _IPC_STAT, status)),
+            "by its key": lambda: _check(libc.shmget(facts["segment_key"], 0, 0)),
+        }
+    )
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def rename_machine(_facts: Facts) -> str:
