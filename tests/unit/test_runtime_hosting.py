@@ -71,7 +71,8 @@ def test_too_weak_is_refused_with_what_is_missing(parts: Parts) -> None:
 
 def test_no_confinement_only_when_asked_for_by_name(parts: Parts, crew: Hermetic) -> None:
     pretend(parts, Level.S0)
-    crew.write({".nightcrew/config.yaml": "version: 1\nisolation: {require: S0}\n"})
+    parts.env.config.mkdir(parents=True, exist_ok=True)
+    (parts.env.config / "config.yaml").write_text("version: 1\nisolation: {require: S0}\n")
     rules = read_rules(parts.env, crew.repo)
     with pytest.raises(SandboxUnavailable):
         choose_level(parts, rules, unsandboxed=False)

@@ -117,6 +117,11 @@ def test_a_repository_cannot_ask_for_less_isolation_than_its_user(env: Environme
     (env.config / "config.yaml").write_text("version: 1\nisolation: {require: S3}\n")
     (root / ".nightcrew" / "config.yaml").write_text("version: 1\nisolation: {require: S0}\n")
     assert read_rules(env, root).settings.require_isolation is Level.S3
+    # Nor for less than the default, where its user has said nothing.
+    (env.config / "config.yaml").unlink()
+    assert read_rules(env, root).settings.require_isolation is Level.S2
+    (env.config / "config.yaml").write_text("version: 1\nisolation: {require: S1}\n")
+    assert read_rules(env, root).settings.require_isolation is Level.S1
 
 
 def test_without_a_repository_user_rules_hold(env: Environment) -> None:

@@ -172,7 +172,7 @@ def _build(texts: tuple[Text, ...], *, examples_hold: bool = False) -> Rules:
             else:
                 foreign = text.layer == "repository"
                 inner = parse_settings(text.text, text.source, over=settings, repository=foreign)
-                settings = _tighten(settings, inner)
+                settings = _tighten(settings, inner) if foreign else inner
         except InvalidInput as error:
             problems.extend(error.problems)
     policy = Policy()
@@ -232,9 +232,9 @@ def _read_checked(text: str, source: str, ceiling: bool) -> Policy:
 
 
 def _tighten(outer: Settings, inner: Settings) -> Settings:
-    """Keep the stricter isolation: a repository may ask for more than its user, never for less."""
+    """Keep the stricter isolation: a repository may ask for more than its user, or the default, never for less."""
     inner = _narrow(outer, inner)
-    if inner.require_isolation.satisfies(outer.require_isolation) or outer == Settings():
+    if inner.require_isolation.satisfies(outer.require_isolation):
         return inner
     return replace(inner, require_isolation=Level(outer.require_isolation))
 
