@@ -161,9 +161,11 @@ def test_a_spent_budget_pauses_and_a_larger_one_lets_go_on(crew: Hermetic, model
     assert "the budget of R-1/T01 is spent" in tasks["T01"]["reason"]
     assert after.code == 8, after
     crew.run("extend", "R-1/T01", "--budget", "none", extra=ENV)
-    last = crew.run("resume", "R-1", "--json", extra=ENV, timeout_s=90)
-    assert last.code == 0, last
-    assert last.json["usage"]["requests"] == len(model.seen)
+    last = crew.run("resume", "R-1", extra=ENV, timeout_s=90)
+    assert last.code in (0, 7), "over already is what the host that extend has started may make it"
+    view = crew.show("R-1")
+    assert {task["state"] for task in view["tasks"]} == {"succeeded"}, view
+    assert view["usage"]["requests"] == len(model.seen)
     assert crew.run("extend", "R-1", "--budget", "30usd").code == 7
 
 
