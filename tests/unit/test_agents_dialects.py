@@ -151,6 +151,21 @@ def test_acp_calls_are_actions() -> None:
     assert (deleted.kind, deleted.paths) == ("delete", ("b",))
 
 
+def test_where_a_command_runs_is_part_of_what_is_asked() -> None:
+    def describe(said: str = "", **given: Any) -> Action:
+        content = [{"type": "content", "content": {"type": "text", "text": said}}]
+        asked = {"kind": "execute", "title": "rm -r x", "content": content, "rawInput": given}
+        return describe_acp(asked, {}, "/repo")
+
+    assert describe().command == "rm -r x"
+    assert describe(workdir="/repo").command == "rm -r x"
+    assert describe("[current working directory /repo] (tidies)").command == "rm -r x"
+    assert describe(workdir="/repo/db").command == "cd /repo/db && rm -r x"
+    assert describe("[in .git/hooks] (tidies) [background]").command == "cd .git/hooks && rm -r x"
+    # Nobody knows where that name ends.
+    assert describe("[in a] b]").kind == "other"
+
+
 def test_a_patch_of_codex_stands_or_falls_as_a_whole() -> None:
     desk = FakeDesk(denies=".env")
     session, process = begin("codex", desk)

@@ -90,6 +90,8 @@ LINES = [
     ("psql <<'E'\nselect 1;\ntruncate x;\nE", "truncate"),
     ('psql -c "$STATEMENT"', "dynamic"),
     ('mysql -e"$STATEMENT"', "dynamic"),
+    ('sqlite3 app.db "$STATEMENT"', "dynamic"),
+    ('sqlite3 "$DB" "select 1"', ""),
     ("sudo -u postgres psql -c 'delete from x'", "delete_all"),
     ("psql -d 'drop table x' -c 'select 1'", "drop"),
     ("psql -f dump.sql", ""),

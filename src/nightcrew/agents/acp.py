@@ -17,7 +17,15 @@ from nightcrew.agents.launching import find_argv, show_memory
 from nightcrew.agents.lines import Message, items, mapping, take, text
 from nightcrew.agents.peer import Peer, find_token
 from nightcrew.agents.prompts import write_continuation, write_denials, write_prompt
-from nightcrew.agents.wishes import wish_command, wish_edit, wish_net, wish_other, wish_read, wish_write
+from nightcrew.agents.wishes import (
+    make_relative,
+    wish_command,
+    wish_edit,
+    wish_net,
+    wish_other,
+    wish_read,
+    wish_write,
+)
 from nightcrew.model.actions import Action
 from nightcrew.model.errors import UsageError
 from nightcrew.model.settings import AgentSetting
@@ -29,6 +37,9 @@ FOLLOW_UPS: Final = 3
 SAID_LIMIT: Final = 2000
 _INITIALIZE, _RESUME, _NEW, _FIRST_PROMPT = 1, 2, 3, 4
 _NOT_FOUND: Final = -32601
+#: What agents call the folder that a command is to run in.
+_FOLDERS: Final = ("workdir", "cwd", "dir_path", "directory")
+_IN: Final = "[in "
 #: Kinds of tool call that change something: one of these that is over must have been asked for.
 _CHANGING: Final = frozenset({"edit", "delete", "move", "execute"})
 
@@ -183,7 +194,11 @@ def describe_call(asked: Message, call: Message, cwd: str) -> Action:
             if isinstance(command, list):
                 command = shlex.join(str(word) for word in command)
             line = command if isinstance(command, str) and command else title
-            return wish_command(line) if line else wish_other("a command that is not shown", asked)
+            folder = _find_folder(given, asked)
+            if not line or folder is None:
+                return wish_other("a command that is not shown", asked)
+            elsewhere = folder and make_relative(folder, cwd) != "."
+            return wish_command(f"cd {shlex.quote(folder)} && {line}" if elsewhere else line)
         case "edit" | "move":
             return _describe_edit(asked, call, given, cwd)
         case "delete":
@@ -197,6 +212,20 @@ def describe_call(asked: Message, call: Message, cwd: str) -> Action:
             return wish_net(f"GET {text(given, 'url') or title}")
         case kind:
             return wish_other(f"{kind or 'tool'} {title}", given)
+
+
+def _find_folder(given: Any, asked: Message) -> str | None:
+    """Return where a command is to run, empty where nothing else is said; None when that cannot be told for certain."""
+    named = next((text(given, key) for key in _FOLDERS if text(given, key)), "")
+    if named:
+        return named
+    # Gemini says it in words only, before what the model says of the command.
+    for each in items(asked, "content"):
+        said = text(each, "content", "text")
+        if said.startswith(_IN):
+            folder, _, rest = said.removeprefix(_IN).partition("]")
+            return folder if not rest or rest.startswith((" (", " [background]")) else None
+    return ""
 
 
 def _describe_edit(asked: Message, call: Message, given: Any, cwd: str) -> Action:

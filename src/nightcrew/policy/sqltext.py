@@ -47,6 +47,7 @@ DIALECTS: Final[Mapping[str, str]] = {
 }
 """Programs that take SQL → dialect of the parser; empty for its own, which is the widest."""
 
+_FILE_FIRST: Final = frozenset({"sqlite3", "litecli", "duckdb"})
 _DANGER = re.compile(r"(?i)\b(?:drop|truncate|delete|update|execute|exec|prepare|gexec)\b")
 _DYNAMIC = re.compile(r"(?i)\A\s*(?:execute|exec|prepare|do|declare|begin)\b")
 _BY_WORDS: Final = (
@@ -91,7 +92,7 @@ def find_acts_of(start: Start) -> frozenset[str]:
     for position, word in enumerate(start.words[1:], 1):
         for text in _texts(word):
             acts |= find_acts(text, dialect)
-        if not word.known and _may_be_sql(start.words, position):
+        if not word.known and (_may_be_sql(start.words, position) or _is_behind_file(start, position)):
             acts.add("dynamic")
     if start.stdin.text:
         acts |= find_acts(start.stdin.text, dialect)
@@ -113,6 +114,13 @@ def _may_be_sql(words: Sequence[Word], position: int) -> bool:
     before, text = words[position - 1].text, words[position].text
     attached = _ATTACHED.match(text)
     return before in _GIVES_SQL or (attached is not None and attached[0].rstrip("=") in _GIVES_SQL)
+
+
+def _is_behind_file(start: Start, position: int) -> bool:
+    """Tell whether a word stands where some programs take a statement: behind the name of the database's file."""
+    if start.program not in _FILE_FIRST or start.words[position].text.startswith("-"):
+        return False
+    return any(not word.text.startswith("-") for word in start.words[1:position])
 
 
 @lru_cache(maxsize=512)
