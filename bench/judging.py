@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +22,14 @@ RULES = 100
 DECISIONS = 1000
 COMMAND = "cd src && make -j4 test > log.txt"
 SEARCHED = 1000
+SOURCES = 24 << 20
 EVENTS, BATCH = 10_000, 50
 
 
 def measure(ground: Ground, rounds: int) -> Iterator[Row]:
     yield from _decide(rounds)
     yield _search(ground, rounds)
+    yield _search_sources(ground, rounds)
     yield from _append(ground, rounds)
 
 
@@ -69,6 +72,33 @@ def _search(ground: Ground, rounds: int) -> Row:
 
     ours, theirs = interleave([Act(search), Act(grep)], rounds)
     return Row(f"secrets searched in {len(chosen)} files", 0, ours, "grep -r of one pattern", theirs, 10)
+
+
+def _search_sources(ground: Ground, rounds: int) -> Row:
+    """Large files of real source text: Python's own library, which stands beside every interpreter."""
+    library = Path(sysconfig.get_path("stdlib"))
+    place = ground.state / "sources"
+    place.mkdir()
+    contents: list[tuple[str, bytes]] = []
+    size = 0
+    for path in sorted(library.rglob("*.py")):
+        if "site-packages" in path.parts or size >= SOURCES:
+            continue
+        content = path.read_bytes()
+        size += len(content)
+        (place / f"{len(contents)}.py").write_bytes(content)
+        contents.append((str(path.relative_to(library)), content))
+
+    def search() -> None:
+        for path, content in contents:
+            scan_content(content, path)
+
+    def grep() -> None:
+        command("sh", "-c", f"grep -rE 'AKIA[0-9A-Z]{{16}}' {place} || true")
+
+    ours, theirs = interleave([Act(search), Act(grep)], rounds)
+    what = f"secrets searched in {size >> 20} MiB of sources"
+    return Row(what, 0, ours, "grep -r of one pattern", theirs, 10)
 
 
 def _append(ground: Ground, rounds: int) -> Iterator[Row]:

@@ -21,6 +21,7 @@ from nightcrew.model.actions import Change, Finding, PathChange, Verdict
 from nightcrew.model.text import fit, shown
 from nightcrew.policy.rules import Policy
 from nightcrew.policy.scanning.assigned import lower
+from nightcrew.policy.scanning.texts import hide_in_name
 
 TABLE: Final = "suspicions.toml"
 SETTING: Final = "safety.suspicious"
@@ -185,7 +186,7 @@ def suspect_change(policy: Policy, change: Change, read: Callable[[str], bytes])
     for path in change.promotable:
         if path.new_mode in _FILES and path.new_id != path.old_id and not path.binary:
             for each in _find_new(path, read):
-                message = f"{shown(path.path)}:{each.line} {each.title}: {each.text}"
+                message = f"{shown(hide_in_name(path.path))}:{each.line} {each.title}: {each.text}"
                 rule = f"suspicion.{each.rule}"
                 found.append(Finding("suspicion", verdict, rule, source, message, path.path, each.line))
     return tuple(found)

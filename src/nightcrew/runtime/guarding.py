@@ -17,6 +17,7 @@ from nightcrew.model.errors import DeniedByPolicy, UsageError, WaitingForHuman
 from nightcrew.model.text import count, shown
 from nightcrew.policy.handoff import Handoff, class_ids, find_handoffs
 from nightcrew.policy.scanning.change import scan_change
+from nightcrew.policy.scanning.texts import hide_in_name
 from nightcrew.runtime.canaries import find_landing
 
 if TYPE_CHECKING:
@@ -131,10 +132,10 @@ class Guard:
         """Return it for JSON."""
         return {
             "secrets": [_plain_secret(each) for each in self.secrets],
-            "planted": [{"path": each.path, "message": each.message} for each in self.planted],
+            "planted": [{"path": hide_in_name(each.path), "message": each.message} for each in self.planted],
             "handoff": [
                 {
-                    "path": h.path,
+                    "path": hide_in_name(h.path),
                     "class": h.kind,
                     "who": h.who,
                     "reason": h.reason,
@@ -173,7 +174,7 @@ def note_refusal(parts: Parts, guard: Guard, promotion: str) -> None:
 
 def describe_handoff(each: Handoff) -> str:
     """Return who executes a path and why it matters, in one line."""
-    return f"{shown(each.path)}: {each.who} ({each.kind}): {each.reason}"
+    return f"{shown(hide_in_name(each.path))}: {each.who} ({each.kind}): {each.reason}"
 
 
 def guard_tree(
@@ -221,7 +222,7 @@ def rules_now(parts: Parts, repository: Repository) -> Policy:
 
 def _plain_secret(finding: Finding) -> dict[str, Any]:
     return {
-        "path": finding.path,
+        "path": hide_in_name(finding.path),
         "line": finding.line,
         "rule": finding.rule,
         "severity": finding.severity,

@@ -14,7 +14,7 @@ from nightcrew.policy.rules import Allowance, Placed, Policy
 from nightcrew.policy.scanning.contents import Scan, scan_content
 from nightcrew.policy.scanning.noise import is_example
 from nightcrew.policy.scanning.runs import find_runs
-from nightcrew.policy.scanning.texts import Secret, blot_out, fingerprint, scan_text
+from nightcrew.policy.scanning.texts import Secret, blot_out, fingerprint, hide_in_name, scan_text
 from nightcrew.policy.scanning.unwrap import MAX_DEPTH, Bounds, is_archive, unwrap
 
 MAX_FILE_BYTES: Final = 32 << 20
@@ -76,7 +76,9 @@ def find_canaries(change: Change, read: Read, canaries: Sequence[Canary]) -> Ite
             continue
         name = _find_canary(read(path.new_id), canaries, Bounds(), MAX_DEPTH)
         if name is not None:
-            message = f"{shown(path.path)} holds a credential that was planted as a tripwire ({name})"
+            message = (
+                f"{shown(hide_in_name(path.path))} holds a credential that was planted as a tripwire ({name})"
+            )
             yield Finding("canary", Verdict.ASK, "canary", _BUILT_IN, message, path.path)
 
 
@@ -139,7 +141,7 @@ class _Judge:
     def secret(self, path: PathChange, secret: Secret) -> Finding:
         inside = "".join(f", inside {shown(each)}" for each in secret.inside)
         message = (
-            f"{shown(path.path)}:{secret.line} holds what looks like a secret ({secret.title}{inside}): "
+            f"{shown(hide_in_name(path.path))}:{secret.line} holds what looks like a secret ({secret.title}{inside}): "
             f"{shown(secret.shown)}  fingerprint {secret.fingerprint}"
         )
         quiet = secret.severity == "low" or (secret.severity == "medium" and is_example(path.path))
@@ -150,7 +152,7 @@ class _Judge:
 
     def unread(self, path: PathChange, said: str) -> Finding:
         name = fingerprint("unread", f"{path.new_id} {said}".encode())
-        message = f"{shown(path.path)} could not be searched for secrets: {shown(said)}  fingerprint {name}"
+        message = f"{shown(hide_in_name(path.path))} could not be searched for secrets: {shown(said)}  fingerprint {name}"
         return self._tell("secrets.unread", message, path, 0, "medium", name)
 
     def _tell(

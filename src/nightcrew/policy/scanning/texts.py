@@ -198,6 +198,8 @@ def _match_front(text: str, start: int) -> Iterator[tuple[Form, int, int]]:
 def _match_inside(run: Run, text: str) -> Iterator[tuple[Form, int, int]]:
     first, last = max(0, run.start - _BEFORE), run.end + _BEHIND
     near = text[first : run.end + 8]
+    if not _ANY_INSIDE.search(near):
+        return
     for needle, form in _INSIDE:
         if needle in near:
             for match in form.pattern.finditer(text, first, last):
@@ -279,3 +281,4 @@ _BROKEN: Final = {
     mark: tuple(form for form in FORMS if form.broken and mark in form.needles[0]) for mark in ("whsec_",)
 }
 _INSIDE: Final = tuple((needle, form) for form in FORMS if form.inside for needle in form.needles)
+_ANY_INSIDE: Final = re.compile("|".join(re.escape(needle) for needle, _ in _INSIDE))
