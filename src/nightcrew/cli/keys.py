@@ -24,10 +24,6 @@ def listing(runtime: Runtime, screen: Screen) -> None:
     if screen.json:
         screen.emit(found)
         return
-    if not found:
-        screen.say("no providers: no agent can reach a model")
-        screen.hint("name one in `providers:` of your own config.yaml: docs/formats/config.md")
-        return
     _print(screen, found)
 
 
@@ -74,6 +70,10 @@ def _figures(price: dict[str, Any]) -> list[str]:
 
 
 def _print(screen: Screen, found: list[dict[str, Any]]) -> None:
+    if not found:
+        screen.say("no providers: no agent can reach a model")
+        screen.hint("name one in `providers:` of your own config.yaml: docs/formats/config.md")
+        return
     rows = [
         [
             each["name"],

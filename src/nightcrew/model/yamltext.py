@@ -390,7 +390,9 @@ def describe_value(value: Any) -> str:
 
 def _say_enum(document: Document, path: YamlPath, error: Any) -> list[Problem]:
     words = [str(w) for w in error.validator_value]
-    near = closest(str(error.instance), words) if isinstance(error.instance, str) else ""
+    # Of words as short as the levels of isolation any would be near: a guess could be the weakest.
+    long = isinstance(error.instance, str) and len(error.instance) > 2
+    near = closest(error.instance, words) if long else ""
     hint = f"did you mean {near!r}?" if near else ""
     message = f"{name_path(path)}expected one of {', '.join(words)}, found {describe_value(error.instance)}"
     return [Problem(document.place(*path), message, hint)]

@@ -85,6 +85,9 @@ def _make_job(
         (folder / each).mkdir(mode=0o700)
     program = adapter.find_program(setting)
     place = Place(f"nightcrew agent test {name}", 1)
+    found = find_program(program, path=parts.env.path, root=rules.root or "/nonexistent")
+    if program and found is None and not program.startswith("/"):
+        raise UsageError(f"{program} is not installed", code="agent.missing", hint="nightcrew agent detect")
     urls = dict.fromkeys(("anthropic", "openai", "gemini"), _NOWHERE)
     return Job(
         task=Task(id="T01", number="1", title=name, place=place, agent=name, prompt=_PROMPT, model="trial"),
@@ -94,7 +97,7 @@ def _make_job(
         private=folder / "files",
         mounted=parts.isolation.level is not Level.S0,
         model=ModelAccess(urls, "nightcrew-placeholder"),
-        program=find_program(program, path=parts.env.path, root=rules.root or "/nonexistent"),
+        program=found,
         memory=folder / "memory",
     )
 

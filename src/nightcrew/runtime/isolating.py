@@ -132,8 +132,9 @@ def _too_weak(report: IsolationReport, rules: Rules) -> SandboxUnavailable:
     accept = f"or, knowingly, accept {report.level}: isolation: {{require: {report.level}}} in your own config.yaml"
     fixes = (*report.fixes, *([accept] if given else []))
     reasons = () if given else tuple(report.details.values())
+    gives = f"gives isolation {report.level}" if given else "can confine nothing here (isolation S0)"
     return SandboxUnavailable(
-        f"{who} gives isolation {report.level}, {required} is required; nothing was started",
+        f"{who} {gives}, {required} is required; nothing was started",
         code="isolation.too_weak",
         where=[
             *(f"missing: {each}" for each in report.missing),

@@ -271,7 +271,9 @@ def _describe_error(text: str) -> Mapping[str, Any]:
 
 def main() -> None:
     """Serve a scenario file until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m nightcrew.testing.models", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m nightcrew.testing.models", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("scenario", type=Path, help="JSON file, see nightcrew.testing.scenario")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 for any free one")
     options = parser.parse_args()
