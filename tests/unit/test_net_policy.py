@@ -21,6 +21,7 @@ from nightcrew.policy.network import (
 )
 from nightcrew.policy.places import make_allow_list, matches_host, read_item, read_place, shipped_presets
 from nightcrew.policy.rules import Policy
+from nightcrew.runtime.networking import describe
 
 NOTHING = AllowList()
 
@@ -310,3 +311,9 @@ def test_the_owner_of_the_machine_bounds_what_inner_files_open() -> None:
         with pytest.raises(InvalidInput) as found:
             policy(text, outer=outer)
         assert "cannot be looser than in outer.yaml:2" in "".join(map(str, found.value.where))
+
+
+def test_a_plan_tells_where_hosts_of_ones_own_network_lead_to() -> None:
+    found = policy('network: {internal: [{host: "db.corp.example:5432", address: 127.0.0.1, reason: ours}]}')
+    assert "db.corp.example:5432 is 127.0.0.1:5432 of your own network" in describe(LISTED, found)
+    assert "own network" not in describe(LISTED, policy())

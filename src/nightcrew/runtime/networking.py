@@ -87,7 +87,14 @@ def describe(allowed: AllowList, policy: Policy) -> str:
         Verdict.DENY: "any other host is refused",
         Verdict.ALLOW: "any other host is allowed (defaults.network)",
     }[verdict]
-    return "; ".join([*listed, others])
+    placed = policy.settings.get("network.internal")
+    source = placed.source if placed is not None else ""
+    # By its name nobody can tell where such a host leads to, and a repository's policy can name some.
+    inner = [
+        f"{each.host}:{each.port} is {each.address}:{each.address_port} of your own network ({source})"
+        for each in internals_of(policy)
+    ]
+    return "; ".join([*listed, *inner, others])
 
 
 def name_place(place: NetPlace) -> str:
