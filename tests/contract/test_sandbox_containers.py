@@ -159,6 +159,7 @@ def test_what_a_container_cannot_take_is_refused(docker: Docker) -> None:
     with Launcher.start(scratch=docker.place / "scratch", variables=docker.variables) as launcher:
         for spec, kind, words in (
             (docker.spec("true", env={"A": "two\nlines"}), UsageError, "line break"),
+            (docker.spec("true", binds=(Bind("/usr/share/doc", "/docs\n"),)), UsageError, "line break"),
             (
                 docker.spec("true", confinement=Confinement("docker", "unknown")),
                 SandboxUnavailable,

@@ -13,6 +13,7 @@ import pytest
 
 from nightcrew.model.errors import SandboxUnavailable, UsageError
 from nightcrew.model.isolation import Level, Listen
+from nightcrew.sandbox.joining import open_exits
 from nightcrew.sandbox.launcher import Launcher
 from sandbox_world import PYTHON, Recorder, World, run, worlds
 
@@ -148,3 +149,11 @@ def test_a_service_that_fails_at_its_end_leaves_nothing_open(launcher: Launcher,
             replace(world.spec("true"), exits=EXITS), Recorder(), cancel=threading.Event(), serve=fails
         )
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_network_that_is_gone_is_told_as_no_sandbox() -> None:
+    """A program that another one confines may end before anybody has joined it; that is no defect of ours."""
+    child = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(child, 0)
+    with pytest.raises(SandboxUnavailable, match="exits of its network cannot be made"):
+        open_exits(child, EXITS)

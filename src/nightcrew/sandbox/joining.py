@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import nightcrew
+from nightcrew.model.errors import SandboxUnavailable
 from nightcrew.model.isolation import Listen
 from nightcrew.sandbox.order import ExitOrder
 
@@ -43,29 +44,39 @@ def open_exits(pid: int, wanted: Sequence[Listen]) -> list[int]:
     """Return listening sockets, in order, of the network that process ``pid`` lives in.
 
     Raises:
-        OSError: it cannot be joined, or a place is taken.
+        SandboxUnavailable: it cannot be joined, or a place is taken.
     """
     orders = [ExitOrder(kind=each.kind, address=each.address, port=each.port) for each in wanted]
     ours, theirs = socket.socketpair()
     with ours, theirs:
         number = theirs.fileno()
         words = [_SOURCE, str(pid), json.dumps(orders), str(number)]
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _PROGRAM, *words],
-            pass_fds=(number,),
-            env={},
-            capture_output=True,
-            timeout=_PATIENCE_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", "-c", _PROGRAM, *words],
+                pass_fds=(number,),
+                env={},
+                capture_output=True,
+                timeout=_PATIENCE_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise _refuse(f"not done within {_PATIENCE_S:g} s") from late
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise OSError(
-                f"the exits of its network cannot be made: {said[-1] if said else 'no reason given'}"
-            )
+            raise _refuse(said[-1] if said else "no reason given")
         _message, descriptors, _flags, _sender = socket.recv_fds(
             ours, 1, len(orders), socket.MSG_CMSG_CLOEXEC
         )
     for fd in descriptors:
         os.set_inheritable(fd, False)
     return list(descriptors)
+
+
+def _refuse(reason: str) -> SandboxUnavailable:
+    return SandboxUnavailable(
+        f"the exits of its network cannot be made: {reason}",
+        code="isolation.exits",
+        where=["nothing was started"],
+        hint="nightcrew doctor",
+    )
