@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nightcrew.agents.adapter import Adapter, AgentEnd, AgentSession, Answer, Job, Standing
 from nightcrew.agents.adapters import find_adapter
@@ -49,9 +49,6 @@ from nightcrew.model.isolation import Level, Outcome, Process
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, TaskRecord
 from nightcrew.policy.inspect import Known
-
-if TYPE_CHECKING:
-    pass
 
 
 class Parked(Exception):
@@ -203,9 +200,10 @@ class Attempt:
         if self.tools.live.interrupted:
             raise Interrupted
         checkpoint = self.capture(end, standing)
-        if outcome.ending in ENDINGS:
-            if outcome.ending == "cancelled":
-                raise self.cancelled()
+        if outcome.ending == "cancelled":
+            raise self.cancelled()
+        # What must wait for a person waits, also when a limit was quicker than we were in ending it.
+        if outcome.ending in ENDINGS and not self.questions.stopped:
             raise AttemptFailed(Failure(ENDINGS[outcome.ending], describe_ending(outcome), outcome.ending))
         self.meanwhile.refuse()
         if self.questions.stopped:
