@@ -98,3 +98,5 @@ def test_the_self_check_holds_as_an_ordinary_user(place: Path) -> None:
     assert broken == []
     # No control group is to be had, and that is said instead of promised.
     assert "no control group" in findings["burn_cpu"]["why"]
+    state = place / ".local/state/nightcrew"
+    assert [each.name for each in state.iterdir() if each.name.startswith(("probe-", "attack-"))] == []

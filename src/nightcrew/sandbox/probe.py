@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import socket
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import nightcrew
+from nightcrew.host import files
 from nightcrew.model.errors import SandboxUnavailable
 from nightcrew.model.isolation import (
     Backend,
@@ -217,9 +217,9 @@ def _lay_bait(state_dir: Path) -> Iterator[_Bait]:
             local.listen()
             yield _Bait(folder, server.getsockname()[1], abstract)
     finally:
-        # The kernel leaves overlay's workdir with mode 000; only our own, fresh folder is removed.
-        (folder / "work" / "work").chmod(0o700) if (folder / "work" / "work").exists() else None
-        shutil.rmtree(folder, ignore_errors=True)
+        # The kernel leaves folders with mode 000 in overlay's workdir, which plain removal cannot open without being root.
+        with contextlib.suppress(OSError):
+            files.remove_tree(folder, inside=folder.parent)
 
 
 def _make_spec(

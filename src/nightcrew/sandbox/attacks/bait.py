@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from nightcrew.host import tokens
+from nightcrew.host import files, tokens
 from nightcrew.sandbox.order import portable
 from nightcrew.sandbox.places import lies_in
 
@@ -181,10 +180,9 @@ def lay_bait(state_dir: Path, home: Path, shown: Sequence[str]) -> Iterator[Bait
 
 
 def remove_layers(folder: Path) -> None:
-    """Remove a fresh folder of ours; the kernel leaves the work directory of an overlay without permissions."""
-    for path in folder.glob("runs/*/work/work"):
-        path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a fresh folder of ours; the kernel leaves folders with mode 000 in the work directory of an overlay."""
+    with contextlib.suppress(OSError):
+        files.remove_tree(folder, inside=folder.parent)
 
 
 def _was_visited(door: socket.socket) -> bool:
