@@ -12,7 +12,16 @@ from nightcrew.model.text import shown
 from nightcrew.runtime.api import Runtime
 
 #: Kinds of events that a person must not miss while the table is redrawn.
-_TOLD: Final = ("approval.", "task.failed", "task.blocked", "conflict.", "drift.", "checkpoint.slow", "budget.", "model.")
+_TOLD: Final = (
+    "approval.",
+    "task.failed",
+    "task.blocked",
+    "conflict.",
+    "drift.",
+    "checkpoint.slow",
+    "budget.",
+    "model.",
+)
 
 
 class Progress(Protocol):

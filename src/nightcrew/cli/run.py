@@ -30,7 +30,10 @@ from nightcrew.runtime.api import Runtime
 )
 @click.option("--max-parallel", type=click.IntRange(1, 64), default=None, help="Tasks at once.")
 @click.option(
-    "--budget", default="", metavar="AMOUNT", help="What models may cost in all: 25usd, 2M tokens, or '25usd 2M'."
+    "--budget",
+    default="",
+    metavar="AMOUNT",
+    help="What models may cost in all: 25usd, 2M tokens, or '25usd 2M'.",
 )
 @click.option("--detach", is_flag=True, help="Let a background host do it; print the id and return.")
 @click.option(
