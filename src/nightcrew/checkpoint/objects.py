@@ -132,7 +132,7 @@ def encode_commit(tree: str, parents: Sequence[str], message: str, at_s: int) ->
 def compress(data: bytes) -> bytes:
     """Return data as a zlib stream.
 
-    With zlib's own window: a smaller one is quicker to set up, which saves less than its shorter chains cost.
+    With zlib's own window: a smaller one costs more in shorter chains than it saves.
     """
     return zlib.compress(data, COMPRESSION)
 
