@@ -95,7 +95,7 @@ def test_the_whole_job_writes_nothing_but_what_is_promoted(plain: Hermetic) -> N
     assert undone.code == 0, undone
     assert only_files(look(plain.repo)) == only_files(before)
     assert set(look(plain.repo)) == set(before)
-    again = plain.run("undo", undone.json["id"], "--yes")
+    again = plain.run("undo", undone.json["id"], *YES)
     assert again.code == 0, again
     assert {name: each[:2] for name, each in only_files(look(plain.repo)).items()} == {
         name: each[:2] for name, each in only_files(after).items()
