@@ -288,11 +288,12 @@ tell(answers=[ask(("127.0.0.1", 3128), b"one"), ask(("127.0.0.1", 8791), b"two")
 def test_limits_and_deadlines(launcher: Launcher, world: World, backend: str) -> None:
     hog = "x = []\nwhile True: x.append(bytearray(1 << 20))"
     limits = replace(LIMITS, memory_bytes=192 << 20, open_files=77)
-    # Podman's monitor hears of a first process that was killed for memory only sometimes: here another one is killed.
+    # Podman's monitor hears only sometimes of what was killed for memory: less often of a first process than of another.
     last = ("bash", "-c", '"$@"; code=$?; sleep 0.3; exit $code', "bash") if backend == "podman" else ()
     roots = set(os.listdir("/"))
     ended = run(launcher, make_spec(world, backend, *last, PYTHON, "-c", hog, limits=limits)).outcome
-    assert ended.ending == "memory", ended
+    unheard = backend == "podman" and ended.exit_code == 137 and "want of memory" in ended.detail
+    assert ended.ending == "memory" or unheard, ended
     assert set(os.listdir("/")) <= roots, "nobody's working directory is littered"
     shown = run(launcher, make_spec(world, backend, "bash", "-c", "ulimit -n; ulimit -c", limits=limits))
     assert shown.out.split() == [b"77", b"0"]

@@ -160,6 +160,11 @@ class ContainerBackend:
         if said and said[-1] == "true":
             detail = f"more than {bounds.memory_bytes} bytes of memory in use"
             return replace(outcome, ending="memory", exit_code=None, detail=detail)
+        if outcome.exit_code == _KILLED:
+            # The monitor does not always hear of it in time: a person should know what is likely.
+            return replace(
+                outcome, detail=f"killed, perhaps for want of memory: {bounds.memory_bytes} bytes were given"
+            )
         return outcome
 
     def _remove(self, name: str) -> None:
