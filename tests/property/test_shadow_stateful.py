@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import shadow_operations
 from nightcrew.checkpoint.memory import CaptureMemory
+from nightcrew.shadow.shadows import Shadows
 from shadow_world import World, needs_overlay, read_files, write_files
 
 # Few names, so that operations meet; odd ones, because file names are bytes.
@@ -57,6 +58,7 @@ class Life(RuleBasedStateMachine):
         self.model = self.root / "model"
         self.number = 0
         self.checkpoints: list[tuple[str, dict]] = []
+        self.earlier: list[Shadows] = []
 
     @initialize(first=OPERATIONS)
     def begin(self, first):
@@ -96,6 +98,7 @@ class Life(RuleBasedStateMachine):
         self.shadows.close(self.shadow)
         self.world.close()
         self.world._store = None
+        self.earlier.append(self.shadows)
         self.shadows = self.world.shadows(self.mode)
         self.shadows.sweep()
         self.shadow = self.shadows.reopen(self.shadow.name)
@@ -161,6 +164,8 @@ class Life(RuleBasedStateMachine):
             self.shadows.discard(self.shadow)
             assert self.shadows.names() == ()
             self.world.close()
+            for shadows in (*self.earlier, self.shadows):
+                shadows.finish()
         shutil.rmtree(self.root)
 
     # -- inside -------------------------------------------------------------------------------------------------
