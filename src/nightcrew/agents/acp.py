@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from nightcrew.agents.acp_flavours import Flavour
 from nightcrew.agents.adapter import AgentSession, Answer, Capabilities, Desk, Job, Launch
+from nightcrew.agents.inquiries import read_form, write_form
 from nightcrew.agents.launching import find_argv, show_memory
 from nightcrew.agents.lines import Message, items, mapping, take, text
 from nightcrew.agents.peer import Peer, find_token
@@ -58,7 +59,11 @@ class AcpDialect:
 
     def begin(self, peer: Peer) -> None:
         """Say what we can: nothing but decide."""
-        can = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+        can = {
+            "fs": {"readTextFile": False, "writeTextFile": False},
+            "terminal": False,
+            "elicitation": {"form": {}},
+        }
         params = {"protocolVersion": PROTOCOL_VERSION, "clientCapabilities": can}
         self._request(peer, _INITIALIZE, "initialize", params)
 
@@ -67,6 +72,8 @@ class AcpDialect:
         method = text(message, "method")
         if method == "session/request_permission" and "id" in message:
             self._hear_question(peer, message["id"], mapping(message, "params"))
+        elif method == "elicitation/create" and "id" in message:
+            self._hear_inquiry(peer, message["id"], mapping(message, "params"))
         elif method and "id" in message:
             error = {"code": _NOT_FOUND, "message": f"{method} is not offered: work with your own tools"}
             peer.send({"jsonrpc": "2.0", "id": message["id"], "error": error})
@@ -143,6 +150,13 @@ class AcpDialect:
             self._untold.append(f"{action.describe()}: {answer.reason}")
         outcome = _choose(answer, items(params, "options"))
         peer.send({"jsonrpc": "2.0", "id": number, "result": {"outcome": outcome}})
+
+    def _hear_inquiry(self, peer: Peer, number: Any, params: Message) -> None:
+        """Put the fields of a form to the person; a form that cannot be asked in words is declined."""
+        asked = read_form(params)
+        replies = peer.inquire(text(params, "toolCallId"), *(field.inquiry for field in asked)) if asked else ()
+        if replies is not None:
+            peer.send({"jsonrpc": "2.0", "id": number, "result": write_form(asked, replies)})
 
     def _learn(self, told: Message) -> Mapping[str, Any]:
         """Keep what is said of a call; later words stand for earlier ones, empty ones say nothing."""

@@ -138,6 +138,7 @@ ANY: Final = Flavour(
         deterministic=False,
         needs_network=True,
         note="any agent that speaks the Agent Client Protocol (argv in config.yaml): it decides itself what it asks for",
+        asks_person=True,
     ),
     resumes=True,
     equip=_equip_any,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from nightcrew.model.actions import Action
+from nightcrew.model.inquiries import Inquiry
 from nightcrew.model.isolation import Bind, Outcome, Process
 from nightcrew.model.plans import Task
 from nightcrew.model.settings import AgentSetting
@@ -40,6 +41,7 @@ class Capabilities:
         structured_output: an answer in a given JSON shape is ``validated`` by it, only ``forwarded`` to the model,
             asked for in words (``prompt``), or ``none``.
         note: in words, for a person.
+        asks_person: it has a way to put a question to the person it works for.
     """
 
     approvals: Literal["all", "risky", "none"]
@@ -53,6 +55,7 @@ class Capabilities:
     soft_interrupt: bool = False
     usage: Literal["cost", "tokens", "none"] = "none"
     structured_output: Literal["validated", "forwarded", "prompt", "none"] = "none"
+    asks_person: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +149,29 @@ class Answer:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What becomes of a question to the person.
+
+    Attributes:
+        verdict: ``answered``, ``wait`` (a person must answer: end the process now) or ``refused`` (it is not put to them).
+        text: the answer in the person's words; else why, in ours.
+        chosen: the choices they took, where it had some.
+    """
+
+    verdict: Literal["answered", "wait", "refused"]
+    text: str = ""
+    chosen: tuple[str, ...] = ()
+
+
 class Desk(Protocol):
     """Where an agent's session turns to while its process runs."""
 
     def ask(self, action: Action) -> Answer:
         """Return the decision on ``action``; it is in the journal by then."""
+
+    def inquire(self, inquiry: Inquiry) -> Reply:
+        """Put a question to the person; it is in the journal, and open, before the agent's process has ended."""
 
     def rest(self) -> bool:
         """Called before an action that is not asked for: what was done before is kept first; no means: end here."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from nightcrew.agents.adapter import AgentSession, Answer, Capabilities, Desk, Job, Launch
+from nightcrew.agents.inquiries import read_claude, write_claude
 from nightcrew.agents.launching import find_argv, find_model, need_model, show_memory
 from nightcrew.agents.lines import Message, items, mapping, text
 from nightcrew.agents.peer import Peer, find_token
@@ -39,9 +40,11 @@ HARMLESS: Final = frozenset(
     }
     | {"TaskList", "TaskOutput", "TaskStop", "TaskUpdate", "TodoRead", "TodoWrite", "ToolSearch"}
 )
+#: The tool that puts questions to the person.
+ASK: Final = "AskUserQuestion"
 #: Tools that make no sense at night, or that leave the shadow: never offered to the model.
 WITHHELD: Final = (
-    *("AskUserQuestion", "CronCreate", "CronDelete", "CronList", "EnterWorktree", "ExitWorktree"),
+    *("CronCreate", "CronDelete", "CronList", "EnterWorktree", "ExitWorktree"),
     *("RemoteTrigger", "ScheduleWakeup", "SendMessage", "Workflow"),
 )
 #: How a call begins to be answered that was refused before it was begun.
@@ -127,15 +130,18 @@ class ClaudeDialect:
                 given = mapping(request, "input")
                 call = text(given, "tool_use_id") or text(request, "tool_use_id")
                 tool, arguments = text(given, "tool_name"), mapping(given, "tool_input")
-                answer = self._answer(peer, call, tool, arguments)
-                if answer is not None:
+                if tool == ASK:
+                    if (told := self._inquire(peer, call, arguments)) is not None:
+                        _reply(peer, name, _hook_output(*told))
+                elif (answer := self._answer(peer, call, tool, arguments)) is not None:
                     _reply(peer, name, _hook_output(answer))
             case "can_use_tool":
                 arguments = mapping(request, "input")
-                answer = self._answer(
-                    peer, text(request, "tool_use_id"), text(request, "tool_name"), arguments
-                )
-                if answer is not None:
+                call, tool = text(request, "tool_use_id"), text(request, "tool_name")
+                if tool == ASK:
+                    if (told := self._inquire(peer, call, arguments)) is not None:
+                        _reply(peer, name, _permission(*told))
+                elif (answer := self._answer(peer, call, tool, arguments)) is not None:
                     _reply(peer, name, _permission(answer, arguments))
             case other:
                 error = {"subtype": "error", "request_id": name, "error": f"{other} is not known here"}
@@ -160,6 +166,20 @@ class ClaudeDialect:
         if answer is not None:
             self._said[asked] = answer
         return answer
+
+    def _inquire(
+        self, peer: Peer, call: str, given: Mapping[str, Any]
+    ) -> tuple[Answer, Mapping[str, Any]] | None:
+        """Return the verdict on a call that puts questions to the person, with what it gets as its input then."""
+        asked = read_claude(given)
+        if not asked:
+            peer.settle(call)
+            return Answer("deny", "it does not say what it asks"), given
+        replies = peer.inquire(call, *(inquiry for _, inquiry in asked))
+        if replies is None:
+            return None
+        refused = next((each.text for each in replies if each.verdict == "refused"), "")
+        return (Answer("deny", refused), given) if refused else (Answer("allow"), write_claude(given, asked, replies))
 
     def _hear_assistant(self, peer: Peer, message: Message) -> None:
         for block in items(message, "message", "content"):
@@ -212,8 +232,10 @@ def _reply(peer: Peer, name: str, response: Mapping[str, Any]) -> None:
     peer.send({"type": "control_response", "response": inner})
 
 
-def _hook_output(answer: Answer) -> Mapping[str, Any]:
-    output = {"hookEventName": "PreToolUse", "permissionDecision": answer.verdict}
+def _hook_output(answer: Answer, given: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    output: dict[str, Any] = {"hookEventName": "PreToolUse", "permissionDecision": answer.verdict}
+    if given is not None and answer.verdict == "allow":
+        output["updatedInput"] = given
     return {
         "hookSpecificOutput": {**output, "permissionDecisionReason": answer.reason or "allowed by policy"}
     }
@@ -241,6 +263,7 @@ class ClaudeAdapter:
         soft_interrupt=True,
         usage="cost",
         structured_output="validated",
+        asks_person=True,
     )
 
     def find_program(self, setting: AgentSetting) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from nightcrew.agents.adapter import AgentSession, Answer, Capabilities, Desk, Job, Launch
+from nightcrew.agents.inquiries import read_codex, write_codex
 from nightcrew.agents.launching import find_argv, find_model, need_model, show_memory
 from nightcrew.agents.lines import Message, items, mapping, text
 from nightcrew.agents.peer import Peer, find_token
@@ -103,8 +104,7 @@ class CodexDialect:
             case "item/fileChange/requestApproval":
                 actions = tuple(self._describe_patch(text(params, "itemId")))
             case "item/tool/requestUserInput":
-                error = {"code": -32601, "message": "nobody is there to answer; decide by yourself"}
-                peer.send({"id": number, "error": error})
+                self._hear_inquiry(peer, number, params)
                 return
             case _:
                 # Permissions beyond the sandbox, tools of other servers, logins: never granted.
@@ -116,6 +116,19 @@ class CodexDialect:
                 {"id": number, "result": {"decision": "accept" if answer.verdict == "allow" else "decline"}}
             )
             self._tell_why(peer, answer, actions)
+
+    def _hear_inquiry(self, peer: Peer, number: Any, params: Message) -> None:
+        """Put questions to the person; a secret is never asked for: it would stand in the journal."""
+        asked = read_codex(params)
+        replies = peer.inquire(text(params, "itemId"), *(inquiry for _, inquiry in asked)) if asked else ()
+        if replies is None:
+            return
+        refused = next((each.text for each in replies if each.verdict == "refused"), "")
+        if refused or not asked:
+            message = refused or "this is not asked of anybody; decide by yourself"
+            peer.send({"id": number, "error": {"code": -32601, "message": message}})
+        else:
+            peer.send({"id": number, "result": write_codex(asked, replies)})
 
     def _tell_why(self, peer: Peer, answer: Answer, actions: tuple[Action, ...]) -> None:
         if answer.verdict != "deny":
@@ -212,6 +225,7 @@ class CodexAdapter:
         soft_interrupt=True,
         usage="tokens",
         structured_output="forwarded",
+        asks_person=True,
     )
 
     def find_program(self, setting: AgentSetting) -> str:

@@ -12,10 +12,12 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Protocol
 
-from nightcrew.agents.adapter import AgentEnd, Answer, Desk, Job, Standing
+from nightcrew.agents.adapter import AgentEnd, Answer, Desk, Job, Reply, Standing
 from nightcrew.agents.lines import BrokenProtocol, JsonLines, Message, text
 from nightcrew.agents.wishes import wish_other
+from nightcrew.host import crash
 from nightcrew.model.actions import Action
+from nightcrew.model.inquiries import Inquiry
 from nightcrew.model.isolation import Outcome, Process
 
 #: Of what an agent says, kept per message in the transcript; its raw output is there anyway.
@@ -118,6 +120,7 @@ class Peer:
             actions: one, or several that stand or fall together.
         """
         self._spoken = True
+        crash.point("agents.asked")
         answer = Answer("deny", "it does not say what it would do")
         for action in actions:
             answer = self._desk.ask(action)
@@ -138,6 +141,22 @@ class Peer:
         elif call:
             self._denied.add(call)
         return answer
+
+    def inquire(self, call: str, *inquiries: Inquiry) -> tuple[Reply, ...] | None:
+        """Return what becomes of the questions that one call puts to the person; None when the session is over: they
+        must answer first.
+        """
+        self._spoken = True
+        replies = tuple(self._desk.inquire(each) for each in inquiries)
+        for inquiry, reply in zip(inquiries, replies, strict=True):
+            self._desk.note("step", f"question {reply.verdict}: {inquiry.text}")
+        waiting = next((reply for reply in replies if reply.verdict == "wait"), None)
+        if waiting is not None:
+            self._asked = ""
+            self._stop(AgentEnd("waiting", waiting.text, self._progress()))
+            return None
+        self.settle(call)
+        return replies
 
     def settle(self, call: str) -> None:
         """Take note that a call needs no verdict of policy, or got one already: it does nothing by itself."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from nightcrew.agents.adapter import Job
 from nightcrew.agents.lines import items, text
@@ -13,17 +13,17 @@ from nightcrew.policy.suspicion import mark
 TOLD: Final = 40
 
 RULES: Final = (
-    "You work alone at night; nobody answers questions. Every command and every change of a file is decided by the "
+    "You work alone at night. What only the person you work for can decide, ask them, if you have a tool for that: once, "
+    "clearly, with all they need to know; your work waits until they answer. Everything else decide by yourself. Every command and every change of a file is decided by the "
     "rules of the person you work for. When one is denied, you are told why: find another way, and do not try the same "
     "thing in disguise. Work only in the current directory. Do not commit: what you leave in the files is the result."
 )
 
 
 def read_prompt(job: Job) -> str:
-    """Return the text of the task: ``Prompt:``, else title and description."""
-    if job.task.prompt:
-        return job.task.prompt
-    return "\n\n".join(part for part in (job.task.title, job.task.description) if part)
+    """Return the text of the task: ``Prompt:``, else title and description; below the role it is to be done in."""
+    said = [job.task.prompt] if job.task.prompt else [job.task.title, job.task.description]
+    return "\n\n".join(part for part in (*_tell_persona(job), *said) if part)
 
 
 def write_prompt(job: Job) -> str:
@@ -39,6 +39,8 @@ def write_prompt(job: Job) -> str:
     done = [each for each in items(job.progress, "done") if isinstance(each, str)]
     if done:
         parts.append(_tell_done(done))
+    if answers := _read_answers(job):
+        parts.append(f"The person you work for was asked about this task, and has answered.\n{_tell(answers)}")
     if wanted := text(job.progress, "asked"):
         parts.append(f"You were stopped before this was done, and may do it now: {wanted}")
     parts.append(RULES)
@@ -48,6 +50,10 @@ def write_prompt(job: Job) -> str:
 def write_continuation(job: Job) -> str:
     """Return what an agent is told that takes up its own conversation."""
     wanted = text(job.progress, "asked")
+    fresh = [each for each in _read_answers(job) if each.get("fresh") is True]
+    if fresh:
+        told = f"You asked the person you work for, and they have answered.\n{_tell(fresh)}"
+        return f"{told}\nThe files are as you left them. Go on with the task."
     if wanted:
         return (
             f"You were stopped before this was done: {wanted}\n"
@@ -63,6 +69,30 @@ def write_denials(reasons: Sequence[str]) -> str:
         f"These actions were denied:\n{lines}\n"
         "If something of the task is still to be done, do it in another way that these rules allow. Otherwise say what is left."
     )
+
+
+def _tell_persona(job: Job) -> list[str]:
+    persona = job.task.persona
+    if persona is None:
+        return []
+    if persona.own:
+        return [f"For this task you are {persona.name}.\n{persona.text}"]
+    # It came with the repository: nobody who wrote it may give orders here.
+    said = mark(persona.text, f"the role {persona.name} as the repository describes it ({persona.source})")
+    return [f"Take on this role as far as the task below needs it. {said}"]
+
+
+def _read_answers(job: Job) -> list[Mapping[str, Any]]:
+    return [each for each in items(job.progress, "answers") if isinstance(each, dict)]
+
+
+def _tell(answers: Sequence[Mapping[str, Any]]) -> str:
+    """Return questions with their answers: an agent's own words are data, those of the person are not."""
+    asked = [
+        f"{mark(text(each, 'question'), 'a question as an agent wrote it')}\nAnswer of the person: {text(each, 'answer')}"
+        for each in answers
+    ]
+    return "\n".join(asked)
 
 
 def _tell_done(done: Sequence[str]) -> str:

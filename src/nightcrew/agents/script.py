@@ -24,6 +24,7 @@ from nightcrew.agents.adapter import (
     Standing,
 )
 from nightcrew.model.actions import Action
+from nightcrew.model.inquiries import Inquiry
 from nightcrew.model.isolation import Bind, Outcome, Process
 from nightcrew.model.plans import Step
 from nightcrew.model.settings import AgentSetting
@@ -43,6 +44,8 @@ def describe_step(step: Step) -> Action:
         content = hashlib.sha256(step.text.encode("utf-8", "surrogateescape")).hexdigest()
         detail = "append" if step.do == "append" else ""
         return Action(kind="write", paths=(step.path,), content_sha256=content, detail=detail)
+    if step.do == "question" and step.path:
+        return Action(kind="write", paths=(step.path,), detail=f"the answer to: {step.text}")
     if step.do in ("delete", "chmod", "symlink"):
         return Action(kind=step.do, paths=(step.path,), detail=step.text)
     return Action(kind="other", detail=f"{step.do} {step.text}".strip())
@@ -114,6 +117,9 @@ class ScriptSession:
 
     def _answer(self, step: Step) -> None:
         number = self._next
+        if step.do == "question":
+            self._inquire(step)
+            return
         if step.do in HARMLESS:
             if not self._desk.rest():
                 self._stop("waiting", "the task is paused")
@@ -121,15 +127,31 @@ class ScriptSession:
             self._desk.note("step", f"{step.do} {step.text}".strip())
             self._reply({"allow": number})
             return
-        action = describe_step(step)
+        self._ask(describe_step(step), {"allow": number})
+
+    def _inquire(self, step: Step) -> None:
+        """Put a question to the person; its answer is a step of its own where it is written to a file."""
+        number = self._next
+        reply = self._desk.inquire(Inquiry(step.text, step.choices))
+        self._desk.note("step", f"question {reply.verdict}: {step.text}")
+        if reply.verdict == "wait":
+            self._stop("waiting", reply.text)
+        elif reply.verdict == "refused":
+            self._reply({"deny": number, "reason": reply.text})
+        elif step.path:
+            self._ask(describe_step(step), {"allow": number, "answer": reply.text})
+        else:
+            self._reply({"allow": number, "answer": reply.text})
+
+    def _ask(self, action: Action, allowed: Mapping[str, Any]) -> None:
         answer = self._desk.ask(action)
         self._desk.note("step", f"{answer.verdict}: {action.describe()}")
         if answer.verdict == "wait":
             self._stop("waiting", answer.reason)
         elif answer.verdict == "deny":
-            self._reply({"deny": number, "reason": answer.reason})
+            self._reply({"deny": self._next, "reason": answer.reason})
         else:
-            self._reply({"allow": number})
+            self._reply(allowed)
 
     def _reply(self, message: Mapping[str, Any]) -> None:
         # Before it is sent: from now on the step may be under way.
@@ -171,6 +193,7 @@ class ScriptAdapter:
         deterministic=True,
         needs_network=False,
         note="asks before every step; goes on at the step that asked",
+        asks_person=True,
     )
 
     def find_program(self, setting: AgentSetting) -> str:

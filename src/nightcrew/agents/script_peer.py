@@ -1,7 +1,7 @@
 """The inside half of the ``script`` agent: one file, standard library only, run as ``python -I -S script_peer.py``.
 
 It speaks JSON lines. In, first: ``{"steps": [...], "first": 3}``. Then before each step it says ``{"ask": 3}`` and waits
-for ``{"allow": 3}`` or ``{"deny": 3, "reason": "..."}``; after it, ``{"done": 3, "ok": true, "text": ""}``; and at the
+for ``{"allow": 3}`` (with ``"answer"`` to a question) or ``{"deny": 3, "reason": "..."}``; after it, ``{"done": 3, "ok": true, "text": ""}``; and at the
 very end ``{"end": "finished"}``, or ``{"end": "failed" | "denied", "reason": "..."}``. No answer, no action: when the
 other side is gone, reading gives end of file and this program leaves at once.
 
@@ -103,6 +103,13 @@ def tell(_path: str, text: str) -> None:
     sys.stderr.flush()
 
 
+def question(path: str, answer: str) -> None:
+    """Take the answer to a question; it goes into a file where the step names one."""
+    if path:
+        write(path, answer + "\n")
+    tell(path, f"the answer: {answer}")
+
+
 def sleep(_path: str, text: str) -> None:
     """Wait for a number of seconds."""
     time.sleep(float(text))
@@ -123,6 +130,7 @@ DO = {
     "chmod": chmod,
     "symlink": symlink,
     "run": run,
+    "question": question,
     "say": tell,
     "sleep": sleep,
     "exit": leave,
@@ -141,7 +149,8 @@ def take(number: int, step: dict[str, Any]) -> None:
     if answer.get("allow") != number:
         finish("failed", f"step {number + 1}: the answer was not understood")
     try:
-        DO[step["do"]](step.get("path", ""), step.get("text", ""))
+        given = answer.get("answer", step.get("text", ""))
+        DO[step["do"]](step.get("path", ""), given)
     except (StepFailed, OSError, ValueError) as problem:
         finish("failed", f"step {number + 1}: {problem}")
     say({"done": number, "ok": True, "text": ""})

@@ -1,25 +1,117 @@
-"""``nightcrew agent list | detect | test | add``."""
+"""``nightcrew agent list | match | show | detect | test | add``."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
 from nightcrew.cli.options import command as make
 from nightcrew.cli.options import group
 from nightcrew.cli.screen import Screen, table
+from nightcrew.model.text import fit, shown
 from nightcrew.runtime.api import Runtime
 
+#: Columns of what a role is for.
+_ABOUT = 60
 
-@make("list", example="nightcrew agent list\nnightcrew agent list --json")
-def listing(runtime: Runtime, screen: Screen) -> None:
-    """List the agents that `Agent:` can name here: whether each can be used, and what it asks before it acts."""
-    agents = runtime.agents.known()
+
+@make("list", example="nightcrew agent list\nnightcrew agent list --refresh\nnightcrew agent list --json")
+@click.option(
+    "--refresh", is_flag=True, help="Find everything out anew, not what is known from the last 24 hours."
+)
+def listing(runtime: Runtime, screen: Screen, *, refresh: bool) -> None:
+    """List the agents that `Agent:` can name here: programs, and Markdown agents (roles in words) of the usual folders.
+
+    QUALITY says how far tasks can be given to one: of a program, excellent asks before everything it does, acceptable does
+    not, insufficient cannot be used now; of a Markdown agent, how much it says about what it is for. LOGIN is the program's
+    own sign-in, by its file alone: present, absent or unknown; no credential is ever read. Coding agents are started with
+    --version, outside of the sandbox, when their version is not known yet.
+    """
+    agents = runtime.agents.known(refresh=refresh)
     if screen.json:
         screen.emit(agents)
         return
-    rows = [[a["name"], a["adapter"], "yes" if a["usable"] else "no", a["asks"], a["text"]] for a in agents]
-    for line in table(rows, header=["AGENT", "ADAPTER", "USABLE", "ASKS FOR", ""]):
+    programs = [each for each in agents if each["kind"] == "program"]
+    rows = [
+        [
+            each["name"],
+            "yes" if each["usable"] and not each["breaker"] else "no",
+            each["quality"] or "-",
+            shown(each["version"]) or "-",
+            each["login"] or "-",
+            each["asks"],
+            each["breaker"] or shown(each["text"]),
+        ]
+        for each in programs
+    ]
+    for line in table(rows, header=["AGENT", "USABLE", "QUALITY", "VERSION", "LOGIN", "ASKS FOR", ""]):
         screen.data(line)
+    _list_markdown(screen, [each for each in agents if each["kind"] == "markdown"])
+
+
+def _list_markdown(screen: Screen, agents: list[dict[str, Any]]) -> None:
+    if not agents:
+        return
+    screen.data("")
+    rows = [
+        [
+            f"@{each['name']}",
+            each["quality"],
+            "yours" if each["own"] else "repository",
+            shown(each["source"]),
+            fit(shown(each["text"]), _ABOUT),
+        ]
+        for each in agents
+    ]
+    for line in table(rows, header=["ROLE", "QUALITY", "WHOSE", "FILE", ""]):
+        screen.data(line)
+    screen.hint(
+        "take one on in a task: `- Agent: @NAME`; it gives words and no rights. nightcrew agent show NAME"
+    )
+
+
+@make(
+    "match",
+    example="nightcrew agent match 'write unit tests for the parser'\nnightcrew agent match docs --json",
+)
+@click.argument("words", nargs=-1, required=True)
+def match(runtime: Runtime, screen: Screen, *, words: tuple[str, ...]) -> None:
+    """Tell which agents fit a task in words, best first: excellent, acceptable or insufficient, and by what."""
+    found = runtime.agents.match(" ".join(words))
+    if screen.json:
+        screen.emit(found)
+        return
+    rows = [
+        [
+            each["name"] if each["kind"] == "program" else f"@{each['name']}",
+            each["quality"],
+            f"{each['score']:g}",
+            shown(each["why"] + (f"; {each['problem']}" if each["problem"] else "")),
+        ]
+        for each in found
+    ]
+    for line in table(rows, header=["AGENT", "QUALITY", "SCORE", ""]):
+        screen.data(line)
+
+
+@make("show", example="nightcrew agent show claude\nnightcrew agent show @qa-expert", exits=(3,))
+@click.argument("name")
+def show(runtime: Runtime, screen: Screen, *, name: str) -> None:
+    """Show all that is known of one agent; of a Markdown agent the words it would bring into a prompt."""
+    found = runtime.agents.show(name)
+    if screen.json:
+        screen.emit(found)
+        return
+    for key, value in found.items():
+        if key not in ("persona", "capabilities", "text") and value not in ("", [], None):
+            said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            screen.data(f"{key:<10} {shown(said)}")
+    for key, value in found.get("capabilities", {}).items():
+        if key != "note":
+            screen.data(f"  {key:<18} {value}")
+    for line in (found["text"], *found["persona"].splitlines()):
+        screen.data(f"  | {shown(line)}")
 
 
 @make("detect", example="nightcrew agent detect")
@@ -38,9 +130,8 @@ def detect(runtime: Runtime, screen: Screen) -> None:
             "any command line can be an agent: nightcrew agent add NAME -- PROGRAM ARGUMENTS '{prompt}'"
         )
         return
-    words = {True: "yes", False: "no", None: "-"}
-    rows = [[a["name"], a["version"], words[a["signed_in"]], a["text"]] for a in found]
-    for line in table(rows, header=["PROGRAM", "VERSION", "SIGNED IN", ""]):
+    rows = [[a["name"], shown(a["version"]), a["login"], a["text"]] for a in found]
+    for line in table(rows, header=["PROGRAM", "VERSION", "LOGIN", ""]):
         screen.data(line)
 
 
@@ -73,7 +164,7 @@ def test(runtime: Runtime, screen: Screen, *, name: str) -> int:
 @click.option(
     "--adapter",
     default="command",
-    type=click.Choice(["command", "claude", "codex", "gemini", "opencode", "acp"]),
+    type=click.Choice(["command", "claude", "codex", "gemini", "opencode", "acp", "aider", "mini"]),
     help="How it is driven; command asks nothing while it runs.",
 )
 @click.option(
@@ -94,4 +185,6 @@ def add(
     )
 
 
-command = group("agent", purpose="Agents that tasks can name.", commands=[listing, detect, test, add])
+command = group(
+    "agent", purpose="Agents that tasks can name.", commands=[listing, match, show, detect, test, add]
+)

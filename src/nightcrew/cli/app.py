@@ -15,7 +15,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Set up": {
         "init": ("init", "Write a commented policy and settings for this repository."),
         "doctor": ("doctor", "Tell what this machine can enforce, and how to mend each gap."),
-        "agent": ("agent", "List the agents that tasks can name."),
+        "agent": ("agent", "List, find, match, try and add agents."),
         "keys": ("keys", "List your providers of models, try their keys, show prices."),
         "demo": ("demo", "See the whole job in a throw-away repository."),
         "gc": ("gc", "Give up old checkpoints and whatever else nothing needs."),
@@ -23,11 +23,13 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Hand over": {
         "run": ("run", "Plan, approve and run the tasks of a file."),
         "forecast": ("forecast", "Tell what a run will ask, and take answers in advance."),
+        "rehearse": ("rehearse", "Play a night with a real agent, a scripted model and no key."),
         "plan": ("plan", "Show the plan of a run, or of a file without running it."),
     },
     "Decide": {
         "inbox": ("inbox", "List what waits for you."),
         "approve": ("approve", "Approve a plan or an action."),
+        "answer": ("answer", "Answer a question that an agent asked you."),
         "deny": ("deny", "Deny a plan or an action, with a reason."),
     },
     "Watch": {

@@ -19,8 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.engine.retry import decide_retry
+from nightcrew.engine import breaker, inquiring, rerouting
+from nightcrew.engine.retry import Retry, decide_retry
 from nightcrew.model import canonical
+from nightcrew.model.inquiries import QUESTION
 from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import ATTEMPT_FINAL, TASK_FINAL
 from nightcrew.model.records import (
@@ -93,6 +95,7 @@ def begin(
     if task.state not in ("pending", "running", "paused") or not (held or run.state == "running"):
         return None
     start = _next_start(tx, task, number)
+    start = replace(start, agent=inquiring.add_answers(tx, task, number, start.agent))
     record = AttemptRecord(
         id=name_attempt(task_id, number),
         run=task.run,
@@ -112,6 +115,7 @@ def begin(
     if held:
         return _begin_paused(tx, task, record, start, run.reason or task.reason)
     tx.add(record, "attempt.started", data={"agent": agent, "resumed": start != Start()})
+    inquiring.note_told(tx, record, start.agent)
     moved = {"state": "running"} if task.state != "running" else {}
     tx.change(
         task,
@@ -161,7 +165,9 @@ def _next_start(tx: Writer, task: TaskRecord, number: int) -> Start:
     if before is None or before.progress["generation"] != task.generation:
         return Start(checkpoint=task.forked_from)
     if before.state in ("parked", "paused"):
-        return Start.read(before.progress["resume"])
+        start = Start.read(before.progress["resume"])
+        # Another agent goes on with what is there; how far this one was in its own conversation means nothing to it.
+        return start if task.agent == before.agent or not before.transcript else replace(start, shadow="", agent={})
     if before.state == "lost":
         return recover(tx, before)
     return Start(checkpoint=task.forked_from)
@@ -240,6 +246,8 @@ def park(
         keep_grants: ``resume`` holds all that it did; else what it did with its grants is thrown away, and they return.
     """
     names = [approval.id for approval in approvals]
+    # Only told something, or allowed something: what is waited for is another thing.
+    state = "awaiting_answer" if all(each.kind == QUESTION for each in approvals) else "awaiting_approval"
     ended = tx.change(
         attempt,
         "attempt.parked",
@@ -254,11 +262,11 @@ def park(
     task = tx.need(TaskRecord, attempt.task)
     tx.change(
         task,
-        "task.awaiting_approval",
+        f"task.{state}",
         data={"approvals": names},
-        state="awaiting_approval",
+        state=state,
         waiting_for=names[0],
-        reason=f"waiting for {names[0]}: {approvals[0].shown}",
+        reason=f"waiting for {names[0]}: {approvals[0].line}",
     )
 
 
@@ -274,6 +282,7 @@ def succeed(tx: Writer, attempt: AttemptRecord, now: str, **task_changes: Any) -
         exit_code=exit_code,
     )
     task = tx.need(TaskRecord, attempt.task)
+    breaker.note_success(tx, attempt.agent, task.id)
     data = {"verified": task_changes["verified"], "tree": task_changes["tree"], "checkpoint": task.checkpoint}
     tx.change(
         task,
@@ -312,7 +321,7 @@ class Failure:
 def fail(
     tx: Writer, attempt: AttemptRecord, failure: Failure, retries: Retries, *, deterministic: bool, now: str
 ) -> None:
-    """End the attempt, and the task too unless the failure may be tried again."""
+    """End the attempt, and the task too unless the failure may be tried again, or another agent takes over."""
     retry = decide_retry(
         [*_failures_before(tx, attempt), failure.kind],
         retries,
@@ -320,10 +329,25 @@ def fail(
         spread=int(attempt.nonce, 16) / 16 ** len(attempt.nonce),
         wait_s=failure.wait_s,
     )
+    if retry.again and is_in_place(tx, attempt, failure.kind):
+        retry = Retry(False)
+        said = f"{failure.reason}; attempts {attempt.number - 1} and {attempt.number} came to the very same result"
+        failure = replace(failure, reason=said)
+    closed = not breaker.note_failure(
+        tx, attempt.agent, failure.kind, failure.reason, task=attempt.task, began=attempt.started_at, now=now,
+        settings=retries.breaker,
+    )  # fmt: skip
+    other = None
+    if not retry.again or not closed:
+        other = rerouting.fall_back(
+            tx, tx.need(TaskRecord, attempt.task), failure.kind, f"{attempt.agent}: {failure.reason}"
+        )
+    retry = Retry(True) if other is not None else retry
+    held = retry.again and not closed and other is None
     state = ENDS.get(failure.kind, "failed")
     if attempt.state == "starting" and state == "timed_out":
         state = "failed"
-    again = {"retry_s": round(retry.delay_s, 3)} if retry.again else {}
+    again = {"retry_s": round(retry.delay_s, 3)} if retry.again and not held else {}
     ended = tx.change(
         attempt,
         f"attempt.{state}",
@@ -339,9 +363,14 @@ def fail(
     if failure.kind == "lost" or (retry.again and _stayed_inside(tx, attempt)):
         _give_back(tx, ended)
     task = tx.need(TaskRecord, attempt.task)
-    if retry.again:
+    if held:
+        # It starts again when its agent may: until then it holds no slot, and nobody sleeps for it.
+        reason = f"attempt {attempt.number} failed ({failure.reason}); another one follows when {attempt.agent} may"
+        tx.change(task, "task.returned", data={"reason": reason}, state="pending", reason=reason)
+    elif retry.again:
         how = "was lost" if failure.kind == "lost" else "failed"
-        tx.change(task, "", reason=f"attempt {attempt.number} {how} ({failure.reason}); another one follows")
+        by = f" by {other.agent}" if other is not None else ""
+        tx.change(task, "", reason=f"attempt {attempt.number} {how} ({failure.reason}); another one follows{by}")
     else:
         end_task(tx, task, failure.task_state, failure.reason, now=now, **failure.task_changes)
 
@@ -370,6 +399,22 @@ def is_over(attempt: AttemptRecord) -> bool:
     return attempt.state in ATTEMPT_FINAL
 
 
+def is_in_place(tx: Reader, attempt: AttemptRecord, failure: str) -> bool:
+    """Tell whether an attempt failed its acceptance with the very tree of the one before: a third one would, too."""
+    if failure != "acceptance":
+        return False
+    earlier = [each for each in tx.find(AttemptRecord, task=attempt.task) if each.number == attempt.number - 1]
+    if not earlier or earlier[0].failure != failure or earlier[0].agent != attempt.agent:
+        return False
+    trees = [_result_of(tx, each) for each in (earlier[0], attempt)]
+    return bool(trees[0]) and trees[0] == trees[1]
+
+
+def _result_of(tx: Reader, attempt: AttemptRecord) -> str:
+    checkpoint = tx.get(CheckpointRecord, str(attempt.progress.get("checkpoint", "")))
+    return checkpoint.tree if checkpoint is not None else ""
+
+
 def _failures_before(tx: Writer, attempt: AttemptRecord) -> list[str]:
     """Return the failure classes of the earlier attempts since the task was last (re)started from nothing."""
     generation = attempt.progress["generation"]
@@ -377,6 +422,7 @@ def _failures_before(tx: Writer, attempt: AttemptRecord) -> list[str]:
         each
         for each in tx.find(AttemptRecord, task=attempt.task)
         if each.number < attempt.number and each.failure and each.progress["generation"] == generation
+        and each.agent == attempt.agent
     ]
     return [each.failure for each in sorted(earlier, key=lambda each: each.number)]
 

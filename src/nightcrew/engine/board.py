@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from nightcrew.engine import pausing, settle
+from nightcrew.engine.holding import Bars
 from nightcrew.engine.live import Live
+from nightcrew.engine.rerouting import goes_on_by_itself
 from nightcrew.engine.schedule import Frontier, Moves
+from nightcrew.engine.shifts import Shifts, keep_hours, waits_for_hours
+from nightcrew.engine.watchman import Watchman
 from nightcrew.host import crash
 from nightcrew.host.clock import Clock, parse_stamp, stamp
 from nightcrew.model.ids import join_task
@@ -87,6 +91,9 @@ class _Known:
     launched: dict[str, tuple[int, int]] = field(default_factory=dict)
     expires_at: dict[str, str] = field(default_factory=dict)
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    outside: set[str] = field(default_factory=set)
+    goes_on: set[str] = field(default_factory=set)
     skipped_only: bool = True
 
 
@@ -112,6 +119,10 @@ class Board:
         self._frontier: Frontier | None = None
         self._loaded = (0, 0)
         self._known = _Known()
+        self._bars = Bars(journal, clock, run_id)
+        self._watchman = Watchman(journal, clock, run_id)
+        self._shifts: Shifts | None = None
+        self._closed: frozenset[str] = frozenset()
         self._cancel_run = ""
         self._cancel_tasks: dict[str, str] = {}
         self._pause_tasks: dict[str, str] = {}
@@ -176,9 +187,13 @@ class Board:
             requests = tx.events(run=run.id, kinds=kinds)
             begun = tx.events(run=run.id, kinds=("task.reset",))
             paused = tx.events(run=run.id, kinds=("task.paused", "task.resumed"))
+            resumed = tx.events(run=run.id, kinds=("run.resumed",), newest=True, limit=1)
+        self._watchman.load(run, tasks, resumed[0].at if resumed else "")
+        self._bars = Bars(self._journal, self._clock, run.id)
         self._known = _Known()
+        self._shifts, self._closed = Shifts(run), frozenset[str]()
         self._loaded = (run.generation, run.plan_version)
-        self._frontier = Frontier(plan, {}, run.max_parallel)
+        self._frontier = Frontier(plan, {}, run.max_parallel, run.settings.get("agents"))
         for task in tasks:
             self._note(task)
         reset_at = {event.task: event.seq for event in begun}
@@ -203,10 +218,19 @@ class Board:
         if self._frontier is None:
             return
         self._frontier.note(task.name, task.state)
+        self._frontier.reassign(task.name, task.agent)
+        self._watchman.note(task)
+        self._known.goes_on.discard(task.name)
+        if goes_on_by_itself(task):
+            self._known.goes_on.add(task.name)
         self._known.generation[task.name] = task.generation
         self._known.skipped_only = self._known.skipped_only and task.state == "skipped"
         self._known.next_number[task.name] = task.attempts + 1
         self._known.after.pop(task.name, None)
+        self._known.roles[task.name] = task.role
+        self._known.outside.discard(task.name)
+        if waits_for_hours(task):
+            self._known.outside.add(task.name)
         if task.state == "paused" and task.after:
             self._known.after[task.name] = task.after
         if task.state in TASK_FINAL:
@@ -227,12 +251,15 @@ class Board:
         self._settle([record.id for record in records if record.state in TASK_WAITING])
         self._cancel()
         self._pause(run)
-        self._release()
+        self._release(run)
+        self._keep_hours(run)
         while self._next_block() is not None:
             with self._journal.write() as tx:
                 self._block(tx)
         if self._moves().final:
             self._finish()
+        else:
+            self._watchman.look(run)
 
     def _settle(self, waiting: Sequence[str]) -> None:
         """Move on what a human has answered, or what nobody answered in time."""
@@ -310,8 +337,33 @@ class Board:
                 self._note(tx.need(TaskRecord, name))
         self._live.pause({name: reason for name, reason in reasons.items() if name in alive})
 
-    def _release(self) -> None:
-        """Let those go on that were paused until others are done."""
+    def _keep_hours(self, run: RunRecord) -> None:
+        """Hold the tasks of roles that do not work now, pause those that run, and let those go on whose hours began."""
+        if self._shifts is None or self._frontier is None or run.state != "running":
+            return
+        now = self._clock.now()
+        closed = self._shifts.find_closed(now)
+        if closed != self._closed:
+            roles = self._known.roles
+            self._frontier.release(name for name in roles if roles[name] in self._closed - closed)
+            self._frontier.hold(name for name in roles if roles[name] in closed - self._closed)
+            self._closed = closed
+        began = {name for name in self._known.outside if self._known.roles[name] not in closed}
+        waiting = (self._frontier.take_ready_held() | self._known.outside) - began
+        if not began and not waiting and not closed:
+            return
+        changed, pause = keep_hours(self._journal, self.run_id, self._shifts, began, waiting, now)
+        for task in changed:
+            self._note(task)
+        self._live.pause(pause)
+
+    def _release(self, run: RunRecord) -> None:
+        """Let those go on that were paused until others are done, or until another agent takes over."""
+        if self._known.goes_on and run.state == "running":
+            with self._journal.write() as tx:
+                for name in sorted(self._known.goes_on):
+                    pausing.release(tx, join_task(self.run_id, name), actor="engine")
+                    self._note(tx.need(TaskRecord, join_task(self.run_id, name)))
         ready = [
             name
             for name, after in self._known.after.items()
@@ -345,15 +397,20 @@ class Board:
 
     def _choose(self, run: RunRecord) -> Step:
         moves = self._moves()
+        paused = run.state == "paused" or bool(self._cancel_run)
+        if self._frontier is not None and not moves.final and not paused:
+            moves = self._bars.choose(self._frontier, self._is_new)
         if moves.final:
             crash.point("engine.run.finished")
             return self._end()
-        paused = run.state == "paused" or bool(self._cancel_run)
         start = () if paused else tuple(self._launch(name) for name in moves.start if self._is_new(name))
         started = bool(moves.start) and not paused
         with self._lock:
             self._rest = (
-                "waiting" if moves.quiet or (paused and not self._live.tasks() and not started) else "going"
+                "waiting"
+                if (moves.quiet and not self._known.outside and not self._bars.next_at)
+                or (paused and not self._live.tasks() and not started)
+                else "going"
             )
         return Step(start, wait_s=self._sleep_s())
 
@@ -380,7 +437,10 @@ class Board:
         return {name for name, at in self._known.expires_at.items() if at <= now}
 
     def _sleep_s(self) -> float:
-        next_at = min(self._known.expires_at.values(), default="")
+        change = self._shifts.next_change(self._clock.now()) if self._shifts else None
+        opens = [stamp(change)] if change else []
+        opens += [each for each in (self._bars.next_at, self._watchman.next_at) if each]
+        next_at = min((*self._known.expires_at.values(), *opens), default="")
         if not next_at:
             return SAFETY_S
         left = (parse_stamp(next_at) - self._clock.now()).total_seconds()

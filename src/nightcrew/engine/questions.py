@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nightcrew.agents.adapter import Answer
+from nightcrew.agents.adapter import Answer, Reply
 from nightcrew.engine import attempts
-from nightcrew.gate.approvals import AHEAD, matches, open_approval, use
-from nightcrew.host.clock import Clock, stamp
+from nightcrew.engine.asking import Asking, OpenQuestion, find_grant
+from nightcrew.engine.inquiring import find_reply
+from nightcrew.gate.approvals import AHEAD, use
+from nightcrew.gate.inquiries import ASKED
+from nightcrew.host.clock import Clock
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Decision, Finding, Verdict
-from nightcrew.model.ids import APPROVAL
+from nightcrew.model.inquiries import QUESTION, Inquiry
 from nightcrew.model.records import ApprovalRecord, AttemptRecord
 from nightcrew.policy.anomalies import weigh_risk
 
@@ -26,15 +28,6 @@ if TYPE_CHECKING:
 
 #: Given an action, what policy says.
 Judge = Callable[[Action], Decision]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenQuestion:
-    """An action that a human must decide before the attempt can go on."""
-
-    kind: str
-    action: Action
-    decision: Decision
 
 
 class Questions:
@@ -55,17 +48,18 @@ class Questions:
         judge: Judge,
         note: Callable[[str, str], None],
         *,
-        times: Mapping[str, float] | None = None,
+        asking: Asking | None = None,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._judge = judge
         self._note = note
-        self._times = dict(times or {})
+        self._asking = asking or Asking()
         self.attempt = attempt
         self.waiting: list[OpenQuestion] = []
         self.denied = ""
         self.stopped = False
+        self.noticed: Callable[[Action], None] = _notice_nothing
         # What an agent does on the network is decided in other threads than what it asks for.
         self._settling = threading.RLock()
         self._under_way: Action | None = None
@@ -86,12 +80,27 @@ class Questions:
         if self._under_way is not None:
             # An agent that never says when it is done: what it was allowed before is, by now.
             self.finished(self._under_way)
+        self.noticed(action)
         if not self.rest():
             return Answer("wait", "the task is paused")
         answer = self._settle(OpenQuestion("action", action, self._judge(action)))
         # Reading leaves nothing behind that a checkpoint would have to follow.
         self._under_way = action if answer.verdict == "allow" and action.kind != "read" else None
         return answer
+
+    def inquire(self, inquiry: Inquiry) -> Reply:
+        """Put a question of the agent to the person, unless it is answered already."""
+        if self._under_way is not None:
+            self.finished(self._under_way)
+        if not self.rest():
+            return Reply("wait", "the task is paused")
+        with self._settling:
+            with self._journal.write() as tx:
+                reply = find_reply(tx, self.attempt, inquiry)
+            asked = OpenQuestion(QUESTION, inquiry.action, ASKED, inquiry)
+            if reply.verdict == "wait" and asked not in self.waiting:
+                self.waiting.append(asked)
+        return reply
 
     def ask_aside(self, action: Action, decision: Decision | None = None, *, event: str = "") -> Answer:
         """Return the answer to what an agent does without asking, such as using the network; from any thread.
@@ -160,9 +169,10 @@ class Questions:
                     return answer
         return Answer("allow")
 
-    def open(self, tx: Writer, checkpoint: str, expires_at: str) -> list[ApprovalRecord]:
+    def open(self, tx: Writer, checkpoint: str) -> list[ApprovalRecord]:
         """Open an approval for everything that waits; one that is open already for the same digest is joined."""
-        return [self._open_one(tx, question, checkpoint, expires_at) for question in self.waiting]
+        now = self._clock.now()
+        return [self._asking.open(tx, self.attempt, each, checkpoint, now) for each in self.waiting]
 
     def _settle(self, question: OpenQuestion, *, event: str = "") -> Answer:
         with self._settling:
@@ -210,48 +220,14 @@ class Questions:
         return None
 
     def _use_grant(self, tx: Writer, question: OpenQuestion) -> ApprovalRecord | None:
-        digest = question.action.digest
-        for approval in tx.find(ApprovalRecord, task=self.attempt.task, state="approved"):
-            if not matches(approval, digest):
-                continue
-            data = {"attempt": self.attempt.id, "digest": digest}
+        approval = find_grant(tx, self.attempt, question)
+        if approval is not None:
+            data = {"attempt": self.attempt.id, "digest": question.action.digest}
+            data |= {"used_by": self.attempt.task} if approval.task != self.attempt.task else {}
             tx.change(approval, "approval.used", data=data, uses=use(approval).uses)
             grants = [*self.attempt.progress.get("grants", ()), approval.id]
             self.attempt = attempts.update(tx, self.attempt, grants=grants)
-            return approval
-        return None
-
-    def _open_one(
-        self, tx: Writer, question: OpenQuestion, checkpoint: str, expires_at: str
-    ) -> ApprovalRecord:
-        digest = question.action.digest
-        for approval in tx.find(ApprovalRecord, task=self.attempt.task, state="pending"):
-            if approval.digest == digest:
-                return approval
-        now = self._clock.now()
-        within_s = self._times.get(question.decision.risk, 0.0)
-        record = open_approval(
-            id=tx.next_id(APPROVAL),
-            kind=question.kind,
-            run=self.attempt.run,
-            task=self.attempt.task,
-            action=question.action,
-            decision=question.decision,
-            requester=f"agent:{self.attempt.agent}",
-            now=stamp(now),
-            expires_at=stamp(now + timedelta(seconds=within_s)) if within_s else expires_at,
-            checkpoint=checkpoint,
-        )
-        return tx.add(
-            record,
-            "approval.opened",
-            data={
-                "action": record.shown,
-                "digest": record.digest,
-                "rule": record.rule,
-                "source": record.source,
-            },
-        )
+        return approval
 
 
 def accept_action(line: str) -> Action:
@@ -278,6 +254,10 @@ def weigh_findings(findings: Sequence[Finding], odd: Sequence[Finding] = ()) -> 
         else weigh_risk((*findings, *odd)),
         also_matched=tuple(dict.fromkeys(f.rule for f in findings if f.rule != first.rule)),
     )
+
+
+def _notice_nothing(action: Action) -> None:
+    """Nobody wants to know what the agent wants."""
 
 
 def _describe_event(question: OpenQuestion, grant: ApprovalRecord | None) -> Mapping[str, Any]:

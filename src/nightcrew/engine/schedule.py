@@ -2,7 +2,8 @@
 
 A task is *settled* when its state is final; it is *satisfied* when its dependents may build on it (succeeded, or
 skipped because it was done already). A task whose dependency settled without being satisfied is blocked, and so are
-its dependents in turn; everything else goes on. A waiting task holds no slot.
+its dependents in turn; everything else goes on. A waiting task holds no slot. An agent may have slots of its own within
+those of the run: what waits for one of them keeps nobody else from starting.
 
 ``Frontier`` keeps counts instead of looking at every task at every step: noting one change costs the number of its
 dependents, so that a run of 10,000 tasks costs as much as its edges, not its square.
@@ -11,6 +12,7 @@ dependents, so that a run of 10,000 tasks costs as much as its edges, not its sq
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -43,15 +45,28 @@ class Moves:
 class Frontier:
     """The moving edge of one run: what is settled behind it, what may start on it."""
 
-    def __init__(self, plan: Plan, states: Mapping[str, str], max_parallel: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        states: Mapping[str, str],
+        max_parallel: int,
+        slots: Mapping[str, int] | None = None,
+    ) -> None:
         self._max_parallel = max_parallel
+        self._slots = dict(slots or {})
+        # Agents without slots of their own share one heap, named by the empty text.
+        self._lane = {task.id: task.agent if task.agent in self._slots else "" for task in plan.tasks}
+        self._busy: Counter[str] = Counter()
         self._position = {task.id: number for number, task in enumerate(plan.tasks)}
         self._depends = {task.id: task.depends for task in plan.tasks}
         self._dependents: dict[str, list[str]] = {task.id: [] for task in plan.tasks}
         self._state = {task.id: "pending" for task in plan.tasks}
         self._missing = {task.id: len(set(task.depends)) for task in plan.tasks}
-        self._startable: list[tuple[int, str]] = []
+        self._startable: dict[str, list[tuple[int, str]]] = {lane: [] for lane in ("", *self._slots)}
         self._queued: set[str] = set()
+        self._held: set[str] = set()
+        self._barred: set[str] = set()
+        self._ready_held: set[str] = set()
         self._to_block: dict[str, str] = {}
         self._running = self._waiting = self._settled = 0
         for task in plan.tasks:
@@ -72,8 +87,8 @@ class Frontier:
         if old == state:
             return
         self._state[name] = state
-        self._count(old, -1)
-        self._count(state, +1)
+        self._count(name, old, -1)
+        self._count(name, state, +1)
         satisfied = (state in SATISFIED) - (old in SATISFIED)
         for dependent in self._dependents[name]:
             self._missing[dependent] -= satisfied
@@ -96,44 +111,108 @@ class Frontier:
         at_rest = not running and not start and not block
         return Moves(start, block, final=settled, quiet=settled or at_rest)
 
+    def reassign(self, name: str, agent: str) -> None:
+        """Take in that a task is now done by another agent; one that runs keeps the slot it has."""
+        lane = agent if agent in self._slots else ""
+        if lane == self._lane[name] or self._state[name] in HOLDS_SLOT:
+            return
+        # What is left of it in the heap of the old lane is dropped when it comes up there.
+        self._lane[name] = lane
+        self._queued.discard(name)
+        self._offer(name)
+
     def _pick(self, free: int) -> tuple[str, ...]:
         """Return the first ``free`` startable names without forgetting them; they leave when they change state."""
         picked: list[tuple[int, str]] = []
-        while self._startable and len(picked) < free:
-            entry = heapq.heappop(self._startable)
-            if self._may_start(entry[1]):
-                picked.append(entry)
-            else:
-                self._queued.discard(entry[1])
+        room = {lane: self._slots.get(lane, free) - self._busy[lane] for lane in self._startable}
+        room[""] = free
+        while len(picked) < free:
+            tops = [(top, lane) for lane in self._startable if room[lane] > 0 and (top := self._top(lane))]
+            if not tops:
+                break
+            entry, lane = min(tops)
+            while self._startable[lane][:1] == [entry]:
+                # More than once there after it was given to another agent and back.
+                heapq.heappop(self._startable[lane])
+            room[lane] -= 1
+            picked.append(entry)
         for entry in picked:
-            heapq.heappush(self._startable, entry)
+            heapq.heappush(self._startable[self._lane[entry[1]]], entry)
         return tuple(name for _, name in picked)
 
+    def _top(self, lane: str) -> tuple[int, str] | None:
+        """Return the first of a lane that may start; what may not (any more) is forgotten on the way."""
+        heap = self._startable[lane]
+        while heap:
+            name = heap[0][1]
+            if self._lane[name] == lane and self._may_start(name):
+                return heap[0]
+            heapq.heappop(heap)
+            if self._lane[name] == lane:
+                self._queued.discard(name)
+        return None
+
+    def hold(self, names: Iterable[str]) -> None:
+        """Keep tasks from starting that could; what runs goes on."""
+        for name in names:
+            self._held.add(name)
+            self._offer(name)
+
+    def release(self, names: Iterable[str]) -> None:
+        """Let tasks start again that were held."""
+        for name in list(names):
+            self._held.discard(name)
+            self._ready_held.discard(name)
+            self._offer(name)
+
+    def take_ready_held(self) -> set[str]:
+        """Return the tasks that have become able to start since the last time, and are held."""
+        taken, self._ready_held = self._ready_held, set()
+        return taken
+
+    def bar(self, names: Iterable[str]) -> None:
+        """Keep tasks from starting whose agent is left alone for a while."""
+        self._barred.update(names)
+
+    def unbar(self, names: Iterable[str]) -> None:
+        """Let them start again, as far as they are concerned."""
+        for name in list(names):
+            self._barred.discard(name)
+            self._offer(name)
+
     def _may_start(self, name: str) -> bool:
+        return self._is_ready(name) and name not in self._held and name not in self._barred
+
+    def _is_ready(self, name: str) -> bool:
         return self._state[name] == "pending" and self._missing[name] == 0
 
     def _offer(self, name: str) -> None:
+        if name in self._held and self._is_ready(name):
+            self._ready_held.add(name)
         if self._may_start(name) and name not in self._queued:
             self._queued.add(name)
-            heapq.heappush(self._startable, (self._position[name], name))
+            heapq.heappush(self._startable[self._lane[name]], (self._position[name], name))
 
     def _doom(self, name: str) -> None:
         for dependent in self._dependents[name]:
             if self._state[dependent] == "pending":
                 self._to_block.setdefault(dependent, name)
 
-    def _count(self, state: str, by: int) -> None:
+    def _count(self, name: str, state: str, by: int) -> None:
         if state in HOLDS_SLOT:
             self._running += by
+            self._busy[self._lane[name]] += by
         elif state in TASK_WAITING:
             self._waiting += by
         elif state in TASK_FINAL:
             self._settled += by
 
 
-def ready(states: Mapping[str, str], plan: Plan, max_parallel: int) -> Moves:
+def ready(
+    states: Mapping[str, str], plan: Plan, max_parallel: int, slots: Mapping[str, int] | None = None
+) -> Moves:
     """Return the moves for these states at once; ``Frontier`` gives the same answers step by step."""
-    return Frontier(plan, states, max_parallel).moves()
+    return Frontier(plan, states, max_parallel, slots).moves()
 
 
 def order_dependencies(plan: Plan, name: str) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from nightcrew.engine import attempts
-from nightcrew.gate.approvals import cancel, expire
+from nightcrew.engine.deadlines import pass_time, when_due
+from nightcrew.gate.approvals import cancel
 from nightcrew.model.lifecycle import TASK_FINAL, TASK_WAITING
 from nightcrew.model.records import ApprovalRecord, AttemptRecord, RunRecord, TaskRecord
 
@@ -31,11 +32,11 @@ def settle_task(tx: Writer, task: TaskRecord, now: str) -> str:
     """Move a waiting task on: all its questions are answered, or one of them with no.
 
     Returns:
-        When the next of its questions expires, empty when none does or it waits no more.
+        When the next of its questions expires or is to be reminded of, empty when none is or it waits no more.
     """
     if task.state not in TASK_WAITING:
         return ""
-    approvals = [_expire(tx, approval, now) for approval in read_approvals(tx, task)]
+    approvals = [pass_time(tx, approval, now) for approval in read_approvals(tx, task)]
     refused = next((approval for approval in approvals if approval.state in REFUSED), None)
     if refused is not None:
         reason = describe_refusal(refused)
@@ -45,7 +46,7 @@ def settle_task(tx: Writer, task: TaskRecord, now: str) -> str:
     pending = [approval for approval in approvals if approval.state == "pending"]
     if pending:
         _point_at(tx, task, pending[0])
-        return min((approval.expires_at for approval in pending if approval.expires_at), default="")
+        return when_due(pending)
     data = {"approvals": [approval.id for approval in approvals]}
     tx.change(task, "task.resumed", data=data, state="pending", waiting_for="", reason="")
     return ""
@@ -99,6 +100,8 @@ def reset_task(tx: Writer, task: TaskRecord, *, actor: str = "engine") -> None:
         actor=actor,
         state="pending",
         generation=task.generation + 1,
+        agent=task.planned or task.agent,
+        planned="",
         verified="",
         verdict="",
         verdict_tree="",
@@ -149,19 +152,6 @@ def _cancel_questions(tx: Writer, task: TaskRecord, reason: str, now: str) -> No
         )
 
 
-def _expire(tx: Writer, approval: ApprovalRecord, now: str) -> ApprovalRecord:
-    expired = expire(approval, now)
-    if expired.state == approval.state:
-        return approval
-    return tx.change(
-        approval,
-        "approval.expired",
-        state=expired.state,
-        decided_at=expired.decided_at,
-        answer=expired.answer,
-    )
-
-
 def _point_at(tx: Writer, task: TaskRecord, approval: ApprovalRecord) -> None:
     if task.waiting_for != approval.id:
-        tx.change(task, "", waiting_for=approval.id, reason=f"waiting for {approval.id}: {approval.shown}")
+        tx.change(task, "", waiting_for=approval.id, reason=f"waiting for {approval.id}: {approval.line}")

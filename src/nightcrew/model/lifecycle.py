@@ -60,8 +60,9 @@ ATTEMPT: Final = _table(
 )
 
 APPROVAL: Final = _table(
-    pending="approved denied expired cancelled superseded",
+    pending="approved answered denied expired cancelled superseded",
     approved="",
+    answered="",
     denied="",
     expired="",
     cancelled="",
@@ -76,12 +77,19 @@ PROMOTION: Final = _table(
     undone="published",
 )
 
+BREAKER: Final = _table(
+    closed="open",
+    open="half_open closed",
+    half_open="open closed",
+)
+
 TABLES: Final[Mapping[str, Table]] = {
     "run": RUN,
     "task": TASK,
     "attempt": ATTEMPT,
     "approval": APPROVAL,
     "promotion": PROMOTION,
+    "breaker": BREAKER,
 }
 
 TASK_FINAL: Final = frozenset({"succeeded", "failed", "blocked", "skipped", "cancelled"})

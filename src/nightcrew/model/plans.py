@@ -8,6 +8,7 @@ from typing import Any
 
 from nightcrew.model import canonical
 from nightcrew.model.errors import Place
+from nightcrew.model.routes import Persona, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,16 +16,18 @@ class Step:
     """One step of the ``script`` agent.
 
     Attributes:
-        do: ``write``, ``append``, ``delete``, ``chmod``, ``symlink``, ``run``, ``say``, ``sleep`` or ``exit``.
-        path: repository-relative path for file steps.
+        do: ``write``, ``append``, ``delete``, ``chmod``, ``symlink``, ``run``, ``question``, ``say``, ``sleep`` or ``exit``.
+        path: repository-relative path for file steps; of a question, where its answer is written, empty for nowhere.
         text: content, command line, link target, octal mode, message, seconds or exit code, by ``do``.
         on_denied: ``stop`` (the step fails the attempt) or ``continue``.
+        choices: of a question; empty for none.
     """
 
     do: str
     path: str = ""
     text: str = ""
     on_denied: str = "stop"
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,15 @@ class Task:
         network: where it may go without a question (``pypi``, ``example.org:443``, ``install:npm``); empty for nowhere.
         install: commands run in its copy before its agent works, with a network list of their own.
         timeout_s: hard limit of one attempt in seconds, None for the configured one.
-        role, model: passed on to the agent.
+        role: name of the role in force for it; empty for none. brief: what its agent is told of that role.
+        model: passed on to the agent.
         done: the box was ticked: the task counts as finished before the run.
         place: where it is written.
         run_place, accept_places: where ``Run:`` and each ``Accept:`` stand.
-        agent_place, script_place, depends_places: where ``Agent:``, ``Script:`` and each id of ``Depends:`` stand.
+        agent_place, script_place, role_place, depends_places: where ``Agent:``, ``Script:``, ``Role:`` and each id of
+            ``Depends:`` stand.
         network_places, install_places: where each of these stands.
+        route: how its agent was found, when it was chosen for it. persona: the role its agent takes on.
     """
 
     id: str
@@ -84,6 +90,10 @@ class Task:
     install: tuple[str, ...] = ()
     network_places: tuple[Place, ...] = ()
     install_places: tuple[Place, ...] = ()
+    role_place: Place | None = None
+    brief: str = ""
+    route: Route | None = None
+    persona: Persona | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +144,7 @@ class Plan:
         return cls(**{**body, "tasks": tasks, "included": tuple(body.get("included", ()))})
 
 
-_PLACE = ("run_place", "agent_place", "script_place")
+_PLACE = ("run_place", "agent_place", "script_place", "role_place")
 _PLACES = ("accept_places", "depends_places", "network_places", "install_places")
 _TEXTS = ("depends", "scope", "accept", "network", "install")
 
@@ -142,7 +152,11 @@ _TEXTS = ("depends", "scope", "accept", "network", "install")
 def _restore_task(body: Mapping[str, Any]) -> Task:
     fields = dict(body)
     fields["place"] = Place(**body["place"])
-    fields["steps"] = tuple(Step(**step) for step in body.get("steps", ()))
+    fields["steps"] = tuple(
+        Step(**{**step, "choices": tuple(step.get("choices", ()))}) for step in body.get("steps", ())
+    )
+    fields |= {"route": Route.read(body["route"])} if body.get("route") else {}
+    fields |= {"persona": Persona.read(body["persona"])} if body.get("persona") else {}
     fields |= {name: Place(**body[name]) for name in _PLACE if body.get(name)}
     fields |= {name: tuple(Place(**place) for place in body.get(name, ())) for name in _PLACES}
     fields |= {name: tuple(body.get(name, ())) for name in _TEXTS}

@@ -67,6 +67,10 @@ class TaskRecord:
         generation: goes up each time the task is run anew from the start.
         forked_from: checkpoint of another task that it starts from; empty when it starts from ``base_tree``.
         usage: what its attempts have taken of models; see ``engine.budgets``.
+        agent: who makes the next attempt; ``planned`` the agent of the plan, when it is another one by now.
+        fallback: agents that take over in turn when that one cannot do it.
+        role: in force for it, empty for none. opens_at: when its working hours begin, while it waits for them.
+        confidence: how sure its agent said it was, 0 to 1; None when it did not say. Never a reason to allow anything.
     """
 
     id: str
@@ -96,6 +100,11 @@ class TaskRecord:
     after: tuple[str, ...] = ()
     forked_from: str = ""
     usage: Mapping[str, Any] = field(default_factory=dict)
+    planned: str = ""
+    fallback: tuple[str, ...] = ()
+    role: str = ""
+    opens_at: str = ""
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +139,19 @@ class ApprovalRecord:
 
     Attributes:
         kind: ``action`` (an agent or a plan line wants something), ``change`` (a result exceeds a soft limit), ``net`` (it
-            uses the network), ``canary`` (a planted credential was on its way out) or ``drift`` (of a whole run).
+            uses the network), ``canary`` (a planted credential was on its way out), ``question`` (an agent wants to know
+            something) or ``drift`` (of a whole run).
         digest: digest of the action shown; the answer is bound to it.
         action: plain JSON of the Action; ``shown`` the exact text that was shown.
-        uses: how often the grant may still be used (1 for once, -1 for the rest of the task).
+        uses: how often the grant may still be used (1 for once, -1 for the rest of the task or run).
+        scope: ``once``, ``task``, or ``run`` (any task of the run that wants exactly this).
+        on_timeout: what follows when its time is over: ``deny``, ``park`` (it goes on waiting) or ``allow``.
+        owner: who handed over the run.
+        timeout_s: time to answer, 0 for none. reminded: last reminder in percent of it (50, 90; 100: it is over).
+        quorum, approvers, not_requester, need_reason, factor: what a yes needs; ``terms`` is the place that says so.
+        votes: the yeses so far, each ``{by, at, via, factor, reason, scope}``.
+        question: of kind ``question``: plain JSON of the Inquiry, with the task's ``generation``, and ``chosen`` once
+            it is answered.
     """
 
     id: str
@@ -159,6 +177,22 @@ class ApprovalRecord:
     scope: str = "once"
     uses: int = 0
     checkpoint: str = ""
+    question: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """What was shown, in one line: a question has its choices in lines of their own."""
+        return " ".join(self.shown.split()) if self.question else self.shown
+    owner: str = ""
+    timeout_s: float = 0.0
+    reminded: int = 0
+    quorum: int = 1
+    approvers: tuple[str, ...] = ()
+    not_requester: bool = False
+    need_reason: bool = False
+    factor: str = ""
+    terms: str = ""
+    votes: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +248,7 @@ class PromotionRecord:
         partial: of ``tasks`` those that were promoted in part: what is left of them can still go.
         file: absolute path of a patch or bundle.
         isolation: what confined the tasks while they worked, in words.
+        factor: second factor that was given for it: ``pin``, ``totp``, ``backup`` or empty.
     """
 
     id: str
@@ -239,8 +274,52 @@ class PromotionRecord:
     partial: tuple[str, ...] = ()
     file: str = ""
     isolation: str = ""
+    factor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRecord:
+    """What one agent has taken in one run on one day of the user's own calendar. ``id`` is ``2026-11-21/R-7/claude``.
+
+    ``month`` is ``2026-11``; ``usage`` is a ``model.usage.Spent``, ``models`` the same per ``provider/model``.
+    """
+
+    id: str
+    day: str
+    month: str
+    run: str
+    agent: str
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRecord:
+    """The circuit breaker of one agent; ``id`` is the agent's name. See ``engine.breaker``.
+
+    Attributes:
+        state: ``closed``, ``open`` or ``half_open``. failures: times of those that count, the oldest first.
+        until: when an open one lets a single attempt through. trial: that attempt's task.
+        openings: how often it has opened since the agent last did something well. reason: why it opened last.
+    """
+
+    id: str
+    state: str
+    failures: tuple[str, ...] = ()
+    until: str = ""
+    trial: str = ""
+    openings: int = 0
+    reason: str = ""
 
 
 Record = (
-    RunRecord | PlanRecord | TaskRecord | AttemptRecord | ApprovalRecord | CheckpointRecord | PromotionRecord
+    RunRecord
+    | PlanRecord
+    | TaskRecord
+    | AttemptRecord
+    | ApprovalRecord
+    | CheckpointRecord
+    | PromotionRecord
+    | LedgerRecord
+    | BreakerRecord
 )

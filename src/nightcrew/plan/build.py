@@ -5,6 +5,7 @@ from __future__ import annotations
 from nightcrew.model import ids
 from nightcrew.model.errors import Place, Problem
 from nightcrew.model.plans import Task
+from nightcrew.model.routes import ANY
 from nightcrew.model.text import shown
 from nightcrew.model.usage import parse_budget
 from nightcrew.plan import values
@@ -53,6 +54,7 @@ class _Builder:
             accept_places=tuple(value.place for value in accept),
             agent_place=self._find_place("agent"),
             script_place=self._find_place("script"),
+            role_place=self._find_place("role"),
             depends_places=tuple(depends.values()),
             network=tuple(network),
             install=tuple(values.strip_ticks(value.text) for value in install),
@@ -70,7 +72,7 @@ class _Builder:
         self.draft.values = {name: given for name, given in kept.items() if given}
 
     def _choose_agent(self) -> str:
-        """The agent as named, or the one that ``Run:`` or ``Script:`` can only mean."""
+        """The agent as named, or the one that ``Run:`` or ``Script:`` can only mean; else one that is to be chosen."""
         named = self._read("agent").removeprefix("@")
         has_run, has_script = ("run" in self.draft.values), ("script" in self.draft.values)
         if named:
@@ -78,7 +80,9 @@ class _Builder:
         if has_run and has_script and not self.draft.done:
             what = f"task {self.draft.number} has both `Run:` and `Script:`"
             self._report(self.draft.place, what, "keep one of them, or make two tasks")
-        return "script" if has_script else "command"
+        if has_script:
+            return "script"
+        return "command" if has_run or self.draft.done else ANY
 
     def _read_depends(self) -> dict[str, Place]:
         """Task name → where it is written, each once, in the order written."""

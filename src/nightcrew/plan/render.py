@@ -26,6 +26,10 @@ _KINDS: Final = {
     "opaque": ("opaque", "cannot be known before it runs"),
     "hidden": ("hidden", "invisible characters"),
     "network": ("network", "may reach the network"),
+    "role": ("role", "what its role means for it"),
+    "gap": ("gap", "a better agent is missing"),
+    "routed": ("routed", "agents that were chosen, and why"),
+    "persona": ("persona", "roles from Markdown files: words only, no more rights, tools or keys"),
     "unseen": ("unseen", "not asked for one by one: the sandbox, the change and your review are what holds"),
     "unverified": ("unverified", "unverified: no acceptance"),
     "no_scope": ("no scope", "no scope: may change any path that policy leaves open"),
@@ -193,6 +197,9 @@ def _describe_step(step: Step) -> str:
     if step.do in ("write", "append"):
         size = len(step.text.encode("utf-8", "surrogateescape"))
         return f"- {step.do} {step.path} ({count(size, 'byte')}){tail}"
+    if step.do == "question":
+        offered = f" [{' | '.join(step.choices)}]" if step.choices else ""
+        return f"- asks you: {step.text}{offered}{f' (into {step.path})' if step.path else ''}{tail}"
     return f"- {' '.join(part for part in (step.do, step.path, step.text) if part)}{tail}"
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nightcrew.model import text as words
 from nightcrew.model.errors import Problem
+from nightcrew.model.inquiries import Inquiry
 from nightcrew.model.plans import Step
 from nightcrew.model.yamltext import Document, describe_value, read_document, refuse_problems
 
@@ -24,11 +25,15 @@ ON_DENIED: Final = ("stop", "continue")
 
 @dataclass(frozen=True, slots=True)
 class _Verb:
-    """A kind of step: what its own value is (``path``, ``text``, ``number``), its second key, and that key's check."""
+    """A kind of step: what its own value is (``path``, ``text``, ``number``), its second key, and that key's check.
+
+    ``others`` are keys that it may have beside, each with its check.
+    """
 
     value: str
     second: str = ""
     check: Callable[[Any], str] | None = None
+    others: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
 
 
 def _check_mode(value: Any) -> str:
@@ -46,6 +51,14 @@ def _check_target(value: Any) -> str:
     return _check_text(value) or ("" if value and "\0" not in value else "must not be empty")
 
 
+def _check_choices(value: Any) -> str:
+    if not isinstance(value, list) or not value:
+        return f"is a list of texts, found {describe_value(value)}"
+    if any(not isinstance(each, str) for each in value):
+        return "is a list of texts; put numbers and truth values in quotes"
+    return Inquiry("?", tuple(value)).find_fault() or ("names a choice twice" if len(set(value)) < len(value) else "")
+
+
 VERBS: Final[Mapping[str, _Verb]] = {
     "write": _Verb("path", "content", _check_text),
     "append": _Verb("path", "content", _check_text),
@@ -53,6 +66,7 @@ VERBS: Final[Mapping[str, _Verb]] = {
     "chmod": _Verb("path", "mode", _check_mode),
     "symlink": _Verb("path", "target", _check_target),
     "run": _Verb("text"),
+    "question": _Verb("text", others={"choices": _check_choices, "into": _check_target}),
     "say": _Verb("text"),
     "sleep": _Verb("number"),
     "exit": _Verb("number"),
@@ -105,6 +119,9 @@ class _StepReader:
         self._check_keys(item, name, verb)
         self._check_value(item, name, verb)
         self._check_second(item, name, verb)
+        for key, check in verb.others.items():
+            if key in item and (wrong := check(item[key])):
+                self._report(f"`{key}` {wrong}", key)
         on_denied = item.get("on_denied", "stop")
         if on_denied not in ON_DENIED:
             self._report(f"on_denied is `stop` or `continue`, found {describe_value(on_denied)}", "on_denied")
@@ -112,7 +129,9 @@ class _StepReader:
             return None
         is_path = verb.value == "path"
         text = str(item[verb.second]) if verb.second else "" if is_path else str(item[name])
-        return Step(do=name, path=item[name] if is_path else "", text=text, on_denied=str(on_denied))
+        path = item[name] if is_path else item.get("into", "")
+        choices = tuple(item.get("choices", ()))
+        return Step(do=name, path=path, text=text, on_denied=str(on_denied), choices=choices)
 
     def _find_verb(self, item: Any) -> str:
         """The one key of the step that says what to do; empty, with a problem, when there is not exactly one."""
@@ -137,7 +156,7 @@ class _StepReader:
         return found[0] if len(found) == 1 else ""
 
     def _check_keys(self, item: Mapping[str, Any], name: str, verb: _Verb) -> None:
-        known = [key for key in (name, verb.second, "on_denied") if key]
+        known = [key for key in (name, verb.second, *verb.others, "on_denied") if key]
         for key in item:
             if key not in known:
                 near = words.closest(key, known)

@@ -1,4 +1,4 @@
-"""What can be done with agents: list them, find them, try one, write one down."""
+"""What can be done with agents: list them, find them, match them with a task, try one, write one down."""
 
 from __future__ import annotations
 
@@ -22,11 +22,34 @@ class Agents:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def known(self) -> list[View]:
-        """Return the agents that tasks can name, and the coding agents found on PATH."""
+    def known(self, *, refresh: bool = False) -> list[View]:
+        """Return the agents that tasks can name: programs with version and sign-in, then Markdown agents.
+
+        Args:
+            refresh: find everything out anew; else what was found out in the last 24 hours, of files unchanged since.
+        """
+        from nightcrew.runtime.crew import find_open_breakers
         from nightcrew.runtime.finding import list_agents
 
-        return list_agents(self._parts, self._rules())
+        broken = find_open_breakers(self._parts)
+        found = list_agents(self._parts, self._rules(), refresh=refresh)
+        return [{**each, "breaker": broken.get(each["name"], "")} for each in found]
+
+    def match(self, text: str) -> list[View]:
+        """Return the agents with how well each fits a task in words, best first."""
+        from nightcrew.runtime.crew import match_agents
+
+        return match_agents(self._parts, self._rules(), text)
+
+    def show(self, name: str) -> View:
+        """Return all that is known of one agent; of a Markdown agent with its text (``persona``).
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        from nightcrew.runtime.finding import show_agent
+
+        return show_agent(self._parts, self._rules(), name)
 
     def detect(self) -> list[View]:
         """Return the coding agents found on PATH: program, version, and whether each could work here."""

@@ -21,7 +21,8 @@ from nightcrew.model.isolation import Bind, Level, Limits, Outcome, Process, San
 from nightcrew.model.plans import Task
 
 if TYPE_CHECKING:
-    from nightcrew.agents.adapter import Adapter, AgentSession, Answer, Job
+    from nightcrew.agents.adapter import Adapter, AgentSession, Answer, Job, Reply
+    from nightcrew.model.inquiries import Inquiry
     from nightcrew.model.settings import AgentSetting
     from nightcrew.runtime.parts import Parts
     from nightcrew.runtime.rules import Rules
@@ -141,6 +142,11 @@ class _RefusingDesk:
         from nightcrew.agents.adapter import Answer
 
         return Answer("deny", "this is only a trial")
+
+    def inquire(self, inquiry: Inquiry) -> Reply:
+        from nightcrew.agents.adapter import Reply
+
+        return Reply("refused", "this is only a trial")
 
     def freeze(self, action: Action, reason: str) -> Answer:
         from nightcrew.agents.adapter import Answer

@@ -11,7 +11,8 @@ from typing import Any
 
 from nightcrew.model.errors import Problem
 from nightcrew.model.isolation import Confinement, Level, Limits
-from nightcrew.model.settings import AgentSetting, Checkpoints, DriftChecks, Retries, Settings
+from nightcrew.model.routes import ANY
+from nightcrew.model.settings import AgentSetting, Checkpoints, DriftChecks, Retries, Routing, Settings
 from nightcrew.model.units import parse_duration, parse_size
 from nightcrew.model.yamltext import (
     Document,
@@ -22,7 +23,10 @@ from nightcrew.model.yamltext import (
     refuse_problems,
 )
 from nightcrew.policy.places import read_item
+from nightcrew.runtime.hooksettings import read_webhook
 from nightcrew.runtime.modelsettings import read_budgets, read_prices, read_providers, refuse_personal
+from nightcrew.runtime.netsettings import read_upstream
+from nightcrew.runtime.rolesettings import read_roles
 
 
 @cache
@@ -86,15 +90,19 @@ class _Reading:
                 "approvals",
             ),
             **self.take({"keep_days": ("transcript_days", int)}, "transcripts"),
+            webhook=read_webhook(self, old.webhook, repository=self.repository),
             limits=self.read_limits(old.limits),
             retries=self.read_retries(old.retries),
             checkpoints=self.read_checkpoints(old.checkpoints),
             drift=self.read_drift(old.drift),
             confinement=self.read_confinement(old.confinement),
             agents=self.read_agents(old.agents),
+            routing=self.read_routing(old.routing),
             providers=read_providers(self, old.providers),
             prices=read_prices(self, old.prices),
             budgets=read_budgets(self, old.budgets),
+            **read_roles(self, old),
+            upstream_proxy=read_upstream(self, old.upstream_proxy, repository=self.repository),
         )
 
     def take(self, keys: Mapping[str, tuple[str, Callable[[Any], Any]]], *path: str) -> dict[str, Any]:
@@ -225,6 +233,17 @@ class _Reading:
             )
         return replace(old, **taken)
 
+    def read_routing(self, old: Routing) -> Routing:
+        texts = {"strategy": ("strategy", str), "order": ("order", tuple), "personas": ("personas", str)}
+        new = replace(old, **self.take(texts, "routing"))
+        if self.repository and new.personas == "all" != old.personas:
+            self.complain(
+                ("routing", "personas"),
+                "a repository cannot have its own texts taken on unasked",
+                "name them in tasks: `- Agent: @name`; or write it into your own config.yaml",
+            )
+        return new
+
     def read_agents(self, old: Mapping[str, AgentSetting]) -> Mapping[str, AgentSetting]:
         block = self.at(("agents",))
         agents = dict(old)
@@ -233,7 +252,7 @@ class _Reading:
         return agents
 
     def read_agent(self, name: str) -> AgentSetting:
-        if name in ("command", "script", "acp"):
+        if name in ("command", "script", "acp", ANY):
             self.complain(
                 ("agents", name), f"{name!r} is the name of a built-in agent", "choose another name"
             )
@@ -244,7 +263,8 @@ class _Reading:
             "providers": ("providers", tuple),
             "network": ("network", tuple),
         }
-        taken = self.take({**texts, "slots": ("slots", int), "env": ("env", dict)}, "agents", name)
+        liking = {"priority": ("priority", int), "good_at": ("good_at", tuple), "cost": ("cost", float)}
+        taken = self.take({**texts, **liking, "slots": ("slots", int), "env": ("env", dict)}, "agents", name)
         agent = AgentSetting(**({"adapter": "command"} | taken))
         self.check_argv(name, agent)
         self.check_prompt(name, agent)

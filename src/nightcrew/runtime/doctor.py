@@ -244,11 +244,11 @@ def _check_models(parts: Parts, rules: Rules | None) -> list[Check]:
 
 
 def _check_agents(parts: Parts, rules: Rules | None) -> list[Check]:
-    from nightcrew.runtime.finding import detect_agents, list_agents
+    from nightcrew.runtime.finding import detect_agents, find_listed
 
     if rules is None:
         return []
-    usable = [each["name"] for each in list_agents(parts, rules) if each["usable"]]
+    usable = [each.name for each in find_listed(parts, rules) if not each.problem]
     installed = [
         Check(each["name"], "ok", f"{each['version']}; {each['text']}")
         for each in detect_agents(parts, rules)

@@ -197,7 +197,7 @@ def _next_for_task(task: TaskRecord) -> list[str]:
 def _why_approval(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
     record = tx.need(ApprovalRecord, name)
     because = [
-        f"{record.requester} asked for: {record.shown}",
+        f"{record.requester} asked for: {record.line}",
         f"rule {record.rule} ({record.source}): {record.reason}",
     ]
     if record.decided_at:

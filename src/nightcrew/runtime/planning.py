@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,11 @@ from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.text import count
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.budgeting import budget_task, choose_run_budget, limits_of
+from nightcrew.runtime.crew import assign_agents, choose_slots, find_unassigned, flag_agents, note_routes
 from nightcrew.runtime.networking import check_agents, check_network, flag_network
 from nightcrew.runtime.project import read_project
+from nightcrew.runtime.roles import KEY as ROLES
+from nightcrew.runtime.roles import assume_roles, cap_task, describe_roles, digest_rules, flag_role, keep_used
 from nightcrew.runtime.rules import Rules, describe_difference, read_rules
 from nightcrew.runtime.secrecy import find_secrets, find_secrets_in_rules
 from nightcrew.runtime.starting import Start, find_start, keep_base, tell_about_promotion
@@ -38,6 +41,7 @@ class Draft:
         rules: the rules it was judged under.
         start: where it would run, and what it would start from.
         notes: one line each about what a person might expect otherwise.
+        slots: agents with a limit of their own → attempts at once.
     """
 
     plan: Plan
@@ -45,6 +49,7 @@ class Draft:
     rules: Rules
     start: Start
     notes: tuple[str, ...]
+    slots: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def repository(self) -> Repository:
@@ -58,13 +63,22 @@ class Draft:
 
 
 def read_draft(
-    parts: Parts, file: str, *, title: str = "", include_dirty: bool = False, budget: str = ""
+    parts: Parts,
+    file: str,
+    *,
+    title: str = "",
+    include_dirty: bool = False,
+    budget: str = "",
+    role: str = "",
+    agents: Mapping[str, int] | None = None,
 ) -> Draft:
     """Read, check and judge a tasks file against the repository and rules around the working directory.
 
     Args:
         include_dirty: start from the user's uncommitted work too, not from HEAD alone.
         budget: what models may cost, ``25usd``; as configured when empty.
+        role: of tasks that name none; as configured when empty.
+        agents: those that may be chosen, each with its attempts at once (0: no limit); all when None or empty.
 
     Raises:
         InvalidInput: all problems of the tasks file, its scripts or the rules; nothing was created.
@@ -82,8 +96,12 @@ def read_draft(
     rules = read_rules(parts.env, Path(repository.root))
     found = read_tasks(text, file)
     problems = list(found.problems)
-    tasks = tuple(obey_policy(read_steps(task, path.parent, problems), rules.policy) for task in found.tasks)
-    problems += check_tasks(tasks, agents=known_agents(rules))
+    tasks = tuple(read_steps(task, path.parent, problems) for task in found.tasks)
+    tasks = assume_roles(tasks, rules, role, problems)
+    tasks = assign_agents(parts, rules, tasks, problems, agents)
+    rules = keep_used(rules, tasks)
+    tasks = tuple(obey_policy(task, rules.under(task.role).policy) for task in tasks)
+    problems += check_tasks(tasks, agents=(*known_agents(rules), *find_unassigned(tasks)))
     problems += [problem for task in tasks for problem in find_secrets(task)]
     problems += [problem for task in tasks for problem in check_network(task, rules)]
     problems += check_agents(rules)
@@ -94,16 +112,16 @@ def read_draft(
         title=title or found.title,
         source=file,
         base_commit=start.commit,
-        policy_digest=rules.policy.digest,
-        tasks=tuple(budget_task(task, rules) for task in tasks),
+        policy_digest=digest_rules(rules),
+        tasks=tuple(cap_task(budget_task(task, rules), rules) for task in tasks),
         head_commit=start.head,
         included=start.included,
         budget=choose_run_budget(rules, budget),
     )
-    judged = (flag for task in tasks if not task.done for flag in flag_task(task, rules))
-    reaching = (flag for task in tasks if not task.done for flag in flag_network(task, rules))
-    flags = (*judged, *reaching, *flag_tasks(tasks))
-    return Draft(plan, flags, rules, start, (*start.notes, *_notes(parts, start, rules, path)))
+    flags = (*(flag for task in tasks if not task.done for flag in judge_task(task, rules)), *flag_tasks(tasks))
+    flags = (*flags, *(flag for task in tasks if not task.done for flag in flag_agents(task)))
+    slots = choose_slots(rules, tasks, agents or {})
+    return Draft(plan, flags, rules, start, (*start.notes, *_notes(parts, start, rules, path)), slots)
 
 
 def record(
@@ -132,6 +150,8 @@ def record(
             settings={
                 "unsandboxed": unsandboxed,
                 "budget": limits_of(draft.plan, draft.rules),
+                ROLES: describe_roles(draft.rules),
+                **({"agents": dict(draft.slots)} if draft.slots else {}),
                 **(confined or {}),
             },
         )
@@ -178,7 +198,7 @@ def actions_of(task: Task, rules: Rules) -> Iterator[tuple[Action, Place]]:
     for action in find_adapter(setting).questions(job):
         yield action, task.run_place or task.agent_place or task.place
     for step in task.steps:
-        if step.do not in HARMLESS:
+        if step.do not in HARMLESS and (step.do != "question" or step.path):
             yield describe_step(step), task.script_place or task.place
     for line, place in zip(task.install, task.install_places, strict=True):
         yield Action(kind="exec", command=line, purpose="install"), place
@@ -218,6 +238,14 @@ def judge_action(action: Action, rules: Rules) -> Decision:
     from nightcrew.policy.judge import judge
 
     return judge(rules.policy, action, parse=parse, root=rules.root, project=read_project(rules.root))
+
+
+def judge_task(task: Task, rules: Rules) -> Iterator[Flag]:
+    """Yield all that the rules, with those of its role, say about a task before it runs."""
+    own = rules.under(task.role)
+    yield from flag_task(task, own)
+    yield from flag_network(task, own)
+    yield from flag_role(task, rules)
 
 
 def flag_task(task: Task, rules: Rules) -> Iterator[Flag]:
@@ -355,6 +383,7 @@ def _add_plan(tx: Writer, run: RunRecord, draft: Draft, actor: str) -> None:
             actor=actor,
             data={"title": task.title, "agent": task.agent, "state": made.state},
         )
+    note_routes(tx, run.id, draft.plan.tasks)
 
 
 def _make_task(run: str, position: int, task: Task) -> TaskRecord:
@@ -367,6 +396,7 @@ def _make_task(run: str, position: int, task: Task) -> TaskRecord:
         title=task.title,
         agent=task.agent,
         reason="done already: its box is ticked" if task.done else "",
+        role="" if task.done else task.role,
     )
 
 

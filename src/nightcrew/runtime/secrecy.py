@@ -26,6 +26,8 @@ def find_secrets(task: Task) -> Iterator[Problem]:
         (task.run, task.run_place or task.place),
         *((line, place) for line, place in accepts),
         *((text, task.script_place or task.place) for step in task.steps for text in (step.path, step.text)),
+        *((text, task.script_place or task.place) for step in task.steps for text in step.choices),
+        (task.persona.text if task.persona else "", task.agent_place or task.place),
     ]
     for text, place in parts:
         shown = _tell(text)

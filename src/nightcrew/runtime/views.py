@@ -193,6 +193,8 @@ def view_approval(record: ApprovalRecord) -> dict[str, Any]:
         "scope": record.scope,
         "uses": record.uses,
         "checkpoint": record.checkpoint,
+        "requester": record.requester,
+        "question": dict(record.question),
     }
 
 
