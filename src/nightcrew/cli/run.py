@@ -17,7 +17,7 @@ from nightcrew.runtime.api import Runtime
 
 @make(
     "run",
-    example="nightcrew run -f tasks.md\nnightcrew run -f tasks.md --include-dirty\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --budget 25usd\nnightcrew run -f tasks.md --yes --detach",
+    example="nightcrew run -f tasks.md\nnightcrew run -f tasks.md --include-dirty\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --budget 25usd\nnightcrew run -f tasks.md --agents claude:2,codex:1\nnightcrew run -f tasks.md --yes --detach",
     exits=(4, 5, 6, 7, 8, 9, 10, 11, 130),
 )
 @click.option("-f", "--file", "file", metavar="TASKS.md", required=True, help="The tasks file.")
@@ -34,6 +34,12 @@ from nightcrew.runtime.api import Runtime
     default="",
     metavar="AMOUNT",
     help="What models may cost in all: 25usd, 2M tokens, or '25usd 2M'.",
+)
+@click.option(
+    "--agents",
+    default="",
+    metavar="A:N,B:M",
+    help="Agents that may be chosen for tasks that name none, and how many tasks of each at once: claude:2,codex:1.",
 )
 @click.option("--detach", is_flag=True, help="Let a background host do it; print the id and return.")
 @click.option(
@@ -55,6 +61,7 @@ def command(runtime: Runtime, screen: Screen, **options: Any) -> int:
         unsandboxed=options["allow_unsandboxed"],
         include_dirty=options["include_dirty"],
         budget=options["budget"],
+        agents=options["agents"],
     )
     run = draft["id"]
     for note in draft["notes"]:

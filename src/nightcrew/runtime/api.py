@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nightcrew.host import crash
+from nightcrew.runtime.deciders import Deciders
 from nightcrew.runtime.environment import Environment
 from nightcrew.runtime.parts import Parts
+from nightcrew.runtime.rehearsals import Rehearsals
 
 if TYPE_CHECKING:
     from nightcrew.host.clock import Clock
@@ -25,13 +27,14 @@ if TYPE_CHECKING:
     from nightcrew.runtime.policies import Policies
     from nightcrew.runtime.promoting import Order, Publication
     from nightcrew.runtime.resting import Rest
+    from nightcrew.runtime.rolekeeping import Roles
     from nightcrew.runtime.rolling import Removal
     from nightcrew.runtime.rules import Rules
 
 View = dict[str, Any]
 
 
-class Runtime:
+class Runtime(Deciders, Rehearsals):
     """Everything nightcrew can do, for one working directory.
 
     Args:
@@ -49,7 +52,9 @@ class Runtime:
         clock: Clock | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        self._parts = Parts(env, cwd, clock=clock, say=say)
+        from nightcrew.runtime.identity import identify
+
+        self._parts = Parts(identify(env), cwd, clock=clock, say=say)
         if env.crash_at:
             name, _, hits = env.crash_at.partition(":")
             crash.arm(name, int(hits) if hits.isdigit() else 1)
@@ -85,6 +90,13 @@ class Runtime:
 
         return Agents(self._parts)
 
+    @property
+    def roles(self) -> Roles:
+        """Return everything that can be done with roles."""
+        from nightcrew.runtime.rolekeeping import Roles
+
+        return Roles(self._parts)
+
     def demo(self, *, say: Callable[[str], None], keep: bool, unsandboxed: bool) -> View:
         """Do the whole job in a throw-away repository, checking every step."""
         from nightcrew.runtime.demo import run_demo
@@ -113,23 +125,29 @@ class Runtime:
         unsandboxed: bool = False,
         include_dirty: bool = False,
         budget: str = "",
+        agents: str = "",
     ) -> View:
         """Record a tasks file as a run that waits for approval: ``{id, digest, notes, forbidden}``.
 
         Args:
             include_dirty: start from the user's uncommitted work too.
             budget: what models may cost, ``25usd``; as configured when empty.
+            agents: those that may be chosen, with attempts at once: ``claude:2,codex:1``; all when empty.
 
         Raises:
             InvalidInput: with all problems; nothing was recorded.
             NotAuthenticated: a task needs a model, and its provider's key is not there; nothing was recorded.
             SandboxUnavailable: this machine cannot confine as required; nothing was recorded.
         """
+        from nightcrew.runtime.crew import read_slots
         from nightcrew.runtime.isolating import choose
         from nightcrew.runtime.keys import check_keys
         from nightcrew.runtime.planning import read_draft, record
 
-        draft = read_draft(self._parts, file, title=title, include_dirty=include_dirty, budget=budget)
+        slots = read_slots(agents)
+        draft = read_draft(
+            self._parts, file, title=title, include_dirty=include_dirty, budget=budget, agents=slots
+        )
         check_keys(self._parts.keyring, draft.plan, draft.rules.settings)
         choice = choose(self._parts, draft.rules, unsandboxed=unsandboxed)
         run = record(
@@ -158,53 +176,6 @@ class Runtime:
         from nightcrew.runtime.views import plan_text
 
         return plan_text(self._parts, self.resolve(run, kinds="R"), width=width)
-
-    # -- decide -----------------------------------------------------------------------------------------------
-
-    def inbox(self) -> list[View]:
-        """Return everything that waits for a human."""
-        from nightcrew.runtime.views import view_inbox
-
-        return view_inbox(self._parts)
-
-    def check_plan_open(self, run: str) -> None:
-        """Raise StaleError unless the plan of a run still waits for its answer."""
-        from nightcrew.runtime.deciding import check_plan_open
-        from nightcrew.runtime.reviewing import need_run
-
-        check_plan_open(need_run(self._parts, run))
-
-    def approve_plan(self, run: str, *, digest: str, via: str, with_asks: bool = False) -> None:
-        """Approve the plan of a run; see ``deciding.approve_plan``."""
-        from nightcrew.runtime.deciding import approve_plan
-
-        approve_plan(self._parts, run, digest=digest, via=via, with_asks=with_asks)
-
-    def deny_plan(self, run: str, *, reason: str, digest: str = "") -> None:
-        """Deny the plan of a run."""
-        from nightcrew.runtime.deciding import deny_plan
-
-        deny_plan(self._parts, run, reason=reason, digest=digest)
-
-    def decide(
-        self,
-        approval: str,
-        *,
-        answer: Literal["approved", "denied"],
-        reason: str = "",
-        scope: Literal["once", "task"] = "once",
-        digest: str = "",
-    ) -> View:
-        """Answer an approval; see ``deciding.decide``."""
-        from nightcrew.runtime.deciding import decide
-
-        return decide(self._parts, approval, answer=answer, reason=reason, scope=scope, digest=digest)
-
-    def nudge(self, name: str, *, start: bool) -> str:
-        """Make work go on after a decision: ``woken``, ``started`` or ``recorded``."""
-        from nightcrew.runtime.hosting import nudge
-
-        return nudge(self._parts, name, start=start)
 
     # -- watch ------------------------------------------------------------------------------------------------
 
