@@ -17,6 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from nightcrew.model.errors import SandboxUnavailable, UsageError
 from nightcrew.model.isolation import Confinement, Level, Process
+from nightcrew.sandbox.freezer import Groups
 from nightcrew.sandbox.launcher import Launcher
 from sandbox_world import LIMITS, PYTHON, Recorder, World, processes_with, run, wait_until, worlds
 
@@ -443,3 +444,25 @@ def test_resource_limits_of_our_own_process_are_untouched(launcher: Launcher, wo
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     run(launcher, world.spec("true"))
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+
+
+def test_orphans_of_a_killed_first_process_are_ended_without_a_control_group(world: World) -> None:
+    """At S0 a program can kill the process that keeps its tree together; what it has started then comes to the zygote."""
+    number, neighbour = mark(), mark()
+    groups = Groups()
+    groups.homes = {}
+    script = f"setsid sh -c 'sleep {number} & sleep {number}' & (setsid sleep {number} &) ; sleep 0.2; kill -KILL $PPID; sleep {number}"
+    with Launcher.start(groups=groups) as alone:
+        other = Recorder()
+        spec = world.spec("sleep", neighbour, level=Level.S0)
+        cancel = threading.Event()
+        beside = threading.Thread(target=alone.run, args=(spec, other), kwargs={"cancel": cancel})
+        beside.start()
+        assert wait_until(lambda: processes_with(neighbour) != [])
+        assert run(alone, world.spec("sh", "-c", script, level=Level.S0)).outcome.ending == "lost"
+        assert processes_with(number) == []
+        assert processes_with(neighbour) != [], "another tree of the same zygote is left alone"
+        assert run(alone, world.spec("true", level=Level.S0)).outcome.exit_code == 0
+        cancel.set()
+        beside.join()
+    groups.close()

@@ -28,6 +28,8 @@ def network(runtime: Runtime, screen: Screen) -> None:
         f"limits: {limits['rate_per_minute']} requests a minute to one host, {describe_size(limits['bytes'])} and"
         f" {limits['connections']} connections per attempt"
     )
+    if result["upstream_proxy"]:
+        screen.data(f"everything outward goes through the proxy {result['upstream_proxy']}")
     _show_lists(screen, result)
     screen.data("")
     screen.data("presets")

@@ -21,6 +21,7 @@ from nightcrew.model.plans import Task
 from nightcrew.policy.network import allow_list, find_internal, judge_request, may_be_known, net_limits
 from nightcrew.policy.places import Phase
 from nightcrew.sandbox.egress.egress import Egress
+from nightcrew.sandbox.egress.relaying import Relay
 from nightcrew.sandbox.loop import Loop
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Networks:
         if level is Level.S0:
             return None
         tell = partial(self._tell, {"run": run, "task": join_task(run, task.id)})
-        return self._open(workspace, task, phase, None, tell, None)
+        return self._open(workspace.under(task.role), task, phase, None, tell, None)
 
     def _open(
         self,
@@ -168,6 +169,7 @@ class Networks:
             tell=tell,
             limits=net_limits(policy),
             watch=watch,
+            upstream=find_relay(workspace),
         )
 
     def close(self) -> None:
@@ -186,6 +188,16 @@ class Networks:
         with self.journal.write() as tx:
             for tally in tallies:
                 tx.append(REQUESTED, data=describe(tally), **whose)
+
+
+def find_relay(workspace: Workspace) -> Relay | None:
+    """Return the proxy that this machine goes out through, with its login; None where it connects directly.
+
+    Raises:
+        NotAuthenticated: the login is not where the settings say.
+    """
+    found = workspace.settings.upstream_proxy
+    return Relay(found.host, found.port, workspace.read_key(found.keeper)) if found is not None else None
 
 
 def describe(tally: Tally) -> dict[str, object]:

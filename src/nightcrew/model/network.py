@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nightcrew.model.actions import Action
+from nightcrew.model.usage import KeySource, Provider
 
 #: Ports of a place that is named without one.
 USUAL_PORTS = (443, 80)
@@ -85,6 +86,25 @@ class Internal:
     address: str
     address_port: int
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamProxy:
+    """The proxy through which this machine reaches the internet, of a person's own settings.
+
+    Attributes:
+        host, port: where it is.
+        login: where ``user:password`` for it is kept; None when it wants none.
+    """
+
+    host: str
+    port: int
+    login: KeySource | None = None
+
+    @property
+    def keeper(self) -> Provider:
+        """What a keyring is asked with: it keeps this login as it keeps the keys of providers."""
+        return Provider("network.upstream_proxy", "openai", f"http://{self.host}:{self.port}", self.login)
 
 
 @dataclass(frozen=True, slots=True)

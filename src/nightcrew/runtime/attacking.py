@@ -28,8 +28,10 @@ def attack_self(parts: Parts, level: Level | None, backend: Backend | None) -> d
         SandboxUnavailable: the host does not give that level; nothing was attacked.
         UsageError: the back end does not give that level; or nightcrew lies in a place that no sandbox may show.
     """
+    from nightcrew.host import landlock
     from nightcrew.runtime.inside import find_binds, find_python
     from nightcrew.sandbox.attacks.drill import Place, attack
+    from nightcrew.sandbox.landlocked import find_unheld
     from nightcrew.sandbox.levels import pick
 
     confinement = _choose(parts, level, backend)
@@ -46,6 +48,8 @@ def attack_self(parts: Parts, level: Level | None, backend: Backend | None) -> d
     )
     kept = parts.launcher.describe_limits()
     cannot = {"burn_cpu": kept["cpus"]} if kept["cpus"].startswith("not kept") else {}
+    if chosen is Level.S1:
+        cannot |= find_unheld(landlock.version())
     findings = attack(parts.launcher, place, chosen, cannot)
     broken = [each for each in findings if each.promised and not each.held]
     return {

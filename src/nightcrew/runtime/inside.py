@@ -10,7 +10,7 @@ from typing import Final
 from nightcrew.model.isolation import Bind
 from nightcrew.model.settings import Settings
 from nightcrew.runtime.environment import Environment
-from nightcrew.runtime.keys import hide_keys
+from nightcrew.runtime.keys import hide_keys, keepers_of
 
 #: What the sandbox shows of the host by itself (see sandbox): no bind is needed for what lies below.
 SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt")
@@ -50,7 +50,7 @@ def find_variables(
 ) -> Mapping[str, str]:
     """Return the variables every agent gets: PATH, and those of ``pass_env`` that are set; never the user's keys."""
     passed = {name: env.variables[name] for name in settings.pass_env if name in env.variables}
-    passed = hide_keys(passed, settings.providers.values(), env.variables)
+    passed = hide_keys(passed, keepers_of(settings), env.variables)
     return {**passed, "PATH": find_path(env, root, binds)}
 
 

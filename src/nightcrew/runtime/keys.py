@@ -17,7 +17,7 @@ from typing import Final
 from nightcrew.model.errors import NotAuthenticated, NotFound
 from nightcrew.model.plans import Plan
 from nightcrew.model.settings import Settings
-from nightcrew.model.usage import Provider
+from nightcrew.model.usage import KeySource, Provider
 
 #: What programs that keep keys may take; some ask their user for a password first.
 COMMAND_S: Final = 60.0
@@ -26,6 +26,9 @@ _USABLE: Final = re.compile(r"[\x21-\x7e]{1,4096}\Z")
 #: A shorter one stands in too many places by chance to be taken out.
 _SHORTEST: Final = 8
 _SHOWN: Final = "[key of {name}]"
+#: So many texts without a secret, of at most so many characters, are not searched again.
+_REMEMBERED: Final = 4096
+_REMEMBERED_LENGTH: Final = 200
 #: Every key that this process has read, and what is shown in its place; of the process and not of a ring, because what
 #: tells of an error may have no ring at hand.
 _KNOWN: Final[dict[str, str]] = {}
@@ -53,6 +56,7 @@ class Keyring:
         self._home = home
         self._redact = redact
         self._lock = threading.Lock()
+        self._honest: set[str] = set()
 
     def read(self, provider: Provider) -> str:
         """Return the key of a provider; empty for one that needs none.
@@ -74,7 +78,16 @@ class Keyring:
 
     def redact(self, text: str) -> str:
         """Return ``text`` without any key that was read, and without what looks like a secret."""
-        return self._redact(hide_known_keys(text))
+        text = hide_known_keys(text)
+        if text in self._honest:
+            return text
+        found = self._redact(text)
+        if found == text and len(text) <= _REMEMBERED_LENGTH:
+            # Events name the same paths, rules and states again and again.
+            if len(self._honest) >= _REMEMBERED:
+                self._honest.clear()
+            self._honest.add(text)
+        return found
 
     def _read_variable(self, provider: Provider) -> str:
         name = provider.key.value[0] if provider.key else ""
@@ -112,12 +125,28 @@ class Keyring:
         return done.stdout.decode("latin-1").strip()
 
     def _missing(self, provider: Provider, said: str, hint: str = "") -> NotAuthenticated:
+        if provider.name.startswith("network."):
+            return NotAuthenticated(
+                f"there is no login for {provider.name}: {said}",
+                code="key.missing",
+                where=["nothing was sent"],
+                hint=hint or "put user:password there, or say where it is: network.upstream_login in config.yaml",
+            )
         return NotAuthenticated(
             f"there is no key for the provider {provider.name}: {said}",
             code="key.missing",
             where=["nothing was asked of any model"],
             hint=hint or "put it there, or say in config.yaml where it is: nightcrew keys list",
         )
+
+
+def keepers_of(settings: Settings) -> list[Provider]:
+    """Return whose secrets are kept from agents: all providers, the proxy that this machine goes out through, the webhook
+    that answers questions, and the token that somebody decides with."""
+    upstream, webhook = settings.upstream_proxy, settings.webhook
+    hook = [Provider("approvals.webhook", "openai", webhook.url, webhook.secret)] if webhook else []
+    token = Provider("token", "openai", "", KeySource("env", ("NIGHTCREW_TOKEN",)))
+    return [*settings.providers.values(), *([upstream.keeper] if upstream else []), *hook, token]
 
 
 def hide_keys(
@@ -141,7 +170,8 @@ def hide_keys(
 
 
 def check_keys(keys: Keyring, plan: Plan, settings: Settings) -> None:
-    """See that every provider that the tasks of a plan get exists, and that its key can be read.
+    """See that every provider that the tasks of a plan get exists, and that its key can be read; and the login of the proxy
+    that they would go out through.
 
     Raises:
         UsageError: there is no such provider.
@@ -157,3 +187,6 @@ def check_keys(keys: Keyring, plan: Plan, settings: Settings) -> None:
         names |= dict.fromkeys(choose_providers(setting, settings.providers, needs_model=needs_model))
     for name in names:
         keys.read(settings.providers[name])
+    goes_out = names or any(task.network for task in plan.tasks if not task.done)
+    if settings.upstream_proxy is not None and goes_out:
+        keys.read(settings.upstream_proxy.keeper)

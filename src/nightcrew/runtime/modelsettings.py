@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from nightcrew.model.settings import Budgets
-from nightcrew.model.usage import URLS, WIRES, KeySource, Price, Provider, Wire, parse_budget
+from nightcrew.model.usage import URLS, WIRES, KeySource, Price, Provider, Wire
 from nightcrew.model.yamltext import YamlPath
 from nightcrew.policy.prices import make_price, normalize_model
 
@@ -116,7 +114,7 @@ def _read_key(reading: Reading, name: str, entry: Mapping[str, Any]) -> KeySourc
     given = entry.get("key", {"env": VARIABLES[name]} if name in VARIABLES else "none")
     if given == "none":
         return None
-    source = _find_source(given)
+    source = find_source(given)
     if source is None:
         # Somebody may have written the key itself here: it is not repeated.
         reading.complain(
@@ -127,7 +125,9 @@ def _read_key(reading: Reading, name: str, entry: Mapping[str, Any]) -> KeySourc
     return source
 
 
-def _find_source(given: object) -> KeySource | None:
+def find_source(given: object) -> KeySource | None:
+    """Return where a key is, as settings say it; None when they say it otherwise."""
+    """Return where something secret is kept, as a setting says; None when it says it in no known form."""
     if not isinstance(given, dict) or len(given) != 1:
         return None
     ((kind, value),) = given.items()
@@ -156,12 +156,3 @@ def read_prices(reading: Reading, old: Mapping[str, Price]) -> Mapping[str, Pric
             reading.complain(("prices", str(model)), str(problem))
     return found
 
-
-def read_budgets(reading: Reading, old: Budgets) -> Budgets:
-    """Return the budgets of ``old`` with those of the document in their place."""
-    keys: dict[str, tuple[str, Callable[[Any], Any]]] = {
-        "run": ("run", parse_budget),
-        "task": ("task", parse_budget),
-        "warn_at": ("warn_at", float),
-    }
-    return replace(old, **reading.take(keys, "budget"))

@@ -106,6 +106,7 @@ def show_network(rules: Rules) -> dict[str, Any]:
     """Return all that a policy says about the network: presets, lists for every task, internal hosts, rules, limits."""
     policy = rules.policy
     limits = net_limits(policy)
+    upstream = rules.settings.upstream_proxy
     return {
         "default": str(placed.value) if (placed := policy.verdict("defaults.network")) else str(Verdict.ASK),
         "work": [name_place(place) for place in allow_list(policy, "work", []).places],
@@ -126,6 +127,7 @@ def show_network(rules: Rules) -> dict[str, Any]:
             for rule in policy.rules
             if rule.subject == "net"
         ],
+        "upstream_proxy": f"{upstream.host}:{upstream.port}" if upstream else "",
         "limits": {
             "rate_per_minute": limits.rate_per_minute,
             "bytes": limits.total_bytes,

@@ -10,6 +10,7 @@ from nightcrew.model.usage import WIRES, Price, Provider
 if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
     from nightcrew.runtime.rules import Rules
+    from nightcrew.sandbox.egress.relaying import Relay
 
 
 def list_providers(parts: Parts, rules: Rules, *, ask_programs: bool = True) -> list[dict[str, Any]]:
@@ -59,11 +60,18 @@ def check_providers(parts: Parts, rules: Rules, name: str = "") -> list[dict[str
     for provider in [known[name]] if name else known.values():
         view = {**_view(parts, provider), "class": "auth"}
         if view["ready"]:
-            fault = try_key(Upstream(provider, parts.keyring.read(provider)))
+            fault = try_key(Upstream(provider, parts.keyring.read(provider), _find_relay(parts, rules)))
             view["class"] = fault.kind if fault else ""
             view["problem"] = f"{provider.name} {fault.describe()}" if fault else ""
         found.append({**view, "ok": not view["problem"]})
     return found
+
+
+def _find_relay(parts: Parts, rules: Rules) -> Relay | None:
+    from nightcrew.sandbox.egress.relaying import Relay
+
+    found = rules.settings.upstream_proxy
+    return Relay(found.host, found.port, parts.keyring.read(found.keeper)) if found is not None else None
 
 
 def list_prices(rules: Rules, model: str = "") -> dict[str, Any]:

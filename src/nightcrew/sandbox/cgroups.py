@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 MEMORY, PROCESSES, CPUS = "memory", "pids", "cpu"
 _LIMITING: Final = (MEMORY, PROCESSES, CPUS)
 PREFIX: Final = "nightcrew-"
+_COUNTERS: Final = {1: "memory.oom_control", 2: "memory.events"}
 _WATCHED: Final = "watched (looked at every 20 to 100 ms, so it can be passed for that long)"
 _PERIOD_US: Final = 100_000
 _LEAST_QUOTA_US: Final = 1000  # what the kernel takes at least
@@ -153,11 +154,7 @@ class Group:
     def count_memory_kills(self) -> int:
         """Return how many of its processes the kernel has killed for want of memory."""
         folder = self._folders.get(MEMORY, "")
-        name = "memory.events" if self._versions.get(MEMORY) == 2 else "memory.oom_control"
-        for line in _read(f"{folder}/{name}").splitlines() if folder else ():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-        return 0
+        return read_memory_kills(f"{folder}/{_COUNTERS[self._versions[MEMORY]]}") if folder else 0
 
     @property
     def freezer(self) -> str:
@@ -195,6 +192,26 @@ class Group:
             except OSError:
                 gone = False
         return gone
+
+
+def read_memory_kills(counter: str) -> int:
+    """Return how many processes of a group the kernel has killed for want of memory, by its file of counts."""
+    for line in _read(counter).splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0
+
+
+def find_memory_counter(pid: int) -> str:
+    """Return the file of counts of the group that bounds the memory of any process; empty where none can be seen."""
+    own = dict(_groups_of(str(pid)))
+    for mount in read_mounts():
+        name = MEMORY if mount.version == 1 else ""
+        if name in own and (mount.version == 2 or MEMORY in mount.controllers):
+            counter = f"{mount.path}{own[name].rstrip('/')}/{_COUNTERS[mount.version]}"
+            if os.path.exists(counter):
+                return counter
+    return ""
 
 
 def _settings(what: str, value: float, version: int) -> tuple[tuple[str, str], ...]:
@@ -274,7 +291,7 @@ def read_mounts() -> list[Mount]:
 
     Where memory and the like still belong to version 1, version 2 has no controllers and is good for freezing only.
     """
-    own = dict(_own_groups())
+    own = dict(_groups_of("self"))
     found = []
     for line in _read("/proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
@@ -289,9 +306,9 @@ def read_mounts() -> list[Mount]:
     return found
 
 
-def _own_groups() -> Iterable[tuple[str, str]]:
-    """Yield controller, group for each line of our own membership; the empty name is version 2."""
-    for line in _read("/proc/self/cgroup").splitlines():
+def _groups_of(process: str) -> Iterable[tuple[str, str]]:
+    """Yield controller, group for each line of a process's membership; the empty name is version 2."""
+    for line in _read(f"/proc/{process}/cgroup").splitlines():
         _number, names, path = line.split(":", 2)
         for name in names.split(","):
             yield name, path

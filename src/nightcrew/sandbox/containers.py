@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -24,6 +25,7 @@ from nightcrew.model.errors import SandboxUnavailable, UsageError
 from nightcrew.model.isolation import Bind, Limits, Outcome, Process, Profile, SandboxSpec, Session
 from nightcrew.sandbox import system
 from nightcrew.sandbox.bubblewrap import refuse_overlays
+from nightcrew.sandbox.containermemory import MemoryWatch
 from nightcrew.sandbox.exits import Doors, Serve
 from nightcrew.sandbox.joining import open_exits
 from nightcrew.sandbox.ociprofile import make_profile
@@ -47,7 +49,9 @@ _NOT_EXECUTED: Final = "rw,noexec,nosuid,nodev,mode=1777,size=64m"
 _FIRST: Final = (
     'if [ -p {gate} ]; then read -r _ < {gate}; fi; unset {unasked}; exec 3<&0; "$@" <&3 3<&- & child=$!; exec 3<&-; '
     'trap "kill -TERM $child" TERM; wait $child; code=$?; '
-    "while kill -0 $child 2>/dev/null; do wait $child; code=$?; done; exit $code"
+    "while kill -0 $child 2>/dev/null; do wait $child; code=$?; done; "
+    # Killed, perhaps for want of memory: that stands in the group of this container, which goes when we do.
+    "[ $code != 137 ] || sleep 0.5 2>/dev/null; exit $code"
 )
 #: Variables that runtimes set without being asked.
 _UNASKED: Final = ("HOSTNAME", "TERM", "container", "PWD", "OLDPWD", "SHLVL", "HOME")
@@ -157,11 +161,11 @@ class ContainerBackend:
                 where=["nothing was started"],
                 hint=f"{self.name} info",
             )
-        if said and said[-1] == "true":
+        if gate.memory_kills or (said and said[-1] == "true"):
             detail = f"more than {bounds.memory_bytes} bytes of memory in use"
             return replace(outcome, ending="memory", exit_code=None, detail=detail)
         if outcome.exit_code == _KILLED:
-            # The monitor does not always hear of it in time: a person should know what is likely.
+            # Neither its group could be seen nor did the monitor hear of it: a person should know what is likely.
             return replace(
                 outcome, detail=f"killed, perhaps for want of memory: {bounds.memory_bytes} bytes were given"
             )
@@ -170,10 +174,11 @@ class ContainerBackend:
     def _remove(self, name: str) -> None:
         self._ask("rm", "--force", name)
 
-    def find_pid(self, name: str) -> int:
-        """Return the first process of a container as this machine numbers it, 0 while there is none."""
-        done = self._ask("inspect", "--format", "{{.State.Pid}}", name)
-        return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdigit() else 0
+    def find_pid(self, name: str) -> tuple[int, str]:
+        """Return the first process of a container as its machine numbers it, 0 while there is none, and its id."""
+        done = self._ask("inspect", "--format", "{{.State.Pid}} {{.Id}}", name)
+        number, _, id_ = done.stdout.decode(errors="replace").strip().partition(" ")
+        return (int(number), id_) if done.returncode == 0 and number.isdigit() else (0, "")
 
     def _find(self) -> str:
         found = shutil.which(self.name, path=self._variables.get("PATH", ""))
@@ -181,7 +186,7 @@ class ContainerBackend:
             raise SandboxUnavailable(
                 f"there is no {self.name} on this machine",
                 code="isolation.container",
-                hint=f"sudo apt install {'podman crun uidmap' if self.name == 'podman' else 'docker.io'}",
+                hint=f"sudo apt install {'podman runc uidmap' if self.name == 'podman' else 'docker.io'}",
             )
         return found
 
@@ -344,11 +349,19 @@ class _Gate:
     serve: Serve | None
     stack: contextlib.ExitStack
     words: bytes = field(default=b"")
+    _memory: MemoryWatch | None = None
 
     def started(self, process: Process) -> None:
+        self._memory = MemoryWatch(partial(self.backend.find_pid, self.name))
+        self.stack.callback(self._memory.close)
         if self.spec.exits:
             self._serve_exits()
         self.session.started(process)
+
+    @property
+    def memory_kills(self) -> int:
+        """How many processes the kernel was seen to kill for want of memory."""
+        return self._memory.kills if self._memory is not None else 0
 
     def feed(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
         if stream == "stderr":
@@ -359,7 +372,7 @@ class _Gate:
         if self.serve is None:
             raise UsageError("a sandbox has exits that nothing answers", code="sandbox.exits")
         end = time.monotonic() + _PATIENCE_S
-        while not (pid := self.backend.find_pid(self.name)):
+        while not (pid := self.backend.find_pid(self.name)[0]):
             if time.monotonic() > end:
                 return  # it did not start: the runtime says why, and its deadline ends it
             time.sleep(_LOOK_S)

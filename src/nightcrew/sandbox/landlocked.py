@@ -125,6 +125,13 @@ def describe_gaps() -> tuple[str, ...]:
     return tuple(gaps)
 
 
+def find_unheld(found: int) -> Mapping[str, str]:
+    """Return the attacks that level S1 cannot hold against with this version of Landlock, and why."""
+    if found >= landlock.WITH_SCOPES:
+        return {}
+    return {"signal_process": "Landlock keeps signals within a sandbox only since Linux 6.12"}
+
+
 def _refuse_mounts(spec: SandboxSpec) -> None:
     if spec.overlays:
         raise UsageError(

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import queue
+import select
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from nightcrew.sandbox.levels import pick
 from nightcrew.sandbox.order import Order, encode
 from nightcrew.sandbox.supervise import Care, Channels, LaunchFailed, Supervisor
 from nightcrew.sandbox.translate import make_order, no_zygote, unavailable
+from nightcrew.sandbox.zygote import SWEEP
 
 _SOURCE: Final = str(Path(nightcrew.__file__).parent.parent)
 _START: Final = (
@@ -39,6 +41,7 @@ _START: Final = (
 _SEARCH: Final = "/usr/local/bin:/usr/bin:/bin"
 _SEND_PATIENCE_S: Final = 15.0
 _CLOSE_PATIENCE_S: Final = 5.0
+_SWEEP_PATIENCE_S: Final = 5.0
 _GONE: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 
 
@@ -207,6 +210,9 @@ class Launcher:
             outcome = supervisor.run()
         except LaunchFailed as failure:
             raise unavailable(failure.message, spec.level) from failure
+        finally:
+            if supervisor.may_have_strays:
+                self._sweep()
         return replace(outcome, detail=self._explain_loss()) if outcome.ending == "lost" else outcome
 
     def probe(self, state_dir: Path, confinement: Confinement | None = None) -> IsolationReport:
@@ -262,6 +268,22 @@ class Launcher:
                 zygote.process.wait(_CLOSE_PATIENCE_S)
             else:
                 return
+
+    def _sweep(self) -> None:
+        """Have the zygote end what a killed first process has left, and wait until nothing is."""
+        with self._lock:
+            zygote = self._zygote
+        done, theirs = os.pipe2(os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(
+                OSError
+            ):  # it is gone itself: then nothing of it is left that could be asked
+                if zygote is not None:
+                    socket.send_fds(zygote.control, [SWEEP], [theirs])
+        finally:
+            os.close(theirs)
+        select.select([done], [], [], _SWEEP_PATIENCE_S)
+        os.close(done)
 
     def _living_zygote(self) -> _Zygote:
         """Return the zygote; when it has died unexpectedly, start another one."""

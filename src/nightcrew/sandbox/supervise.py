@@ -117,6 +117,7 @@ class Supervisor:
         self._kept: tuple[str, ...] = ()
         self._memory_kills = 0
         self._pidfd = -1
+        self._pidfd_known = False
         self._pid = 0
         self._proc = -1
         self._ready = False
@@ -245,6 +246,7 @@ class Supervisor:
     def _hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
         if "pid" in message:
             self._pid, self._pidfd = message["pid"], descriptors[0]
+            self._pidfd_known = True
             self._watch(self._pidfd, self._note_death)
             self._enter_group(message["group"], message["kept"])
             folder = self._group.freezer if self._group is not None else ""
@@ -434,6 +436,11 @@ class Supervisor:
         """Close everything of a run that could not even be asked for."""
         self._dead = True
         self._leave_nothing()
+
+    @property
+    def may_have_strays(self) -> bool:
+        """Tell whether its first process was killed, in a tree that only this process kept together."""
+        return self._care.plain and self._pidfd_known and self._exit is None
 
     def _outcome(self) -> Outcome:
         ending, detail, code = self._ending, self._detail, None

@@ -5,7 +5,8 @@ process is neither. It reads nothing from the environment, holds no secret, and 
 parent-death signal, and by the end of the socket. Its children get the same signal from it.
 
 A request is one line, ``confined`` or ``plain`` and limits for a control group (bytes, processes, processors), with
-five descriptors: order, stdin, stdout, stderr, report.
+five descriptors: order, stdin, stdout, stderr, report. The line ``sweep`` with one descriptor ends what trees without
+namespaces have left whose first process was killed: it has come to us, and the descriptor is closed when nothing is left.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import Final, NamedTuple, NoReturn
 
 from nightcrew.host import kernel
-from nightcrew.sandbox import build, cgroups, inside
+from nightcrew.sandbox import build, cgroups, inside, tree
 from nightcrew.sandbox.seccomp import compile_filter
 
 DESCRIPTORS: Final = 5
+SWEEP: Final = b"sweep"
+_SWEEP_S: Final = 2.0
+_LOOK_S: Final = 0.002
 # The mount namespace is made when the order is there; see inside.wait_for_order.
 _NAMESPACES: Final = kernel.CLONE_ALL & ~kernel.CLONE_NEWNS
 
@@ -41,6 +46,7 @@ def main(control_fd: int, parent: int, groups: str) -> NoReturn:
     if os.getppid() != parent:
         sys.exit(1)  # it died before we asked
     os.chdir("/")
+    kernel.adopt_orphans()
     _allow_many_descriptors()
     signal.signal(
         signal.SIGCHLD, signal.SIG_IGN
@@ -103,6 +109,7 @@ class Zygote:
         self._groups = groups
         self._prepared = prepared
         self._spare: Waiting | None = None
+        self._firsts: set[int] = set()
 
     def prepare_one(self) -> None:
         """Fork a spare; when that is refused, the next request asks again and tells why."""
@@ -116,7 +123,9 @@ class Zygote:
         )
         if not message:
             return False
-        if len(descriptors) == DESCRIPTORS:
+        if message == SWEEP:
+            self._sweep()
+        elif len(descriptors) == DESCRIPTORS:
             self._start(descriptors, message.decode().split())
         for fd in descriptors:
             os.close(fd)
@@ -136,6 +145,25 @@ class Zygote:
             step = "new namespaces" if confined else "a new process"
             report.send(error=step, errno=problem.errno or 0, text=problem.strerror or "", path="")
         report.close()
+
+    def _sweep(self) -> None:
+        """Kill every child that we have not forked: an orphan of a tree whose first process was killed."""
+        end = time.monotonic() + _SWEEP_S
+        while time.monotonic() < end:
+            try:
+                children = set(tree.children_of(os.getpid()))
+            except OSError:
+                time.sleep(_LOOK_S)  # no descriptor to list them by: they are listed again
+                continue
+            self._firsts &= children
+            strays = children - self._firsts
+            if not strays:
+                return
+            # Not reaped before they are killed: the kernel does that for us, when they end.
+            for pid in strays:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(_LOOK_S)  # what they leave in turn comes to us as well
 
     def _take_spare(self) -> Waiting:
         spare, self._spare = self._spare, None
@@ -159,6 +187,7 @@ class Zygote:
             if confined:
                 inside.run_confined(theirs, self._prepared, doors)
             inside.run_plain(theirs, self._prepared, doors)
+        self._firsts.add(pid)
         _close_all(theirs, doors=doors)
         try:
             if confined:

@@ -65,13 +65,18 @@ async def dial(
             if internal is not None:
                 if is_metadata(internal.address):
                     raise CannotReach(f"{request.host} is a metadata service", refused=True)
-                return await _connect(ip_address(internal.address), internal.address_port)
-            return await _connect_one(await _find_outward(request, look_up), request)
+                return await connect_to(ip_address(internal.address), internal.address_port)
+            return await _connect_one(await find_outward(request, look_up), request)
     except TimeoutError as slow:
         raise CannotReach(f"{request.target} did not answer within {patience_s:g} s") from slow
 
 
-async def _find_outward(request: NetRequest, look_up: Resolve) -> Sequence[Address]:
+async def find_outward(request: NetRequest, look_up: Resolve) -> Sequence[Address]:
+    """Return the addresses of a host outside of this machine and its networks.
+
+    Raises:
+        CannotReach: it has none; ``refused`` when it has one inside.
+    """
     literal = as_address(request.host)
     found = [literal] if literal is not None else await look_up(request.host, request.port)
     for address in found:
@@ -102,13 +107,18 @@ async def _connect_one(addresses: Sequence[Address], request: NetRequest) -> soc
     problem: CannotReach | None = None
     for address in addresses:
         try:
-            return await _connect(address, request.port)
+            return await connect_to(address, request.port)
         except CannotReach as failed:
             problem = problem or failed
     raise problem or CannotReach(f"{request.host} has no address")
 
 
-async def _connect(address: Address, port: int) -> socket.socket:
+async def connect_to(address: Address, port: int) -> socket.socket:
+    """Return a connected, non-blocking socket.
+
+    Raises:
+        CannotReach: nobody answers there.
+    """
     family = socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:

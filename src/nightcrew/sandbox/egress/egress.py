@@ -17,6 +17,7 @@ from nightcrew.model.network import NetLimits, NetRequest, Ruling, Tally
 from nightcrew.sandbox.egress import names
 from nightcrew.sandbox.egress.dialing import Resolve, resolve
 from nightcrew.sandbox.egress.proxy import serve_proxy, serve_tls, serve_web
+from nightcrew.sandbox.egress.relaying import Relay
 from nightcrew.sandbox.egress.traffic import Traffic
 from nightcrew.sandbox.loop import Loop
 
@@ -64,6 +65,7 @@ class Egress:
         limits: see NetLimits.
         watch: looks at what leaves in clear.
         look_up: the resolver.
+        upstream: the proxy that everything but hosts of the user's own network goes through; None to connect by ourselves.
     """
 
     exits = EXITS
@@ -79,6 +81,7 @@ class Egress:
         limits: NetLimits | None = None,
         watch: LeavingWatch | None = None,
         look_up: Resolve = resolve,
+        upstream: Relay | None = None,
     ) -> None:
         self._loop = loop
         self._rule = rule
@@ -88,6 +91,7 @@ class Egress:
         self.traffic = Traffic(self.limits)
         self.watch = watch
         self.look_up = look_up
+        self.upstream = upstream
         self._names = names.Names()
         self._allowed: dict[NetRequest, Ruling] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -15,6 +15,7 @@ from nightcrew.model.network import NetRequest, Ruling
 from nightcrew.sandbox.egress import hello
 from nightcrew.sandbox.egress.dialing import CannotReach, Resolve, dial
 from nightcrew.sandbox.egress.relay import relay
+from nightcrew.sandbox.egress.relaying import Relay, dial_through
 from nightcrew.sandbox.egress.requests import host_field, read_plain, read_tunnel
 from nightcrew.sandbox.egress.traffic import TooMuch, Traffic
 from nightcrew.sandbox.http import (
@@ -50,6 +51,7 @@ class Context(Protocol):
     traffic: Traffic
     watch: LeavingWatch | None
     look_up: Resolve
+    upstream: Relay | None
 
     async def ask(self, request: NetRequest) -> Ruling:
         """Return the answer; it is in the journal by then."""
@@ -89,21 +91,24 @@ async def serve_web(connection: socket.socket, name: str, context: Context) -> N
 async def serve_tls(connection: socket.socket, name: str, context: Context) -> None:
     """Serve one connection that was made to port 443 of a name; a refusal can only be a closed connection."""
     wanted = NetRequest("CONNECT", name, _TLS_PORT)
-    with contextlib.suppress(OSError, BadMessage, Refused), await _open(wanted, b"", context) as outside:
-        await _run_tunnel(wanted, connection, outside, b"", context)
+    with contextlib.suppress(OSError, BadMessage, Refused):
+        outside, _ = await _open(wanted, b"", context)
+        with outside:
+            await _run_tunnel(wanted, connection, outside, b"", context)
 
 
 async def _serve_tunnel(
     end: ServerEnd, request: h11.Request, connection: socket.socket, context: Context
 ) -> None:
     wanted = read_tunnel(request)
-    with await _open(wanted, _flatten(request), context) as outside:
+    outside, _ = await _open(wanted, _flatten(request), context)
+    with outside:
         await end.begin(200, [], b"Connection established")
         await _run_tunnel(wanted, connection, outside, end.unread, context)
 
 
-async def _open(wanted: NetRequest, said: bytes, context: Context) -> socket.socket:
-    """Return a connection to where a request wants to go, once it may.
+async def _open(wanted: NetRequest, said: bytes, context: Context) -> tuple[socket.socket, Relay | None]:
+    """Return a connection to where a request wants to go, once it may, and the proxy it goes through.
 
     Raises:
         Refused: it may not, or cannot; recorded by then.
@@ -123,7 +128,9 @@ async def _open(wanted: NetRequest, said: bytes, context: Context) -> socket.soc
             raise Refused(403, ruling.reason)
         await context.traffic.take_turn(wanted.host)
         connect_s = context.traffic.limits.connect_s
-        return await dial(wanted, ruling.internal, connect_s, context.look_up)
+        if context.upstream is not None and ruling.internal is None:
+            return await dial_through(context.upstream, wanted, connect_s, context.look_up), context.upstream
+        return await dial(wanted, ruling.internal, connect_s, context.look_up), None
     except TooMuch as problem:
         raise _refuse(context, wanted, "deny", 429, problem.words) from problem
     except CannotReach as problem:
@@ -220,10 +227,13 @@ async def _serve_plain(
     end: ServerEnd, request: h11.Request, context: Context, *, inside_name: str = ""
 ) -> None:
     wanted, target = read_plain(request, inside_name=inside_name)
-    outside = await _open(wanted, _flatten(request), context)
+    outside, upstream = await _open(wanted, _flatten(request), context)
+    more: list[tuple[bytes, bytes]] = []
+    if upstream is not None:
+        target, more = b"http://" + host_field(wanted) + target, upstream.fields
     server = ClientEnd(SocketWire(outside), BOUNDS)
     context.traffic.note(wanted, "allow")
-    sending = asyncio.create_task(_send_request(end, server, request, wanted, target, context))
+    sending = asyncio.create_task(_send_request(end, server, request, wanted, (target, more), context))
     try:
         answer = await _first_answer(server, sending)
         await end.begin(answer.status_code, passed_on(answer.headers.raw_items()), bytes(answer.reason))
@@ -270,11 +280,17 @@ async def _send_request(
     server: ClientEnd,
     request: h11.Request,
     wanted: NetRequest,
-    target: bytes,
+    asked: tuple[bytes, list[tuple[bytes, bytes]]],
     context: Context,
 ) -> None:
+    """Send a request on.
+
+    Args:
+        asked: the target, and what else stands in its head.
+    """
+    target, more = asked
     kept = [pair for pair in passed_on(request.headers.raw_items()) if pair[0].lower() not in _OURS]
-    headers = [(b"Host", host_field(wanted)), *kept, (b"Connection", b"close")]
+    headers = [(b"Host", host_field(wanted)), *kept, *more, (b"Connection", b"close")]
     if find(request.headers, b"transfer-encoding"):
         headers.append((b"Transfer-Encoding", b"chunked"))
     await server.ask(request.method, target, headers)

@@ -40,7 +40,7 @@ async def _try_key(upstream: Upstream) -> Fault | None:
     fields = [(b"host", address.authority.encode()), (b"accept-encoding", b"identity"), _ANTHROPIC_VERSION]
     target = (address.path + _TARGETS[wire]).encode("latin-1")
     try:
-        async with asyncio.timeout(TRIAL_S), connect(address, make_context()) as out:
+        async with asyncio.timeout(TRIAL_S), connect(address, make_context(), upstream.relay) as out:
             response = await send(out, b"GET", target, [*fields, *sign(wire, upstream.key)], b"")
             body = await read_bounded(out, _ENOUGH_BYTES)
     except (Unreached, TimeoutError) as problem:

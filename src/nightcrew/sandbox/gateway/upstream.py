@@ -12,6 +12,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from nightcrew.model.usage import Provider
+from nightcrew.sandbox.egress.dialing import CannotReach, resolve
+from nightcrew.sandbox.egress.relaying import Relay, open_tunnel
 from nightcrew.sandbox.http import BadMessage, Bounds, ClientEnd, StreamWire
 
 #: Until a connection stands, TLS included.
@@ -31,10 +33,12 @@ class Upstream:
     Attributes:
         provider: as the user's settings say.
         key: the real one; empty for a provider that needs none.
+        relay: the proxy to go through; None to connect directly.
     """
 
     provider: Provider
     key: str = field(default="", repr=False)
+    relay: Relay | None = None
 
 
 class Unreached(Exception):
@@ -80,17 +84,22 @@ def make_context() -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def connect(address: Address, context: ssl.SSLContext) -> AsyncIterator[ClientEnd]:
+async def connect(
+    address: Address, context: ssl.SSLContext, relay: Relay | None = None
+) -> AsyncIterator[ClientEnd]:
     """Give a connection for one question, closed at the end of the block.
+
+    Args:
+        relay: the proxy to go through, unless the provider is on this machine.
 
     Raises:
         Unreached: there is none; nothing was asked.
     """
     try:
         async with asyncio.timeout(CONNECT_S):
-            reader, writer = await asyncio.open_connection(
-                address.host, address.port, ssl=context if address.tls else None, happy_eyeballs_delay=0.25
-            )
+            reader, writer = await _open(address, context if address.tls else None, relay)
+    except CannotReach as problem:
+        raise Unreached(problem.words) from None
     except TimeoutError:
         raise Unreached("it does not answer") from None
     except ssl.SSLCertVerificationError as problem:
@@ -106,6 +115,22 @@ async def connect(address: Address, context: ssl.SSLContext) -> AsyncIterator[Cl
             # It is closed whatever they say; waiting keeps a warning about an open socket away.
             async with asyncio.timeout(1.0):
                 await writer.wait_closed()
+
+
+async def _open(
+    address: Address, context: ssl.SSLContext | None, relay: Relay | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if relay is None or context is None:
+        return await asyncio.open_connection(
+            address.host, address.port, ssl=context, happy_eyeballs_delay=0.25
+        )
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    tunnel = await open_tunnel(relay, f"{host}:{address.port}", resolve)
+    try:
+        return await asyncio.open_connection(sock=tunnel, ssl=context, server_hostname=address.host)
+    except BaseException:
+        tunnel.close()
+        raise
 
 
 async def read_bounded(end: ClientEnd, limit: int) -> bytes:
