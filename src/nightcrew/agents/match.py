@@ -68,7 +68,7 @@ class Fit:
 
 def match(task: str, profile: Profile) -> Fit:
     """Return how well an agent fits the words of a task."""
-    wanted = dict.fromkeys(find_words(task))
+    wanted = _spell(task)
     found: dict[str, float] = {}
     for field, text in profile.fields.items():
         has = set(find_words(text))
@@ -76,7 +76,8 @@ def match(task: str, profile: Profile) -> Fit:
             if word in has:
                 found[word] = max(found.get(word, 0.0), WEIGHTS.get(field, 1.0))
     score = round(sum(found.values()), 2)
-    words = ", ".join(sorted(found, key=lambda word: (-found[word], word))[:_SHOWN])
+    best = sorted(found, key=lambda word: (-found[word], word))[:_SHOWN]
+    words = ", ".join(wanted[word] for word in best)
     if score >= EXCELLENT and len(found) > 1:
         return Fit("excellent", score, f"it is said to be good at {words}")
     if score >= ACCEPTABLE:
@@ -113,8 +114,17 @@ def order_quality(quality: str) -> int:
 @lru_cache(maxsize=512)
 def find_words(text: str) -> tuple[str, ...]:
     """Return the words of a text that say something, in their plain form, in order."""
+    return tuple(_spell(text))
+
+
+def _spell(text: str) -> dict[str, str]:
+    """Return the words of a text that say something: plain form → as it was written first."""
     split = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
-    return tuple(_stem(word) for word in _WORD.findall(split) if word not in STOP and len(word) > 1)
+    found: dict[str, str] = {}
+    for word in _WORD.findall(split):
+        if word not in STOP and len(word) > 1:
+            found.setdefault(_stem(word), word)
+    return found
 
 
 def _stem(word: str) -> str:

@@ -174,12 +174,16 @@ def _describe(task: Task) -> Iterator[tuple[str, str]]:
     extra = [f"{key} {value}" for key, value in (("role", task.role), ("model", task.model)) if value]
     if task.timeout_s is not None:
         extra.append(f"timeout {task.timeout_s:g} s")
+    if task.fallback:
+        extra.append(f"fallback {', '.join(task.fallback)}")
     if task.budget:
         extra.append(f"budget {task.budget}")
     if task.run:
         yield "run", task.run
     if task.script:
         yield "script", "\n".join([task.script, *map(_describe_step, task.steps)])
+    if task.persona is not None:
+        yield f"role {task.persona.name}", task.persona.text
     if task.prompt:
         yield "prompt", task.prompt
     if extra:
