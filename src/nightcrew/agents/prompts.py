@@ -28,7 +28,7 @@ def read_prompt(job: Job) -> str:
 
 def write_prompt(job: Job) -> str:
     """Return what an agent with a new conversation is told."""
-    parts = [read_prompt(job)]
+    parts = [*filter(None, [job.task.brief]), read_prompt(job)]
     if job.task.scope:
         parts.append(f"Change only files that match: {' '.join(job.task.scope)}")
     if job.task.accept:

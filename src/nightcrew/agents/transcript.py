@@ -61,6 +61,12 @@ class Transcript:
         with self._lock:
             self._put(stream, text.encode("utf-8", "surrogateescape"))
 
+    def pending(self) -> str:
+        """Return the last line of what was printed, as far as it is there and has no end yet."""
+        with self._lock:
+            rest = b"\n".join(self._partial.get(name, b"") for name in _PRINTED)
+        return self._redact(rest.decode("utf-8", "backslashreplace"))
+
     def close(self) -> None:
         """Write what is left and close the file."""
         with self._lock:

@@ -32,6 +32,9 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "answer": ("answer", "Answer a question that an agent asked you."),
         "deny": ("deny", "Deny a plan or an action, with a reason."),
     },
+    "People": {
+        "auth": ("auth", "Say who may decide, and how they prove it."),
+    },
     "Watch": {
         "ps": ("ps", "List runs."),
         "show": ("show", "Show a run, task, approval, checkpoint or promotion."),
@@ -59,6 +62,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Explain": {
         "why": ("why", "Explain a state, decision or event."),
+        "role": ("role", "List, show, write, check and try the roles of tasks."),
         "policy": ("policy", "Explain, check, test, replay and suggest the policy."),
         "secrets": ("secrets", "Search for secrets, and let one land."),
         "audit": ("audit", "Verify the journal."),

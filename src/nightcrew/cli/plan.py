@@ -16,8 +16,9 @@ from nightcrew.runtime.api import Runtime
 @click.option(
     "--include-dirty", is_flag=True, help="With -f: as `nightcrew run --include-dirty` would start."
 )
+@click.option("--role", default="", metavar="ROLE", help="With -f: role of the tasks that name none.")
 def command(
-    runtime: Runtime, screen: Screen, *, run: str | None, file: str | None, include_dirty: bool
+    runtime: Runtime, screen: Screen, *, run: str | None, file: str | None, include_dirty: bool, role: str
 ) -> int:
     """Show the plan of a run, or what a tasks file would become. Exits 6 when a rule forbids part of the file."""
     if (run is None) == (file is None):
@@ -25,7 +26,7 @@ def command(
     if run is not None:
         _show(runtime, screen, run)
         return 0
-    preview = runtime.preview(file or "", width=screen.width, include_dirty=include_dirty)
+    preview = runtime.preview(file or "", width=screen.width, include_dirty=include_dirty, role=role)
     for note in preview["notes"]:
         screen.warn(note)
     if screen.json:

@@ -41,6 +41,7 @@ from nightcrew.runtime.api import Runtime
     metavar="A:N,B:M",
     help="Agents that may be chosen for tasks that name none, and how many tasks of each at once: claude:2,codex:1.",
 )
+@click.option("--role", default="", metavar="ROLE", help="Role of the tasks that name none; see: nightcrew role list.")
 @click.option("--detach", is_flag=True, help="Let a background host do it; print the id and return.")
 @click.option(
     "--wait", is_flag=True, help="Stay until the end, also while all that is left waits for a human."
@@ -61,6 +62,7 @@ def command(runtime: Runtime, screen: Screen, **options: Any) -> int:
         unsandboxed=options["allow_unsandboxed"],
         include_dirty=options["include_dirty"],
         budget=options["budget"],
+        role=options["role"],
         agents=options["agents"],
     )
     run = draft["id"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from typing import Any
 from nightcrew.agents.adapter import Adapter, AgentEnd, AgentSession, Answer, Job, Standing
 from nightcrew.agents.adapters import find_adapter
 from nightcrew.agents.transcript import Transcript
-from nightcrew.engine import attempts
+from nightcrew.engine import attempts, certainty
 from nightcrew.engine.acceptance import describe_failure, is_proved
+from nightcrew.engine.asking import Asking, read_terms
 from nightcrew.engine.attempts import Failure, Start
 from nightcrew.engine.canaries import WANTED, Canaries, CanaryWatch, uproot
 from nightcrew.engine.confined import HOME, Watched, describe_task, limit_attempt, make_spec, write_private
@@ -28,15 +28,17 @@ from nightcrew.engine.halting import Halt
 from nightcrew.engine.inspecting import find_in_result, refuse_denied
 from nightcrew.engine.installing import install, install_action, make_acceptance
 from nightcrew.engine.jobs import forget_memory, make_job, prepare_memory, show_in_place
-from nightcrew.engine.judging import answer_times, make_judge
+from nightcrew.engine.judging import make_judge
 from nightcrew.engine.live import Interrupted, Signals
 from nightcrew.engine.meanwhile import Meanwhile
 from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, leave_place, open_place, place_of
 from nightcrew.engine.questions import Questions, accept_action
 from nightcrew.engine.reconciling import find_unexplained
 from nightcrew.engine.recording import Recorder
+from nightcrew.engine.rerouting import in_force
 from nightcrew.engine.retry import ENDINGS
 from nightcrew.engine.tools import Tools
+from nightcrew.engine.vigil import Vigil
 from nightcrew.engine.workspace import Workspace
 from nightcrew.host import crash
 from nightcrew.host.clock import stamp
@@ -44,7 +46,6 @@ from nightcrew.host.tokens import nonce
 from nightcrew.model import canonical
 from nightcrew.model.actions import Evidence, Finding, Verdict
 from nightcrew.model.errors import UsageError
-from nightcrew.model.ids import split_task
 from nightcrew.model.isolation import Level, Outcome, Process
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, RunRecord, TaskRecord
@@ -63,9 +64,9 @@ def run_attempt(
     Raises:
         Interrupted: this host is being stopped.
     """
-    task = plan.task(split_task(task_id)[1])
     name = nonce()
     with tools.journal.write() as tx:
+        task = in_force(tx, plan, task_id)
         record = attempts.begin(
             tx,
             task_id,
@@ -100,7 +101,7 @@ class Attempt:
         record: AttemptRecord,
     ) -> None:
         self.tools = tools
-        self.workspace = workspace
+        self.workspace = workspace = workspace.under(task.role)
         self.run = run
         self.plan = plan
         self.task = task
@@ -115,14 +116,15 @@ class Attempt:
         self.find_tree: Callable[[], str] = lambda: run.base_tree
         # Looked up whenever something is asked: it is another tree after every checkpoint.
         decide = make_judge(workspace, lambda: self.find_tree(), self.find_root)  # noqa: PLW0108
-        times = answer_times(workspace.policy)
+        asking = Asking(read_terms(workspace.policy), run.requester, workspace.settings.approval_timeout_s)
         self.questions = Questions(
-            tools.journal, tools.clock, record, decide, self.transcript.note, times=times
+            tools.journal, tools.clock, record, decide, self.transcript.note, asking=asking
         )
         self.canaries = Canaries.of(workspace.canary_key, record, WANTED[workspace.settings.canary])
         self.leaving = CanaryWatch(self.canaries.watched, self.questions.ask_aside)
         self.signals = Signals()
         self.halt = Halt(self.signals, tools.clock)
+        self.vigil = Vigil(tools, workspace, run, record, lambda: self.find_tree())  # noqa: PLW0108 - as above
         self.place: Place | None = None
         self.way: ModelWay | None = None
         self.known: dict[Known, tuple[Finding, ...]] = {}
@@ -191,8 +193,9 @@ class Attempt:
 
     def let_agent_work(self) -> None:
         """Open the shadow, run the agent in it, and capture what it left, however it ended."""
-        if self.signals.pause.is_set():
-            self.pause(replace(self.start, asked=True))
+        spent = self.vigil.find_spent()
+        if spent or self.signals.pause.is_set():
+            self.pause(replace(self.start, asked=True), reason=spent)
         place = self.place = self.open_place()
         install(self, place)
         outcome, end, standing = self.run_agent(place)
@@ -208,6 +211,7 @@ class Attempt:
         self.meanwhile.refuse()
         if self.questions.stopped:
             self.park_stopped(place, checkpoint, end, standing)
+        self.vigil.refuse_loops()
         spent = find_spent(self.way, end)
         if spent or (self.halt.halted and outcome.ending == "stopped" and not self.questions.waiting):
             self.pause_agent(place, checkpoint, standing, spent)
@@ -220,7 +224,9 @@ class Attempt:
             )
         if end.result == "failed":
             failure = Failure("agent", end.reason, outcome.ending, outcome.exit_code)
-            raise AttemptFailed(blame_model(self.way) or failure)
+            raise AttemptFailed(
+                blame_model(self.way) or self.vigil.blame_network(self.adapter, end) or failure
+            )
         self.note_progress(phase="captured", agent=end.progress, exit_code=outcome.exit_code)
 
     def open_place(self) -> Place:
@@ -257,6 +263,7 @@ class Attempt:
             outcome = run_with_models(self.tools.launcher, spec, watched, self.signals.stop, way, egress)
         finally:
             uproot(job.private)
+            self.vigil.end()
             self.recorder.end()
         watched.raise_problem()
         self.transcript.note("engine", describe_ending(outcome))
@@ -287,7 +294,8 @@ class Attempt:
         """The agent's process exists: watch what it does, and be ready to end it between two of its actions."""
         goes_on = self.adapter.capabilities.resume != "none"
         self.halt.begin(process, self.workspace.settings.limits.grace_s if goes_on else 0.0)
-        self.recorder.begin(process, session, self.halt.tick)
+        self.vigil.begin(self.adapter, self.questions, self.halt, self.way)
+        self.recorder.begin(process, session, self.vigil.tick)
         self.questions.attend(self.recorder, self.halt)
         self.note_running()
 
@@ -298,7 +306,8 @@ class Attempt:
         why = {"waiting": "an action waits"}.get(end.result, "the agent ended")
         name = self.recorder.take_last("paused" if self.halt.halted else why, standing).id
         with self.tools.journal.write() as tx:
-            self.questions.attempt = attempts.update(tx, self.record, checkpoint=name)
+            said = certainty.note(tx, self.record, self.transcript.pending())
+            self.questions.attempt = attempts.update(tx, self.record, checkpoint=name, confidence=said)
         crash.point("engine.checkpoint.taken")
         return name
 
@@ -338,6 +347,7 @@ class Attempt:
         today = self.tools.clock.now().date()
         findings = find_in_result(self.workspace, self.task, checkpoint, self.known, self.canaries, today)
         findings += find_unexplained(self.tools.journal, self.workspace, self.adapter, checkpoint)
+        findings += certainty.doubt(self.tools.journal, self.workspace.policy, self.record)
         refuse_denied(findings)
         asked = [finding for finding in findings if finding.verdict is Verdict.ASK]
         if asked:
@@ -384,12 +394,10 @@ class Attempt:
         Raises:
             Parked: always.
         """
-        timeout_s = self.workspace.settings.approval_timeout_s
-        now = self.tools.clock.now()
-        expires_at = stamp(now + timedelta(seconds=timeout_s)) if timeout_s else ""
         with self.tools.journal.write() as tx:
-            opened = self.questions.open(tx, checkpoint, expires_at)
-            attempts.park(tx, self.record, opened, resume, stamp(now), keep_grants=keep_grants)
+            opened = self.questions.open(tx, checkpoint)
+            now = stamp(self.tools.clock.now())
+            attempts.park(tx, self.record, opened, resume, now, keep_grants=keep_grants)
         raise Parked
 
     def park_stopped(self, place: Place, checkpoint: str, end: AgentEnd, standing: Standing) -> None:

@@ -100,7 +100,7 @@ def release(tx: Writer, target: str, *, actor: str) -> list[str]:
             raise StaleError(
                 f"{target} is {task.state}, not paused", code="resume.state", hint=f"nightcrew show {target}"
             )
-        _go_on(tx, task, actor)
+        go_on(tx, task, actor)
         return [target]
     run = tx.need(RunRecord, target)
     if run.state != "paused":
@@ -111,11 +111,12 @@ def release(tx: Writer, target: str, *, actor: str) -> list[str]:
     tx.change(run, "run.resumed", actor=actor, state="running", reason="")
     paused = tx.find(TaskRecord, run=run.id, state="paused")
     for task in paused:
-        _go_on(tx, task, actor)
+        go_on(tx, task, actor)
     return [task.id for task in paused]
 
 
-def _go_on(tx: Writer, task: TaskRecord, actor: str) -> None:
+def go_on(tx: Writer, task: TaskRecord, actor: str) -> None:
+    """Let a paused task go on."""
     data = {"paused": True}
     tx.change(
         task, "task.resumed", actor=actor, data=data, state="pending", reason="", waiting_for="", after=()
@@ -135,7 +136,7 @@ def release_waiting(tx: Writer, task: TaskRecord) -> bool:
     if any(other.state == "succeeded" for other in others):
         reset_task(tx, task)
     else:
-        _go_on(tx, task, "engine")
+        go_on(tx, task, "engine")
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ class Workspace:
         root: absolute path of the user's working tree; inside the sandbox the shadow is mounted right there.
         shadows, store: of that repository.
         policy, settings: as stored with the plan, never read again from disk.
+        roles: name of a role → the policy under it.
         parse_shell: the shell parser that policy uses.
         agent_binds: read-only host paths that every agent sees beside the curated system (an interpreter's prefix).
         transcripts: folder of raw output; ``<run>/<task>/<attempt>.jsonl`` below it.
@@ -82,3 +83,16 @@ class Workspace:
     prices: Prices = field(default_factory=lambda: Prices(shipped_prices(), {}))
     make_room: Callable[[], bool] = refuse_room
     confinement: Confinement = Confinement()
+    roles: Mapping[str, Policy] = field(default_factory=dict)
+
+    def under(self, role: str) -> Workspace:
+        """Return the same for a task of a role.
+
+        Raises:
+            UsageError: the run was planned without that role.
+        """
+        if not role:
+            return self
+        if role not in self.roles:
+            raise UsageError(f"the rules of this run have no role {role!r}", code="role.unknown")
+        return replace(self, policy=self.roles[role])

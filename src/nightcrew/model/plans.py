@@ -59,6 +59,7 @@ class Task:
         agent_place, script_place, role_place, depends_places: where ``Agent:``, ``Script:``, ``Role:`` and each id of
             ``Depends:`` stand.
         network_places, install_places: where each of these stands.
+        fallback: agents that take over in turn when its agent cannot do it; ``fallback_place`` where that stands.
         route: how its agent was found, when it was chosen for it. persona: the role its agent takes on.
     """
 
@@ -94,6 +95,8 @@ class Task:
     brief: str = ""
     route: Route | None = None
     persona: Persona | None = None
+    fallback: tuple[str, ...] = ()
+    fallback_place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +147,9 @@ class Plan:
         return cls(**{**body, "tasks": tasks, "included": tuple(body.get("included", ()))})
 
 
-_PLACE = ("run_place", "agent_place", "script_place", "role_place")
+_PLACE = ("run_place", "agent_place", "script_place", "role_place", "fallback_place")
 _PLACES = ("accept_places", "depends_places", "network_places", "install_places")
-_TEXTS = ("depends", "scope", "accept", "network", "install")
+_TEXTS = ("depends", "scope", "accept", "network", "install", "fallback")
 
 
 def _restore_task(body: Mapping[str, Any]) -> Task:

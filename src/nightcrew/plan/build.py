@@ -55,6 +55,8 @@ class _Builder:
             agent_place=self._find_place("agent"),
             script_place=self._find_place("script"),
             role_place=self._find_place("role"),
+            fallback=tuple(each.strip().removeprefix("@") for each in self._read("fallback").split(",") if each.strip()),
+            fallback_place=self._find_place("fallback"),
             depends_places=tuple(depends.values()),
             network=tuple(network),
             install=tuple(values.strip_ticks(value.text) for value in install),

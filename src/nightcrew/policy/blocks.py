@@ -10,7 +10,8 @@ from nightcrew.model.errors import Place
 from nightcrew.model.units import parse_duration, parse_size
 from nightcrew.model.yamltext import YamlPath
 from nightcrew.policy.reading import Reading
-from nightcrew.policy.rules import RISKS, FilePattern, Gate, Placed, Rule, Terms
+from nightcrew.policy.rules import FilePattern, Gate, Placed, Rule
+from nightcrew.policy.terms import read_approvals, read_factors
 
 Settings = dict[str, Placed[Any]]
 
@@ -62,7 +63,8 @@ def _change_rule(reading: Reading, path: YamlPath, meant: str, decision: Verdict
     return Rule(meant, "command", None, decision, "", place, risk="", floor=floor)
 
 
-def _read_limits(reading: Reading, found: Settings) -> None:
+def read_limits(reading: Reading, found: Settings) -> None:
+    """Read the block ``limits``."""
     for level in ("soft", "hard"):
         for name in LIMITS:
             _read_limit(reading, ("limits", level, name), found)
@@ -142,19 +144,6 @@ def _read_time(reading: Reading, path: YamlPath) -> float | None:
     return seconds
 
 
-def _read_approvals(reading: Reading, found: Settings) -> None:
-    for risk in RISKS:
-        path = ("approvals", risk)
-        if not isinstance(reading.at(*path), dict):
-            continue
-        terms = Terms(
-            approvers=reading.texts(*path, "approvers"),
-            reason=reading.at(*path, "reason") is True,
-            timeout_s=_read_time(reading, (*path, "timeout")) or 0.0,
-        )
-        reading.put(found, path, terms)
-
-
 def read_gates(reading: Reading) -> Iterator[Placed[Gate]]:
     """Yield the commands that must pass for every task."""
     seen: dict[str, Place] = {}
@@ -169,11 +158,12 @@ def read_gates(reading: Reading) -> Iterator[Placed[Gate]]:
 
 
 SETTINGS: Final[tuple[Callable[[Reading, Settings], None], ...]] = (
-    _read_limits,
+    read_limits,
     _read_safety,
     _read_anomalies,
     _read_budget,
     _read_recovery,
-    _read_approvals,
+    read_approvals,
+    read_factors,
 )
 """Readers of the blocks that hold single values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from nightcrew.model.actions import Change, Finding, PathChange, Verdict
@@ -10,7 +10,7 @@ from nightcrew.model.text import shown
 from nightcrew.policy import sqltext
 from nightcrew.policy.dependencies import Dependency, compare_manifests, is_manifest
 from nightcrew.policy.lines.starts import Do, Effect
-from nightcrew.policy.matching import Matcher, matcher_of
+from nightcrew.policy.matching import Matcher, matcher_of, tighter_of
 from nightcrew.policy.rules import RISKS, Policy, Rule
 
 Read = Callable[[str], bytes]
@@ -36,18 +36,18 @@ def inspect_contents(policy: Policy, change: Change, read: Read) -> tuple[Findin
         change: difference of two trees.
         read: content of a blob by its id.
     """
-    matcher = matcher_of(policy)
-    return tuple(found for path in change.promotable for found in _inspect(matcher, path, read))
+    matchers = (matcher_of(policy), tighter_of(policy))
+    return tuple(found for path in change.promotable for found in _inspect(matchers, path, read))
 
 
-def _inspect(matcher: Matcher, path: PathChange, read: Read) -> Iterator[Finding]:
+def _inspect(matchers: Sequence[Matcher], path: PathChange, read: Read) -> Iterator[Finding]:
     if path.new_id == path.old_id and path.old_mode in _FILES:
         return
     if is_manifest(path.path):
-        yield from _find_dependencies(matcher, path, read)
+        yield from _find_dependencies(matchers, path, read)
     if path.new_mode in _FILES:
         do: Do = "write"
-        rules = matcher.rules_for_content(Effect(do, path.path))
+        rules = [each for m in matchers for each in m.rules_for_content(Effect(do, path.path))]
         if rules:
             yield from _find_sql(rules, path, read)
 
@@ -75,7 +75,7 @@ def find_dialect(path: str) -> str:
     return next((dialect for word, dialect in _DIALECTS.items() if word in path.lower()), "")
 
 
-def _find_dependencies(matcher: Matcher, path: PathChange, read: Read) -> Iterator[Finding]:
+def _find_dependencies(matchers: Sequence[Matcher], path: PathChange, read: Read) -> Iterator[Finding]:
     old = read(path.old_id) if path.old_mode in _FILES else b""
     new = read(path.new_id) if path.new_mode in _FILES else b""
     try:
@@ -87,7 +87,7 @@ def _find_dependencies(matcher: Matcher, path: PathChange, read: Read) -> Iterat
         )
         return
     for each in found:
-        rule = find_rule(matcher.rules_for_dependency(each))
+        rule = find_rule([rule for m in matchers for rule in m.rules_for_dependency(each)])
         if rule is not None:
             yield _tell("dependencies", rule, f"{shown(path.path)} {_say(each)}: {rule.reason}", path)
 

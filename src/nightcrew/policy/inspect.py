@@ -16,7 +16,7 @@ from nightcrew.policy.globs import Globs
 from nightcrew.policy.handoff import find_handoff
 from nightcrew.policy.judge import find_protected, leaves_tree
 from nightcrew.policy.lines.starts import Do, Effect
-from nightcrew.policy.matching import matcher_of
+from nightcrew.policy.matching import matcher_of, tighter_of
 from nightcrew.policy.rules import Placed, Policy
 
 _LINK: Final = 0o120000
@@ -68,7 +68,8 @@ def _inspect_path(policy: Policy, path: PathChange, scope: Globs | None) -> Iter
     if placed is not None:
         message = f"{shown(path.path)} is protected ({placed.value}), and was {_PAST[path.kind]}"
         yield Finding("protected", Verdict.DENY, "protected_path", placed.source, message, path.path)
-    for rule in matcher_of(policy).rules_for_effect(Effect(_what_is_done(path), path.path)):
+    effect = Effect(_what_is_done(path), path.path)
+    for rule in (*matcher_of(policy).rules_for_effect(effect), *tighter_of(policy).rules_for_effect(effect)):
         if rule.decision is not Verdict.ALLOW:
             yield Finding(
                 "protected",

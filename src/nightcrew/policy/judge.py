@@ -20,7 +20,7 @@ from nightcrew.model.errors import ShellSyntaxError
 from nightcrew.policy.lines.project import Project
 from nightcrew.policy.lines.starts import Do, Effect, Line, Start
 from nightcrew.policy.lines.walk import read_line
-from nightcrew.policy.matching import matcher_of
+from nightcrew.policy.matching import matcher_of, tighter_of
 from nightcrew.policy.network import judge_action
 from nightcrew.policy.rules import RISKS, Placed, Policy, Rule
 
@@ -29,6 +29,8 @@ Parse = Callable[[str], Mapping[str, Any]]
 _STRENGTH: Final = {Verdict.ALLOW: 0, Verdict.ASK: 1, Verdict.DENY: 2}
 _RISK: Final = {risk: number for number, risk in enumerate(RISKS)}
 _BUILT_IN: Final = "built in"
+TOLERANCE: Final = "role.risk_tolerance"
+"""Single value of a role: the highest risk of what it does by itself."""
 _GLOB = re.compile(r"[*?\[]")
 # What an unquoted glob in a path could turn into, of the names that are worth protecting.
 _TEMPTING: Final = (".git", ".nightcrew", ".env", "x.pem", "x.key")
@@ -64,6 +66,10 @@ def judge(
         root: absolute path of the repository as the agent sees it, so that absolute paths into it are recognised.
         project: where scripts of package managers and git's aliases are looked up.
     """
+    return _tolerate(policy, _judge(policy, action, parse, root, project))
+
+
+def _judge(policy: Policy, action: Action, parse: Parse, root: str, project: Project | None) -> Decision:
     if action.kind == "exec":
         return _judge_command(policy, action.command, parse, root, project)
     if action.kind in get_args(Do):
@@ -77,6 +83,18 @@ def judge(
     )
 
 
+def _tolerate(policy: Policy, decision: Decision) -> Decision:
+    """Ask about what is allowed and riskier than the task's role takes upon itself."""
+    placed: Placed[str] | None = policy.settings.get(TOLERANCE)
+    if placed is None or decision.verdict is not Verdict.ALLOW or _RISK[decision.risk] <= _RISK[placed.value]:
+        return decision
+    said = f"its risk is {decision.risk}, and the role takes {placed.value} upon itself; {decision.reason}"
+    others = (decision.rule, *decision.also_matched)
+    return replace(
+        decision, verdict=Verdict.ASK, rule=TOLERANCE, source=placed.source, reason=said, also_matched=others
+    )
+
+
 def _judge_command(policy: Policy, text: str, parse: Parse, root: str, project: Project | None) -> Decision:
     try:
         line = read_line(text, parse=parse, root=root, project=project)
@@ -87,10 +105,14 @@ def _judge_command(policy: Policy, text: str, parse: Parse, root: str, project: 
     except (LookupError, TypeError):
         # The parser gave a construct that this version does not know. What is not understood is never allowed.
         return _decide([_unparsable(policy, ShellSyntaxError("a construct that is not understood", 1, 1))])
+    tighter = tighter_of(policy)
     matches = [m for start in line.starts for m in _match_start(policy, start)]
     matches += [m for effect in line.effects for m in _match_path(policy, effect)]
     if not line.starts and not matches:
         matches = [_default(policy, "commands", "a line that starts no program")]
+    # A role's rules come last: they stand beside what the policy says, and never instead of it.
+    matches += [_say(policy, rule) for start in line.starts for rule in tighter.rules_for_start(start)]
+    matches += [m for effect in line.effects for m in _match_tighter(policy, effect)]
     return _decide(matches, line)
 
 
@@ -159,7 +181,7 @@ def _judge_files(policy: Policy, action: Action, root: str) -> Decision:
     matches: list[_Match] = []
     for path in action.paths:
         effect = Effect(cast(Do, action.kind), _inside(path, root))
-        matches += _match_path(policy, effect)
+        matches += [*_match_path(policy, effect), *_match_tighter(policy, effect)]
         if effect.path.startswith("//"):
             reason = f"{path} is outside the repository"
             matches.append(
@@ -202,6 +224,12 @@ def _match_path(policy: Policy, effect: Effect) -> Iterator[_Match]:
             reason = f"{path.lstrip('/')} is protected ({placed.value}): no task may change it"
             yield _Match(Verdict.DENY, "protected_path", placed.source, reason, "high", "leave it as it is")
         for rule in matcher_of(policy).rules_for_effect(candidate):
+            yield _say(policy, rule)
+
+
+def _match_tighter(policy: Policy, effect: Effect) -> Iterator[_Match]:
+    for path in _candidates(effect.do, effect.path):
+        for rule in tighter_of(policy).rules_for_effect(Effect(effect.do, path)):
             yield _say(policy, rule)
 
 

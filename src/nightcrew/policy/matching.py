@@ -82,7 +82,14 @@ class Matcher:
     def rules_for_request(self, request: NetRequest) -> list[Rule]:
         """Return the network rules that match a request, each once."""
         return list(
-            {rule.id: rule for rule, pattern in self.net_rules if _is_request(pattern, request)}.values()
+            {
+                rule.id: rule
+                for rule, pattern in self.net_rules
+                if _is_request(pattern, request)
+                and not any(
+                    _is_request(each, request) for each in rule.unless if isinstance(each, NetPattern)
+                )
+            }.values()
         )
 
     def rules_for_dependency(self, dependency: Dependency) -> list[Rule]:
@@ -142,6 +149,14 @@ def matcher_of(policy: Policy) -> Matcher:
     matcher: Matcher | None = policy.compiled.get("matcher")
     if matcher is None:
         matcher = policy.compiled["matcher"] = Matcher(policy)
+    return matcher
+
+
+def tighter_of(policy: Policy) -> Matcher:
+    """Return the compiled rules of the role that is laid over a policy; of none, one that never matches."""
+    matcher: Matcher | None = policy.compiled.get("tighter")
+    if matcher is None:
+        matcher = policy.compiled["tighter"] = Matcher(Policy(rules=policy.tighter))
     return matcher
 
 

@@ -16,7 +16,7 @@ from nightcrew.policy.rules import NetPattern, Openings, Placed
 
 Found = dict[str, Placed[Any]]
 _ANY: Final = "*"
-_GLOB: Final = re.compile(r"(?:\*\.)?[a-z0-9*_-]+(?:\.[a-z0-9*_-]+)*")
+GLOB: Final = re.compile(r"(?:\*\.)?[a-z0-9*_-]+(?:\.[a-z0-9*_-]+)*")
 
 
 def read_network(reading: Reading, found: Found) -> None:
@@ -99,7 +99,7 @@ def read_net_pattern(reading: Reading, path: YamlPath) -> NetPattern:
     """Read the ``when`` of a network rule."""
     hosts = reading.texts(*path, "host")
     for index, host in enumerate(hosts):
-        if host != _ANY and not _GLOB.fullmatch(host):
+        if host != _ANY and not GLOB.fullmatch(host):
             where = (*path, "host", index) if isinstance(reading.at(*path, "host"), list) else (*path, "host")
             reading.complain(where, f"bad glob {host!r}", "write example.org, *.example.org or *")
     ports = reading.at(*path, "port")

@@ -21,7 +21,7 @@ from nightcrew.policy.hosts import (
     read_port,
     split_port,
 )
-from nightcrew.policy.matching import matcher_of
+from nightcrew.policy.matching import matcher_of, tighter_of
 from nightcrew.policy.places import (
     PHASES,
     Item,
@@ -53,6 +53,17 @@ def judge_request(policy: Policy, request: NetRequest, allowed: AllowList) -> De
     closed = _find_closed(policy, request)
     if closed:
         return Decision(Verdict.DENY, "net.inside", _BUILT_IN, closed, "high", hint=_NO_INSIDE)
+    role = tighter_of(policy).rules_for_request(request)
+    denying = [rule for rule in role if rule.decision is Verdict.DENY]
+    if denying:
+        return _say(denying[0], role)
+    decision = _judge_open(policy, request, allowed)
+    if role and decision.verdict is Verdict.ALLOW and find_place(allowed, request) is None:
+        return _say(role[0], role)
+    return decision
+
+
+def _judge_open(policy: Policy, request: NetRequest, allowed: AllowList) -> Decision:
     rules = matcher_of(policy).rules_for_request(request)
     denying = [rule for rule in rules if rule.decision is Verdict.DENY]
     if denying:

@@ -161,6 +161,15 @@ def _to_plain(rule: Rule) -> dict[str, Any]:
     return plain
 
 
+def _value_to_plain(value: Any) -> Any:
+    """Return a single value; what older terms could not say does not change a digest."""
+    if not isinstance(value, Terms):
+        return value
+    plain, silent = canonical.to_plain(value), canonical.to_plain(Terms())
+    older = ("approvers", "reason", "timeout_s")
+    return {name: each for name, each in plain.items() if name in older or each != silent[name]}
+
+
 def locate(place: Place) -> str:
     """Return ``file:line`` of a place, as decisions and findings name it."""
     return str(Place(place.file, place.line))
@@ -238,12 +247,20 @@ class Terms:
     Attributes:
         approvers: names of the users who may answer; empty for anybody.
         reason: a yes needs a reason too.
-        timeout_s: time to answer in seconds, after which it is a no; 0 for the one of the settings.
+        timeout_s: time to answer in seconds; 0 for the one of the settings.
+        quorum: so many different people must say yes.
+        not_requester: whoever handed over the run may not.
+        factor: second factor that a yes needs: empty for none, ``any``, ``pin`` or ``totp``.
+        on_timeout: what follows when nobody answers in time: ``deny``, ``park`` (it goes on waiting) or ``allow`` (low risk only).
     """
 
     approvers: tuple[str, ...] = ()
     reason: bool = False
     timeout_s: float = 0.0
+    quorum: int = 1
+    not_requester: bool = False
+    factor: str = ""
+    on_timeout: str = "deny"
 
 
 @dataclass(frozen=True)
@@ -261,8 +278,10 @@ class Policy:
         gates: commands that must pass for every task.
         settings: the single values by dotted name: limits (``limits.soft.files``), ``defaults.commands``,
             ``safety.outside_scope``, ``safety.handoff``, ``secrets.change``, ``handoff.<class>``,
-            ``anomalies.*``, ``budget.*``, ``agent_recovery.*``, ``approvals.<risk>`` (Terms), ``network.*`` (lists are Openings).
+            ``anomalies.*``, ``budget.*``, ``agent_recovery.*``, ``approvals.<risk>`` (Terms), ``factors.*`` (Need), ``network.*`` (lists are Openings).
         ceiling: inner layers may only tighten it.
+        tighter: rules of the task's role. They stand beside all others and take the place of none: each can only make an
+            answer stricter (``policy.roles``).
         compiled: what ``matching.matcher_of`` keeps, so that rules are compiled once per policy.
     """
 
@@ -276,6 +295,7 @@ class Policy:
     gates: tuple[Placed[Gate], ...] = ()
     settings: Mapping[str, Placed[Any]] = field(default_factory=dict)
     ceiling: bool = False
+    tighter: tuple[Rule, ...] = ()
     compiled: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @cached_property
@@ -283,10 +303,11 @@ class Policy:
         """SHA-256 over everything that decides; comments, order of keys and line numbers do not change it."""
         plain = [_to_plain(rule) for rule in self.rules]
         globs = [[g.value for g in gs] for gs in (self.fixed_paths, self.protected_paths, self.handoff_paths)]
-        whole = [plain, globs, {k: v.value for k, v in self.settings.items()}]
+        whole = [plain, globs, {k: _value_to_plain(v.value) for k, v in self.settings.items()}]
         # What an older policy could not say does not change its digest.
         more = (self.handoff_classes, self.allowances, self.gates)
         whole += [[canonical.to_plain(placed.value) for placed in each] for each in more if each]
+        whole += [[_to_plain(rule) for rule in self.tighter]] if self.tighter else []
         return canonical.digest(whole)
 
     def number(self, name: str) -> Placed[int] | None:

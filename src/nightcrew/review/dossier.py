@@ -220,7 +220,7 @@ def _collect(
         if (kind, finding.path) not in known:
             paths = (finding.path,) if finding.path else ()
             # These need a look even where policy lets them pass: something will execute the path, obey the text, or lose data.
-            risky = finding.risk in ("high", "critical") or finding.check in ("handoff", "suspicion")
+            risky = finding.risk in ("high", "critical") or finding.check in ("handoff", "suspicion", "role")
             look = finding.verdict is not Verdict.ALLOW or risky
             concerns.append(
                 Concern("handoff" if finding.check == "handoff" else "finding", finding.message, paths, look)

@@ -105,13 +105,13 @@ class Runtime(Deciders, Rehearsals):
 
     # -- hand over --------------------------------------------------------------------------------------------
 
-    def preview(self, file: str, *, width: int, include_dirty: bool = False) -> View:
+    def preview(self, file: str, *, width: int, include_dirty: bool = False, role: str = "") -> View:
         """Return what a tasks file would become; nothing is recorded."""
         from nightcrew.plan.render import render_plan
         from nightcrew.runtime.isolating import preview
         from nightcrew.runtime.planning import read_draft, view_draft
 
-        draft = read_draft(self._parts, file, include_dirty=include_dirty)
+        draft = read_draft(self._parts, file, include_dirty=include_dirty, role=role)
         isolation = preview(self._parts, draft.rules)
         text = render_plan(draft.plan, draft.flags, run_id="", isolation=isolation, width=width)
         return {**view_draft(draft), "isolation": isolation, "text": text}
@@ -126,12 +126,14 @@ class Runtime(Deciders, Rehearsals):
         include_dirty: bool = False,
         budget: str = "",
         agents: str = "",
+        role: str = "",
     ) -> View:
         """Record a tasks file as a run that waits for approval: ``{id, digest, notes, forbidden}``.
 
         Args:
             include_dirty: start from the user's uncommitted work too.
             budget: what models may cost, ``25usd``; as configured when empty.
+            role: of tasks that name none; as configured when empty.
             agents: those that may be chosen, with attempts at once: ``claude:2,codex:1``; all when empty.
 
         Raises:
@@ -146,7 +148,7 @@ class Runtime(Deciders, Rehearsals):
 
         slots = read_slots(agents)
         draft = read_draft(
-            self._parts, file, title=title, include_dirty=include_dirty, budget=budget, agents=slots
+            self._parts, file, title=title, include_dirty=include_dirty, budget=budget, agents=slots, role=role
         )
         check_keys(self._parts.keyring, draft.plan, draft.rules.settings)
         choice = choose(self._parts, draft.rules, unsandboxed=unsandboxed)

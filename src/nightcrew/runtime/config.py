@@ -24,7 +24,8 @@ from nightcrew.model.yamltext import (
 )
 from nightcrew.policy.places import read_item
 from nightcrew.runtime.hooksettings import read_webhook
-from nightcrew.runtime.modelsettings import read_budgets, read_prices, read_providers, refuse_personal
+from nightcrew.runtime.limitsettings import read_breaker, read_limits, read_names
+from nightcrew.runtime.modelsettings import read_prices, read_providers, refuse_personal
 from nightcrew.runtime.netsettings import read_upstream
 from nightcrew.runtime.rolesettings import read_roles
 
@@ -100,7 +101,7 @@ class _Reading:
             routing=self.read_routing(old.routing),
             providers=read_providers(self, old.providers),
             prices=read_prices(self, old.prices),
-            budgets=read_budgets(self, old.budgets),
+            **read_limits(self, old, repository=self.repository),
             **read_roles(self, old),
             upstream_proxy=read_upstream(self, old.upstream_proxy, repository=self.repository),
         )
@@ -187,6 +188,7 @@ class _Reading:
     def read_retries(self, old: Retries) -> Retries:
         return replace(
             old,
+            breaker=read_breaker(self, old.breaker),
             **self.take(
                 {
                     "attempts": ("attempts", int),
@@ -262,6 +264,7 @@ class _Reading:
             "argv": ("argv", tuple),
             "providers": ("providers", tuple),
             "network": ("network", tuple),
+            "fallback": ("fallback", read_names),
         }
         liking = {"priority": ("priority", int), "good_at": ("good_at", tuple), "cost": ("cost", float)}
         taken = self.take({**texts, **liking, "slots": ("slots", int), "env": ("env", dict)}, "agents", name)

@@ -23,6 +23,7 @@ from nightcrew.model.records import (
 from nightcrew.model.text import count
 from nightcrew.runtime.history import DECIDED, read_past
 from nightcrew.runtime.loosening import tell_ways, view_values
+from nightcrew.runtime.roles import tell_role
 from nightcrew.runtime.views import list_stale, shown_state, tasks_of, view_event
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def _why_task(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
 
     task = tx.need(TaskRecord, name)
     because = [task.reason] if task.reason else []
+    because += tell_role(tx.need(RunRecord, task.run), task)
     because += [_tell_finding(each) for each in task.findings]
     because += [_tell_evidence(each) for each in task.evidence]
     attempts = tx.find(AttemptRecord, task=name)
@@ -206,7 +208,8 @@ def _why_approval(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
             f"{record.state} by {record.decided_by} via {record.decided_via} at {record.decided_at}{said}"
         )
     if record.kind == "action":
-        because += [f"to change: {way}" for way in _tell_ways_then(tx, record.run, record.action)]
+        ways = _tell_ways_then(tx, record.run, record.action, record.task)
+        because += [f"to change: {way}" for way in ways]
     events = [
         event
         for event in tx.events(run=record.run, task=record.task)
@@ -222,7 +225,7 @@ def _why_approval(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
     )
 
 
-def _tell_ways_then(tx: Reader, run: str, action: Mapping[str, Any] | Action) -> list[str]:
+def _tell_ways_then(tx: Reader, run: str, action: Mapping[str, Any] | Action, task: str) -> list[str]:
     """Return what would change a decision, by the policy of the run that it was made in."""
     from nightcrew.runtime.planning import judge_action
     from nightcrew.runtime.rules import rules_from_plain
@@ -235,7 +238,9 @@ def _tell_ways_then(tx: Reader, run: str, action: Mapping[str, Any] | Action) ->
         if "kind" not in action:
             return []
         action = Action(**{**action, "paths": tuple(action.get("paths", ()))})
-    rules = replace(rules_from_plain(plan.policies), root=record.repo_path)
+    whose = tx.get(TaskRecord, task) if task else None
+    rules = rules_from_plain(plan.policies).under(whose.role if whose else "")
+    rules = replace(rules, root=record.repo_path)
     return tell_ways(rules.policy, judge_action(action, rules), action.command)
 
 
@@ -286,7 +291,8 @@ def _why_event(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
         if value not in ("", [], {}, None)
     ]
     if event.kind == DECIDED and (past := read_past(event)) is not None:
-        because += [f"to change: {way}" for way in _tell_ways_then(tx, event.run, past.action)]
+        ways = _tell_ways_then(tx, event.run, past.action, event.task)
+        because += [f"to change: {way}" for way in ways]
     before = [each for each in tx.events(run=event.run, task=event.task) if each.seq < event.seq]
     subject = event.task or event.run
     return _answer(

@@ -8,19 +8,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.gate.approvals import AHEAD
+from nightcrew.gate.answering import Answer
+from nightcrew.gate.approvals import AHEAD, apply_terms, decide, open_approval
 from nightcrew.host.clock import stamp
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Change, Decision, Finding, PathChange, Verdict
-from nightcrew.model.errors import StaleError, UsageError
+from nightcrew.model.errors import DeniedByPolicy, StaleError, UsageError
 from nightcrew.model.ids import APPROVAL, join_task
 from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
 from nightcrew.policy.anomalies import weigh_risk
+from nightcrew.runtime.identity import need_scope
 from nightcrew.runtime.planning import actions_of, judge_action
 from nightcrew.runtime.rules import Rules, rules_from_plain
-from nightcrew.runtime.terms import check_terms
+from nightcrew.runtime.saying import Said
+from nightcrew.runtime.terms import find_terms, refuse_agents
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader, Writer
@@ -81,8 +84,8 @@ def make_forecast(tx: Reader, name: str) -> Forecast:
     record = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     rules = replace(rules_from_plain(record.policies), root=run.repo_path)
     tasks = [task for task in Plan.from_plain(record.body).tasks if not task.done]
-    found = [each for task in tasks for each in _foresee(task, rules)]
-    found += [each for task in tasks for each in _find_likely(tx, task, run, rules)]
+    found = [each for task in tasks for each in _foresee(task, rules.under(task.role))]
+    found += [each for task in tasks for each in _find_likely(tx, task, run, rules.under(task.role))]
     order = {task.id: number for number, task in enumerate(tasks)}
     found.sort(key=lambda each: (order[each.task], not each.sure))
     answers = {
@@ -193,6 +196,8 @@ def answer_ahead(
         UsageError: no such number, one that takes no answer in advance, or a no without a reason.
         DeniedByPolicy: the policy names others for a question of that risk.
     """
+    refuse_agents(parts)
+    need_scope(parts, "decide:any")
     with parts.journal.write() as tx:
         made = make_forecast(tx, name)
         _check(made, answers, digest, reason)
@@ -200,7 +205,7 @@ def answer_ahead(
         for number, answer in sorted(answers.items()):
             # Of several answers at once the reason is that of the noes.
             said = reason if answer == "denied" or "denied" not in answers.values() else ""
-            _record(tx, parts, made, made.questions[number - 1], answer, said, at)
+            answer_foreseen(tx, parts, made, made.questions[number - 1], Said(answer, said, via=AHEAD), at)
     return view_forecast(parts, name)
 
 
@@ -242,45 +247,45 @@ def _check(made: Forecast, answers: Mapping[int, str], digest: str, reason: str)
             )
 
 
-def _record(
-    tx: Writer, parts: Parts, made: Forecast, question: Foreseen, answer: str, reason: str, at: str
-) -> None:
+def answer_foreseen(
+    tx: Writer, parts: Parts, made: Forecast, question: Foreseen, said: Said, at: str
+) -> ApprovalRecord:
+    """Write the answer to a question that was not asked yet.
+
+    Raises:
+        DeniedByPolicy: others must answer, or more than one person. UsageError: a reason is missing.
+        NotAuthenticated: a factor is needed, which is given when it is asked.
+    """
     if question.action is None:
-        return
-    user, decision = parts.env.user, question.decision
-    if answer == "approved":
-        what = f"question {question.action.describe()!r}"
-        check_terms(made.rules.policy, decision.risk, user=user, reason=reason, what=what)
-    record = ApprovalRecord(
+        raise UsageError("a question about a whole result cannot be answered in advance", code="forecast.change")
+    terms, place = find_terms(made.rules.policy, question.decision.risk)
+    asked = open_approval(
         id=tx.next_id(APPROVAL),
-        kind="action",
-        state=answer,
         run=made.run.id,
         task=join_task(made.run.id, question.task),
-        digest=question.digest,
-        action=canonical.to_plain(question.action),
-        shown=question.action.describe(),
-        rule=decision.rule,
-        source=decision.source,
-        reason=decision.reason,
-        risk=decision.risk,
+        action=question.action,
+        decision=question.decision,
         requester="plan",
-        requested_at=at,
-        decided_at=at,
-        decided_by=user,
-        decided_via=AHEAD,
-        answer=reason.strip(),
-        uses=1 if answer == "approved" else 0,
+        now=at,
+        owner=made.run.requester,
     )
+    given = Answer(said.answer, parts.env.user, said.via, asked.digest, at, said.reason, said.scope)
+    record = decide(apply_terms(asked, terms, place), given)
+    if record.state == "pending":
+        raise DeniedByPolicy(
+            f"{question.action.describe()!r} needs a yes of {record.quorum} people: it is asked when its time comes",
+            code="forecast.quorum",
+            where=[f"approvals.{record.risk} ({place})"],
+        )
     data = {
-        "answer": answer,
-        "via": AHEAD,
+        "answer": said.answer,
+        "via": said.via,
         "plan": made.plan.digest,
         "digest": record.digest,
         "action": record.shown,
         "reason": record.answer,
     }
-    tx.add(record, "approval.decided", actor=f"user:{user}", data=data)
+    return tx.add(record, "approval.decided", actor=f"user:{parts.env.user}", data=data)
 
 
 def answered(tx: Reader, run: str) -> frozenset[tuple[str, str]]:

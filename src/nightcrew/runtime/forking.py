@@ -102,7 +102,7 @@ def plan_fork(parts: Parts, name: str, wanted: Wanted) -> Fork:
     refuse_kept(run, origin)
     plan, rules = Plan.from_plain(record.body), rules_from_plain(record.policies)
     task = _make_task(parts, rules, plan, plan.task(origin.name), wanted, number, name)
-    flags = (*flag_task(task, rules), *flag_tasks((task,)))
+    flags = (*flag_task(task, rules.under(task.role)), *flag_tasks((task,)))
     forbidden = [flag for flag in flags if flag.kind == "forbidden"]
     if forbidden:
         raise DeniedByPolicy(
@@ -165,6 +165,7 @@ def _make_record(planned: Fork, name: str) -> TaskRecord:
         state="pending",
         title=planned.task.title,
         agent=planned.task.agent,
+        role=planned.task.role,
         checkpoint=planned.source.id,
         forked_from=planned.source.id,
     )

@@ -8,16 +8,20 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
+from nightcrew.engine.deadlines import find_timed
 from nightcrew.host.signals import endings_interrupt, uninterrupted
 from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
+from nightcrew.runtime.callbacks import Asker
 from nightcrew.runtime.drifting import note_end
 from nightcrew.runtime.isolating import confinement_of
 from nightcrew.runtime.resting import Rest, find_rest
 from nightcrew.runtime.rules import Rules, rules_from_plain
+from nightcrew.runtime.terms import time_of_answer
 from nightcrew.runtime.views import view_event
+from nightcrew.runtime.webhook import Poster
 
 if TYPE_CHECKING:
     from nightcrew.engine.engine import Engine
@@ -66,6 +70,7 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
         shadows=parts.shadows(repository, overlay=overlay, environment=rules.settings.environment),
         store=parts.store(repository),
         policy=rules.policy,
+        roles={name: rules.under(name).policy for name in rules.roles},
         settings=rules.settings,
         parse_shell=parse,
         agent_binds=binds,
@@ -91,6 +96,7 @@ class Host:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._engine: Engine | None = None
+        self.poster = Poster(parts)
         self._submitted: set[str] = set()
 
     @property
@@ -121,6 +127,8 @@ class Host:
                 return False
             raise
         self._engine = engine
+        self.poster = Poster(parts)
+        self.poster.start()
         self._submitted.clear()
         return True
 
@@ -139,6 +147,7 @@ class Host:
         engine, self._engine = self._engine, None
         if engine is None:
             return
+        self.poster.close()
         with warnings.catch_warnings():
             # The durable engine is told to let its workflows lie; it warns about one that it was just about to take up.
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
@@ -157,7 +166,7 @@ def drive(parts: Parts, run: str, *, on_change: OnChange, wait: bool) -> Rest:
         KeyboardInterrupt: INT, TERM or HUP; agents are ended, the run can be resumed.
     """
     host = Host(parts)
-    with endings_interrupt():
+    with endings_interrupt(), Asker(parts):
         try:
             rest = _follow(parts, host, run, on_change, wait=wait)
         except BaseException:
@@ -202,7 +211,7 @@ def _leave(parts: Parts, host: Host, *, abandoned: str) -> None:
         return
     with uninterrupted():
         host.close()
-        left = [each for each in going_runs(parts) if each != abandoned]
+        left = [each for each in [*going_runs(parts), *runs_in_time(parts, host.poster)] if each != abandoned]
         if left and not parts.engine_holder:
             start_background(parts, left)
 
@@ -228,7 +237,7 @@ def nudge(parts: Parts, name: str, *, start: bool) -> str:
     from nightcrew.engine.client import wake
 
     run = _run_of(parts, name)
-    wake(parts.journal, run, clock=parts.clock)
+    wake(parts.journal, run, now=time_of_answer(parts))
     with parts.journal.read() as tx:
         record = tx.need(RunRecord, run)
         held = record.state == "paused" and find_rest(tx, record) != "going"
@@ -254,7 +263,9 @@ def start_background(parts: Parts, runs: Sequence[str]) -> int:
 
     ensure_private_directory(parts.env.state)
     argv = [sys.executable, "-m", "nightcrew", "engine", *runs]
-    return start_detached(argv, env=parts.env.variables, cwd="/", log=parts.env.state / "engine.log")
+    # A token is for one program to decide with; a host decides nothing.
+    env = {name: value for name, value in parts.env.variables.items() if name != "NIGHTCREW_TOKEN"}
+    return start_detached(argv, env=env, cwd="/", log=parts.env.state / "engine.log")
 
 
 def host_in_background(parts: Parts, runs: Sequence[str]) -> None:
@@ -268,10 +279,10 @@ def host_in_background(parts: Parts, runs: Sequence[str]) -> None:
     """
     host = Host(parts)
     hosted: set[str] = set()
-    with endings_interrupt():
+    with endings_interrupt(), Asker(parts):
         try:
             # Once more after letting go: a decision may have come while we still held the lock and did not look.
-            while _going(parts, runs) and host.take():
+            while _going(parts, host, runs) and host.take():
                 hosted |= _serve(parts, host, runs)
                 host.close()
         finally:
@@ -287,7 +298,7 @@ def _serve(parts: Parts, host: Host, runs: Sequence[str]) -> set[str]:
     hosted: set[str] = set()
     idle_since = parts.clock.monotonic()
     while parts.clock.monotonic() - idle_since < _LINGER_S:
-        going = _going(parts, runs)
+        going = _going(parts, host, runs)
         hosted.update(going)
         for each in going:
             host.submit(each)
@@ -309,5 +320,14 @@ def _collect(parts: Parts, runs: Sequence[str]) -> None:
         collect_when_due(parts, run.id)
 
 
-def _going(parts: Parts, runs: Sequence[str]) -> list[str]:
-    return [each for each in going_runs(parts) if not runs or each in runs]
+def runs_in_time(parts: Parts, poster: Poster) -> list[str]:
+    """Return the runs that wait for a person for a limited time, or of whom somebody is still to be told: their clock runs
+    only while somebody hosts them."""
+    with parts.journal.read() as tx:
+        names = {each.run for each in find_timed(tx)} | poster.find_runs(tx)
+        return [name for name in sorted(names) if tx.need(RunRecord, name).state in ("approved", "running")]
+
+
+def _going(parts: Parts, host: Host, runs: Sequence[str]) -> list[str]:
+    names = dict.fromkeys([*going_runs(parts), *runs_in_time(parts, host.poster)])
+    return [each for each in names if not runs or each in runs]

@@ -31,6 +31,8 @@ def tell_ways(policy: Policy, decision: Decision, command: str) -> list[str]:
     name = decision.rule
     if name in _FOR_GOOD:
         return [_FOR_GOOD[name]]
+    if name.startswith("role"):
+        return _tell_role(name, decision)
     if name == "protected_path":
         return [_tell_protected(policy, decision)]
     if name.startswith("defaults.") or name == "no_rule":
@@ -42,6 +44,13 @@ def tell_ways(policy: Policy, decision: Decision, command: str) -> list[str]:
     if placed is not None:
         return [_tell_value(name, placed.source, fixed=placed.fixed)]
     return [] if decision.source == _BUILT_IN else [f"change {decision.source}"]
+
+
+def _tell_role(name: str, decision: Decision) -> list[str]:
+    if name.startswith("role:base."):
+        return [f"nothing: it holds under every role ({decision.source})"]
+    shipped = "; it is shipped: nightcrew role new makes it yours" if decision.source.startswith("roles/") else ""
+    return [f"{decision.source}: the authority of the role{shipped}", "or another role for the task: - Role: …"]
 
 
 def _tell_protected(policy: Policy, decision: Decision) -> str:

@@ -11,16 +11,17 @@ from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Decision, Verdict
 from nightcrew.model.errors import NotFound, Place, Problem, UsageError
 from nightcrew.model.ids import RUN, join_task
-from nightcrew.model.plans import Flag, Plan, Task
+from nightcrew.model.plans import Flag, Plan, Step, Task
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.text import count
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.budgeting import budget_task, choose_run_budget, limits_of
+from nightcrew.runtime.stopping import check_fallback, conditions_of
 from nightcrew.runtime.crew import assign_agents, choose_slots, find_unassigned, flag_agents, note_routes
 from nightcrew.runtime.networking import check_agents, check_network, flag_network
 from nightcrew.runtime.project import read_project
 from nightcrew.runtime.roles import KEY as ROLES
-from nightcrew.runtime.roles import assume_roles, cap_task, describe_roles, digest_rules, flag_role, keep_used
+from nightcrew.runtime.roles import assume_roles, cap_task, describe_roles, digest_rules, flag_roles, keep_used
 from nightcrew.runtime.rules import Rules, describe_difference, read_rules
 from nightcrew.runtime.secrecy import find_secrets, find_secrets_in_rules
 from nightcrew.runtime.starting import Start, find_start, keep_base, tell_about_promotion
@@ -85,20 +86,60 @@ def read_draft(
         NotFound: no such file.
         DeniedByPolicy, DriftError: the uncommitted work cannot be taken along.
     """
-    from nightcrew.plan.check import check_tasks
-    from nightcrew.plan.flags import flag_tasks
-    from nightcrew.plan.tasksfile import decode, read_tasks, refuse
+    from nightcrew.plan.tasksfile import decode
 
     path = parts.cwd / file
-    text = decode(_read(path, file), file)
+    written = Written(decode(_read(path, file), file), file, path.parent)
     start = find_start(parts, include_dirty=include_dirty)
-    repository = start.repository
-    rules = read_rules(parts.env, Path(repository.root))
-    found = read_tasks(text, file)
+    rules = read_rules(parts.env, Path(start.repository.root))
+    draft = make_draft(parts, written, start, rules, Wish(title, budget, role, agents or {}))
+    return replace(draft, notes=(*start.notes, *_notes(parts, start, rules, path)))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person wants of a run beside its tasks.
+
+    Attributes:
+        title: what it is for; the heading of the tasks when empty. budget, role, agents: see ``read_draft``.
+    """
+
+    title: str = ""
+    budget: str = ""
+    role: str = ""
+    agents: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A tasks file, wherever it came from.
+
+    Attributes:
+        text: its content. source: its name in messages. folder: that scripts are looked up from.
+        steps: script → its steps where they are known already.
+    """
+
+    text: str
+    source: str
+    folder: Path
+    steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+
+
+def make_draft(parts: Parts, written: Written, start: Start, rules: Rules, wish: Wish) -> Draft:
+    """Read, check and judge tasks; whoever wrote them, this is the only way into a plan.
+
+    Raises:
+        InvalidInput: all problems; nothing was created.
+    """
+    from nightcrew.plan.check import check_tasks
+    from nightcrew.plan.flags import flag_tasks
+    from nightcrew.plan.tasksfile import read_tasks, refuse
+
+    found = read_tasks(written.text, written.source)
     problems = list(found.problems)
-    tasks = tuple(read_steps(task, path.parent, problems) for task in found.tasks)
-    tasks = assume_roles(tasks, rules, role, problems)
-    tasks = assign_agents(parts, rules, tasks, problems, agents)
+    tasks = tuple(_take_steps(task, written, problems) for task in found.tasks)
+    tasks = assume_roles(tasks, rules, wish.role, problems)
+    tasks = assign_agents(parts, rules, tasks, problems, wish.agents)
     rules = keep_used(rules, tasks)
     tasks = tuple(obey_policy(task, rules.under(task.role).policy) for task in tasks)
     problems += check_tasks(tasks, agents=(*known_agents(rules), *find_unassigned(tasks)))
@@ -107,21 +148,25 @@ def read_draft(
     problems += check_agents(rules)
     problems += find_secrets_in_rules(rules)
     if problems:
-        raise refuse(file, sorted(set(problems), key=lambda problem: problem.place))
+        raise refuse(written.source, sorted(set(problems), key=lambda problem: problem.place))
     plan = Plan(
-        title=title or found.title,
-        source=file,
+        title=wish.title or found.title,
+        source=written.source,
         base_commit=start.commit,
         policy_digest=digest_rules(rules),
         tasks=tuple(cap_task(budget_task(task, rules), rules) for task in tasks),
         head_commit=start.head,
         included=start.included,
-        budget=choose_run_budget(rules, budget),
+        budget=choose_run_budget(rules, wish.budget),
     )
     flags = (*(flag for task in tasks if not task.done for flag in judge_task(task, rules)), *flag_tasks(tasks))
     flags = (*flags, *(flag for task in tasks if not task.done for flag in flag_agents(task)))
-    slots = choose_slots(rules, tasks, agents or {})
-    return Draft(plan, flags, rules, start, (*start.notes, *_notes(parts, start, rules, path)), slots)
+    return Draft(plan, flags, rules, start, (), choose_slots(rules, tasks, wish.agents))
+
+
+def _take_steps(task: Task, written: Written, problems: list[Problem]) -> Task:
+    known = written.steps.get(task.script)
+    return read_steps(task, written.folder, problems) if known is None else replace(task, steps=known)
 
 
 def record(
@@ -150,6 +195,7 @@ def record(
             settings={
                 "unsandboxed": unsandboxed,
                 "budget": limits_of(draft.plan, draft.rules),
+                "stop": conditions_of(draft.rules),
                 ROLES: describe_roles(draft.rules),
                 **({"agents": dict(draft.slots)} if draft.slots else {}),
                 **(confined or {}),
@@ -176,6 +222,15 @@ def record(
     if not draft.forbidden and (problem := keep_base(parts, run.id, draft.start)):
         parts.say(problem)
     return run.id
+
+
+def describe_limits(draft: Draft) -> dict[str, Any]:
+    """Return what the record of a run says of the limits of its plan."""
+    return {
+        "budget": limits_of(draft.plan, draft.rules),
+        ROLES: describe_roles(draft.rules),
+        **({"agents": dict(draft.slots)} if draft.slots else {}),
+    }
 
 
 def cancel_tasks(tx: Writer, run: str, reason: str, actor: str) -> None:
@@ -245,7 +300,6 @@ def judge_task(task: Task, rules: Rules) -> Iterator[Flag]:
     own = rules.under(task.role)
     yield from flag_task(task, own)
     yield from flag_network(task, own)
-    yield from flag_role(task, rules)
 
 
 def flag_task(task: Task, rules: Rules) -> Iterator[Flag]:
@@ -375,15 +429,17 @@ def _add_plan(tx: Writer, run: RunRecord, draft: Draft, actor: str) -> None:
         policies=draft.rules.to_plain(),
     )
     tx.add(plan, "plan.recorded", actor=actor, data={"digest": plan.digest, "tasks": len(draft.plan.tasks)})
-    for position, task in enumerate(draft.plan.tasks):
-        made = _make_task(run.id, position, task)
-        tx.add(
-            made,
-            "task.created",
-            actor=actor,
-            data={"title": task.title, "agent": task.agent, "state": made.state},
-        )
-    note_routes(tx, run.id, draft.plan.tasks)
+    add_tasks(tx, run.id, draft.plan.tasks, actor)
+
+
+def add_tasks(tx: Writer, run: str, tasks: Sequence[Task], actor: str) -> None:
+    """Record the tasks of a plan that are not recorded yet, in the order written."""
+    for position, task in enumerate(tasks):
+        made = _make_task(run, position, task)
+        if tx.get(TaskRecord, made.id) is None:
+            data = {"title": task.title, "agent": task.agent, "state": made.state}
+            tx.add(made, "task.created", actor=actor, data=data)
+    note_routes(tx, run, tasks)
 
 
 def _make_task(run: str, position: int, task: Task) -> TaskRecord:
@@ -397,6 +453,7 @@ def _make_task(run: str, position: int, task: Task) -> TaskRecord:
         agent=task.agent,
         reason="done already: its box is ticked" if task.done else "",
         role="" if task.done else task.role,
+        fallback=task.fallback,
     )
 
 

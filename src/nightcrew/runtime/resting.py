@@ -36,5 +36,7 @@ def find_rest(tx: Reader, run: RunRecord) -> Rest:
     paused = [task for task in tasks if task.state == "paused"]
     if any(task.after and all(states[name] in TASK_FINAL for name in task.after) for task in paused):
         return "going"
+    if any(task.opens_at for task in paused):
+        return "going"
     rests = (waiting or paused) and all(task.id in pending for task in waiting)
     return "waiting" if rests else "going"

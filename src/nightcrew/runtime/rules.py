@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model.errors import InvalidInput, NotFound, Place, Problem, UsageError
 from nightcrew.model.isolation import Level
-from nightcrew.model.settings import Budgets, Settings
+from nightcrew.model.settings import Settings
 from nightcrew.model.trees import Repository
 from nightcrew.policy.load import DEFAULTS, Policy, layer, parse_policy
 from nightcrew.runtime.config import parse_settings
+from nightcrew.runtime.limitsettings import narrow_limits
+from nightcrew.runtime.rolefiles import check_roles, find_role_texts, lay_on, parse_role_text
 
 if TYPE_CHECKING:
+    from nightcrew.policy.roles.role import Role
     from nightcrew.runtime.environment import Environment
     from nightcrew.runtime.parts import Parts
 
@@ -30,7 +33,7 @@ class Text:
     """One file of rules as it was read.
 
     Attributes:
-        kind: ``policy`` or ``config``.
+        kind: ``policy``, ``config`` or ``role``.
         layer: ``system``, ``shipped``, ``user`` or ``repository``.
         source: its name in messages.
         text: its content.
@@ -49,12 +52,22 @@ class Rules:
     Attributes:
         root: absolute path of the working tree they were read for; absolute paths into it are the task's own. Empty when
             there is none.
+        roles: name → the files of that name, all of which hold.
     """
 
     policy: Policy
     settings: Settings
     texts: tuple[Text, ...]
     root: str = ""
+    roles: Mapping[str, tuple[Role, ...]] = field(default_factory=dict)
+
+    def under(self, role: str) -> Rules:
+        """Return the rules as they are for a task of a role; the same for none.
+
+        Raises:
+            NotFound: there is no such role.
+        """
+        return replace(self, policy=lay_on(self.policy, self.roles, role)) if role else self
 
     def to_plain(self) -> tuple[Mapping[str, Any], ...]:
         """Return the texts for the plan record; ``from_plain`` makes the same rules of them."""
@@ -70,6 +83,22 @@ def read_rules(env: Environment, root: Path | None) -> Rules:
         InvalidInput: with the problems of all files, each at file:line:column; nothing may start then.
     """
     return replace(_build(tuple(_read_texts(env, root))), root=str(root or ""))
+
+
+def read_own_settings(env: Environment) -> Settings:
+    """Return the settings of a person's own config.yaml alone, as it is now; the built-in ones where there is none.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    path = env.config / "config.yaml"
+    return _read_own(read_file(path, str(path)) or "", str(path))
+
+
+@lru_cache(maxsize=4)
+def _read_own(text: str, source: str) -> Settings:
+    """Read it; a host asks with every answer of a model, and mostly it is the same."""
+    return parse_settings(text, source)
 
 
 def check_file(env: Environment, path: Path) -> Rules:
@@ -131,6 +160,7 @@ def _read_texts(env: Environment, root: Path | None) -> list[Text]:
         text = read_file(path, source)
         if text is not None:
             found.append(Text(kind, name, source, text))
+    found += [Text("role", *each) for each in find_role_texts(env.config, root, read_file)]
     return found
 
 
@@ -164,11 +194,15 @@ def _build(texts: tuple[Text, ...], *, examples_hold: bool = False) -> Rules:
     """Make rules of their texts; ``examples_hold``: they were checked when these texts were read the first time."""
     problems: list[Problem] = []
     policies: list[Policy] = []
+    roles: dict[str, tuple[Role, ...]] = {}
     settings = Settings()
     for text in texts:
         try:
             if text.kind == "policy":
                 policies.append(_read_policy(text, examples_hold=examples_hold))
+            elif text.kind == "role":
+                role = parse_role_text(text.text, text.source, text.layer, examples_hold=examples_hold)
+                roles[role.name] = (*roles.get(role.name, ()), role)
             else:
                 foreign = text.layer == "repository"
                 inner = parse_settings(text.text, text.source, over=settings, repository=foreign)
@@ -183,6 +217,7 @@ def _build(texts: tuple[Text, ...], *, examples_hold: bool = False) -> Rules:
             problems.extend(error.problems)
     if not examples_hold:
         problems.extend(_check_inherited(policy, policies))
+    problems.extend(check_roles(policy, roles))
     if problems:
         raise InvalidInput(
             "the rules cannot be read; nothing was started",
@@ -190,7 +225,7 @@ def _build(texts: tuple[Text, ...], *, examples_hold: bool = False) -> Rules:
             hint="mend the file, then: nightcrew policy check",
             texts={text.source: text.text for text in texts},
         )
-    return Rules(policy, _obey(policy, settings), texts)
+    return Rules(policy, _obey(policy, settings), texts, roles=roles)
 
 
 def _check_inherited(policy: Policy, policies: Sequence[Policy]) -> Iterator[Problem]:
@@ -240,12 +275,5 @@ def _tighten(outer: Settings, inner: Settings) -> Settings:
 
 
 def _narrow(outer: Settings, inner: Settings) -> Settings:
-    """Keep the smaller budgets."""
-    return replace(
-        inner,
-        budgets=Budgets(
-            run=outer.budgets.run.narrow(inner.budgets.run),
-            task=outer.budgets.task.narrow(inner.budgets.task),
-            warn_at=min(outer.budgets.warn_at, inner.budgets.warn_at),
-        ),
-    )
+    """Keep the smaller budgets, and what ends things sooner."""
+    return replace(inner, **narrow_limits(outer, inner))

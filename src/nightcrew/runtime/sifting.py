@@ -70,8 +70,8 @@ def make_judge(parts: Parts, run: RunRecord, task: TaskRecord) -> Judge:
 
     with parts.journal.read() as tx:
         record = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
-    policy = rules_from_plain(record.policies).policy
-    scope = Plan.from_plain(record.body).task(task.name).scope
+    planned = Plan.from_plain(record.body).task(task.name)
+    policy, scope = rules_from_plain(record.policies).under(planned.role).policy, planned.scope
 
     def judge(change: Change) -> Mapping[str, Sequence[str]]:
         against: dict[str, list[str]] = defaultdict(list)

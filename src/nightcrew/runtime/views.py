@@ -154,6 +154,9 @@ def view_task(task: TaskRecord, body: Mapping[str, Any], stood_in: int = 0) -> d
         "verdict": task.verdict if task.verdict_tree == task.tree else "",
         "attempts": task.attempts - stood_in,
         "agent": task.agent,
+        "role": task.role,
+        "confidence": task.confidence,
+        "opens_at": task.opens_at,
         "isolation": task.isolation,
         "depends": list(spec.get("depends", ())),
         "scope": list(spec.get("scope", ())),
@@ -194,6 +197,18 @@ def view_approval(record: ApprovalRecord) -> dict[str, Any]:
         "uses": record.uses,
         "checkpoint": record.checkpoint,
         "requester": record.requester,
+        "owner": record.owner,
+        "on_timeout": record.on_timeout,
+        "reminded": record.reminded,
+        "needs": {
+            "quorum": record.quorum,
+            "approvers": list(record.approvers),
+            "not_requester": record.not_requester,
+            "reason": record.need_reason,
+            "factor": record.factor,
+            "source": record.terms,
+        },
+        "votes": [dict(each) for each in record.votes],
         "question": dict(record.question),
     }
 
@@ -221,8 +236,21 @@ def view_inbox(parts: Parts) -> list[dict[str, Any]]:
     """Return everything that waits for a human, oldest first."""
     with parts.journal.read() as tx:
         plans = [view_pending_plan(run) for run in tx.find(RunRecord, state="awaiting_approval")]
-        asked = [view_approval(each) for each in tx.find(ApprovalRecord, state="pending")]
+        pending = tx.find(ApprovalRecord, state="pending")
+    asked = [{**view_approval(each), "same": find_same(each, pending)} for each in pending]
     return sorted([*plans, *asked], key=lambda item: (item["requested_at"], sort_key(item["id"])))
+
+
+def find_same(record: ApprovalRecord, among: Sequence[ApprovalRecord]) -> list[str]:
+    """Return the ids of the other open questions of a run that one answer to this one serves too: of exactly the same action,
+    with the same risk."""
+
+    def what(each: ApprovalRecord) -> tuple[str, str, str, str]:
+        return each.run, each.digest, each.kind, each.risk
+
+    if record.kind not in ("action", "net") or not record.task:
+        return []
+    return [each.id for each in among if each.id != record.id and what(each) == what(record)]
 
 
 def view_checkpoint(record: CheckpointRecord, *, current: bool = False) -> dict[str, Any]:
