@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ground import Ground, command
@@ -17,6 +17,7 @@ from nightcrew.model.actions import Action
 from nightcrew.policy.judge import judge
 from nightcrew.policy.load import layer, parse_policy
 from nightcrew.policy.scanning.contents import scan_content
+from nightcrew.policy.secrets import redact
 
 RULES = 100
 DECISIONS = 1000
@@ -102,48 +103,71 @@ def _search_sources(ground: Ground, rounds: int) -> Row:
 
 
 def _append(ground: Ground, rounds: int) -> Iterator[Row]:
-    data = {"path": "src/app.py", "text": "x" * 100}
+    """The journal as it is, and with the search for secrets in texts that are new every time, beside two yardsticks: INSERT into a bare
+    table, and INSERT of the very rows that the journal writes (its columns, its index)."""
     numbers = iter(range(10**9))
+    acts = [
+        _journal(ground, numbers),
+        _journal(ground, numbers, redact=redact),
+        _rows(ground, numbers, _BARE),
+        _rows(ground, numbers, _SAME),
+    ]
+    ours, searched, bare, same = interleave(acts, rounds)
+    what = f"{EVENTS} events into the journal, {BATCH} at once"
+    yield Row(what, 0, ours, "INSERT with the same sync mode", bare, 2)
+    yield Row(what, 0, ours, "INSERT of the same rows with the same index", same, 2)
+    yield Row(what, 0, ours, "10,000 events a second", EVENTS / 10, 1)
+    yield Row(
+        f"{what}, new texts searched for secrets", 0, searched, "10,000 events a second", EVENTS / 10, 1
+    )
+
+
+def _journal(ground: Ground, numbers: Iterator[int], redact: Callable[[str], str] = lambda text: text) -> Act:
+    opened: list[Journal] = []
+
+    def prepare() -> None:
+        url = f"sqlite:///{ground.state}/j{next(numbers)}.db"
+        opened.append(Journal.open(url, clock=SystemClock(), redact=redact))
+        with opened[-1].write() as tx:
+            tx.append("a.b")
 
     def append() -> None:
-        journal = Journal.open(f"sqlite:///{ground.state}/j{next(numbers)}.db", clock=SystemClock())
+        for batch in range(EVENTS // BATCH):
+            with opened[-1].write() as tx:
+                for number in range(BATCH):
+                    text = f"step {batch}.{number} of this task: make -j4 test, then write down what came of it in notes.md"
+                    tx.append("a.b", run="R-1", data={"path": "src/app.py", "text": text})
+
+    return Act(append, prepare, lambda: opened.pop().close())
+
+
+_BARE = "CREATE TABLE e (seq INTEGER PRIMARY KEY, at, kind, run, task, attempt, actor, data, prev, hash)"
+_SAME = (
+    "CREATE TABLE e (seq INTEGER NOT NULL PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, run TEXT NOT NULL, task TEXT NOT NULL, "
+    "attempt TEXT NOT NULL, actor TEXT NOT NULL, data TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL); "
+    "CREATE INDEX i ON e (run, seq)"
+)
+
+
+def _rows(ground: Ground, numbers: Iterator[int], tables: str) -> Act:
+    opened: list[sqlite3.Connection] = []
+    data = '{"path":"src/app.py","text":"%s"}' % ("x" * 90)
+    row = ("2025-11-21T13:40:02.000123Z", "a.b", "R-1", "", "", "engine", data, "p" * 64, "h" * 64)
+    insert = (
+        "INSERT INTO e (at, kind, run, task, attempt, actor, data, prev, hash) VALUES (?,?,?,?,?,?,?,?,?)"
+    )
+
+    def prepare() -> None:
+        opened.append(sqlite3.connect(ground.state / f"i{next(numbers)}.db", isolation_level=None))
+        opened[-1].execute("PRAGMA journal_mode=WAL")
+        opened[-1].execute("PRAGMA synchronous=NORMAL")
+        opened[-1].executescript(tables)
+
+    def write() -> None:
         for _ in range(EVENTS // BATCH):
-            with journal.write() as tx:
-                for _ in range(BATCH):
-                    tx.append("a.b", run="R-1", data=data)
-        journal.close()
+            opened[-1].execute("BEGIN")
+            for _ in range(BATCH):
+                opened[-1].execute(insert, row)
+            opened[-1].execute("COMMIT")
 
-    def insert() -> None:
-        _insert(ground.state / f"i{next(numbers)}.db")
-
-    ours, theirs = interleave([Act(append), Act(insert)], rounds)
-    what = f"{EVENTS} events into the journal, {BATCH} at once"
-    yield Row(what, 0, ours, "INSERT with the same sync mode", theirs, 2)
-    yield Row(what, 0, ours, "10,000 events a second", EVENTS / 10, 1)
-
-
-def _insert(place: Path) -> None:
-    connection = sqlite3.connect(place, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute(
-        "CREATE TABLE e (seq INTEGER PRIMARY KEY, at, kind, run, task, actor, data, prev, hash)"
-    )
-    row = (
-        "now",
-        "a.b",
-        "R-1",
-        "",
-        "engine",
-        '{"path": "src/app.py", "text": "%s"}' % ("x" * 100),
-        "p" * 64,
-        "h" * 64,
-    )
-    for _ in range(EVENTS // BATCH):
-        connection.execute("BEGIN")
-        for _ in range(BATCH):
-            connection.execute(
-                "INSERT INTO e (at, kind, run, task, actor, data, prev, hash) VALUES (?,?,?,?,?,?,?,?)", row
-            )
-        connection.execute("COMMIT")
-    connection.close()
+    return Act(write, prepare, lambda: opened.pop().close())

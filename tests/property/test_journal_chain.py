@@ -280,3 +280,39 @@ def test_compare_and_swap_never_loses_a_change(steps):
                 assert changed == present
             hands[hand] = changed
         journal.close()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.text(max_size=4) | st.integers(), JSON | st.sets(st.text(max_size=3)), max_size=4))
+def test_what_is_written_in_one_pass_is_canonical(data):
+    from nightcrew.journal.rows import clean, encode_clean
+    from nightcrew.model import canonical
+
+    def redact(text):
+        return text.replace("0", "[gone]")
+
+    try:
+        wanted = canonical.encode(clean(data, redact))
+    except TypeError:
+        with pytest.raises(TypeError):
+            encode_clean(data, redact)
+    else:
+        assert encode_clean(data, redact) == wanted
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.tuples(*[st.text(max_size=6)] * 5), st.dictionaries(st.text(max_size=4), JSON, max_size=3), st.integers(1)
+)
+def test_an_event_is_hashed_by_the_text_of_its_canonical_json(names, data, seq):
+    from nightcrew.journal.appending import chain
+    from nightcrew.journal.chain import Head
+    from nightcrew.model import canonical
+
+    kind, run, task, attempt, actor = names
+    at = "2025-11-21T13:40:02.000123Z"
+    body = canonical.encode(data)
+    (row,), ends = chain([(seq, at, kind, run, task, attempt, actor, body)], lambda name: Head())
+    event = Event(seq, at, kind, run, task, attempt, row[6], data, row[8])
+    assert row[9] == compute_hash(event)
+    assert ends == {run: Head(1, seq, row[9])}

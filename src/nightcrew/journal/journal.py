@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from nightcrew.journal.chain import Verification
     from nightcrew.journal.database import Database
+    from nightcrew.journal.heads import SignedHead
     from nightcrew.journal.transaction import Writer
 
 _FILE: Final = "sqlite:///"
@@ -109,14 +110,17 @@ class Journal:
             yield writer
             writer.flush()
 
-    def verify(self) -> Verification:
-        """Check every event against its chain, and the ends of the chains.
+    def verify(self, against: Sequence[SignedHead] = ()) -> Verification:
+        """Check every event against its chain, the ends of the chains, and the heads that were signed.
+
+        Args:
+            against: signed heads that were kept elsewhere.
 
         Raises:
             JournalDamaged: the database itself cannot be read.
         """
         with self.read() as tx:
-            return tx.verify()
+            return tx.verify(against)
 
     def wait(self, after_seq: int, timeout_s: float) -> int:
         """Wait until there is an event with a higher number, at most ``timeout_s``; return the last number."""
@@ -138,7 +142,7 @@ class Journal:
     def _exists(self) -> bool:
         if self.path is not None and not self.path.exists():
             return False
-        return self._database().has_tables()
+        return self._database().has_tables(stamp(self._clock.now()))
 
     def _database(self) -> Database:
         # SQLAlchemy costs a fifth of a second to import: only who has something to read pays for it.

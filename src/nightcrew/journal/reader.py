@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nightcrew.journal.chain import Verification, verify_chain
+from nightcrew.journal.chain import Head, Verification, verify_chain
+from nightcrew.journal.heads import SignedHead
 from nightcrew.journal.resolve import not_found, resolve_id
 from nightcrew.journal.rows import NAMES, R, check_columns, check_fields
+from nightcrew.journal.wanted import Wanted
 from nightcrew.model.events import Event
 
 
@@ -91,9 +93,17 @@ class Reader:
         """
         return resolve_id(text, kinds, run, self._ids)
 
-    def verify(self) -> Verification:
-        """Check the chains as they are at this moment."""
-        return verify_chain((), {}, 0)
+    def verify(self, against: Sequence[SignedHead] = ()) -> Verification:
+        """Check the chains as they are at this moment, and with heads that were kept elsewhere."""
+        return verify_chain((), {}, 0, against=against)
+
+    def heads(self) -> dict[str, Head]:
+        """Return the stored ends of all chains: run id (empty for the installation) → its end."""
+        return {}
+
+    def search(self, wanted: Wanted) -> Iterator[Event]:
+        """Yield the events that are asked for, oldest first; read as they are asked for, inside of this transaction."""
+        return iter(())
 
     def _ids(self, kind: str, field: str, text: str, *, prefix: bool) -> list[str]:
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
+from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
 from nightcrew.model import canonical
@@ -12,7 +13,9 @@ from nightcrew.model.errors import JournalDamaged
 from nightcrew.model.records import (
     ApprovalRecord,
     AttemptRecord,
+    BreakerRecord,
     CheckpointRecord,
+    LedgerRecord,
     PlanRecord,
     PromotionRecord,
     Record,
@@ -31,6 +34,8 @@ NAMES: Final[Mapping[type, str]] = {
     ApprovalRecord: "approval",
     CheckpointRecord: "checkpoint",
     PromotionRecord: "promotion",
+    LedgerRecord: "ledger",
+    BreakerRecord: "breaker",
 }
 """Record class → its word; also the name of its machine in model.lifecycle."""
 
@@ -42,6 +47,8 @@ SEARCHED: Final[Mapping[type, tuple[str, ...]]] = {
     ApprovalRecord: ("run", "task", "state"),
     CheckpointRecord: ("run", "task", "attempt"),
     PromotionRecord: ("run", "state"),
+    LedgerRecord: ("day", "month", "run", "agent"),
+    BreakerRecord: ("state",),
 }
 """Fields with a column and an index of their own. The others stand in ``body`` and are compared after reading."""
 
@@ -94,6 +101,41 @@ def _redacted(value: Any, redact: Redact) -> Any:
     if isinstance(value, list):
         return [_redacted(item, redact) for item in value]
     return value
+
+
+def encode_clean(value: Any, redact: Redact) -> str:
+    """Return the canonical JSON of ``clean(value)``: the same text, made in one pass. Events are written with it."""
+    kind = type(value)
+    if kind is str:
+        return quote(value if len(value) in _DIGITS and _DIGEST.fullmatch(value) else redact(value))
+    if kind is dict:
+        return _encode_object(value, redact)
+    if kind is list or kind is tuple:
+        return "[" + ",".join([encode_clean(item, redact) for item in value]) + "]"
+    if kind is int:
+        return repr(value)
+    return (
+        _CONSTANTS[value] if kind is bool or value is None else canonical.encode_plain(clean(value, redact))
+    )
+
+
+def _encode_object(value: dict[Any, Any], redact: Redact) -> str:
+    parts = []
+    try:
+        for key in sorted(value):
+            item = value[key]
+            # Most values are texts; the same as above, without a call. A key that is no text cannot be quoted.
+            if type(item) is str and len(item) != 64 and len(item) != 40:
+                parts.append(f"{quote(key)}:{quote(redact(item))}")
+            else:
+                parts.append(f"{quote(key)}:{encode_clean(item, redact)}")
+    except TypeError:
+        return canonical.encode_plain(clean(value, redact))
+    return "{" + ",".join(parts) + "}"
+
+
+_DIGITS: Final = (40, 64)
+_CONSTANTS: Final[Mapping[bool | None, str]] = {True: "true", False: "false", None: "null"}
 
 
 def encode_body(record: Record, redact: Redact) -> str:

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from nightcrew.journal.rows import NAMES, SEARCHED
 
-SCHEMA: Final = 1
-"""Version of this layout. Records grow inside ``body`` without a new one; a new column or table needs a step."""
+SCHEMA: Final = 2
+"""Version of this layout. Records grow inside ``body`` without a new one. A new table or counter needs a higher number and
+is then added to older databases when they are opened; a new column needs a step of its own in ``database``."""
 
 COUNTED: Final = ("E", "R", "C", "A", "M")
 

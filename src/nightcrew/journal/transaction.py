@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from nightcrew.host.clock import Clock, stamp
+from nightcrew.journal.appending import Pending, chain, open_end
 from nightcrew.journal.chain import Head, Verification, read_event, verify_chain
+from nightcrew.journal.heads import STUB, SignedHead, digest_hashes
 from nightcrew.journal.reader import Reader
 from nightcrew.journal.resolve import CLASSES, not_found
 from nightcrew.journal.rows import (
@@ -20,15 +22,16 @@ from nightcrew.journal.rows import (
     Redact,
     check_columns,
     check_fields,
-    clean,
     columns_of,
     decode_body,
     encode_body,
+    encode_clean,
 )
+from nightcrew.journal.searching import Wanted, choose, of_kind
 from nightcrew.journal.tables import COUNTERS, EVENTS, HEADS, RECORDS
 from nightcrew.model import canonical, lifecycle
 from nightcrew.model.errors import NotFound, StaleError
-from nightcrew.model.events import Event, compute_hash
+from nightcrew.model.events import Event
 from nightcrew.model.records import Record
 
 __all__ = ["Reader", "StoredReader", "Writer"]
@@ -89,7 +92,7 @@ class StoredReader(Reader):
         if task:
             query = query.where(columns.task == task)
         if kinds:
-            query = query.where(sa.or_(*(_of_kind(kind) for kind in kinds)))
+            query = query.where(sa.or_(*(of_kind(kind) for kind in kinds)))
         query = query.order_by(columns.seq.desc() if newest else columns.seq)
         return [read_event(row) for row in self.connection.execute(query.limit(limit) if limit else query)]
 
@@ -99,11 +102,20 @@ class StoredReader(Reader):
             self.connection.execute(sa.select(COUNTERS.c.value).where(COUNTERS.c.name == "E")).scalar_one()
         )
 
-    def verify(self) -> Verification:
-        """Check the chains as they are at this moment."""
-        heads = {row.chain: _head(row) for row in self.connection.execute(sa.select(HEADS))}
+    def verify(self, against: Sequence[SignedHead] = ()) -> Verification:
+        """Check the chains as they are at this moment, and with heads that were kept elsewhere."""
         query = sa.select(EVENTS).order_by(EVENTS.c.seq).execution_options(yield_per=_ROWS_AT_ONCE)
-        return verify_chain(self.connection.execute(query), heads, self.last_seq())
+        return verify_chain(self.connection.execute(query), self.heads(), self.last_seq(), against=against)
+
+    def heads(self) -> dict[str, Head]:
+        """Return the stored ends of all chains."""
+        return {row.chain: _head(row) for row in self.connection.execute(sa.select(HEADS))}
+
+    def search(self, wanted: Wanted) -> Iterator[Event]:
+        """Yield the events that are asked for, oldest first, a thousand at a time."""
+        query = choose(sa.select(EVENTS), wanted).execution_options(yield_per=_ROWS_AT_ONCE)
+        found = (read_event(row) for row in self.connection.execute(query))
+        return islice((event for event in found if wanted.has_text(event)), wanted.limit or None)
 
     def _ids(self, kind: str, field: str, text: str, *, prefix: bool) -> list[str]:
         """Return up to 20 ids of one kind whose ``field`` is ``text``, or starts with it."""
@@ -125,12 +137,11 @@ class Writer(StoredReader):
         super().__init__(connection)
         self._clock = clock
         self._redact = redact
-        # Portable lock: where a transaction does not lock the database, this row lets one writer in at a time.
-        query = sa.select(COUNTERS.c.value).where(COUNTERS.c.name == "E").with_for_update()
-        self._seq: int = connection.execute(query).scalar_one()
+        self._end_of = open_end(connection)
+        self._seq = self._end_of.read_last()
+        self._at = ""
         self._ends: dict[str, Head] = {}
-        self._new_chains: set[str] = set()
-        self._pending: list[dict[str, Any]] = []
+        self._pending: list[Pending] = []
 
     def next_id(self, kind: str) -> str:
         """Return the next unused id of a kind: ``R`` → ``R-1``, ``R-2`` and so on, per database.
@@ -153,32 +164,20 @@ class Writer(StoredReader):
         attempt: str = "",
         actor: str = "engine",
         data: Mapping[str, Any] | None = None,
-    ) -> Event:
-        """Record that something happened; strings in ``data`` are redacted first.
+    ) -> int:
+        """Record that something happened, and return the number of the event; strings in ``data`` are redacted first.
 
         Raises:
             TypeError: ``data`` holds what JSON cannot.
         """
         if not kind:
             raise ValueError("an event needs a kind")
-        end = self._end(run)
-        self._seq += 1
-        event = Event(
-            seq=self._seq,
-            at=stamp(self._clock.now()),
-            kind=kind,
-            run=run,
-            task=task,
-            attempt=attempt,
-            # A login name can hold bytes that are no text.
-            actor=actor.encode("utf-8", "backslashreplace").decode("utf-8"),
-            data=clean(data or {}, self._redact),
-            prev=end.hash,
-        )
-        event = replace(event, hash=compute_hash(event))
-        self._ends[run] = Head(end.count + 1, event.seq, event.hash)
-        self._pending.append(_event_row(event))
-        return event
+        body = encode_clean(data, self._redact) if data else "{}"
+        # One transaction is one act: all its events have the time of the first.
+        at = self._at or self._read_clock()
+        self._seq = seq = self._seq + 1
+        self._pending.append((seq, at, kind, run, task, attempt, actor, body))
+        return seq
 
     def add(
         self, record: R, kind: str, /, *, actor: str = "engine", data: Mapping[str, Any] | None = None
@@ -239,6 +238,18 @@ class Writer(StoredReader):
             self._tell(new, kind, actor, {"id": record.id, **moved, **(data or {})})
         return decode_body(type(record), body)
 
+    def remove(self, record: Record, kind: str, /, *, actor: str = "engine", data: Mapping[str, Any] | None = None) -> None:
+        """Take a record out of its table, and tell of it; what its events say of it stays.
+
+        Raises:
+            NotFound: there is no such record.
+        """
+        table = RECORDS[type(record)]
+        done = self.connection.execute(sa.delete(table).where(table.c.id == record.id))
+        if not done.rowcount:
+            raise not_found(NAMES[type(record)], record.id)
+        self._tell(record, kind, actor, {"id": record.id, **(data or {})})
+
     def last_seq(self) -> int:
         """Return the number of the last event, those of this transaction included."""
         return self._seq
@@ -248,34 +259,48 @@ class Writer(StoredReader):
         self.flush()
         return super().events(*args, **kwargs)
 
-    def verify(self) -> Verification:
+    def verify(self, against: Sequence[SignedHead] = ()) -> Verification:
         """Check the chains, with the events of this transaction."""
         self.flush()
-        return super().verify()
+        return super().verify(against)
+
+    def heads(self) -> dict[str, Head]:
+        """Return the ends of all chains, with the events of this transaction."""
+        self.flush()
+        return super().heads()
+
+    def empty(self, run: str) -> tuple[int, str]:
+        """Take everything out of the events of a run but what holds the chain together: numbers and hashes.
+
+        Whoever calls this tells of it in the same transaction (``journal.pruned``, then a signed head).
+
+        Returns:
+            how many events are empty now, and one value for their hashes.
+        """
+        self.flush()
+        blank = dict.fromkeys(("at", "task", "attempt", "actor"), "")
+        self.connection.execute(
+            sa.update(EVENTS).where(EVENTS.c.run == run).values(kind=STUB, data="{}", **blank)
+        )
+        query = sa.select(EVENTS.c.hash).where(EVENTS.c.run == run).order_by(EVENTS.c.seq)
+        hashes = list(self.connection.execute(query).scalars())
+        return len(hashes), digest_hashes(hashes)
 
     def flush(self) -> None:
         """Write the events kept aside, with the ends of their chains, into the transaction."""
         if not self._pending:
             return
-        self.connection.execute(sa.insert(EVENTS), self._pending)
-        for chain in {row["run"] for row in self._pending}:
-            end = self._ends[chain]
-            values = {"length": end.count, "seq": end.seq, "hash": end.hash}
-            if chain in self._new_chains:
-                self.connection.execute(sa.insert(HEADS), {"chain": chain, **values})
-            else:
-                self.connection.execute(sa.update(HEADS).where(HEADS.c.chain == chain).values(values))
-        self.connection.execute(sa.update(COUNTERS).where(COUNTERS.c.name == "E").values(value=self._seq))
-        self._new_chains.clear()
+        events, ends = chain(self._pending, self._read_end)
+        self._end_of.write(events, ends, self._seq)
+        self._ends |= ends
         self._pending.clear()
 
-    def _end(self, chain: str) -> Head:
-        if chain not in self._ends:
-            row = self.connection.execute(sa.select(HEADS).where(HEADS.c.chain == chain)).one_or_none()
-            if row is None:
-                self._new_chains.add(chain)
-            self._ends[chain] = Head() if row is None else _head(row)
-        return self._ends[chain]
+    def _read_end(self, name: str) -> Head:
+        return self._ends.get(name) or self._end_of.read_end(name)
+
+    def _read_clock(self) -> str:
+        self._at = stamp(self._clock.now())
+        return self._at
 
     def _tell(self, record: Record, kind: str, actor: str, data: Mapping[str, Any]) -> None:
         own = NAMES[type(record)]
@@ -305,17 +330,6 @@ def _head(row: Any) -> Head:
 
 def _as_choices(value: Any) -> list[Any]:
     return list(value) if isinstance(value, tuple | list | set | frozenset) else [value]
-
-
-def _of_kind(kind: str) -> sa.ColumnElement[bool]:
-    if kind.endswith(".*"):
-        return EVENTS.c.kind.startswith(kind[:-1], autoescape=True)
-    return EVENTS.c.kind == kind
-
-
-def _event_row(event: Event) -> dict[str, Any]:
-    names = ("seq", "at", "kind", "run", "task", "attempt", "actor", "prev", "hash")
-    return {**{name: getattr(event, name) for name in names}, "data": canonical.encode(event.data)}
 
 
 def _state(record: Record) -> dict[str, str]:

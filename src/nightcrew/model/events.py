@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final
 
 from nightcrew.model import canonical
@@ -52,3 +54,47 @@ def compute_hash(event: Event) -> str:
     del body["hash"]
     body["format"] = FORMAT
     return canonical.digest(body)
+
+
+Frame = tuple[str, str, str, str, str, str]
+"""The text of an event around its time, its data, the hash before it and its number; and its actor as written."""
+
+
+def make_frame(kind: str, run: str, task: str, attempt: str, actor: str) -> Frame:
+    """Return what stays the same in the texts of many events: see ``write_text``.
+
+    Raises:
+        TypeError: a field is no text.
+    """
+    return (
+        f'{{"actor":{quote(actor)},"at":"',
+        f'","attempt":{quote(attempt)},"data":',
+        f',"format":{FORMAT},"kind":{quote(kind)},"prev":"',
+        f'","run":{quote(run)},"seq":',
+        f',"task":{quote(task)}}}',
+        actor,
+    )
+
+
+def write_text(frame: Frame, at: str, data: str, prev: str, seq: int) -> str:
+    """Return what is hashed of an event whose data is canonical JSON already: the very text that ``compute_hash`` makes.
+
+    Args:
+        frame: of its other fields. at, prev: as ``stamp`` and the hash write them: nothing in them needs an escape.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    if not (at.isascii() and at.isprintable() and prev.isalnum()) or '"' in at or "\\" in at:
+        raise ValueError("not a time and a hash")
+    a, b, c, d, e, _ = frame
+    return f"{a}{at}{b}{data}{c}{prev}{d}{seq:d}{e}"
+
+
+def hash_text(text: str) -> str:
+    """Return the hash of an event by its text.
+
+    Raises:
+        UnicodeEncodeError: it is not ASCII, so it is not canonical JSON.
+    """
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
