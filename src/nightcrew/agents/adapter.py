@@ -107,6 +107,7 @@ class Job:
         memory: folder of the task on the host that an agent may keep its own conversation in; lives as long as the
             shadow that the conversation is about. None where nobody keeps one.
         remembers: ``memory`` holds what the agent left there when it was parked, and the files are as it left them.
+        schema: JSON Schema, as text, that its last words shall follow; empty for work that leaves files.
     """
 
     task: Task
@@ -120,6 +121,7 @@ class Job:
     program: Program | None = None
     memory: Path | None = None
     remembers: bool = False
+    schema: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,6 +286,7 @@ class ClaudeAdapter:
             *("--permission-prompt-tool", "stdio", "--setting-sources", "", "--strict-mcp-config"),
             *("--disallowedTools", ",".join(WITHHELD)),
             *(("--model", model) if model else ()),
+            *(("--json-schema", job.schema) if job.schema else ()),
             *(("--resume", token) if token else ()),
         )
         env = {**_ENV, **({"CLAUDE_CONFIG_DIR": f"{memory}/claude"} if memory else {})}

@@ -92,7 +92,9 @@ class CodexDialect:
         return {"method": "thread/start", "params": params}
 
     def _start_turn(self, peer: Peer, told: str) -> None:
-        params = {"threadId": peer.token, "input": [{"type": "text", "text": told}]}
+        params: dict[str, Any] = {"threadId": peer.token, "input": [{"type": "text", "text": told}]}
+        if self._job.schema:
+            params["outputSchema"] = json.loads(self._job.schema)
         peer.send({"id": _TURN, "method": "turn/start", "params": params})
 
     # -- questions ----------------------------------------------------------------------------------------------------

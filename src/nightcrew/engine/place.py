@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nightcrew.engine.attempts import Failure, Start, name_attempt
 from nightcrew.engine.schedule import order_dependencies
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from nightcrew.journal.journal import Journal
     from nightcrew.journal.transaction import Reader
     from nightcrew.shadow.shadows import Shadow, Shadows
+
+
+#: States of a run of which a plan may be in the making.
+PLANNED: Final = ("draft", "awaiting_approval", "running")
 
 
 class AttemptFailed(Exception):
@@ -59,6 +63,9 @@ def find_shadows_in_use(tx: Reader) -> set[str]:
         if attempt is not None and attempt.state != "lost":
             names |= {attempt.nonce, str(attempt.progress.get("shadow", ""))}
             names.add(str(attempt.progress["start"]["shadow"]))
+    # What is planned just now, by whatever process, works in a copy too; such a run has no attempts yet.
+    for run in tx.find(RunRecord, state=PLANNED):
+        names.add(str(run.settings.get("planning", {}).get("shadow", "")))
     return names
 
 
