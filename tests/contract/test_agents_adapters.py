@@ -59,6 +59,17 @@ def fake(adapter: str, *fault: str, **env: str) -> dict[str, AgentSetting]:
 STDIN = {"templated": AgentSetting("command", argv=("bash", "-s"), prompt="stdin")}
 FILE = {"templated": AgentSetting("command", argv=("bash", "{prompt_file}"), prompt="file")}
 ARGUMENT = {"templated": AgentSetting("command", argv=("bash", "-c", "{prompt}"))}
+#: A program that takes its task as these do, and runs it.
+TAKES = 'for word in "$@"; do case $word in --message=*|--task=*) exec bash -c "$(echo "${word#*=}" | head -n 1)";; esac; done'
+
+
+def preset(adapter: str) -> dict[str, AgentSetting]:
+    """Return the setting of a fake agent that is driven by its command line alone."""
+    return {
+        "templated": AgentSetting(adapter, argv=("bash", "-c", TAKES, adapter), env={"OPENAI_API_BASE": "x"})
+    }
+
+
 KINDS = {
     "command": Kind("command", make_line, {}),
     "command-stdin": Kind("command", make_template, STDIN),
@@ -70,6 +81,8 @@ KINDS = {
     "gemini": Kind("gemini", make_prompt, fake("gemini", GEMINI_API_KEY="x")),
     "opencode": Kind("opencode", make_prompt, fake("opencode", OPENCODE_CONFIG_CONTENT="{}")),
     "acp": Kind("acp", make_prompt, fake("acp")),
+    "aider": Kind("aider", make_template, preset("aider")),
+    "mini": Kind("mini", make_template, preset("mini")),
 }
 
 

@@ -1,81 +1,331 @@
-"""The real command-line agents against a scripted model: they need no key, and no network but to this process.
+"""The real command-line agents against a scripted model, each through the same scenarios: no key, no network but to us.
 
-They are not installed by the tests. Put them on PATH, or name a folder:
-``NIGHTCREW_REAL_AGENTS=/somewhere/node_modules/.bin pytest tests/e2e/test_agents_real_programs.py``.
+``NIGHTCREW_TEST_AGENTS=1 pytest tests/e2e/test_agents_real_programs.py`` installs them first, see tests/real_agents.py.
+The table in docs/guides/agents.md is made of what happened here (docs/generate_agents.py).
 """
 
 from __future__ import annotations
 
 import os
-import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 
+from nightcrew.agents.adapters import ADAPTERS
 from nightcrew.testing.hermetic import Hermetic
 from nightcrew.testing.models import ScriptedModel
-from nightcrew.testing.scenario import Call, of_calls
-
-PLACES = os.environ.get("NIGHTCREW_REAL_AGENTS", os.environ.get("PATH", ""))
-ASKS = "wget -q http://127.0.0.1:9/x; cat hello.txt > copy.txt"
-WORK = of_calls(
-    Call("write", path="hello.txt", content="hi\n"),
-    # What some agents take for harmless and would run unasked.
-    Call("shell", command="cat hello.txt"),
-    Call("shell", command="git push --force origin main"),
-    Call("shell", command=ASKS),
+from nightcrew.testing.scenario import Call, Fault, Scenario, Turn, of_calls
+from real_agents import (
+    AGENTS,
+    KEY,
+    NOT_POSSIBLE,
+    find_agents,
+    find_marked,
+    read_transcripts,
+    set_up,
+    state_of,
+    wait_for,
 )
-TASKS = """# Night
+
+pytestmark = [pytest.mark.needs_userns, pytest.mark.timeout(400)]
+
+WRITE = Call("write", path="hello.txt", content="hi\n")
+LAST = Call("write", path="last.txt", content="bye\n")
+COPY = Call("shell", command="cp hello.txt copy.txt")
+RULED = Call("shell", command="install -m 600 hello.txt denied.txt")
+ASKS = "wget -q http://127.0.0.1:9/x; cat hello.txt > copy.txt"
+POLICY = """version: 1
+commands:
+  - id: project.no_install
+    when: {program: [install]}
+    decision: deny
+    reason: files are copied with cp here
+"""
+TASK = """# Night
 
 - [ ] 1. Say hello
   - Agent: {agent}
-  - Accept: `grep -q hi copy.txt`
-  - Prompt: Write hello.txt and copy it.
+  - Accept: `{accept}`
+  - Prompt: Write hello.txt, work on it, and write last.txt.
 """
-KEY = "sk-real-key-of-the-user"
 
 
-def set_up(crew: Hermetic, model: ScriptedModel) -> None:
-    """Name the scripted model as every provider, and put the agents on PATH."""
-    own = crew.root / "config" / "nightcrew"
-    own.mkdir(parents=True, exist_ok=True)
-    names = {"anthropic": "scripted-1", "openai": "gpt-5.5", "gemini": "gemini-2.5-pro"}
-    lines = [
-        f"  {name}: {{url: '{model.url}', key: {{env: REAL_KEY}}, model: {each}}}"
-        for name, each in names.items()
-    ]
-    own.joinpath("config.yaml").write_text("version: 1\nproviders:\n" + "\n".join(lines) + "\n")
-    crew.variables["REAL_KEY"] = KEY
-    crew.variables["PATH"] = f"{crew.variables['PATH']}:{PLACES}"
+def test_what_is_not_possible_is_what_the_capabilities_say() -> None:
+    """A scenario is only left out for an agent that asks for nothing, or that can run nothing."""
+    for scenario in ("deny", "control", "killed", "resume"):
+        asking_for_nothing = {name for name in AGENTS if ADAPTERS[name].capabilities.approvals == "none"}
+        assert set(NOT_POSSIBLE[scenario]) == asking_for_nothing
 
 
-@pytest.mark.needs_userns
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("agent", ["claude", "codex", "gemini", "opencode"])
-def test_a_night_with_a_real_agent(crew: Hermetic, agent: str) -> None:
-    if shutil.which(agent, path=PLACES) is None:
-        pytest.skip(f"{agent} is not installed here")
-    with ScriptedModel(WORK) as model:
-        set_up(crew, model)
-        tried = crew.run("agent", "test", agent, timeout_s=150)
-        assert tried.code == 0, tried
-        parked = crew.run_tasks(TASKS.format(agent=agent), timeout_s=180)
-        assert parked.code == 5, parked
-        (waiting,) = crew.run("inbox", "--json").json
-        assert waiting["action"] == ASKS
-        assert crew.run("approve", waiting["id"]).code == 0
-        crew.wait_until(
-            lambda: crew.show("R-1")["tasks"][0]["state"] in ("succeeded", "failed"),
-            timeout_s=180,
-            what="the end of the task",
-        )
-        task = crew.show("R-1")["tasks"][0]
+def run(crew: Hermetic, agent: str, *options: str, accept: str = "grep -q bye last.txt") -> object:
+    return crew.run_tasks(TASK.format(agent=agent, accept=accept), *options, timeout_s=240)
+
+
+def start(
+    crew: Hermetic, agent: str, *, accept: str = "grep -q bye last.txt", **extra: str
+) -> subprocess.Popen[bytes]:
+    """Start the run in the foreground, as a person's own terminal would."""
+    plan = crew.write_plan(TASK.format(agent=agent, accept=accept))
+    log = (crew.root / "run.log").open("wb")
+    return subprocess.Popen(
+        [*crew.program, "run", "-f", str(plan), "--yes"],
+        cwd=crew.repo,
+        env={**crew.variables, **extra},
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
+def check_done(crew: Hermetic, agent: str) -> None:
+    """The task has succeeded, proven; the model heard the real key, and nothing that is kept holds it."""
+    task = crew.show_tasks("R-1")["T01"]
     assert (task["state"], task["verified"]) == ("succeeded", "verified"), task
+    assert KEY not in read_transcripts(crew)
+
+
+def changed(crew: Hermetic) -> set[str]:
+    """Return the paths that the task would land."""
+    shown = crew.run("diff", "R-1/T01", "--stat")
+    return {line.split()[0] for line in shown.stdout.splitlines() if "|" in line} or {shown.stdout}
+
+
+@pytest.mark.parametrize("agent", find_agents("steps"))
+def test_steps_are_done_and_land(crew: Hermetic, agent: str) -> None:
+    with ScriptedModel(of_calls(WRITE, COPY, LAST)) as model:
+        set_up(crew, model, agent)
+        done = run(crew, agent)
+    assert done.code == 0, done
+    check_done(crew, agent)
     assert {each.key for each in model.seen if each.wire} == {KEY}
-    told = "".join(path.read_text() for path in crew.state.glob("*/runs/R-1/T01/*.jsonl"))
-    assert KEY not in told
-    assert "allow: cat hello.txt" in told
-    assert "deny: git push --force origin main" in told
     assert sorted(path.name for path in crew.repo.iterdir() if path.suffix == ".txt") == []
     assert crew.run("accept", "R-1/T01").code == 0
     assert crew.run("promote", "R-1", "--yes").code == 0
-    assert (crew.repo / "copy.txt").read_text() == "hi\n"
+    assert (crew.repo / "last.txt").read_text() == "bye\n"
+    assert (crew.repo / "copy.txt").exists() == (agent != "aider")
+    # Nothing of the agent's own, no notes, no settings, lands beside its work.
+    names = set(crew.git("show", "--name-only", "--format=", "HEAD").split())
+    assert names - {"copy.txt"} == {"hello.txt", "last.txt"}
+
+
+@pytest.mark.parametrize("agent", find_agents("deny"))
+@pytest.mark.parametrize("scenario", ["deny", "control"])
+def test_a_denied_action_does_not_happen(crew: Hermetic, agent: str, scenario: str) -> None:
+    """And the control: the very same action happens where no rule denies it."""
+    with ScriptedModel(of_calls(WRITE, RULED, COPY, LAST)) as model:
+        set_up(crew, model, agent, policy=POLICY if scenario == "deny" else "")
+        done = run(crew, agent, accept="grep -q hi copy.txt && grep -q bye last.txt")
+    assert done.code == 0, done
+    check_done(crew, agent)
+    assert crew.run("accept", "R-1/T01").code == 0
+    assert crew.run("promote", "R-1", "--yes").code == 0
+    assert (crew.repo / "copy.txt").exists()
+    assert (crew.repo / "denied.txt").exists() == (scenario == "control")
+    told = read_transcripts(crew)
+    assert f"{'deny' if scenario == 'deny' else 'allow'}: {RULED.command}" in told
+
+
+@pytest.mark.parametrize("agent", find_agents("resume"))
+def test_a_question_parks_it_and_it_goes_on_after_the_answer(crew: Hermetic, agent: str) -> None:
+    with ScriptedModel(of_calls(WRITE, Call("shell", command=ASKS), LAST)) as model:
+        mark = set_up(crew, model, agent)
+        parked = run(crew, agent, accept="grep -q hi copy.txt && grep -q bye last.txt")
+        assert parked.code == 5, parked
+        (waiting,) = crew.run("inbox", "--json").json
+        assert waiting["action"] == ASKS
+        assert find_marked(mark) == []
+        assert crew.run("approve", waiting["id"]).code == 0
+        wait_for(crew, "succeeded", "failed")
+    check_done(crew, agent)
+    writes = read_transcripts(crew).count("allow: write hello.txt")
+    # One that takes up its own conversation does nothing twice.
+    assert writes == 1 or ADAPTERS[agent].capabilities.resume == "none"
+
+
+@pytest.mark.parametrize("agent", find_agents("killed"))
+def test_killed_with_a_question_open(crew: Hermetic, agent: str) -> None:
+    with ScriptedModel(of_calls(WRITE, COPY, LAST)) as model:
+        mark = set_up(crew, model, agent)
+        accept = "grep -q hi copy.txt && grep -q bye last.txt"
+        killed = start(crew, agent, accept=accept, NIGHTCREW_CRASH_AT="agents.asked:2")
+        assert killed.wait(180) == -signal.SIGKILL, (crew.root / "run.log").read_text()
+        crew.wait_until(lambda: not find_marked(mark), what="the end of the agent")
+        time.sleep(0.5)
+        assert list(crew.state.rglob("copy.txt")) == []
+        heard = len([each for each in model.seen if each.wire])
+        resumed = crew.run("resume", "R-1", timeout_s=240)
+        assert resumed.code == 0, resumed
+    check_done(crew, agent)
+    assert len([each for each in model.seen if each.wire]) > heard
+
+
+@pytest.mark.parametrize("agent", find_agents("interrupt"))
+def test_interrupted_and_gone_on(crew: Hermetic, agent: str) -> None:
+    slow = Scenario((Turn(calls=(WRITE,)), Turn(calls=(LAST,), delay_s=2.0), Turn("Done.")))
+    with ScriptedModel((slow,)) as model:
+        mark = set_up(crew, model, agent)
+        runtime = start(crew, agent)
+        crew.wait_until(
+            lambda: asked(model) > (agent != "aider"), timeout_s=120, what="its question to the model"
+        )
+        os.kill(runtime.pid, signal.SIGINT)
+        assert runtime.wait(60) == 130, (crew.root / "run.log").read_text()
+        assert find_marked(mark) == []
+        resumed = crew.run("resume", "R-1", timeout_s=240)
+        assert resumed.code == 0, resumed
+    check_done(crew, agent)
+
+
+def asked(model: ScriptedModel) -> int:
+    """Return how many questions about the work the model was asked."""
+    return len([each for each in model.seen if each.wire and each.turn >= 0])
+
+
+@pytest.mark.parametrize("agent", find_agents("pause"))
+def test_paused_and_resumed(crew: Hermetic, agent: str) -> None:
+    slow = Scenario((Turn(calls=(WRITE,)), Turn(calls=(LAST,), delay_s=2.0), Turn("Done.")))
+    with ScriptedModel((slow,)) as model:
+        mark = set_up(crew, model, agent)
+        runtime = start(crew, agent)
+        crew.wait_until(
+            lambda: asked(model) > (agent != "aider"), timeout_s=120, what="its question to the model"
+        )
+        assert crew.run("pause", "R-1", timeout_s=60).code == 0
+        runtime.wait(60)
+        assert find_marked(mark) == []
+        assert state_of(crew) == "paused"
+        resumed = crew.run("resume", "R-1", timeout_s=240)
+        assert resumed.code == 0, resumed
+    check_done(crew, agent)
+
+
+@pytest.mark.parametrize("agent", find_agents("freeze"))
+def test_frozen_and_thawed(crew: Hermetic, agent: str) -> None:
+    """Every process of it stands still while its model answers, longer than the answer takes."""
+    slow = Scenario((Turn(calls=(WRITE,)), Turn(calls=(LAST,), delay_s=1.0), Turn("Done.")))
+    with ScriptedModel((slow,)) as model:
+        mark = set_up(crew, model, agent)
+        runtime = start(crew, agent)
+        crew.wait_until(
+            lambda: asked(model) > (agent != "aider"), timeout_s=120, what="its question to the model"
+        )
+        frozen = find_marked(mark)
+        assert frozen
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(3)
+        assert state_of(crew) == "running"
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+        assert runtime.wait(180) == 0, (crew.root / "run.log").read_text()
+    check_done(crew, agent)
+
+
+@pytest.mark.parametrize("agent", find_agents("budget"))
+def test_a_spent_budget_pauses_it(crew: Hermetic, agent: str) -> None:
+    turns = (Turn(calls=(WRITE,)), Turn(calls=(COPY,)), Turn(calls=(LAST,)), Turn("Done."))
+    if agent == "aider":
+        turns = (
+            Turn(calls=(Call("write", path="hello.txt", content="hi\n"),), fault=Fault("garbage")),
+            *turns,
+        )
+    with ScriptedModel((Scenario(turns),)) as model:
+        set_up(crew, model, agent)
+        spent = run(crew, agent, "--budget", "1000tokens" if agent == "aider" else "2000tokens")
+        assert spent.code == 8, spent
+        assert state_of(crew) == "paused"
+        extended = crew.run("extend", "R-1", "1M")
+        assert extended.code == 0, extended
+        wait_for(crew, "succeeded", "failed")
+    check_done(crew, agent)
+
+
+@pytest.mark.parametrize("agent", find_agents("faults"))
+def test_a_provider_that_stumbles_is_asked_again(crew: Hermetic, agent: str) -> None:
+    turns = (
+        Turn(calls=(WRITE,), fault=Fault("status", status=529, times=2)),
+        Turn(calls=(LAST,), fault=Fault("cut")),
+        Turn("Done."),
+    )
+    settings = "retries: {provider_waits: [1s, 1s, 1s], first_wait: 1s}\n"
+    with ScriptedModel((Scenario(turns),)) as model:
+        set_up(crew, model, agent, settings)
+        done = run(crew, agent)
+        assert done.code == 0, done
+    check_done(crew, agent)
+
+
+@pytest.mark.parametrize("agent", find_agents("refused"))
+def test_a_key_that_is_refused_ends_it_and_is_said(crew: Hermetic, agent: str) -> None:
+    refused = Scenario((Turn(calls=(WRITE,), fault=Fault("status", status=401, times=99)),))
+    with ScriptedModel((refused,)) as model:
+        mark = set_up(crew, model, agent)
+        done = run(crew, agent)
+        assert done.code == 10, done
+    task = crew.show_tasks("R-1")["T01"]
+    assert (task["state"], "refused" in task["reason"] or "401" in task["reason"]) == ("failed", True), task
+    assert find_marked(mark) == []
+
+
+@pytest.fixture
+def outside(crew: Hermetic) -> Iterator[tuple[int, list[bytes]]]:
+    """A server on this machine's own loopback, and what came to it."""
+    came: list[bytes] = []
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.settimeout(0.2)
+    over = threading.Event()
+
+    def listen() -> None:
+        while not over.is_set():
+            try:
+                connection, _ = listening.accept()
+            except TimeoutError:
+                continue
+            came.append(b"came")
+            connection.close()
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    yield listening.getsockname()[1], came
+    over.set()
+    thread.join()
+    listening.close()
+
+
+PROBE = """#!/bin/sh
+# What an agent that has gone wrong would try.
+echo owned > {root}/owned.txt
+echo owned > {home}/owned.txt
+(exec 3<> /dev/tcp/127.0.0.1/{port}) 2> /dev/null && echo reached >> found.txt
+cat /proc/[0-9]*/environ 2> /dev/null | grep -qa {key} && echo key >> found.txt
+cat /proc/[0-9]*/environ 2> /dev/null | grep -qa NIGHTCREW_TASK || echo blind >> found.txt
+cat {root}/config/nightcrew/config.yaml > /dev/null 2>&1 && echo settings >> found.txt
+cat {home}/.gitconfig > /dev/null 2>&1 && echo home >> found.txt
+ls {root}/state > /dev/null 2>&1 && echo state >> found.txt
+test -e found.txt && cat found.txt || echo nothing > nothing.txt
+true
+"""
+
+
+@pytest.mark.parametrize("agent", find_agents("attack"))
+def test_what_it_runs_reaches_nothing(crew: Hermetic, agent: str, outside: tuple[int, list[bytes]]) -> None:
+    port, came = outside
+    probe = PROBE.format(root=crew.root, home=crew.home, port=port, key=KEY)
+    crew.write({"probe.sh": probe})
+    crew.commit("probe")
+    with ScriptedModel(of_calls(WRITE, Call("shell", command="bash probe.sh"), LAST)) as model:
+        set_up(crew, model, agent)
+        done = run(crew, agent, accept="test -e nothing.txt && test -e last.txt")
+        if done.code == 5:
+            (waiting,) = crew.run("inbox", "--json").json
+            assert crew.run("approve", waiting["id"]).code == 0
+            wait_for(crew, "succeeded", "failed")
+    check_done(crew, agent)
+    assert came == []
+    assert not (crew.root / "owned.txt").exists()
+    assert not (crew.home / "owned.txt").exists()

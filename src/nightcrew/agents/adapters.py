@@ -11,6 +11,7 @@ from nightcrew.agents.adapter import Adapter
 from nightcrew.agents.claude import ClaudeAdapter
 from nightcrew.agents.codex import CodexAdapter
 from nightcrew.agents.command import CommandAdapter
+from nightcrew.agents.presets import AIDER, MINI, PresetAdapter
 from nightcrew.agents.script import ScriptAdapter
 from nightcrew.model.errors import UsageError
 from nightcrew.model.settings import AgentSetting
@@ -23,6 +24,8 @@ ADAPTERS: Final[Mapping[str, Adapter]] = {
     "gemini": AcpAdapter(GEMINI),
     "opencode": AcpAdapter(OPENCODE),
     "acp": AcpAdapter(ANY),
+    "aider": PresetAdapter(AIDER),
+    "mini": PresetAdapter(MINI),
 }
 
 

@@ -9,7 +9,7 @@ from nightcrew.agents.adapter import ModelAccess
 
 #: Provider → variables of its base URL (with what is appended to it), and of its key.
 _NAMES: Final[Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]]] = {
-    "anthropic": ((("ANTHROPIC_BASE_URL", ""),), ("ANTHROPIC_API_KEY",)),
+    "anthropic": ((("ANTHROPIC_BASE_URL", ""), ("ANTHROPIC_API_BASE", "")), ("ANTHROPIC_API_KEY",)),
     "openai": ((("OPENAI_BASE_URL", "/v1"), ("OPENAI_API_BASE", "/v1")), ("OPENAI_API_KEY",)),
     "gemini": ((("GOOGLE_GEMINI_BASE_URL", ""),), ("GEMINI_API_KEY",)),
 }

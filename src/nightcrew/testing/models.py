@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socketserver
 import sys
 import threading
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, Self, cast
 
 from nightcrew.testing.scenario import NOTHING_LEFT, Fault, Scenario, Turn, read_scenarios
-from nightcrew.testing.tools import make_call
+from nightcrew.testing.tools import make_call, takes_edits, write_edits
 from nightcrew.testing.wires import Answer, Request, find_wire, read_request, write_events, write_json
 
 #: Longest request that is read; an agent's whole conversation is far below it.
@@ -123,13 +124,16 @@ class ScriptedModel:
         """Return the turn that a request gets, and the fault that comes instead, this time."""
         scenario = next((each for each in self._scenarios if each.when in text), None)
         turn = scenario.turn(request.turn) if scenario is not None else Turn(NOTHING_LEFT)
-        if turn.calls and not request.tools:
+        edits = scenario is not None and not request.tools and takes_edits(text)
+        if scenario is not None and edits:
+            turn = _tell_edits(scenario)
+        elif turn.calls and not request.tools:
             # Beside the work: a title, a summary. It is answered, and takes no turn.
             return Turn(NOTHING_LEFT), None
         if turn.fault is None or scenario is None:
             return turn, None
         with self._lock:
-            key = (scenario.when, request.turn)
+            key = (scenario.when, -1 if edits else request.turn)
             self._failed[key] += 1
             return turn, turn.fault if self._failed[key] <= turn.fault.times else None
 
@@ -261,6 +265,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._owner.note(Seen(self.command, self.path, key, wire, turn, body, headers))
 
 
+def _tell_edits(scenario: Scenario) -> Turn:
+    """Return the whole scenario as one answer in text; what goes wrong is the first thing that does, and it is as slow."""
+    calls = [call for turn in scenario.turns for call in turn.calls]
+    fault = next((turn.fault for turn in scenario.turns if turn.fault is not None), None)
+    slowest = max((turn.delay_s for turn in scenario.turns), default=0.0)
+    return Turn(write_edits(calls) or NOTHING_LEFT, fault=fault, delay_s=slowest)
+
+
 def _describe_error(text: str) -> Mapping[str, Any]:
     """Return an error that every one of the formats reads."""
     return {
@@ -276,15 +288,26 @@ def main() -> None:
     )
     parser.add_argument("scenario", type=Path, help="JSON file, see nightcrew.testing.scenario")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 for any free one")
+    parser.add_argument(
+        "--until-eof", action="store_true", help="end when standard input does, with who started this"
+    )
     options = parser.parse_args()
     text = options.scenario.read_text("utf-8")
     model = ScriptedModel(read_scenarios(text, str(options.scenario)), options.port)
     sys.stdout.write(f"{model.url}\n")
     sys.stdout.flush()
+    if options.until_eof:
+        threading.Thread(target=_end_with_input, name="scripted-model-input", daemon=True).start()
     try:
         model.serve()
     except KeyboardInterrupt:
         return
+
+
+def _end_with_input() -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ The tools are recognised by their names in the request; an agent with other tool
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -71,3 +71,22 @@ def _as_line(call: Call) -> str:
     if call.tool == "read":
         return f"cat {shlex.quote(call.path)}"
     return f"printf %s {shlex.quote(call.content)} > {shlex.quote(call.path)}"
+
+
+#: Stands in the instructions of a client that has no tools and takes changes as text.
+_TAKES_EDITS: Final = "SEARCH/REPLACE"
+
+
+def takes_edits(asked: str) -> bool:
+    """Tell whether a request comes from a client that takes changes as text, in blocks that name what they replace."""
+    return _TAKES_EDITS in asked
+
+
+def write_edits(calls: Iterable[Call]) -> str:
+    """Return all new files of some calls as one text for such a client; it runs nothing, so other calls are left out."""
+    blocks = [
+        f"{call.path}\n```text\n<<<<<<< SEARCH\n=======\n{call.content.rstrip(chr(10))}\n>>>>>>> REPLACE\n```\n"
+        for call in calls
+        if call.tool == "write"
+    ]
+    return "\n".join(blocks)

@@ -17,7 +17,7 @@ from nightcrew.testing.tools import Made
 
 _ID: Final = re.compile(r"call_nc(\d+)x\d+")
 #: How agents tell their model that a call was under way when they were stopped.
-_ABORTED: Final = re.compile(r'"aborted"|Tool execution (?:was )?(?:aborted|interrupted)')
+_ABORTED: Final = re.compile(r'"aborted"|Tool (?:execution|call) (?:was )?(?:aborted|interrupted)')
 #: What an agent puts into its model's mouth when a conversation is taken up.
 _FILLER: Final = "No response requested."
 _CREATED: Final = 1_700_000_000
