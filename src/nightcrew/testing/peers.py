@@ -2,7 +2,8 @@
 
 ``python peers.py claude|codex|acp [fault]``; further words are ignored, as an adapter adds them. It works through the
 lines ``RUN: ...`` of its prompt: asks for each, runs it with bash when that is allowed, and goes on after a denial. A
-command that fails makes the agent give up. Faults make it a hostile or broken one:
+command that fails makes the agent give up. ``ASK: Which one? | this | that`` asks the person over the protocol, unless its
+prompt tells the answer already (``ASK!:`` asks in any case); the answer is added to ``answers.txt``. Faults make it a hostile or broken one:
 
 ===========  =======================================================================================
 silence      takes the prompt and never says anything again
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,6 +31,8 @@ import time
 from typing import Any, NoReturn
 
 Json = dict[str, Any]
+ASKS = ("ASK: ", "ASK!: ")
+TOLD = "Answer of the person: "
 #: What no field is ever meant to hold.
 ODD: tuple[Any, ...] = (
     1,
@@ -60,8 +64,14 @@ def run(line: str) -> int:
 
 
 def find_lines(prompt: str) -> list[str]:
-    """Return the lines of a prompt that are to be run."""
-    return [line.removeprefix("RUN: ") for line in prompt.splitlines() if line.startswith("RUN: ")]
+    """Return the lines of a prompt that are to be run, or to be asked."""
+    found = [line for line in prompt.splitlines() if line.startswith(("RUN: ", *ASKS))]
+    return [line.removeprefix("RUN: ") for line in found]
+
+
+def find_answers(prompt: str) -> list[str]:
+    """Return what a prompt tells of the person's answers, in order."""
+    return [line.removeprefix(TOLD) for line in prompt.splitlines() if line.startswith(TOLD)]
 
 
 class Memory:
@@ -89,6 +99,7 @@ class Agent:
     def __init__(self, fault: str) -> None:
         self.fault = fault
         self.memory = Memory("", "")
+        self.told: list[str] = []
 
     def begin(self) -> str:
         """Speak until there is a prompt, and return it."""
@@ -96,6 +107,10 @@ class Agent:
 
     def ask(self, call: str, line: str) -> bool:
         """Ask for a line; tell whether it is allowed."""
+        raise NotImplementedError
+
+    def inquire(self, call: str, text: str, choices: list[str]) -> str:
+        """Ask the person; empty when nobody is asked."""
         raise NotImplementedError
 
     def report(self, call: str, line: str, code: int) -> None:
@@ -113,6 +128,7 @@ class Agent:
     def work(self) -> NoReturn:
         """Do the task of the prompt."""
         prompt = self.begin()
+        self.told = find_answers(prompt)
         if lines := find_lines(prompt):
             self.memory.lines, self.memory.done = lines, 0
         self.misbehave()
@@ -126,7 +142,13 @@ class Agent:
         self.linger()
 
     def do(self, call: str, line: str) -> None:
-        """Ask for one line and run it."""
+        """Ask for one line and run it; of a question, put it and write the answer down."""
+        if line.startswith(ASKS):
+            mark, _, asked = line.partition(" ")
+            text, *choices = (part.strip() for part in asked.split("|"))
+            known = self.told.pop(0) if self.told and mark == "ASK:" else ""
+            answer = known or self.inquire(f"{call}-question", text, choices)
+            call, line = f"{call}-answer", f"printf '%s\\n' {shlex.quote(answer)} >> answers.txt"
         if self.fault != "unasked" and not self.ask(call, line):
             return
         code = run(line)
@@ -189,6 +211,17 @@ class Claude(Agent):
             assert output["permissionDecisionReason"]
             self._tell_result(call, output["permissionDecisionReason"], is_error=True)
         return allowed
+
+    def inquire(self, call: str, text: str, choices: list[str]) -> str:
+        """Call the tool for questions; the callback's new input holds the answer."""
+        options = [{"label": each, "description": ""} for each in choices]
+        question = {"question": text, "header": "Question", "options": options, "multiSelect": False}
+        given = {"tool_name": "AskUserQuestion", "tool_input": {"questions": [question]}, "tool_use_id": call}
+        request = {"subtype": "hook_callback", "callback_id": self.hook, "input": given, "tool_use_id": call}
+        say({"type": "control_request", "request_id": f"ask-{call}", "request": request})
+        output = hear()["response"]["response"]["hookSpecificOutput"]
+        answers: Json = output.get("updatedInput", {}).get("answers", {})
+        return str(answers.get(text, ""))
 
     def report(self, call: str, line: str, code: int) -> None:
         """Show the tool's result."""
@@ -268,6 +301,15 @@ class Codex(Agent):
             say({"id": steer["id"], "result": {"turnId": "turn-1"}})
         return allowed
 
+    def inquire(self, call: str, text: str, choices: list[str]) -> str:
+        """Request the person's input."""
+        options = [{"label": each, "description": ""} for each in choices]
+        question = {"id": "q", "header": "Question", "question": text, "isOther": True, "options": options}
+        params = {"itemId": call, "threadId": self.thread, "turnId": "turn-1", "questions": [question]}
+        say({"id": f"ask-{call}", "method": "item/tool/requestUserInput", "params": params})
+        answers: Json = hear().get("result", {}).get("answers", {})
+        return ", ".join(answers.get("q", {}).get("answers", []))
+
     def report(self, call: str, line: str, code: int) -> None:
         """Show the finished item."""
         item = {
@@ -345,6 +387,17 @@ class Acp(Agent):
         if not allowed:
             self._update({"sessionUpdate": "tool_call_update", "toolCallId": call, "status": "failed"})
         return allowed
+
+    def inquire(self, call: str, text: str, choices: list[str]) -> str:
+        """Ask with a form of one field."""
+        field: Json = {"type": "string", "title": text}
+        if choices:
+            field["enum"] = choices
+        params = {"sessionId": self.session, "mode": "form", "message": text}
+        params["requestedSchema"] = {"type": "object", "properties": {"answer": field}}
+        say({"jsonrpc": "2.0", "id": f"ask-{call}", "method": "elicitation/create", "params": params})
+        content: Json = hear().get("result", {}).get("content", {})
+        return str(content.get("answer", ""))
 
     def report(self, call: str, line: str, code: int) -> None:
         """Show the finished call."""
