@@ -7,7 +7,7 @@ every role and is laid on first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -76,8 +76,23 @@ def _put_one(policy: Policy, role: Role) -> Policy:
         sources=(*policy.sources, role.source),
         settings=settings,
         gates=(*policy.gates, *gates),
-        tighter=(*policy.tighter, *_tighten(policy, role)),
+        tighter=(*policy.tighter, *_name_apart(policy.tighter, _tighten(policy, role), role)),
     )
+
+
+def _name_apart(there: Iterable[Rule], added: Iterable[Rule], role: Role) -> Iterator[Rule]:
+    """Yield rules under names that are free: of two of one name only one would be looked at.
+
+    A person and a repository may both have a role of a name, and an entry may be called like what a role has anyway.
+    """
+    taken = {(rule.subject, rule.id) for rule in there}
+    for rule in added:
+        name, number = rule.id, 1
+        while (rule.subject, name) in taken:
+            number += 1
+            name = f"{rule.id}@{role.layer}" if number == 2 else f"{rule.id}@{role.layer}{number}"
+        taken.add((rule.subject, name))
+        yield rule if name == rule.id else replace(rule, id=name)
 
 
 def _tighten(policy: Policy, role: Role) -> Iterator[Rule]:
