@@ -47,6 +47,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "resume": ("resume", "Go on with paused, interrupted or waiting runs."),
         "cancel": ("cancel", "Cancel a run or a task."),
         "extend": ("extend", "Give a run or a task another budget."),
+        "budget": ("budget", "Show budgets, and what was spent by day, agent or model."),
         "retry": ("retry", "Run a task again from the start."),
         "checkpoint": ("checkpoint", "List, compare and restore checkpoints."),
     },
@@ -65,7 +66,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "role": ("role", "List, show, write, check and try the roles of tasks."),
         "policy": ("policy", "Explain, check, test, replay and suggest the policy."),
         "secrets": ("secrets", "Search for secrets, and let one land."),
-        "audit": ("audit", "Verify the journal."),
+        "audit": ("audit", "Search, verify, sign, export and bundle the journal."),
         "completion": ("completion", "Print the completion script of a shell."),
     },
 }

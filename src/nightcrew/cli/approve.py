@@ -8,18 +8,21 @@ import click
 
 from nightcrew.cli.asking import ask_digest, ask_plan_digest
 from nightcrew.cli.options import command as make
+from nightcrew.cli.proving import proof_options, read_proof, read_proof_of
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import UsageError
 from nightcrew.runtime.api import Runtime
 
 #: Risks that need more than the command: the person looks at the thing and types how its digest begins.
 _RISKY = ("high", "critical")
+_OPTIONS = {"by": "as", "pin_stdin": "pin-stdin"}
 
 
 @make(
     "approve",
-    example="nightcrew approve R-1\nnightcrew approve A-1\nnightcrew approve A-1 --scope task",
-    exits=(3, 5, 7),
+    example="nightcrew approve R-1\nnightcrew approve A-1\nnightcrew approve A-1 --scope task\n"
+    "nightcrew approve A-1 -m 'reviewed' --otp 123456\nnightcrew approve A-1 --as grace --pin",
+    exits=(3, 4, 5, 6, 7, 8),
 )
 @click.argument("name", metavar="R-1|A-1")
 @click.option(
@@ -29,14 +32,26 @@ _RISKY = ("high", "critical")
     "--with-asks", is_flag=True, help="With a plan: also approve the questions that its flags announce."
 )
 @click.option(
-    "--scope", type=click.Choice(["once", "task"]), default="once", help="For once, or for this task."
+    "--scope",
+    type=click.Choice(["once", "task", "run"]),
+    default="once",
+    help="For once, for this task, or for any task of the run that wants exactly this.",
 )
 @click.option("-m", "reason", default="", help="Why.")
+@click.option(
+    "--as", "by", default="", metavar="PERSON", help="Somebody else's answer; needs a factor of theirs."
+)
+@click.option(
+    "--only", is_flag=True, help="Not the other questions of the run that are about exactly the same."
+)
+@proof_options
 @click.option("--no-start", is_flag=True, help="Only record it; start no background host.")
 def command(runtime: Runtime, screen: Screen, **options: Any) -> None:
     """Approve the plan of a run (R-1) or an action that waits (A-1); work goes on by itself.
 
     The answer is bound to the digest of what was shown and used once. On a terminal a plan asks for the first digits of its digest.
+    One answer serves every open question of the run that is about exactly the same. The policy says who may say yes, how many
+    must, and whether that needs a reason or a second factor (approvals in policy.yaml); --yes has no meaning here.
     """
     found = runtime.resolve(options["name"], kinds="RA")
     if found.startswith("R-"):
@@ -44,15 +59,17 @@ def command(runtime: Runtime, screen: Screen, **options: Any) -> None:
     else:
         _approve_action(runtime, screen, found, options)
     woken = runtime.nudge(found, start=not options["no_start"])
+    shown = runtime.show(found)
     if screen.json:
-        screen.emit({**runtime.show(found), "engine": woken})
-    else:
+        screen.emit({**shown, "engine": woken})
+    elif shown["state"] != "pending":
         say_engine(screen, woken)
 
 
 def _approve_plan(runtime: Runtime, screen: Screen, run: str, options: dict[str, Any]) -> None:
-    if options["scope"] != "once":
-        raise UsageError("--scope belongs to an action (A-1), not to a plan")
+    for name in ("scope", "by", "only", "otp", "pin", "pin_stdin"):
+        if options[name] not in ("once", "", False):
+            raise UsageError(f"--{_OPTIONS.get(name, name)} belongs to an action (A-1), not to a plan")
     plan = runtime.plan_view(run)
     if screen.interactive and not options["digest"]:
         runtime.check_plan_open(run)
@@ -69,17 +86,48 @@ def _approve_action(runtime: Runtime, screen: Screen, approval: str, options: di
     if options["with_asks"]:
         raise UsageError("--with-asks belongs to a plan (R-1), not to an action")
     item = runtime.show(approval)
+    if item["kind"] == "question":
+        raise UsageError(
+            f"{approval} is a question of an agent: there is nothing to approve",
+            code="gate.question",
+            hint=f"nightcrew answer {approval} TEXT",
+        )
     if screen.interactive and not options["digest"] and item["state"] == "pending" and item["risk"] in _RISKY:
         options["digest"] = ask_digest(screen, item)
+    by = options.pop("by")
+    needed = item["needs"]["factor"] or ("any" if by else "")
+    proof = read_proof_of(screen, by, options) or read_proof(
+        runtime, screen, options, needed="" if by else needed
+    )
     done = runtime.decide(
         approval,
         answer="approved",
         reason=options["reason"],
         scope=options["scope"],
         digest=options["digest"],
+        proof=proof,
+        only=options["only"],
+        by=by,
     )
     if not screen.json:
-        screen.verb("Approved", f"{approval}  {done['task']}  {options['scope']}: {done['action']}")
+        tell_decided(screen, done, options["scope"])
+
+
+def tell_decided(screen: Screen, done: dict[str, Any], scope: str) -> None:
+    """Say what a yes has done."""
+    what = f"{done['id']}  {done['task']}  {scope}: {done['action']}"
+    if done["state"] == "pending":
+        votes = done["votes"]
+        by = ", ".join(each["by"] for each in votes)
+        screen.verb("Counted", f"{what}", "yellow")
+        left = done["needs"]["quorum"] - len(votes)
+        screen.say(
+            f"              {len(votes)} of {done['needs']['quorum']} say yes ({by}); {left} more must"
+        )
+    else:
+        screen.verb("Approved", what)
+    if done["also"]:
+        screen.say(f"              and {', '.join(done['also'])}, which ask for exactly the same")
 
 
 def say_engine(screen: Screen, woken: str) -> None:

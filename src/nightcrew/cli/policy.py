@@ -10,6 +10,7 @@ import click
 
 from nightcrew.cli.options import command as make
 from nightcrew.cli.options import group
+from nightcrew.cli.proving import proof_options, read_proof
 from nightcrew.cli.reach import network
 from nightcrew.cli.screen import Screen, table
 from nightcrew.model.errors import Exit, NotFound, UsageError
@@ -161,13 +162,15 @@ def diff(runtime: Runtime, screen: Screen, *, files: tuple[Path, ...]) -> None:
 @make(
     "import",
     example="nightcrew policy import .aurora/policies.yaml\nnightcrew policy import policies.yaml --write",
-    exits=(3,),
+    exits=(3, 4, 8),
 )
 @click.argument("file", type=_FILE)
 @click.option("--write", is_flag=True, help="Make it .nightcrew/policy.yaml; refused when there is one.")
-def import_(runtime: Runtime, screen: Screen, *, file: Path, write: bool) -> None:
+@proof_options
+def import_(runtime: Runtime, screen: Screen, *, file: Path, write: bool, **options: Any) -> None:
     """Print Aurora's policies.yaml as a policy of ours, and tell everything that means something else here."""
-    result = runtime.policies.import_file(file, write=write)
+    proof = read_proof(runtime, screen, options, needed=runtime.people.needs("policy") if write else "")
+    result = runtime.policies.import_file(file, write=write, proof=proof)
     if screen.json:
         screen.emit(result)
         return

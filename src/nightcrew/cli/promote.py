@@ -10,6 +10,7 @@ import click
 from nightcrew.cli.asking import confirm
 from nightcrew.cli.guard import allowing_handoff, answer_guard, show_guard
 from nightcrew.cli.options import command as make
+from nightcrew.cli.proving import proof_options, read_proof
 from nightcrew.cli.screen import Screen, short_branch
 from nightcrew.model.errors import UsageError
 from nightcrew.runtime.api import Runtime
@@ -22,7 +23,7 @@ _MANY = 40
     "promote",
     example="nightcrew promote R-1 --dry-run\nnightcrew promote R-1\nnightcrew promote R-1 T01 T03 --yes\n"
     "nightcrew promote R-1 --new-branch night/one --commits tasks\nnightcrew promote R-1 --files 'src/**' --patch out.patch",
-    exits=(3, 5, 6, 7, 130),
+    exits=(3, 4, 5, 6, 7, 8, 130),
 )
 @click.argument("run", metavar="R-1")
 @click.argument("tasks", nargs=-1, metavar="[T01...]")
@@ -44,6 +45,7 @@ _MANY = 40
     "--hunks", multiple=True, metavar="H-..", help="Only these hunks (ids: nightcrew diff R-1/T01 --hunks)."
 )
 @allowing_handoff
+@proof_options
 @click.option(
     "--drifted",
     is_flag=True,
@@ -98,6 +100,7 @@ def command(
     if join == "squash" and commits == "tasks":
         raise UsageError("--squash makes one commit, --commits tasks several", code="usage.shape")
     allow_handoff = wishes.pop("allow_handoff")
+    factor = {name: wishes.pop(name) for name in ("otp", "pin", "pin_stdin")}
     order = Order(**wishes, per_task=commits == "tasks", join="merge" if join == "merge" else "rebase")
     found = runtime.resolve(run, kinds="R")
     with runtime.promotion(found, order, dry_run=dry_run or not (yes or screen.interactive)) as prepared:
@@ -116,6 +119,7 @@ def command(
             prepared.refuse_drift(again=f"{otherwise} --drifted")
         answer_guard(screen, prepared, allow_handoff, yes=yes, otherwise=otherwise)
         confirm(screen, _ask(view), yes=yes, otherwise=otherwise)
+        prepared.prove_person(read_proof(runtime, screen, factor, needed=prepared.needs_factor()))
         _prove(screen, prepared, unproven=unproven)
         done = prepared.publish()
     if screen.json:

@@ -8,6 +8,7 @@ import click
 
 from nightcrew.cli.guard import allowing_handoff
 from nightcrew.cli.options import command as make
+from nightcrew.cli.proving import proof_options
 from nightcrew.cli.screen import Screen
 from nightcrew.cli.undo import Way, take_back
 from nightcrew.runtime.api import Runtime
@@ -16,7 +17,7 @@ from nightcrew.runtime.api import Runtime
 @make(
     "redo",
     example="nightcrew redo M-1\nnightcrew redo M-1 --yes",
-    exits=(3, 5, 6, 7, 130),
+    exits=(3, 4, 5, 6, 7, 8, 130),
 )
 @click.argument("name", metavar="M-1")
 @click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
@@ -28,6 +29,7 @@ from nightcrew.runtime.api import Runtime
 )
 @click.option("--unproven", is_flag=True, help="Do not run acceptance on what lands again; recorded.")
 @allowing_handoff
+@proof_options
 def command(runtime: Runtime, screen: Screen, *, name: str, **options: Any) -> None:
     """Put a promotion back that was undone: the undo of its undo.
 

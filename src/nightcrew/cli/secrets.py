@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from nightcrew.cli.options import command as make
 from nightcrew.cli.options import group
+from nightcrew.cli.proving import proof_options, read_proof
 from nightcrew.cli.screen import Screen
 from nightcrew.model.text import count
 from nightcrew.runtime.api import Runtime
@@ -37,7 +40,7 @@ def scan(runtime: Runtime, screen: Screen, *, target: str) -> int:
 @make(
     "allow",
     example='nightcrew secrets allow 3f0c9d2be47a6158c0de --reason "test key of a closed account" --until 2027-01-31',
-    exits=(3,),
+    exits=(3, 4, 8),
 )
 @click.argument("fingerprint")
 @click.option("--reason", required=True, metavar="TEXT", help="Why it may be there.")
@@ -45,14 +48,23 @@ def scan(runtime: Runtime, screen: Screen, *, target: str) -> int:
     "--until", default="", metavar="YYYY-MM-DD", help="Last day it holds; 90 days from now by default."
 )
 @click.option("--force", is_flag=True, help="Also when nothing with this fingerprint was seen here.")
+@proof_options
 def allow(
-    runtime: Runtime, screen: Screen, *, fingerprint: str, reason: str, until: str, force: bool
+    runtime: Runtime,
+    screen: Screen,
+    *,
+    fingerprint: str,
+    reason: str,
+    until: str,
+    force: bool,
+    **options: Any,
 ) -> None:
     """Let one secret land, by its fingerprint: writes secrets.allow in .nightcrew/policy.yaml of this repository.
 
     It must have been seen: in what a task changed, at a promotion, or in the working tree as it is now.
     """
-    done = runtime.allow_secret(fingerprint, reason=reason, until=until, force=force)
+    proof = read_proof(runtime, screen, options, needed=runtime.people.needs("policy"))
+    done = runtime.allow_secret(fingerprint, reason=reason, until=until, force=force, proof=proof)
     if screen.json:
         screen.emit(done)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ from nightcrew.cli.asking import confirm
 from nightcrew.cli.guard import allowing_handoff, answer_guard, show_guard
 from nightcrew.cli.options import command as make
 from nightcrew.cli.promote import show_paths
+from nightcrew.cli.proving import proof_options, read_proof
 from nightcrew.cli.screen import Screen, short_branch
 from nightcrew.model.errors import WaitingForHuman
 from nightcrew.model.text import count
@@ -22,7 +23,7 @@ from nightcrew.runtime.promoting import Publication
 @make(
     "undo",
     example="nightcrew undo M-1\nnightcrew undo M-1 --yes\nnightcrew undo M-1 --inverse --yes",
-    exits=(3, 5, 6, 7, 130),
+    exits=(3, 4, 5, 6, 7, 8, 130),
 )
 @click.argument("name", metavar="M-1")
 @click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
@@ -32,6 +33,7 @@ from nightcrew.runtime.promoting import Publication
 )
 @click.option("--unproven", is_flag=True, help="Do not run acceptance on what an inverse leaves; recorded.")
 @allowing_handoff
+@proof_options
 def command(runtime: Runtime, screen: Screen, *, name: str, **options: Any) -> None:
     """Take a promotion back: exactly as it was while nothing came after it, else its inverse as a new commit.
 
@@ -59,6 +61,9 @@ class Way:
     inverse: bool
     unproven: bool
     allow_handoff: tuple[str, ...]
+    otp: str = field(default="", repr=False)
+    pin: bool = False
+    pin_stdin: bool = False
 
     @property
     def again(self) -> str:
@@ -97,6 +102,8 @@ def take_back(runtime: Runtime, screen: Screen, promotion: str, way: Way) -> Non
             yes=way.yes,
             otherwise=f"{again}{more} --yes",
         )
+        factor = {"otp": way.otp, "pin": way.pin, "pin_stdin": way.pin_stdin}
+        prepared.prove_person(read_proof(runtime, screen, factor, needed=prepared.needs_factor()))
         if not way.unproven:
             prepared.prove(lambda line: screen.verb("Proving", line, "cyan"))
         elif not prepared.exact:

@@ -23,7 +23,7 @@ from nightcrew.engine.attempts import Failure, Start
 from nightcrew.engine.canaries import WANTED, Canaries, CanaryWatch, uproot
 from nightcrew.engine.confined import HOME, Watched, describe_task, limit_attempt, make_spec, write_private
 from nightcrew.engine.endings import classify_problem, describe_ending
-from nightcrew.engine.gateway import ModelWay, blame_model, find_spent, run_with_models
+from nightcrew.engine.gateway import ModelWay, find_spent, run_with_models
 from nightcrew.engine.halting import Halt
 from nightcrew.engine.inspecting import find_in_result, refuse_denied
 from nightcrew.engine.installing import install, install_action, make_acceptance
@@ -223,10 +223,7 @@ class Attempt:
                 Failure("denied", self.questions.denied or end.reason, exit_code=outcome.exit_code)
             )
         if end.result == "failed":
-            failure = Failure("agent", end.reason, outcome.ending, outcome.exit_code)
-            raise AttemptFailed(
-                blame_model(self.way) or self.vigil.blame_network(self.adapter, end) or failure
-            )
+            raise AttemptFailed(self.vigil.blame(self.way, self.adapter, end, outcome))
         self.note_progress(phase="captured", agent=end.progress, exit_code=outcome.exit_code)
 
     def open_place(self) -> Place:
@@ -297,7 +294,7 @@ class Attempt:
         self.vigil.begin(self.adapter, self.questions, self.halt, self.way)
         self.recorder.begin(process, session, self.vigil.tick)
         self.questions.attend(self.recorder, self.halt)
-        self.note_running()
+        self.note_progress()
 
     # -- the result -----------------------------------------------------------------------------------------------
 
@@ -313,7 +310,7 @@ class Attempt:
 
     def judge_result(self) -> None:
         """Inspect the real change, prove it, and record success."""
-        self.note_running()
+        self.note_progress()
         checkpoint = self.find_checkpoint()
         findings = self.inspect(checkpoint)
         tree = self.workspace.store.promotable(checkpoint.base_tree, checkpoint.tree)
@@ -496,11 +493,7 @@ class Attempt:
         except UsageError:
             return True
 
-    def note_running(self) -> None:
-        """Write down that the process exists, or that judging began."""
-        self.note_progress()
-
     def note_progress(self, **progress: Any) -> None:
-        """Write down how far it is."""
+        """Write down how far it is; nothing more than that its process exists, or that judging began."""
         with self.tools.journal.write() as tx:
             self.questions.attempt = attempts.run_now(tx, self.record, **progress)

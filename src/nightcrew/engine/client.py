@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nightcrew.engine import pausing, settle
+from nightcrew.engine import ceilings, pausing, settle
 from nightcrew.host.clock import Clock, SystemClock, stamp
 from nightcrew.host.locks import FileLock
 from nightcrew.model.errors import EngineUnavailable, StaleError
@@ -31,17 +31,22 @@ NOT_STARTED: Final = frozenset({"draft", "awaiting_approval"})
 AGAIN: Final = frozenset({"failed", "cancelled", "succeeded"})
 
 
-def wake(journal: Journal, run_id: str, *, clock: Clock | None = None) -> None:
+def wake(journal: Journal, run_id: str, *, clock: Clock | None = None, now: str = "") -> None:
     """Draw the consequences of the decisions taken so far: waiting tasks that are answered may go on, or fail.
 
     A host is not needed for it and not started by it; a living one notices by itself within a fraction of a second.
+
+    Args:
+        now: time that questions are looked at as of, where it is not the time of the clock: theirs stands still while
+            nobody hosts the engine.
     """
-    now = stamp((clock or SystemClock()).now())
+    now = now or stamp((clock or SystemClock()).now())
     with journal.write() as tx:
         for task in tx.find(TaskRecord, run=run_id, state=tuple(TASK_WAITING)):
             settle.settle_task(tx, task, now)
         if settle.settle_run(tx, tx.need(RunRecord, run_id)):
             pausing.release(tx, run_id, actor="engine")
+        ceilings.settle_answers(tx, tx.need(RunRecord, run_id))
 
 
 def cancel(

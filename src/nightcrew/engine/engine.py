@@ -22,7 +22,9 @@ from nightcrew.agents.adapters import find_setting
 from nightcrew.engine import attempts, pausing, settle
 from nightcrew.engine.attempt import run_attempt
 from nightcrew.engine.board import Bell, Board, Step
+from nightcrew.engine.budgets import Calendar
 from nightcrew.engine.client import LOCK_NAME
+from nightcrew.engine.deadlines import Deadlines
 from nightcrew.engine.drift import DriftWatch
 from nightcrew.engine.following import Follower, Strays
 from nightcrew.engine.forecast import Forecasts
@@ -69,6 +71,7 @@ class Engine:
         clock: the only clock.
         open_workspace: opens what a run works with, from its record.
         redact: applied to the log.
+        read_calendar: what a day and a month may cost.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Engine:
         clock: Clock,
         open_workspace: Callable[[RunRecord], Workspace],
         redact: Callable[[str], str] = keep,
+        read_calendar: Callable[[], Calendar] = Calendar,
     ) -> None:
         self._journal = journal
         self._state_dir = state_dir
@@ -87,12 +91,13 @@ class Engine:
         self._redact = redact
         self._live = Live()
         self._forecasts = Forecasts(journal)
-        self._models = Models.begin(journal, clock)
+        self._models = Models.begin(journal, clock, read_calendar)
         self._networks = Networks(journal)
         self._tools = Tools(
             journal, clock, launcher, self._live, self._forecasts, self._models, self._networks
         )
         self._lock = FileLock(state_dir / LOCK_NAME)
+        self._deadlines = Deadlines(journal, clock, state_dir)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = threading.Event()
         self._opened = Opened(journal, open_workspace)
@@ -126,6 +131,7 @@ class Engine:
                 hint="it goes on with every open run; follow one with: nightcrew resume R-1",
             )
         try:
+            self._deadlines.begin()
             seen = self._reap()
             workflows.host(self)
             workflows.bodies()
@@ -205,6 +211,7 @@ class Engine:
         if not self._live.interrupt(STOP_S):
             LOG.error("agents did not end in %s s: %s", STOP_S, ", ".join(sorted(self._live.tasks())))
         self._follower.stop()
+        self._deadlines.beat()
         self._drift.stop(STOP_S)
         self._note_interrupted(going)
         if self._loop is not None:
@@ -307,9 +314,10 @@ class Engine:
         """Return the queue of the task's agent, empty when it has no slots of its own."""
         from nightcrew.engine import durable
 
-        run_id, name = split_task(task_id)
+        run_id, _ = split_task(task_id)
         run = self._opened.read_run(run_id)
-        agent = self._opened.find_plan(run).task(name).agent
+        with self._journal.read() as tx:
+            agent = tx.need(TaskRecord, task_id).agent
         slots = find_setting(agent, self._opened.find_workspace(run).settings.agents).slots
         if not slots:
             return ""
@@ -438,6 +446,7 @@ class Engine:
         """Take care of what is recorded as going on while no workflow takes care of it, several looks in a row."""
         from nightcrew.engine import durable
 
+        self._deadlines.beat()
         durable.look_for_recovered(durable.REST_LOOK_S)
         boards = self._look_for_drift()
         with self._journal.read() as tx:

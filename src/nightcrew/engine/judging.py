@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ from nightcrew.model.actions import Action, Decision
 from nightcrew.model.errors import NightcrewError
 from nightcrew.policy.judge import judge
 from nightcrew.policy.lines.project import Project
-from nightcrew.policy.rules import RISKS, Policy
 
 if TYPE_CHECKING:
     from nightcrew.engine.workspace import Workspace
@@ -45,9 +44,3 @@ def _read(workspace: Workspace, tree: str, path: str) -> str | None:
     ):  # a folder, or a tree that is not kept: the name stands for nothing that can be read
         return None
     return data.decode("utf-8", "replace") if data is not None and len(data) <= _MAX_BYTES else None
-
-
-def answer_times(policy: Policy) -> Mapping[str, float]:
-    """Return how long questions wait for an answer, by risk, where the policy says so; in seconds."""
-    placed = {risk: policy.settings.get(f"approvals.{risk}") for risk in RISKS}
-    return {risk: each.value.timeout_s for risk, each in placed.items() if each and each.value.timeout_s}

@@ -2,7 +2,8 @@
 
 The record is the whole truth: these functions take it and return the next one, and the journal stores that only if
 nobody was faster. The first decision wins. A decision names the digest of what was shown, so that it can never be an
-answer to something else, and a grant works for that digest alone, as often as it was given for.
+answer to something else, and a grant works for that digest alone, as often as it was given for. Where several people
+must say yes, each yes is a vote on the record, and one no is enough to end it.
 """
 
 from __future__ import annotations
@@ -10,16 +11,31 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from nightcrew.gate.answering import Answer, check_answer, is_overdue
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Decision
-from nightcrew.model.errors import DeniedByPolicy, StaleError, UsageError
+from nightcrew.model.errors import StaleError
 from nightcrew.model.records import ApprovalRecord
+from nightcrew.policy.rules import Terms
+
+__all__ = [
+    "AHEAD",
+    "Answer",
+    "apply_terms",
+    "cancel",
+    "decide",
+    "is_overdue",
+    "matches",
+    "open_approval",
+    "use",
+]
 
 AHEAD: Final = "forecast"
 """How an answer was given that came before its question (``decided_via``)."""
 
-_USES: Final = {"once": 1, "task": -1}
-"""What a grant is good for: one use, or any number of uses by the same task."""
+_USES: Final = {"once": 1, "task": -1, "run": -1}
+"""What a grant is good for: one use, or any number of uses by the same task, or by any task of the run."""
+_NARROWEST: Final = ("once", "task", "run")
 
 
 def open_approval(  # noqa: PLR0913  (the fields of the record, by name)
@@ -34,11 +50,13 @@ def open_approval(  # noqa: PLR0913  (the fields of the record, by name)
     kind: str = "action",
     shown: str = "",
     expires_at: str = "",
+    timeout_s: float = 0.0,
     on_timeout: str = "deny",
     scope: str = "once",
     checkpoint: str = "",
+    owner: str = "",
 ) -> ApprovalRecord:
-    """Return a new pending question.
+    """Return a new pending question; what a yes to it needs is put in by ``apply_terms``.
 
     Args:
         id: unused id ``A-19``.
@@ -50,9 +68,11 @@ def open_approval(  # noqa: PLR0913  (the fields of the record, by name)
         kind: ``action`` or ``change``.
         shown: exact text to show; the action in one line when empty.
         expires_at: from then on nobody may answer; empty for never.
-        on_timeout: what expiry means for the task: ``deny``, or ``pause`` (it goes on waiting to be asked anew).
-        scope: how often a yes may be used, ``once`` or ``task``.
+        timeout_s: how long that is after ``now``.
+        on_timeout: what follows then: ``deny``, ``park`` or ``allow``, see ``gate.timing``.
+        scope: how often a yes may be used, ``once``, ``task`` or ``run``.
         checkpoint: snapshot taken before asking.
+        owner: who handed over the run.
     """
     return ApprovalRecord(
         id=id,
@@ -70,106 +90,56 @@ def open_approval(  # noqa: PLR0913  (the fields of the record, by name)
         requester=requester,
         requested_at=now,
         expires_at=expires_at,
+        timeout_s=timeout_s,
         on_timeout=on_timeout,
         scope=scope,
         checkpoint=checkpoint,
+        owner=owner,
     )
 
 
-def decide(
-    record: ApprovalRecord,
-    *,
-    answer: str,
-    by: str,
-    via: str,
-    reason: str,
-    digest: str,
-    now: str,
-    scope: str = "",
-) -> ApprovalRecord:
-    """Return the decided question.
-
-    Args:
-        record: the question as stored now.
-        answer: ``approved`` or ``denied``.
-        by: name of the person who decides.
-        via: how: the command line, a page.
-        reason: in words, kept in ``answer``; needed for a no.
-        digest: digest of the action that was shown to whoever decides.
-        now: current time.
-        scope: ``once`` or ``task``, when the person gives it another scope than was asked for.
-
-    Raises:
-        DeniedByPolicy: an agent, or nobody, decides.
-        UsageError: a no without a reason, or an unknown answer or scope.
-        StaleError: decided, expired or replaced already, or about something else than what was shown.
-    """
-    scope = scope or record.scope
-    _check_answer(record, answer, by, reason, scope)
-    _check_open(record, digest, now)
+def apply_terms(record: ApprovalRecord, terms: Terms, place: str) -> ApprovalRecord:
+    """Return the question with what a yes to it needs, as a policy says at ``place``; its time is left alone."""
     return replace(
         record,
-        state=answer,
-        answer=reason.strip(),
-        decided_at=now,
-        decided_by=by,
-        decided_via=via,
-        scope=scope,
-        uses=_USES[scope] if answer == "approved" else 0,
+        quorum=terms.quorum,
+        approvers=terms.approvers,
+        not_requester=terms.not_requester,
+        need_reason=terms.reason,
+        factor=terms.factor,
+        terms=place,
     )
 
 
-def _check_answer(record: ApprovalRecord, answer: str, by: str, reason: str, scope: str) -> None:
-    if not by.strip() or by.startswith("agent:"):
-        who = by.strip() or "nobody"
-        raise DeniedByPolicy(f"{record.id} can only be decided by a person, not by {who}", code="gate.actor")
-    if answer not in ("approved", "denied"):
-        raise UsageError(f"an approval is approved or denied, not {answer!r}", code="gate.answer")
-    if scope not in _USES:
-        raise UsageError(f"an approval is given once or for the task, not for {scope!r}", code="gate.scope")
-    if answer == "denied" and not reason.strip():
-        raise UsageError(
-            f"a no to {record.id} needs a reason: the agent is told it",
-            code="gate.reason",
-            hint=f"nightcrew deny {record.id} -m 'why'",
-        )
+def decide(record: ApprovalRecord, given: Answer) -> ApprovalRecord:
+    """Return the question with one more answer: decided, or still pending where more people must say yes.
 
-
-def _check_open(record: ApprovalRecord, digest: str, now: str) -> None:
-    if record.state != "pending":
-        who = f" by {record.decided_by}" if record.decided_by else ""
-        raise StaleError(
-            f"{record.id} is {record.state} already{who}",
-            code="gate.decided",
-            where=[f"at {record.decided_at}"] if record.decided_at else [],
-            hint="nothing was changed; see what waits: nightcrew inbox",
-        )
-    if is_overdue(record, now):
-        raise StaleError(
-            f"{record.id} expired at {record.expires_at}",
-            code="gate.expired",
-            hint=f"run the task again to be asked again: nightcrew retry {record.task or record.run}",
-        )
-    if digest != record.digest:
-        raise StaleError(
-            f"{record.id} is not about what was shown",
-            code="gate.digest",
-            where=[f"shown    {digest}", f"asked    {record.digest}"],
-            hint=f"look again: nightcrew inbox, then nightcrew approve {record.id}",
-        )
-
-
-def is_overdue(record: ApprovalRecord, now: str) -> bool:
-    """Tell whether a pending question is past its time."""
-    # The order of stamps as text is their order in time.
-    return bool(record.expires_at) and record.state == "pending" and now >= record.expires_at
-
-
-def expire(record: ApprovalRecord, now: str) -> ApprovalRecord:
-    """Return the question as expired if it is pending and past its time, else as it is."""
-    if not is_overdue(record, now):
-        return record
-    return replace(record, state="expired", decided_at=now, decided_by="policy", decided_via="timeout")
+    Raises:
+        DeniedByPolicy: an agent, or nobody, decides; or somebody who may not.
+        UsageError: a reason is missing, or an unknown answer or scope.
+        NotAuthenticated: the second factor that a yes needs is missing.
+        StaleError: decided, expired or replaced already, answered by this person already, or about something else than
+            what was shown.
+    """
+    given = replace(given, scope=given.scope or record.scope)
+    check_answer(record, given)
+    if given.answer == "approved":
+        record = replace(record, votes=(*record.votes, given.to_vote()))
+        if len(record.votes) < record.quorum:
+            return record
+    by = [str(vote["by"]) for vote in record.votes] if given.answer == "approved" else [given.by]
+    scopes = [str(vote["scope"]) for vote in record.votes] or [given.scope]
+    scope = min(scopes, key=_NARROWEST.index) if given.answer == "approved" else given.scope
+    return replace(
+        record,
+        state=given.answer,
+        answer=given.reason.strip(),
+        decided_at=given.at,
+        decided_by=", ".join(by),
+        decided_via=given.via,
+        scope=scope,
+        uses=_USES[scope] if given.answer == "approved" else 0,
+    )
 
 
 def cancel(record: ApprovalRecord, now: str, *, by: str, superseded: bool = False) -> ApprovalRecord:
@@ -180,8 +150,17 @@ def cancel(record: ApprovalRecord, now: str, *, by: str, superseded: bool = Fals
     return replace(record, state=state, decided_at=now, decided_by=by)
 
 
-def matches(record: ApprovalRecord, action_digest: str) -> bool:
-    """Tell whether the record is a yes to exactly this action that can still be used."""
+def matches(record: ApprovalRecord, action_digest: str, *, task: str = "") -> bool:
+    """Tell whether the record is a yes to exactly this action that can still be used.
+
+    Args:
+        task: full id of the task that wants it; one that is not the record's own needs a yes for the run.
+    """
+    if task and task != record.task and record.scope != "run":
+        return False
+    if len(record.votes) < record.quorum and record.quorum > 1:
+        # Decided by too few: not a yes, however its state came about.
+        return False
     return record.state == "approved" and record.digest == action_digest and record.uses != 0
 
 

@@ -40,7 +40,11 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class PlanRecord:
-    """One version of a run's plan. ``id`` is ``R-7/P1``; ``body`` is the plan as plain JSON, ``flags`` its flags."""
+    """One version of a run's plan. ``id`` is ``R-7/P1``; ``body`` is the plan as plain JSON, ``flags`` its flags.
+
+    ``origin`` says where it came from: ``by`` (``file``, ``planner``, ``edit``), ``goal``, ``agent``, ``summary``, ``complexity``,
+    ``gaps``, ``minutes``, ``rounds``, ``context``, ``bounds`` (see ``runtime.goals``), and ``text``, the tasks file itself.
+    """
 
     id: str
     run: str
@@ -49,6 +53,7 @@ class PlanRecord:
     body: Mapping[str, Any]
     flags: tuple[Mapping[str, Any], ...] = ()
     policies: tuple[Mapping[str, Any], ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +188,7 @@ class ApprovalRecord:
     def line(self) -> str:
         """What was shown, in one line: a question has its choices in lines of their own."""
         return " ".join(self.shown.split()) if self.question else self.shown
+
     owner: str = ""
     timeout_s: float = 0.0
     reminded: int = 0

@@ -195,6 +195,28 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class Planning:
+    """How a goal becomes a plan.
+
+    Attributes:
+        agent: who is asked; empty for the first coding agent that can be used here. model: of it; empty for its own.
+        rounds: how often an answer with problems is sent back.
+        hard_s: longest time of one question.
+        after_tasks: a running run is planned anew, from what is left, after so many finished tasks; 0 for never.
+        after_failure: and when a task has failed for good.
+        examples: rejections of earlier results that a planner is told of; 0 for none.
+    """
+
+    agent: str = ""
+    model: str = ""
+    rounds: int = 2
+    hard_s: float = 900.0
+    after_tasks: int = 0
+    after_failure: bool = False
+    examples: int = 5
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of config.yaml.
 
@@ -213,6 +235,7 @@ class Settings:
         budgets: see there.
         conflicts: when two tasks that run will collide: ``tell``, or ``serialise`` (the later one starts again on the
             result of the earlier one).
+        planning: see there.
         canary: which credentials that open nothing are planted inside: ``all``, ``file`` or ``off``.
         stopping, looping: see there. fallback: agents that take over where neither the task nor its agent names one.
         routing: see there.
@@ -247,3 +270,4 @@ class Settings:
     stopping: Stopping = Stopping()
     looping: Looping = Looping()
     fallback: tuple[str, ...] = ()
+    planning: Planning = Planning()

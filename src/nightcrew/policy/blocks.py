@@ -114,10 +114,10 @@ def _read_anomalies(reading: Reading, found: Settings) -> None:
 
 
 def _read_budget(reading: Reading, found: Settings) -> None:
-    for name in ("usd", "tokens", "warn_at_percent"):
+    for name in ("usd", "tokens", "day_usd", "month_usd", "warn_at_percent"):
         value = reading.at("budget", name)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            reading.put(found, ("budget", name), float(value) if name == "usd" else int(value))
+            reading.put(found, ("budget", name), float(value) if name.endswith("usd") else int(value))
 
 
 def _read_recovery(reading: Reading, found: Settings) -> None:

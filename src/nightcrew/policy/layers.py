@@ -10,7 +10,18 @@ from nightcrew.model.actions import Verdict, strictest
 from nightcrew.model.errors import Place, Problem
 from nightcrew.model.text import closest
 from nightcrew.model.yamltext import refuse_problems
-from nightcrew.policy.rules import Allowance, Gate, HandoffClass, Openings, Patterns, Placed, Policy, Rule
+from nightcrew.policy.rules import (
+    Allowance,
+    Gate,
+    HandoffClass,
+    Openings,
+    Patterns,
+    Placed,
+    Policy,
+    Rule,
+    Terms,
+)
+from nightcrew.policy.terms import Need, join_terms, looser_terms, stronger
 
 #: What holds where no rule of a subject matches. Of files it holds beside the rules.
 _DEFAULTS: Final = {"command": "defaults.commands", "net": "defaults.network"}
@@ -159,7 +170,25 @@ class _Stack:
                 self.complain(placed.place, f"{name} cannot be looser than in {outer.source}")
                 return
             placed = replace(placed, fixed=True)
+        elif outer is not None:
+            placed = self.tighten(name, outer, placed)
         self.settings[name] = placed
+
+    def tighten(self, name: str, outer: Placed[Any], placed: Placed[Any]) -> Placed[Any]:
+        """Return what a layer says of how a person decides, together with what an outer one says of it."""
+        if isinstance(outer.value, Need) and isinstance(placed.value, Need):
+            factor = stronger(placed.value.factor, outer.value.factor)
+            return placed if factor == placed.value.factor else outer
+        if not isinstance(outer.value, Terms) or not isinstance(placed.value, Terms):
+            return placed
+        joined = join_terms(outer.value, placed.value)
+        allowed = len({each.casefold() for each in joined.approvers})
+        if (outer.value.approvers or placed.value.approvers) and allowed < joined.quorum:
+            said = (
+                f"with {outer.source} it needs {joined.quorum} of the people that both name: {allowed} there"
+            )
+            self.complain(placed.place, f"{name} {said}")
+        return replace(placed, value=joined)
 
 
 def _join(outer: Patterns, inner: Patterns) -> Patterns:
@@ -173,6 +202,10 @@ def is_looser(inner: Any, outer: Any) -> bool:
         return bool(strictest(inner, outer) != inner)
     if outer is None:
         return False
+    if isinstance(outer, Terms):
+        return looser_terms(inner, outer)
+    if isinstance(outer, Need):
+        return bool(stronger(inner.factor, outer.factor) != inner.factor)
     if isinstance(outer, Openings):
         return not set(inner.items) <= set(outer.items)
     if isinstance(outer, bool):

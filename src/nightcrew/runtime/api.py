@@ -15,15 +15,19 @@ from nightcrew.host import crash
 from nightcrew.runtime.deciders import Deciders
 from nightcrew.runtime.environment import Environment
 from nightcrew.runtime.parts import Parts
+from nightcrew.runtime.planners import Planners
 from nightcrew.runtime.rehearsals import Rehearsals
 
 if TYPE_CHECKING:
     from nightcrew.host.clock import Clock
     from nightcrew.model.isolation import Backend, Level
+    from nightcrew.model.people import Proof
     from nightcrew.runtime.agents import Agents
+    from nightcrew.runtime.auditing import Audit
     from nightcrew.runtime.checkpoints import Checkpoints
     from nightcrew.runtime.hosting import OnChange
     from nightcrew.runtime.models import Models
+    from nightcrew.runtime.money import Money
     from nightcrew.runtime.policies import Policies
     from nightcrew.runtime.promoting import Order, Publication
     from nightcrew.runtime.resting import Rest
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 View = dict[str, Any]
 
 
-class Runtime(Deciders, Rehearsals):
+class Runtime(Planners, Deciders, Rehearsals):
     """Everything nightcrew can do, for one working directory.
 
     Args:
@@ -148,7 +152,13 @@ class Runtime(Deciders, Rehearsals):
 
         slots = read_slots(agents)
         draft = read_draft(
-            self._parts, file, title=title, include_dirty=include_dirty, budget=budget, agents=slots, role=role
+            self._parts,
+            file,
+            title=title,
+            include_dirty=include_dirty,
+            budget=budget,
+            agents=slots,
+            role=role,
         )
         check_keys(self._parts.keyring, draft.plan, draft.rules.settings)
         choice = choose(self._parts, draft.rules, unsandboxed=unsandboxed)
@@ -267,15 +277,12 @@ class Runtime(Deciders, Rehearsals):
 
         return resume(self._parts, name)
 
-    def extend(self, name: str, budget: str) -> View:
-        """Give a run or a task another budget, and let go on what waited for it; a host is started when none lives."""
-        from nightcrew.runtime.budgeting import extend
-        from nightcrew.runtime.hosting import nudge
+    @property
+    def money(self) -> Money:
+        """Return everything that can be done about budgets and what was spent."""
+        from nightcrew.runtime.money import Money
 
-        done = extend(self._parts, name, budget)
-        if done["resumed"]:
-            nudge(self._parts, name, start=True)
-        return done
+        return Money(self._parts)
 
     @property
     def models(self) -> Models:
@@ -437,7 +444,15 @@ class Runtime(Deciders, Rehearsals):
 
         return scan_place(self._parts, target)
 
-    def allow_secret(self, fingerprint: str, *, reason: str, until: str = "", force: bool = False) -> View:
+    def allow_secret(
+        self,
+        fingerprint: str,
+        *,
+        reason: str,
+        until: str = "",
+        force: bool = False,
+        proof: Proof | None = None,
+    ) -> View:
         """Let one secret land, by its fingerprint, until a day.
 
         Raises:
@@ -446,7 +461,7 @@ class Runtime(Deciders, Rehearsals):
         """
         from nightcrew.runtime.secretkeeping import allow_secret
 
-        return allow_secret(self._parts, fingerprint, reason=reason, until=until, force=force)
+        return allow_secret(self._parts, fingerprint, reason=reason, until=until, force=force, proof=proof)
 
     def show_policy(self) -> View:
         """Return the rules in force."""
@@ -454,15 +469,12 @@ class Runtime(Deciders, Rehearsals):
 
         return show_rules(self._rules())
 
-    def verify(self) -> View:
-        """Verify the journal.
+    @property
+    def audit(self) -> Audit:
+        """Return everything that can be done with the journal as evidence."""
+        from nightcrew.runtime.auditing import Audit
 
-        Raises:
-            JournalDamaged: names the first bad record.
-        """
-        from nightcrew.runtime.watching import verify
-
-        return verify(self._parts)
+        return Audit(self._parts)
 
     def _rules(self) -> Rules:
         from nightcrew.runtime.rules import read_rules

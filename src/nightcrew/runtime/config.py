@@ -12,7 +12,15 @@ from typing import Any
 from nightcrew.model.errors import Problem
 from nightcrew.model.isolation import Confinement, Level, Limits
 from nightcrew.model.routes import ANY
-from nightcrew.model.settings import AgentSetting, Checkpoints, DriftChecks, Retries, Routing, Settings
+from nightcrew.model.settings import (
+    AgentSetting,
+    Checkpoints,
+    DriftChecks,
+    Planning,
+    Retries,
+    Routing,
+    Settings,
+)
 from nightcrew.model.units import parse_duration, parse_size
 from nightcrew.model.yamltext import (
     Document,
@@ -96,6 +104,7 @@ class _Reading:
             retries=self.read_retries(old.retries),
             checkpoints=self.read_checkpoints(old.checkpoints),
             drift=self.read_drift(old.drift),
+            planning=self.read_planning(old.planning),
             confinement=self.read_confinement(old.confinement),
             agents=self.read_agents(old.agents),
             routing=self.read_routing(old.routing),
@@ -225,6 +234,21 @@ class _Reading:
         }
         return replace(old, **self.take(keys, "drift"))
 
+    def read_planning(self, old: Planning) -> Planning:
+        keys: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "agent": ("agent", str),
+            "model": ("model", str),
+            "rounds": ("rounds", int),
+            "timeout": ("hard_s", parse_duration),
+            "after_tasks": ("after_tasks", int),
+            "after_failure": ("after_failure", bool),
+            "examples": ("examples", int),
+        }
+        new = replace(old, **self.take(keys, "planner"))
+        if new.hard_s <= 0:
+            self.complain(("planner", "timeout"), "cannot be without a limit", "write a long one")
+        return new
+
     def read_confinement(self, old: Confinement) -> Confinement:
         taken = self.take({name: (name, str) for name in ("backend", "image", "profile")}, "isolation")
         for name in taken if self.repository else ():
@@ -258,7 +282,7 @@ class _Reading:
             self.complain(
                 ("agents", name), f"{name!r} is the name of a built-in agent", "choose another name"
             )
-        texts = {
+        texts: dict[str, tuple[str, Callable[[Any], Any]]] = {
             "adapter": ("adapter", str),
             "prompt": ("prompt", str),
             "argv": ("argv", tuple),

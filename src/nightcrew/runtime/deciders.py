@@ -9,8 +9,8 @@ from nightcrew.runtime.parts import Parts
 
 if TYPE_CHECKING:
     from nightcrew.model.people import Proof
-    from nightcrew.runtime.callbacks import Callback
     from nightcrew.runtime.people import People
+    from nightcrew.runtime.replies import Callback
 
 View = dict[str, Any]
 
@@ -86,7 +86,7 @@ class Deciders:
         return decide(self._parts, approval, said)
 
     def on_approval(self, callback: Callback, *, timeout_s: float = 60.0) -> Callable[[], None]:
-        """Have a function of yours asked every question; see ``callbacks.Callback``. Returns what ends that.
+        """Have a function of yours asked every question; see ``replies.Callback``. Returns what ends that.
 
         It is called while this object drives a run (``drive``, ``host_in_background``), in a thread of its own, once for each
         question. What it does not answer (None, an exception, too late) goes on waiting for a person, and is recorded.

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Final
 
+from nightcrew.gate.answering import Answer, check_answer
+from nightcrew.gate.approvals import decide as decide_record
+from nightcrew.host import crash
 from nightcrew.host.clock import stamp
-from nightcrew.model.errors import StaleError, UsageError
-from nightcrew.model.ids import APPROVAL, join_task
-from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
+from nightcrew.model.errors import NightcrewError, StaleError, UsageError
+from nightcrew.model.ids import join_task
+from nightcrew.model.records import ApprovalRecord, RunRecord
+from nightcrew.runtime.identity import need_scope
 from nightcrew.runtime.planning import cancel_tasks
-from nightcrew.runtime.terms import check_terms, policy_of
-from nightcrew.runtime.views import view_approval
+from nightcrew.runtime.saying import COMMAND_LINE, Said
+from nightcrew.runtime.terms import complete, refuse_agents, time_of_answer
+from nightcrew.runtime.views import find_same, view_approval
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Writer
     from nightcrew.runtime.parts import Parts
 
+#: Codes of what is written down as a refused answer.
+_REFUSALS: Final = ("gate.", "approval.", "auth.", "digest.", "reason.")
 _SHORTEST_PREFIX = 4
 
 
@@ -50,6 +60,8 @@ def approve_plan(parts: Parts, name: str, *, digest: str, via: str, with_asks: b
     Raises:
         StaleError: decided already, or another digest; nothing was changed.
     """
+    refuse_agents(parts)
+    need_scope(parts, "plan")
     who = f"user:{parts.env.user}"
     with parts.journal.write() as tx:
         run = tx.need(RunRecord, name)
@@ -78,6 +90,8 @@ def deny_plan(parts: Parts, name: str, *, reason: str, digest: str = "") -> None
         StaleError: decided already, or another digest.
     """
     _need_reason(reason)
+    refuse_agents(parts)
+    need_scope(parts, "plan")
     with parts.journal.write() as tx:
         run = tx.need(RunRecord, name)
         check_plan_open(run)
@@ -97,97 +111,154 @@ def deny_plan(parts: Parts, name: str, *, reason: str, digest: str = "") -> None
         )
 
 
-def decide(
-    parts: Parts, name: str, *, answer: str, reason: str = "", scope: str = "once", digest: str = ""
-) -> dict[str, Any]:
-    """Record the answer to an approval and return its view.
+def decide(parts: Parts, name: str, said: Said) -> dict[str, Any]:
+    """Record an answer to an approval and return its view, with ``also``: the ids of those that it answers too.
 
     Args:
         name: approval id.
-        answer: ``approved`` or ``denied``; a denial needs a reason.
-        scope: ``once`` or ``task``: how often an approval may be used.
-        digest: refuse unless the digest of what was shown begins like this.
+        said: the answer.
 
     Raises:
         StaleError: answered already (naming who and when), expired, or another digest.
-        DeniedByPolicy: the policy names others for a question of that risk.
+        DeniedByPolicy: an agent answers, the policy names others, or it must be somebody else than who handed over the run.
+        UsageError: a reason is missing. NotAuthenticated: a factor is missing or wrong. LimitReached: locked out.
     """
-    from nightcrew.gate.approvals import decide as decide_record
+    try:
+        return _decide(parts, name, said)
+    except NightcrewError as error:
+        if error.code.startswith(_REFUSALS):
+            _note_refusal(parts, name, said, error)
+        raise
 
-    if answer == "denied":
-        _need_reason(reason)
+
+def _decide(parts: Parts, name: str, said: Said) -> dict[str, Any]:
+    by = said.by or parts.env.user
+    if said.via == COMMAND_LINE:
+        refuse_agents(parts)
+    with parts.journal.read() as tx:
+        record = complete(tx, tx.need(ApprovalRecord, name))
+    need_scope(parts, *(("decide:low", "decide:any") if record.risk == "low" else ("decide:any",)))
+    if said.digest:
+        _check_digest(record.id, record.digest, said.digest)
+    if said.answer == "denied":
+        _need_reason(said.reason)
+    given = Answer(
+        said.answer,
+        by,
+        said.via,
+        record.digest,
+        time_of_answer(parts),
+        said.reason,
+        said.scope or record.scope,
+    )
+    check_answer(record, given, proven=False)
+    given = replace(given, factor=_prove(parts, record, by, said))
+    crash.point("runtime.decision.proved")
     with parts.journal.write() as tx:
-        record = tx.need(ApprovalRecord, name)
-        if digest:
-            _check_digest(record.id, record.digest, digest)
-        if answer == "approved" and record.state == "pending":
-            policy = policy_of(tx, tx.need(RunRecord, record.run))
-            check_terms(policy, record.risk, user=parts.env.user, reason=reason, what=record.id)
-        decided = decide_record(
-            record,
-            answer=answer,
-            by=parts.env.user,
-            via="command line",
-            reason=reason,
-            digest=record.digest,
-            now=stamp(parts.clock.now()),
-            scope=scope,
-        )
-        _store(tx, record, decided, f"user:{parts.env.user}")
-    return view_approval(decided)
+        decided, also = record_answer(tx, record.id, given, only=said.only)
+    crash.point("runtime.decision.recorded")
+    return {**view_approval(decided), "also": also}
 
 
-def _store(tx: Writer, old: ApprovalRecord, new: ApprovalRecord, actor: str) -> None:
-    fields = ("state", "decided_at", "decided_by", "decided_via", "answer", "scope", "uses")
-    changes = {name: getattr(new, name) for name in fields}
-    data = {
-        "answer": new.state,
-        "reason": new.answer,
-        "scope": new.scope,
+def record_answer(
+    tx: Writer, name: str, given: Answer, *, only: bool = False
+) -> tuple[ApprovalRecord, list[str]]:
+    """Write an answer, and the same one to whatever else of the run is about exactly the same; return it with their ids.
+
+    Raises:
+        as ``gate.approvals.decide``; nothing was written.
+    """
+    record = complete(tx, tx.need(ApprovalRecord, name))
+    pending = tx.find(ApprovalRecord, run=record.run, state="pending")
+    same = [] if only else find_same(record, pending)
+    also = []
+    for each in (each for each in pending if each.id in same):
+        try:
+            _store(tx, each, decide_record(complete(tx, each), given))
+        except NightcrewError:
+            # This one asks for more than the answer gives (another agent's, another scope): it goes on waiting.
+            continue
+        also.append(each.id)
+    stored = tx.need(ApprovalRecord, name)
+    return _store(tx, stored, decide_record(record, given), also=also), also
+
+
+def _prove(parts: Parts, record: ApprovalRecord, by: str, said: Said) -> str:
+    """Return the factor that was given and found right; empty where none is needed."""
+    from nightcrew.runtime.factors import prove
+
+    stranger = by != parts.env.user and said.via == COMMAND_LINE
+    needed = record.factor if said.answer == "approved" else ""
+    if not needed and not stranger and not said.proof:
+        return ""
+    if said.via != COMMAND_LINE:
+        return ""  # a program has no factor; what needs one is refused by the gate
+    place = f"approvals.{record.risk} ({record.terms})" if needed and record.terms else ""
+    return prove(parts, by, said.proof, needed or "any", f"{said.answer} {record.id}", place=place)
+
+
+def _note_refusal(parts: Parts, name: str, said: Said, error: NightcrewError) -> None:
+    with parts.journal.write() as tx:
+        record = tx.get(ApprovalRecord, name)
+        if record is None:
+            return
+        data = {
+            "id": name,
+            "by": said.by or parts.env.user,
+            "via": said.via,
+            "answer": said.answer,
+            "code": error.code,
+            "said": error.message,
+        }
+        actor = f"user:{parts.env.user}"
+        tx.append("approval.refused", run=record.run, task=record.task, actor=actor, data=data)
+
+
+def _store(tx: Writer, old: ApprovalRecord, new: ApprovalRecord, also: Sequence[str] = ()) -> ApprovalRecord:
+    changes = {
+        each.name: getattr(new, each.name)
+        for each in fields(ApprovalRecord)
+        if getattr(new, each.name) != getattr(old, each.name)
+    }
+    vote = new.votes[-1] if len(new.votes) > len(old.votes) else {}
+    by = str(vote.get("by", new.decided_by))
+    data: dict[str, Any] = {
+        "reason": str(vote.get("reason", new.answer)),
+        "by": by,
+        "via": str(vote.get("via", new.decided_via)),
+        "factor": str(vote.get("factor", "")),
         "digest": new.digest,
         "action": new.shown,
     }
-    tx.change(old, "approval.decided", actor=actor, data=data, **changes)
+    if new.state == "pending":
+        said = {"votes": len(new.votes), "quorum": new.quorum}
+        return tx.change(old, "approval.voted", actor=f"user:{by}", data={**data, **said}, **changes)
+    data |= {"answer": new.state, "scope": new.scope}
+    data |= {"also": list(also)} if also else {}
+    data |= {"votes": [dict(each) for each in new.votes]} if new.quorum > 1 else {}
+    return tx.change(old, "approval.decided", actor=f"user:{by}", data=data, **changes)
 
 
 def _decide_beforehand(tx: Writer, parts: Parts, run: RunRecord, at: str) -> None:
-    from nightcrew.runtime.forecasting import answered
+    """Say yes, once each, to what the plan announces; not to what needs more than the yes of this one person."""
+    from nightcrew.runtime.forecasting import answer_foreseen, answered, make_forecast
 
-    plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
+    made = make_forecast(tx, run.id)
     # What a person has said to one question by itself holds, also when it was a no.
     known = answered(tx, run.id)
-    for flag in plan.flags:
-        if flag["kind"] not in ("asks", "opaque") or not flag["digest"]:
+    announced = {(join_task(run.id, flag["task"]), flag["digest"]) for flag in made.plan.flags if _asks(flag)}
+    for question in made.questions:
+        key = (join_task(run.id, question.task), question.digest)
+        if key in known or key not in announced or question.action is None:
             continue
-        if (join_task(run.id, flag["task"]), flag["digest"]) in known:
-            continue
-        record = ApprovalRecord(
-            id=tx.next_id(APPROVAL),
-            kind="action",
-            state="approved",
-            run=run.id,
-            task=join_task(run.id, flag["task"]),
-            digest=flag["digest"],
-            action={"kind": "exec", "command": flag["action"]},
-            shown=flag["action"],
-            rule=flag["rule"],
-            source=flag["source"],
-            reason=flag["text"],
-            risk="medium",
-            requester="plan",
-            requested_at=at,
-            decided_at=at,
-            decided_by=parts.env.user,
-            decided_via="plan",
-            answer="approved with the plan",
-            uses=1,
-        )
-        tx.add(
-            record,
-            "approval.decided",
-            actor=f"user:{parts.env.user}",
-            data={"answer": "approved", "via": "plan", "digest": record.digest, "action": record.shown},
-        )
+        with suppress(NightcrewError):  # it will be asked when its time comes
+            answer_foreseen(
+                tx, parts, made, question, Said("approved", "approved with the plan", via="plan"), at
+            )
+
+
+def _asks(flag: Mapping[str, Any]) -> bool:
+    return flag["kind"] in ("asks", "opaque") and bool(flag["digest"])
 
 
 def _check_digest(name: str, digest: str, given: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,8 @@ class Environment:
         crash_at: ``NIGHTCREW_CRASH_AT``, for crash tests.
         system_policy: the ceiling of the machine's owner.
         variables: the whole environment, for git and for the background host (never for agents).
+        account: account of the machine that runs us; ``user`` is the person that it stands for, see ``runtime.identity``.
+        token: ``NIGHTCREW_TOKEN``. scopes: what it may decide; None where there is none.
     """
 
     home: Path
@@ -44,6 +46,9 @@ class Environment:
     crash_at: str
     system_policy: Path
     variables: Mapping[str, str]
+    account: str = ""
+    token: str = field(default="", repr=False)
+    scopes: tuple[str, ...] | None = None
 
 
 def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
@@ -55,18 +60,21 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     given = dict(os.environ if variables is None else variables)  # noqa: TID251  the one reader
     home = _find_home(given)
     state = _xdg(given, "XDG_STATE_HOME", home / ".local" / "state") / "nightcrew"
+    user = _find_user(given)
     return Environment(
         home=home,
         state=state,
         config=_xdg(given, "XDG_CONFIG_HOME", home / ".config") / "nightcrew",
         database=given.get("NIGHTCREW_DATABASE") or f"sqlite:///{state / 'nightcrew.db'}",
-        user=_find_user(given),
+        user=user,
         path=given.get("PATH") or _DEFAULT_PATH,
         color=not given.get("NO_COLOR") and given.get("TERM") != "dumb",
         columns=_number(given.get("COLUMNS", "")),
         crash_at=given.get("NIGHTCREW_CRASH_AT", ""),
         system_policy=SYSTEM_POLICY,
         variables=given,
+        account=user,
+        token=given.get("NIGHTCREW_TOKEN", ""),
     )
 
 

@@ -257,7 +257,9 @@ def answer_foreseen(
         NotAuthenticated: a factor is needed, which is given when it is asked.
     """
     if question.action is None:
-        raise UsageError("a question about a whole result cannot be answered in advance", code="forecast.change")
+        raise UsageError(
+            "a question about a whole result cannot be answered in advance", code="forecast.change"
+        )
     terms, place = find_terms(made.rules.policy, question.decision.risk)
     asked = open_approval(
         id=tx.next_id(APPROVAL),

@@ -15,6 +15,7 @@ from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.runtime.callbacks import Asker
+from nightcrew.runtime.budgeting import read_calendar
 from nightcrew.runtime.drifting import note_end
 from nightcrew.runtime.isolating import confinement_of
 from nightcrew.runtime.resting import Rest, find_rest
@@ -51,7 +52,7 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
     """Return what the attempts of a run work with: its repository under the rules stored with its plan."""
     from nightcrew.engine.workspace import Workspace
     from nightcrew.host.shell import parse
-    from nightcrew.policy.prices import Prices, shipped_prices
+    from nightcrew.policy.prices import prices_in_force
     from nightcrew.runtime.canaries import read_key
     from nightcrew.runtime.collecting import make_room
     from nightcrew.runtime.inside import find_binds, find_python, find_variables
@@ -79,7 +80,7 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
         env=find_variables(parts.env, rules.settings, repository.root, binds),
         redact=parts.keyring.redact,
         read_key=parts.keyring.read,
-        prices=Prices(shipped_prices(), rules.settings.prices),
+        prices=prices_in_force(rules.settings.prices, parts.clock.now()),
         find_program=cache(partial(find_program, path=parts.env.path, root=repository.root)),
         make_room=partial(make_room, parts, repository),
         git=parts.git(repository),
@@ -119,6 +120,7 @@ class Host:
             clock=parts.clock,
             open_workspace=lambda run: open_workspace(parts, run),
             redact=parts.keyring.redact,
+            read_calendar=partial(read_calendar, parts),
         )
         try:
             engine.launch()
@@ -313,9 +315,12 @@ def _serve(parts: Parts, host: Host, runs: Sequence[str]) -> set[str]:
 def _collect(parts: Parts, runs: Sequence[str]) -> None:
     """Give up what has become old, when it is time for that, where one of these runs is over."""
     from nightcrew.runtime.collecting import collect_when_due
+    from nightcrew.runtime.sealing import seal_when_new
 
     with parts.journal.read() as tx:
         over = [run for name in runs if (run := tx.need(RunRecord, name)).state in RUN_FINAL]
+    if over:
+        seal_when_new(parts)
     for run in {each.repo_key: each for each in over}.values():
         collect_when_due(parts, run.id)
 

@@ -130,7 +130,8 @@ class Keyring:
                 f"there is no login for {provider.name}: {said}",
                 code="key.missing",
                 where=["nothing was sent"],
-                hint=hint or "put user:password there, or say where it is: network.upstream_login in config.yaml",
+                hint=hint
+                or "put user:password there, or say where it is: network.upstream_login in config.yaml",
             )
         return NotAuthenticated(
             f"there is no key for the provider {provider.name}: {said}",

@@ -155,4 +155,3 @@ def read_prices(reading: Reading, old: Mapping[str, Price]) -> Mapping[str, Pric
         except (ValueError, TypeError) as problem:
             reading.complain(("prices", str(model)), str(problem))
     return found
-

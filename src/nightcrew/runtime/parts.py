@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nightcrew.journal.journal import Journal
     from nightcrew.promote.promoter import Promoter
     from nightcrew.runtime.keys import Keyring
+    from nightcrew.runtime.replies import Registered
     from nightcrew.sandbox.launcher import Launcher
     from nightcrew.shadow.shadows import Shadows
 
@@ -48,6 +49,7 @@ class Parts:
         self.cwd = cwd
         self.clock = clock or SystemClock()
         self.say = say or _say_nothing
+        self.callbacks: list[Registered] = []
         self._repositories: dict[str, Repository] = {}
         self._stores: dict[str, Store] = {}
         self._recovered: set[str] = set()

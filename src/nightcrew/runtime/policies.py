@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nightcrew.model.people import Proof
     from nightcrew.runtime.parts import Parts
 
 View = dict[str, Any]
@@ -41,11 +42,11 @@ class Policies:
 
         return diff_policies(read_candidate(self._parts, old), read_candidate(self._parts, new))
 
-    def import_file(self, file: Path, *, write: bool = False) -> View:
+    def import_file(self, file: Path, *, write: bool = False, proof: Proof | None = None) -> View:
         """Return another system's policy as ours; with ``write`` it becomes the repository's own."""
         from nightcrew.runtime.policing import import_file
 
-        return import_file(self._parts, file, write=write)
+        return import_file(self._parts, file, write=write, proof=proof)
 
     def schema(self) -> View:
         """Return the JSON Schema of policy.yaml."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from nightcrew.model import canonical
 from nightcrew.model.actions import Verdict, strictest
 from nightcrew.model.errors import NotFound, ShellSyntaxError, UsageError
+from nightcrew.runtime.factors import require_factor
 from nightcrew.runtime.rules import POLICY_FILE, Rules, check_file, read_rules
 
 if TYPE_CHECKING:
+    from nightcrew.model.people import Proof
     from nightcrew.policy.rules import Policy, Rule
     from nightcrew.runtime.parts import Parts
 
@@ -214,7 +216,7 @@ def _diff_gates(old: Policy, new: Policy) -> Iterator[View]:
         yield {"what": "gate", "name": name, "old": was, "new": now, "effect": effect, "source": ""}
 
 
-def import_file(parts: Parts, file: Path, *, write: bool) -> View:
+def import_file(parts: Parts, file: Path, *, write: bool, proof: Proof | None = None) -> View:
     """Return Aurora's policies.yaml as our policy, checked; with ``write`` it becomes the repository's own.
 
     Raises:
@@ -244,6 +246,7 @@ def import_file(parts: Parts, file: Path, *, write: bool) -> View:
                 code="policy.exists",
                 hint=f"nightcrew policy import {file} > new-policy.yaml, then put the two together",
             )
+        require_factor(parts, "policy", proof, root=root)
         path.parent.mkdir(exist_ok=True)
         write_atomic(path, imported.text.encode(), mode=0o644)
         target = POLICY_FILE

@@ -20,16 +20,21 @@ from nightcrew.policy.scanning.texts import blot_out
 from nightcrew.runtime.choosing import Selection, find_landed, select
 from nightcrew.runtime.composing import check_landed, cut_piece
 from nightcrew.runtime.drifting import describe_drift, find_drift, note_drift, refuse_drift
+from nightcrew.runtime.factors import find_need, require_factor
 from nightcrew.runtime.guarding import Guard, guard_tree, note_refusal
+from nightcrew.runtime.identity import need_scope
 from nightcrew.runtime.isolating import name_of
 from nightcrew.runtime.proving import Proof, prove
+from nightcrew.runtime.sealing import seal_when_new
 from nightcrew.runtime.settling import abort, describe, publication_lock, record_export, settle_published
 from nightcrew.runtime.shaping import Cut, Shape, shape
+from nightcrew.runtime.terms import refuse_agents
 from nightcrew.runtime.views import tasks_of, view_promotion
 
 if TYPE_CHECKING:
     from nightcrew.checkpoint.store import Store
     from nightcrew.journal.transaction import Reader
+    from nightcrew.model import people
     from nightcrew.model.settings import Settings
     from nightcrew.promote.prepared import Prepared
     from nightcrew.promote.promoter import Promoter
@@ -105,6 +110,27 @@ class Publication:
     done: dict[str, Any] = field(default_factory=dict)
     proof: Proof | None = None
     guard: Guard = field(default_factory=Guard)
+    factor: str | None = None
+
+    def needs_factor(self) -> str:
+        """Return the second factor that publishing needs: empty for none, ``any``, ``pin`` or ``totp``."""
+        what, root = self._need()
+        return find_need(self.parts, what, root=root)[0]
+
+    def prove_person(self, proof: people.Proof | None) -> None:
+        """Prove who publishes, as the policy wants it (``factors``); ``publish`` refuses without.
+
+        Raises:
+            NotAuthenticated: the factor is missing or wrong. LimitReached: locked out. Nothing was changed.
+            DeniedByPolicy: a token that is not for this, or an agent.
+        """
+        refuse_agents(self.parts)
+        need_scope(self.parts, "promote")
+        what, root = self._need()
+        self.factor = require_factor(self.parts, what, proof, root=root)
+
+    def _need(self) -> tuple[str, Path]:
+        return "undo" if self.record.undo_of else "promote", Path(self.repository.root)
 
     def allow_handoff(self, names: Sequence[str]) -> None:
         """Say yes to paths that something on the host will execute, by class or path.
@@ -123,11 +149,15 @@ class Publication:
             DriftError: the repository moved since it was prepared; nothing was changed.
         """
         self.guard.refuse()
+        if self.factor is None:
+            self.prove_person(None)
+        self.record = replace(self.record, factor=self.factor or "")
         with publication_lock(self.parts.state_of(self.repository)):
             if self.record.file:
                 self._export()
             else:
                 self._publish()
+        seal_when_new(self.parts)
         return self.done
 
     def diff(self) -> str:
@@ -210,7 +240,8 @@ class Publication:
         proof = self.proof.to_plain() if self.proof else "not run"
         waived = {"waived": list(self.record.waived)} if self.record.waived else {}
         drift = {"drift": self.view["drift"]} if self.view.get("drift") else {}
-        return {**describe(self.record), **waived, **drift, **self.guard.to_event(), "proof": proof}
+        factor = {"factor": self.factor} if self.factor else {}
+        return {**describe(self.record), **waived, **drift, **factor, **self.guard.to_event(), "proof": proof}
 
 
 @contextmanager

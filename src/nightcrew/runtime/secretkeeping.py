@@ -16,10 +16,12 @@ from nightcrew.model.text import shown
 from nightcrew.model.yamltext import read_document
 from nightcrew.policy.load import parse_policy
 from nightcrew.policy.scanning.change import MAX_FILE_BYTES, scan_change
+from nightcrew.runtime.factors import require_factor
 from nightcrew.runtime.guarding import REFUSED
 from nightcrew.runtime.rules import POLICY_FILE, read_rules
 
 if TYPE_CHECKING:
+    from nightcrew.model.people import Proof
     from nightcrew.runtime.parts import Parts
 
 DAYS: Final = 90
@@ -116,7 +118,13 @@ def _read(file: str) -> bytes:
 
 
 def allow_secret(
-    parts: Parts, fingerprint: str, *, reason: str, until: str, force: bool = False
+    parts: Parts,
+    fingerprint: str,
+    *,
+    reason: str,
+    until: str,
+    force: bool = False,
+    proof: Proof | None = None,
 ) -> dict[str, Any]:
     """Write into the repository's policy that a secret may land; return the place where that stands.
 
@@ -125,8 +133,10 @@ def allow_secret(
         reason: why.
         until: last day, ``YYYY-MM-DD``; empty for DAYS from now.
         force: also when nothing with this fingerprint was seen here.
+        proof: second factor, where the policy wants one for its own changes (``factors.policy``).
 
     Raises:
+        NotAuthenticated: it wants one, and it is missing or wrong.
         UsageError: no reason, or a day that is over.
         NotFound: nothing with this fingerprint was found in what tasks changed, refused at a promotion, or is in the
             working tree; a typing error would open a door that nobody looks at.
@@ -151,6 +161,7 @@ def allow_secret(
             code="secrets.unseen",
             hint="see the fingerprints: nightcrew secrets scan R-1/T01   or, if you are sure: --force",
         )
+    require_factor(parts, "policy", proof, root=root)
     file = root / POLICY_FILE
     before = file.read_text("utf-8") if file.exists() else "version: 1\n"
     item = _make_item(fingerprint, reason.strip(), day, parts.env.user)

@@ -1,43 +1,29 @@
-"""Who may say yes to a question of some risk, and what else that takes (``approvals`` of the policy)."""
+"""On what terms a question of some risk is answered (``approvals`` of the policy), and what time that has."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nightcrew.model.errors import DeniedByPolicy, UsageError
-from nightcrew.model.records import PlanRecord, RunRecord
+from nightcrew.gate.approvals import apply_terms
+from nightcrew.host.clock import stamp
+from nightcrew.model.errors import DeniedByPolicy
+from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
+from nightcrew.policy.rules import Terms
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
     from nightcrew.policy.rules import Policy
+    from nightcrew.runtime.parts import Parts
+
+#: How the helper that builds sandboxes is named on its command line: every agent is below it.
+_HELPER = b"from nightcrew.sandbox import zygote"
 
 
-def check_terms(policy: Policy, risk: str, *, user: str, reason: str, what: str) -> None:
-    """Return when a user may say yes to a question of this risk, on the terms of the policy.
-
-    Args:
-        what: the question, for the message.
-
-    Raises:
-        DeniedByPolicy: the policy names others. UsageError: a reason is missing. Nothing was decided in either case.
-    """
+def find_terms(policy: Policy, risk: str) -> tuple[Terms, str]:
+    """Return the terms of a risk and the place that says so; none and nothing where the policy is silent."""
     placed = policy.settings.get(f"approvals.{risk}")
-    if placed is None:
-        return
-    approvers = placed.value.approvers
-    if approvers and user not in approvers:
-        raise DeniedByPolicy(
-            f"{user} may not say yes to {what}: its risk is {risk}, and the policy names {', '.join(approvers)}; nothing was decided",
-            code="approval.approver",
-            where=[f"approvals.{risk} ({placed.source})"],
-            hint=f"ask {approvers[0]}; anybody may say no: nightcrew deny ID -m WHY",
-        )
-    if placed.value.reason and not reason.strip():
-        raise UsageError(
-            f"a yes to {what} needs a reason: its risk is {risk}; nothing was decided",
-            code="approval.reason",
-            hint="nightcrew approve ID -m WHY",
-        )
+    return (placed.value, placed.source) if placed is not None else (Terms(), "")
 
 
 def policy_of(tx: Reader, run: RunRecord) -> Policy:
@@ -46,3 +32,46 @@ def policy_of(tx: Reader, run: RunRecord) -> Policy:
 
     plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
     return rules_from_plain(plan.policies).policy
+
+
+def complete(tx: Reader, record: ApprovalRecord) -> ApprovalRecord:
+    """Return a question with what a yes to it needs; one that an older version asked does not carry it."""
+    run = tx.need(RunRecord, record.run)
+    if not record.owner:
+        record = replace(record, owner=run.requester)
+    if record.terms:
+        return record
+    terms, place = find_terms(policy_of(tx, run), record.risk)
+    return apply_terms(record, terms, place) if place else record
+
+
+def time_of_answer(parts: Parts) -> str:
+    """Return the time that the clock of questions shows: it stands still while nobody hosts the engine."""
+    from nightcrew.engine.deadlines import last_beat
+
+    now = stamp(parts.clock.now())
+    if parts.engine_holder:
+        return now
+    beat = last_beat(parts.env.state)
+    return min(now, beat) if beat else now
+
+
+def refuse_agents(parts: Parts) -> None:
+    """Return when it is no agent that decides.
+
+    An agent that is confined reaches neither the database nor this program's state. One that is not (``--unsandboxed``) is
+    known by what it descends from.
+
+    Raises:
+        DeniedByPolicy: this process was started by an agent of ours.
+    """
+    from nightcrew.host.ancestry import find_ancestor
+
+    found = find_ancestor(_HELPER)
+    if not found:
+        return
+    raise DeniedByPolicy(
+        "only a person decides: this command was started by an agent that nightcrew runs; nothing was decided",
+        code="gate.actor",
+        where=[f"below process {found}"],
+    )

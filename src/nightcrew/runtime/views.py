@@ -24,6 +24,7 @@ from nightcrew.model.records import (
 )
 from nightcrew.runtime.budgeting import view_run_spending, view_spending, view_task_spending
 from nightcrew.runtime.isolating import text_of, view_isolation
+from nightcrew.runtime.stopping import view_stop
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -92,7 +93,8 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
         "started_at": run.started_at,
         "ended_at": run.ended_at,
         "plan": view_plan_shortly(run, plan),
-        "usage": view_spending(run, tasks),
+        "usage": view_spending(parts, tx, run, tasks),
+        **view_stop(tx, run),
         "tasks": [
             {**view_task(task, plan.body, stood_in[task.id]), "usage": view_task_spending(run, task)}
             for task in tasks
@@ -134,6 +136,7 @@ def view_plan_shortly(run: RunRecord, plan: PlanRecord) -> dict[str, Any]:
         "policy_digest": run.policy_digest,
         "approved_at": run.approved_at,
         "approved_by": run.approved_by,
+        "origin": {key: value for key, value in plan.origin.items() if key not in ("text", "changes")},
         "flags": [dict(flag) for flag in plan.flags],
     }
 
@@ -154,6 +157,8 @@ def view_task(task: TaskRecord, body: Mapping[str, Any], stood_in: int = 0) -> d
         "verdict": task.verdict if task.verdict_tree == task.tree else "",
         "attempts": task.attempts - stood_in,
         "agent": task.agent,
+        "planned_agent": task.planned or task.agent,
+        "fallback": list(task.fallback),
         "role": task.role,
         "confidence": task.confidence,
         "opens_at": task.opens_at,
@@ -379,7 +384,16 @@ def plan_text(parts: Parts, name: str, *, width: int) -> str:
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         record = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
+    from nightcrew.runtime.amending import describe_choices, describe_origin
+
     flags = tuple(Flag(**flag) for flag in record.flags)
+    remarks = describe_origin(record)
     return render_plan(
-        Plan.from_plain(record.body), flags, run_id=run.id, isolation=text_of(run), width=width
+        Plan.from_plain(record.body),
+        flags,
+        run_id=run.id,
+        isolation=text_of(run),
+        width=width,
+        remarks=remarks,
+        choices=describe_choices(run, flags) if remarks and run.state == "awaiting_approval" else (),
     )
