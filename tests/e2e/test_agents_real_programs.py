@@ -239,7 +239,7 @@ def test_a_spent_budget_pauses_it(crew: Hermetic, agent: str) -> None:
         spent = run(crew, agent, "--budget", "1000tokens" if agent == "aider" else "2000tokens")
         assert spent.code == 8, spent
         assert state_of(crew) == "paused"
-        extended = crew.run("extend", "R-1", "1M")
+        extended = crew.run("extend", "R-1", "--budget", "1M")
         assert extended.code == 0, extended
         wait_for(crew, "succeeded", "failed")
     check_done(crew, agent)

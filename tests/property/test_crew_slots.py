@@ -47,7 +47,8 @@ def test_slots_bound_each_agent_and_nobody_waits_for_another(
             left = [
                 name
                 for name, state in states.items()
-                if state == "pending" and all(states[need] in ("succeeded", "skipped") for need in depends[name])
+                if state == "pending"
+                and all(states[need] in ("succeeded", "skipped") for need in depends[name])
             ]
             assert all(busy[agents[name]] >= slots.get(agents[name], most + 1) for name in left)
         if running:
@@ -58,7 +59,9 @@ def test_slots_bound_each_agent_and_nobody_waits_for_another(
 
 
 @given(plans(), st.data())
-def test_a_task_that_is_given_to_another_agent_waits_for_that_ones_slot(plan: Plan, data: st.DataObject) -> None:
+def test_a_task_that_is_given_to_another_agent_waits_for_that_ones_slot(
+    plan: Plan, data: st.DataObject
+) -> None:
     frontier = Frontier(plan, {}, 99, {"a": 1, "b": 1})
     agents = {task.id: task.agent for task in plan.tasks}
     for name in data.draw(st.lists(st.sampled_from(sorted(agents)), max_size=6)):

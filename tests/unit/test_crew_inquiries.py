@@ -97,7 +97,12 @@ def test_no_second_answer_none_too_late_and_none_to_a_wish() -> None:
 def test_a_question_is_bound_to_all_of_its_words() -> None:
     digests = {
         each.action.digest
-        for each in (PORT, replace(PORT, text="Which port ?"), replace(PORT, choices=("8080",)), replace(PORT, free=False))
+        for each in (
+            PORT,
+            replace(PORT, text="Which port ?"),
+            replace(PORT, choices=("8080",)),
+            replace(PORT, free=False),
+        )
     }
     assert len(digests) == 4
 
@@ -121,14 +126,20 @@ def test_claudes_questions_and_back() -> None:
     given = {
         "questions": [
             {"question": "Which database?", "header": "DB", "options": options, "multiSelect": False},
-            {"question": "What else?", "options": [{"label": "cache"}, {"label": "queue"}], "multiSelect": True},
+            {
+                "question": "What else?",
+                "options": [{"label": "cache"}, {"label": "queue"}],
+                "multiSelect": True,
+            },
         ]
     }
     asked = read_claude(given)
     assert [inquiry.choices for _, inquiry in asked] == [("Postgres", "SQLite"), ("cache", "queue")]
     assert [inquiry.several for _, inquiry in asked] == [False, True]
     assert "- Postgres: grown up" in asked[0][1].text
-    told = write_claude(given, asked, [Reply("answered", "SQLite", ("SQLite",)), Reply("answered", "neither")])
+    told = write_claude(
+        given, asked, [Reply("answered", "SQLite", ("SQLite",)), Reply("answered", "neither")]
+    )
     assert told["answers"] == {"Which database?": "SQLite", "What else?": "neither"}
     assert told["questions"] == given["questions"]
 
@@ -137,7 +148,9 @@ def test_codex_questions_and_back_but_never_a_secret() -> None:
     question = {"id": "q1", "question": "Which?", "options": [{"label": "a"}, {"label": "b"}]}
     asked = read_codex({"questions": [question]})
     assert write_codex(asked, [Reply("answered", "b", ("b",))]) == {"answers": {"q1": {"answers": ["b"]}}}
-    assert write_codex(asked, [Reply("answered", "own words")]) == {"answers": {"q1": {"answers": ["own words"]}}}
+    assert write_codex(asked, [Reply("answered", "own words")]) == {
+        "answers": {"q1": {"answers": ["own words"]}}
+    }
     assert read_codex({"questions": [question, {**question, "id": "q2", "isSecret": True}]}) == ()
 
 
@@ -145,7 +158,10 @@ def test_forms_and_back() -> None:
     properties = {
         "sure": {"type": "boolean", "title": "Sure?"},
         "many": {"type": "integer"},
-        "kind": {"type": "string", "oneOf": [{"const": "pg", "title": "Postgres"}, {"const": "li", "title": "SQLite"}]},
+        "kind": {
+            "type": "string",
+            "oneOf": [{"const": "pg", "title": "Postgres"}, {"const": "li", "title": "SQLite"}],
+        },
         "all": {"type": "array", "items": {"enum": ["x", "y"]}},
         "name": {"type": "string", "description": "Its name"},
     }

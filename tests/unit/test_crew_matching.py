@@ -70,12 +70,18 @@ def test_quality_is_by_what_is_said_of_an_agent() -> None:
     assert match("raise pytest coverage", qa).quality == "excellent"
     assert match("a pytest for the parser", qa).quality == "acceptable"
     assert match("draw a picture", qa).quality == "insufficient"
-    assert match("draw a picture", Profile("claude", {"name": "claude"}, general=True)).quality == "acceptable"
+    assert (
+        match("draw a picture", Profile("claude", {"name": "claude"}, general=True)).quality == "acceptable"
+    )
     assert "pytest" in match("raise pytest coverage", qa).why
 
 
 def test_the_best_fit_stands_first_and_equal_ones_in_their_order() -> None:
-    profiles = [Profile("a", {"role": "docs"}), Profile("b", {"skills": "docs prose"}), Profile("c", {"role": "docs"})]
+    profiles = [
+        Profile("a", {"role": "docs"}),
+        Profile("b", {"skills": "docs prose"}),
+        Profile("c", {"role": "docs"}),
+    ]
     assert [profile.name for profile, _ in rank("docs and prose", profiles)] == ["b", "a", "c"]
 
 
@@ -96,7 +102,10 @@ def test_nobody_usable_is_nobody_chosen() -> None:
 
 def test_a_better_agent_that_is_missing_is_a_gap() -> None:
     chosen = choose(
-        [Candidate("a", fit("acceptable", 2)), Candidate("b", fit("excellent", 9), problem="b is not installed")],
+        [
+            Candidate("a", fit("acceptable", 2)),
+            Candidate("b", fit("excellent", 9), problem="b is not installed"),
+        ],
         "capability",
     )
     assert chosen is not None
@@ -112,7 +121,9 @@ def test_each_strategy_looks_at_its_own_thing() -> None:
         Candidate("idle", fit("acceptable", 2), busy=0, priority=1, usd=None, order=1),
         Candidate("cheap", fit("acceptable", 2), busy=2, priority=2, usd=0.5, order=0),
     ]
-    found = {strategy: choose(crew, strategy, after="cheap") for strategy in STRATEGIES if strategy != "manual"}
+    found = {
+        strategy: choose(crew, strategy, after="cheap") for strategy in STRATEGIES if strategy != "manual"
+    }
     names = {strategy: chosen[0] for strategy, chosen in found.items() if chosen}
     assert names == {
         "capability": "fit",
@@ -140,14 +151,20 @@ def test_turns_go_round() -> None:
 
 
 def test_load_counts_slots() -> None:
-    crew = [Candidate("wide", fit("acceptable"), busy=2, slots=4), Candidate("thin", fit("acceptable"), busy=1, slots=1)]
+    crew = [
+        Candidate("wide", fit("acceptable"), busy=2, slots=4),
+        Candidate("thin", fit("acceptable"), busy=1, slots=1),
+    ]
     chosen = choose(crew, "load")
     assert chosen is not None
     assert chosen[0] == "wide"
 
 
 def test_one_that_asks_stands_before_one_that_does_not() -> None:
-    crew = [Candidate("silent", fit("acceptable", 2), asks=False), Candidate("asks", fit("acceptable", 2), order=1)]
+    crew = [
+        Candidate("silent", fit("acceptable", 2), asks=False),
+        Candidate("asks", fit("acceptable", 2), order=1),
+    ]
     chosen = choose(crew, "capability")
     assert chosen is not None
     assert chosen[0] == "asks"
