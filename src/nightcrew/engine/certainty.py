@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LINES: Final = 100
 _SAID: Final = re.compile(
-    r"[\W_]*confidence[\W_]*?[:=][\W_]*?(?P<number>[0-9]{1,3}(?:\.[0-9]{1,6})?)[ \t]*(?P<percent>%?)[\W_]*\Z",
+    r"[\W_]*confidence[\s*_`]*[:=][\s*_`]*(?P<number>[0-9]{1,3}(?:\.[0-9]{1,6})?)[ \t]*(?P<percent>%?)[\W_]*\Z",
     re.IGNORECASE,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -41,21 +41,30 @@ class Hours:
         )
 
     def next_change(self, now: datetime) -> datetime:
-        """Return the next moment at which it opens or closes; a week from now when it never does.
-
-        Looked for minute by minute of the wall clock near the times named, so that a day with a changed clock is right.
-        """
+        """Return the next moment at which it opens or closes; a week from now when it never does."""
         zone, is_open = find_zone(self.zone), self.is_open(now)
         local = now.astimezone(zone)
         for days in range(-1, 9):
             date = (local + timedelta(days=days)).date()
-            for minute in sorted({self.since, self.until}):
-                at = datetime(date.year, date.month, date.day, tzinfo=zone) + timedelta(minutes=minute)
-                # Of a moment that the clocks jump over the one behind it counts.
-                at = at.astimezone(now.tzinfo)
+            for at in self._moments(datetime(date.year, date.month, date.day, tzinfo=zone), now.tzinfo):
                 if at > now and self.is_open(at) != is_open:
                     return at
         return now + timedelta(days=7)
+
+    def _moments(self, midnight: datetime, zone: tzinfo | None) -> list[datetime]:
+        """Return when it may open or close on a day, in order: the times named, and any quarter of an hour of a day whose
+        clocks are changed.
+        """
+        found = {
+            (midnight + timedelta(minutes=minute)).replace(fold=fold).astimezone(zone)
+            for minute in (self.since, self.until)
+            for fold in (0, 1)
+        }
+        first, last = midnight.astimezone(UTC), (midnight + timedelta(days=1)).astimezone(UTC)
+        if last - first != timedelta(days=1):
+            quarters = int((last - first) / timedelta(minutes=15))
+            found |= {(first + timedelta(minutes=15 * each)).astimezone(zone) for each in range(quarters)}
+        return sorted(found)
 
     def describe(self) -> str:
         """Return it in words: ``22:00-06:00 mon tue wed thu fri (Europe/Berlin)``."""
