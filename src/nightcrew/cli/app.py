@@ -66,6 +66,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "role": ("role", "List, show, write, check and try the roles of tasks."),
         "policy": ("policy", "Explain, check, test, replay and suggest the policy."),
         "secrets": ("secrets", "Search for secrets, and let one land."),
+        "blame": ("blame", "Tell which task, agent and approvals a line comes from."),
         "audit": ("audit", "Search, verify, sign, export and bundle the journal."),
         "completion": ("completion", "Print the completion script of a shell."),
     },

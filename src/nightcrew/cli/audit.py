@@ -1,22 +1,290 @@
-"""``nightcrew audit verify``."""
+"""``nightcrew audit``."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from nightcrew.cli.lines import describe_event
 from nightcrew.cli.options import command as make
 from nightcrew.cli.options import group
-from nightcrew.cli.screen import Screen
-from nightcrew.model.text import count
+from nightcrew.cli.screen import Screen, table
+from nightcrew.model.errors import UsageError
+from nightcrew.model.text import count, shown
 from nightcrew.runtime.api import Runtime
 
+_FIELDS: Final = ("seq", "at", "kind", "run", "task", "attempt", "actor", "prev", "hash")
 
-@make("verify", example="nightcrew audit verify", exits=(12,))
-def verify(runtime: Runtime, screen: Screen) -> None:
-    """Verify the hash chains of the journal; the first bad record is named."""
-    result = runtime.verify()
+
+def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which events."""
+    options = [
+        click.option("--kind", "kinds", default="", metavar="K,..", help="These kinds; approval stands for approval.*"),
+        click.option("--who", default="", metavar="WHO,..", help="By these: a user, an agent, engine, policy."),
+        click.option("--run", default="", metavar="RUN", help="Of this run."),
+        click.option("--task", default="", metavar="TASK", help="Of this task."),
+        click.option("--since", default="", metavar="TIME", help="From: 30d, 2h, yesterday, 2025-11-20T18:30."),
+        click.option("--until", default="", metavar="TIME", help="Until, not included; written the same."),
+        click.option("--text", default="", metavar="TEXT", help="With this text anywhere, in any case."),
+        click.option("--limit", type=click.IntRange(0), default=0, metavar="N", help="At most so many, oldest first."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _read_query(runtime: Runtime, given: dict[str, Any]) -> Any:
+    from nightcrew.runtime.auditing import Query
+
+    run = runtime.resolve(given["run"], kinds="R") if given["run"] else ""
+    task = runtime.resolve(given["task"], kinds="T") if given["task"] else ""
+    lists = {name: _split(given[name]) for name in ("kinds", "who")}
+    return Query(**{**given, **lists, "run": run, "task": task})
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@make(
+    "query",
+    example="nightcrew audit query --kind approval,promotion --who ann --since yesterday\n"
+    "nightcrew audit query --run R-7 --text force-push --json\n"
+    "nightcrew audit query --kind approval.decided --fields seq,at,id,answer,actor",
+    exits=(3,),
+)
+@_choosing
+@click.option("--fields", default="", metavar="F,..", help="Only these: fields of events, or of their data.")
+def query(runtime: Runtime, screen: Screen, *, fields: str, **given: Any) -> None:
+    """Search the journal; --json prints one JSON object per line, as recorded."""
+    wanted = _split(fields)
+    found = runtime.audit.query(_read_query(runtime, given))
+    if screen.json:
+        for event in found:
+            screen.emit_line({name: _field(event, name) for name in wanted} if wanted else event)
+    elif wanted:
+        rows = [[_cell(_field(event, name)) for name in wanted] for event in found]
+        for line in table(rows, header=list(wanted)):
+            screen.data(line)
+    else:
+        for event in found:
+            screen.data(f"{event['at']}  {event['id']:<7} {describe_event(event)}")
+
+
+def _field(event: dict[str, Any], name: str) -> Any:
+    """Return a field: of the event, else of its data; ``id`` is what the event is about, ``event`` its own."""
+    if name in ("ts", "at"):
+        return event["at"]
+    if name == "event":
+        return event["id"]
+    if name == "id":
+        return event["data"].get("id", event["id"])
+    return event[name] if name in _FIELDS else event["data"].get(name)
+
+
+def _cell(value: Any) -> str:
+    text = (
+        ", ".join(map(str, value)) if isinstance(value, list) else "-" if value in (None, "") else str(value)
+    )
+    return shown(text.replace("\n", " "))
+
+
+@make(
+    "verify",
+    example="nightcrew audit verify\nnightcrew audit verify --against head-2025-11-20.json\n"
+    "nightcrew audit verify --bundle R-7.tar.gz",
+    exits=(4, 12),
+)
+@click.option(
+    "--against", "heads", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+    help="A signed head kept elsewhere; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--bundle", metavar="FILE", type=click.Path(path_type=Path), help="Verify an evidence bundle instead."
+)
+@click.option(
+    "--key", default="", metavar="HEX", help="With --bundle: who must have signed it; `any`: whoever did."
+)
+def verify(runtime: Runtime, screen: Screen, *, heads: Sequence[Path], bundle: Path | None, key: str) -> None:
+    """Verify the journal: hash chains, signed heads, states of records; the first bad record is named (exit 12)."""
+    if key and bundle is None:
+        raise UsageError("--key goes with --bundle", hint="a head file holds its key")
+    if bundle is not None:
+        _show_bundle(screen, runtime.audit.verify_bundle(bundle, key))
+        return
+    result = runtime.audit.verify(heads)
     if screen.json:
         screen.emit(result)
         return
-    screen.data(f"{count(result['events'], 'record')} in {count(result['chains'], 'chain')}, intact")
+    match = "matches" if result["signed"] == 1 else "match"
+    signed = f", {count(result['signed'], 'signed head')} {match}" if result["signed"] else ""
+    said = (
+        f"{count(result['events'], 'record')} in {count(result['chains'], 'chain')}, intact{signed}, 0 gaps"
+    )
+    screen.data(said)
+    if result["emptied"]:
+        screen.data(
+            f"{count(result['emptied'], 'event')} hold only their hashes: emptied by `nightcrew audit prune`"
+        )
 
 
-command = group("audit", purpose="The journal.", commands=[verify])
+def _show_bundle(screen: Screen, found: dict[str, Any]) -> None:
+    if screen.json:
+        screen.emit(found)
+        return
+    span = f"E-{found['first']} to E-{found['last']}"
+    screen.data(
+        f"{found['run']}: {count(found['events'], 'event')} ({span}), {count(found['files'], 'file')}, intact"
+    )
+    by = "the key that was given" if found["key_compared"] else "a key that was compared with nothing"
+    screen.data(f"signed at {found['signed_at']} by {by}: {found['key']}")
+
+
+@make(
+    "head",
+    example="nightcrew audit head\nnightcrew audit head --sign -o head-2025-11-20.json",
+    exits=(4, 7, 12),
+)
+@click.option("--sign", is_flag=True, help="Sign it with the key of this installation, and record that.")
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write the signed head to FILE."
+)
+@click.option("--force", is_flag=True, help="Replace FILE.")
+def head(runtime: Runtime, screen: Screen, *, sign: bool, output: Path | None, force: bool) -> None:
+    """Print one value over all chains; signed and kept elsewhere, it shows later that nothing before it was rewritten.
+
+    The key (Ed25519) is made when it is first needed, in the state directory, readable by you alone. Runs that end and promotions sign by
+    themselves; a file on another machine is what somebody who can write this one cannot change.
+    """
+    if (output or force) and not sign:
+        raise UsageError("--output and --force go with --sign", hint="nightcrew audit head --sign -o FILE")
+    found = runtime.audit.sign(output, force=force) if sign else runtime.audit.head()
+    if screen.json:
+        screen.emit(found)
+        return
+    screen.data(f"head  {found['root']}")
+    screen.data(f"over  {count(found['chains'], 'chain')}, up to E-{found['seq']}, at {found['at']}")
+    screen.data(f"key   {found['key'] or 'none yet: it is made by --sign'}")
+    if sign:
+        screen.verb("Signed", f"recorded{' and written to ' + shown(str(output)) if output else ''}")
+        if output:
+            screen.hint(f"keep it elsewhere; later: nightcrew audit verify --against {shown(str(output))}")
+
+
+@make(
+    "export",
+    example="nightcrew audit export > journal.jsonl\nnightcrew audit export --format csv --since 30d -o events.csv\n"
+    "nightcrew audit export --format otel --run R-7",
+    exits=(3,),
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv", "otel"]),
+    default="jsonl",
+    help="jsonl: as recorded.",
+)
+@_choosing
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE instead of stdout."
+)
+def export(runtime: Runtime, screen: Screen, *, form: str, output: Path | None, **given: Any) -> None:
+    """Write events for other programs: JSON lines as recorded, CSV, or OpenTelemetry logs (OTLP JSON lines)."""
+    lines = runtime.audit.export(form, _read_query(runtime, given))
+    if output is None:
+        for line in lines:
+            sys.stdout.write(line)
+        return
+    number = _write(output, lines)
+    if screen.json:
+        screen.emit({"file": str(output), "format": form, "lines": number})
+    else:
+        screen.verb("Written", f"{count(number, 'line')} to {shown(str(output))}")
+
+
+def _write(output: Path, lines: Iterable[str]) -> int:
+    number = 0
+    try:
+        with output.open("x", encoding="utf-8", newline="") as file:
+            for line in lines:
+                file.write(line)
+                number += 1
+    except FileExistsError:
+        raise UsageError(f"{output} is there already; nothing was written") from None
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+    return number
+
+
+@make("bundle", example="nightcrew audit bundle R-7 -o R-7.tar.gz", exits=(3, 4, 7, 12))
+@click.argument("run")
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="RUN.tar.gz when not given."
+)
+@click.option("--force", is_flag=True, help="Replace FILE.")
+def bundle(runtime: Runtime, screen: Screen, *, run: str, output: Path | None, force: bool) -> None:
+    """Write the evidence of a run into one file, with a program that verifies it offline.
+
+    Events, chain, signed head, plan, approvals, policies in force, receipts of promotions, git ids of all trees; not the contents of your
+    files, and no transcripts. Secrets were taken out before anything was recorded. The verifier inside needs Python 3.8 and nothing else.
+    """
+    name = runtime.resolve(run, kinds="R")
+    made = runtime.audit.bundle(name, output or Path(f"{name}.tar.gz"), force=force)
+    if screen.json:
+        screen.emit(made)
+        return
+    screen.verb(
+        "Written", f"{shown(made['file'])}: {count(made['events'], 'event')}, {count(made['files'], 'file')}"
+    )
+    screen.say(f"signed by {made['key']}")
+    screen.hint(f"anybody can check it: python3 verify_bundle.py {shown(made['file'])} --key {made['key']}")
+
+
+@make(
+    "prune",
+    example="nightcrew audit prune --before 365d --dry-run\nnightcrew audit prune --before 2025-01-01",
+    exits=(4, 12),
+)
+@click.option(
+    "--before", required=True, metavar="TIME", help="Runs that were over by then: 365d, 2025-01-01."
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Only tell.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(runtime: Runtime, screen: Screen, *, before: str, dry_run: bool, yes: bool) -> None:
+    """Empty the events of old runs. Their numbers and hashes stay, under a signature, so every chain still verifies.
+
+    Cannot be undone. Runs, plans, approvals and promotions stay as they are; so does everything that belongs to no run. Nothing else in
+    nightcrew ever removes events.
+    """
+    told = runtime.audit.prune(before=before, dry_run=True)
+    if not dry_run and told["runs"]:
+        _confirm(screen, told, yes=yes)
+        told = runtime.audit.prune(before=before)
+    if screen.json:
+        screen.emit(told)
+    elif not told["runs"]:
+        screen.data("nothing to empty")
+    else:
+        what = f"{count(told['events'], 'event')} of {', '.join(told['runs'])}"
+        screen.verb("Dry run" if dry_run else "Emptied", what, "cyan" if dry_run else "green")
+
+
+def _confirm(screen: Screen, told: dict[str, Any], *, yes: bool) -> None:
+    if yes:
+        return
+    if not screen.interactive:
+        raise UsageError("emptying events cannot be undone; nothing was emptied", hint="say it with --yes")
+    what = f"{count(told['events'], 'event')} of {', '.join(told['runs'])}"
+    if click.prompt(f"Empty {what}? It cannot be undone. Type `empty`", err=True) != "empty":
+        raise UsageError("nothing was emptied")
+
+
+command = group(
+    "audit",
+    purpose="The journal as evidence: search, verify, sign, export, bundle, empty.",
+    commands=[query, verify, head, export, bundle, prune],
+)

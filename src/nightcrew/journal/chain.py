@@ -113,8 +113,9 @@ def verify_chain(
         check: how signatures inside the journal are checked.
     """
     walk = _Walk(check, sorted(against, key=lambda each: each.statement.seq))
+    problem = walk.compare()  # a head can be older than the first event
     for row in rows:
-        problem = walk.step(row, last_seq)
+        problem = problem or walk.step(row, last_seq)
         if problem:
             return walk.result(walk.bad or walk.seq + 1, problem)
     bad, problem = walk.compare_ends(heads, last_seq)
@@ -156,7 +157,7 @@ class _Walk:
             return problem
         self.seq = expected
         self.ends[row.run] = Head(end.count + 1, expected, row.hash)
-        return self._compare()
+        return self.compare()
 
     def compare_ends(self, heads: Mapping[str, Head], last_seq: int) -> tuple[int, str]:
         """Return the first event that the stored ends know and that is not here, or is another."""
@@ -229,7 +230,7 @@ class _Walk:
         self.keys[head.key] = None
         return ""
 
-    def _compare(self) -> str:
+    def compare(self) -> str:
         """Compare with the heads that were kept elsewhere and end here."""
         while self.compared < len(self.against) and self.against[self.compared].statement.seq == self.seq:
             head = self.against[self.compared]

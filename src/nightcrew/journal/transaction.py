@@ -238,7 +238,9 @@ class Writer(StoredReader):
             self._tell(new, kind, actor, {"id": record.id, **moved, **(data or {})})
         return decode_body(type(record), body)
 
-    def remove(self, record: Record, kind: str, /, *, actor: str = "engine", data: Mapping[str, Any] | None = None) -> None:
+    def remove(
+        self, record: Record, kind: str, /, *, actor: str = "engine", data: Mapping[str, Any] | None = None
+    ) -> None:
         """Take a record out of its table, and tell of it; what its events say of it stays.
 
         Raises:

@@ -403,6 +403,13 @@ class Runtime(Planners, Deciders, Rehearsals):
         self._parts.recover_here()
         return why(self._parts, self.resolve(text))
 
+    def blame(self, place: str) -> View:
+        """Tell where the lines of ``FILE``, ``FILE:LINE`` or ``FILE:FIRST-LAST`` come from; see ``blaming.blame_place``."""
+        from nightcrew.runtime.blaming import blame_place
+
+        self._parts.recover_here()
+        return blame_place(self._parts, place)
+
     def explain_command(self, words: Sequence[str]) -> View:
         """Return what the policy says about a command line."""
         from nightcrew.runtime.explaining import explain_command

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.model.errors import JournalDamaged, NotFound, StaleError
+from nightcrew.model.errors import NotFound, StaleError
 from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.records import RunRecord
 from nightcrew.runtime.views import run_of, view_event
@@ -41,24 +41,6 @@ def events(parts: Parts, *, after: int, kinds: Sequence[str], follow: bool) -> I
         if not follow:
             return
         parts.journal.wait(seq, _LOOK_S)
-
-
-def verify(parts: Parts) -> dict[str, Any]:
-    """Verify the hash chains.
-
-    Raises:
-        JournalDamaged: names the first bad record.
-    """
-    found = parts.journal.verify()
-    if found.ok:
-        return {"ok": True, "events": found.events, "chains": found.chains}
-    first = f"E-{found.first_bad}" if found.first_bad else "the end of a chain"
-    raise JournalDamaged(
-        f"the journal does not verify: {found.problem}",
-        code="journal.damaged",
-        where=[f"first bad record: {first}", f"database: {parts.env.database}"],
-        hint="keep a copy of the database; what stands before that record is intact",
-    )
 
 
 def find_resumable(parts: Parts, name: str) -> str:
