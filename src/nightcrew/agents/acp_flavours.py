@@ -69,7 +69,12 @@ def _equip_gemini(job: Job, memory: str) -> Equipment:
         "hooksConfig": {"enabled": False},
     }
     path, binds = _place(job, _GEMINI_SETTINGS)
-    env = {"GEMINI_CLI_NO_RELAUNCH": "true", "GEMINI_CLI_SYSTEM_SETTINGS_PATH": path}
+    # Not trusted: the repository's own settings, rules, hooks, tool servers and skills for it are not read.
+    env = {
+        "GEMINI_CLI_NO_RELAUNCH": "true",
+        "GEMINI_CLI_SYSTEM_SETTINGS_PATH": path,
+        "GEMINI_CLI_TRUST_WORKSPACE": "false",
+    }
     if access is not None:
         env |= {"GEMINI_API_KEY": access.token, "GOOGLE_GEMINI_BASE_URL": access.base_urls["gemini"]}
     model = find_model(job, "gemini")

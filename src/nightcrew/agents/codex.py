@@ -21,10 +21,12 @@ from nightcrew.agents.peer import Peer, find_token
 from nightcrew.agents.prompts import write_continuation, write_denials, write_prompt
 from nightcrew.agents.wishes import read_shell_line, wish_command, wish_edit, wish_other, wish_write
 from nightcrew.model.actions import Action
+from nightcrew.model.isolation import Bind
 from nightcrew.model.settings import AgentSetting
 
 PROVIDER: Final = "openai"
 KEY: Final = "NIGHTCREW_MODEL_KEY"
+HOME: Final = "/home/agent/.codex"
 #: Turns that only tell why something was denied; after that the agent knows all it can.
 FOLLOW_UPS: Final = 3
 _INITIALIZE, _THREAD, _TURN, _FIRST_STEER = 1, 2, 3, 100
@@ -241,7 +243,7 @@ class CodexAdapter:
     def prepare(self, job: Job) -> Launch:
         """Return the command line; all settings are on it."""
         access = need_model(job, PROVIDER, KEY)
-        memory, binds = show_memory(job)
+        home, binds = _show_home(job)
         settings: dict[str, Any] = {
             "check_for_update_on_startup": False,
             "analytics.enabled": False,
@@ -250,8 +252,7 @@ class CodexAdapter:
             "features.apps": False,
             f"projects.{json.dumps(job.cwd)}.trust_level": "untrusted",
         }
-        # It must exist, and not lie below the folder for temporary files.
-        env = {"CODEX_HOME": memory} if memory else {}
+        env = {"CODEX_HOME": home} if home else {}
         if access is not None:
             settings |= {
                 "model_provider": "gateway",
@@ -270,6 +271,17 @@ class CodexAdapter:
     def open(self, job: Job, desk: Desk) -> AgentSession:
         """Return the session."""
         return Peer(CodexDialect(job), job, desk, asks_all=True)
+
+
+def _show_home(job: Job) -> tuple[str, tuple[Bind, ...]]:
+    """Return its home inside, and what is bound there: of one attempt it is, and only its conversations outlive it.
+
+    Settings, rules and skills that a command of the agent's writes there are gone before the next process could obey them.
+    It must exist, and not lie below the folder for temporary files.
+    """
+    if job.memory is None or not job.mounted:
+        return show_memory(job)
+    return HOME, (Bind(str(job.memory), f"{HOME}/sessions", writable=True),)
 
 
 def _describe_provider(base_urls: Mapping[str, str]) -> Mapping[str, Any]:

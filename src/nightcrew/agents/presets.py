@@ -52,6 +52,8 @@ def _write_aider(prompt: str, model: str, env: Mapping[str, str]) -> tuple[str, 
         *(("--model", model) if model else ()),
         *(f"--message={prompt}", "--yes-always", "--edit-format", "diff", "--map-tokens", "0", "--no-stream"),
         *("--no-auto-commits", "--no-dirty-commits", "--no-gitignore", "--no-suggest-shell-commands"),
+        # What the repository sets for it could name programs to run.
+        *("--no-auto-lint", "--no-auto-test", "--no-notifications"),
         *("--no-check-update", "--no-show-release-notes", "--analytics-disable", "--no-show-model-warnings"),
         *("--no-pretty", "--no-fancy-input", "--no-detect-urls"),
         *("--input-history-file", f"{_NOTES}/aider.input"),
