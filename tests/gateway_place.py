@@ -16,6 +16,7 @@ from nightcrew.model.usage import Fault, Provider, Tokens, Wire
 from nightcrew.sandbox.gateway.server import Gateway
 from nightcrew.sandbox.gateway.service import Services
 from nightcrew.sandbox.gateway.upstream import Upstream
+from nightcrew.sandbox.gateway.wires import Ask
 from nightcrew.testing.scenario import Usage
 
 KEY = "sk-real-key-0123456789abcdef"
@@ -48,11 +49,29 @@ class Book:
         self.faults: list[Fault] = []
         self.refusal = ""
         self.tools: tuple[str, ...] = ()
+        self.held: list[str] = []
+        self.gone: list[str] = []
+        self.answers: list[str] = []
+        #: So many times a question is told to wait.
+        self.busy = 0
 
     def admit(self, provider: Provider, model: str) -> str:
         return self.refusal
 
-    def record(self, provider: Provider, models: tuple[str, str], tokens: Tokens, *, exact: bool) -> None:
+    def hold(self, provider: Provider, asked: Ask) -> str:
+        self.held.append(asked.model)
+        return "" if self.busy and len(self.held) <= self.busy else f"ticket-{len(self.held)}"
+
+    def let_go(self, ticket: str) -> None:
+        self.gone.append(ticket)
+
+    def heard(self, answer: str) -> None:
+        self.answers.append(answer)
+
+    def record(
+        self, provider: Provider, models: tuple[str, str], tokens: Tokens, *, exact: bool, ticket: str = ""
+    ) -> None:
+        assert ticket
         self.got.append((provider.name, models[1], tokens, exact))
 
     def failed(self, provider: Provider, fault: Fault) -> None:

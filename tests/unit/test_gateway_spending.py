@@ -69,7 +69,7 @@ def test_a_budget_of_the_run_is_warned_of_and_then_pauses_the_run_once(journal: 
     assert kinds(journal).count(budgets.WARNED) == 1
     assert record_of(journal).state == "running"
     spending.record("T01", "R-1/T01/1", "p/m", ONE)
-    assert kinds(journal)[-2:] == [budgets.REACHED, "run.paused"]
+    assert kinds(journal)[-3:] == [budgets.REACHED, "run.stopped", "run.paused"]
     run = record_of(journal)
     assert (run.state, run.reason) == ("paused", "the budget of R-1 is spent: $5.00, 5.0k tokens of 5usd")
     assert all(spending.find_end(task) for task in ("T01", "T02"))

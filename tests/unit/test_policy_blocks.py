@@ -188,7 +188,6 @@ def test_auroras_file_becomes_ours_and_says_what_means_something_else() -> None:
     assert policy.settings["agent_recovery.timeout"].value == 300.0
     places = [(note.place.line, note.message.partition(":")[0]) for note in imported.notes]
     assert places == [
-        (2, "budget.monthly_limit_usd"),
         (4, "budget.hard_limit_action"),
         (8, "agent_recovery.fallback_to_llm"),
         (13, "destructive.git_force_push"),

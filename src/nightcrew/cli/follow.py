@@ -28,6 +28,9 @@ def follow_run(runtime: Runtime, screen: Screen, run: str, *, wait: bool) -> int
 def _finished(screen: Screen, view: dict[str, Any]) -> int:
     good = all(task["state"] in ("succeeded", "skipped") for task in view["tasks"])
     code = Exit.OK if good and view["state"] not in ("failed", "cancelled") else Exit.TASKS_FAILED
+    if view["stopped"] and not good:
+        # A budget, or the end of the night, has ended it for good; what was finished can be reviewed.
+        code = Exit.LIMIT
     if screen.json:
         screen.emit(view)
         return int(code)
@@ -60,7 +63,14 @@ def _waiting(runtime: Runtime, screen: Screen, view: dict[str, Any]) -> int:
             next(iter(exhausted.values())),
             code="budget.spent",
             where=[f"{each} is paused; what it did is kept" for each in paused],
-            hint=f"nightcrew extend {next(iter(exhausted))} --budget AMOUNT   or end it: nightcrew cancel {run}",
+            hint=f"{_find_hint(view, next(iter(exhausted)))}   or end it: nightcrew cancel {run}",
+        )
+    elif view["stopped"] and not items:
+        error = LimitReached(
+            f"{run}: {view['stopped']['reason']}",
+            code=f"stop.{view['stopped']['condition']}",
+            where=[f"{each} is paused; what it did is kept" for each in paused],
+            hint=f"look at the results: nightcrew review {run}   go on: nightcrew resume {run}   end it: nightcrew cancel {run}",
         )
     elif view["state"] == "paused" or not items:
         error = WaitingForHuman(
@@ -76,6 +86,10 @@ def _waiting(runtime: Runtime, screen: Screen, view: dict[str, Any]) -> int:
         for line in describe_item(item):
             screen.say(line)
     raise error
+
+
+def _find_hint(view: dict[str, Any], key: str) -> str:
+    return next((str(each["extend"]) for each in view["usage"]["budgets"] if each["key"] == key), "")
 
 
 def _interrupted(runtime: Runtime, screen: Screen, run: str) -> int:

@@ -62,7 +62,16 @@ def prices(runtime: Runtime, screen: Screen, *, model: str | None) -> None:
     header = ["MODEL", "WIRE", "INPUT", "CACHED", "WRITTEN", "1 HOUR", "OUTPUT"]
     for line in table(rows, header=header):
         screen.data(line)
-    screen.say(f"as of {view['as_of']}, from {view['source']}")
+    for each in view["prices"]:
+        if "from" in each:
+            screen.say(f"{each['model']}: from {each['from']}")
+    screen.say(f"the shipped table is of {view['as_of']}, from {view['source']}")
+    if view["library"]:
+        screen.say(f"{view['library']} comes before it, and knows more models: nightcrew keys prices MODEL")
+    else:
+        screen.say(
+            "a maintained table with more models comes before it where it is installed: pip install 'nightcrew[prices]'"
+        )
 
 
 def _figures(price: dict[str, Any]) -> list[str]:

@@ -20,6 +20,9 @@ _TOLD: Final = (
     "drift.",
     "checkpoint.slow",
     "budget.",
+    "run.stopped",
+    "task.rerouted",
+    "task.held",
     "model.",
 )
 

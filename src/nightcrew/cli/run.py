@@ -10,17 +10,21 @@ from nightcrew.cli.asking import ask_plan_digest
 from nightcrew.cli.failure import as_json
 from nightcrew.cli.follow import follow_run
 from nightcrew.cli.options import command as make
+from nightcrew.cli.planning import goal_options, make_plan, name_unused, show_shape
 from nightcrew.cli.screen import Screen
-from nightcrew.model.errors import DeniedByPolicy, NightcrewError, WaitingForHuman
+from nightcrew.model.errors import DeniedByPolicy, NightcrewError, UsageError, WaitingForHuman
 from nightcrew.runtime.api import Runtime
 
 
 @make(
     "run",
-    example="nightcrew run -f tasks.md\nnightcrew run -f tasks.md --include-dirty\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --budget 25usd\nnightcrew run -f tasks.md --agents claude:2,codex:1\nnightcrew run -f tasks.md --yes --detach",
+    example="nightcrew run 'Add login rate limiting and document it'\nnightcrew run 'Add login rate limiting' --planner claude --context docs/auth.md --never 'migrations/**'\nnightcrew run -f tasks.md\nnightcrew run -f tasks.md --include-dirty\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --budget 25usd\nnightcrew run -f tasks.md --agents claude:2,codex:1\nnightcrew run -f tasks.md --yes --detach",
     exits=(4, 5, 6, 7, 8, 9, 10, 11, 130),
 )
-@click.option("-f", "--file", "file", metavar="TASKS.md", required=True, help="The tasks file.")
+@click.argument("goal", required=False, metavar="[GOAL]")
+@click.option(
+    "-f", "--file", "file", metavar="TASKS.md", default=None, help="The tasks file, instead of a goal."
+)
 @click.option("--title", default="", help="What the run is for; the first heading of the file otherwise.")
 @click.option("--yes", is_flag=True, help="Approve the plan, and nothing else: questions of tasks stay open.")
 @click.option(
@@ -33,7 +37,13 @@ from nightcrew.runtime.api import Runtime
     "--budget",
     default="",
     metavar="AMOUNT",
-    help="What models may cost in all: 25usd, 2M tokens, or '25usd 2M'.",
+    help="What it may take in all: 25usd, 2M (tokens), 300calls, 8h (agents' work), or several: '25usd 2M'.",
+)
+@click.option(
+    "--until",
+    default="",
+    metavar="TIME",
+    help="Stop then, with everything kept: 07:30, '2026-11-22 07:30', +8h.",
 )
 @click.option(
     "--agents",
@@ -41,7 +51,9 @@ from nightcrew.runtime.api import Runtime
     metavar="A:N,B:M",
     help="Agents that may be chosen for tasks that name none, and how many tasks of each at once: claude:2,codex:1.",
 )
-@click.option("--role", default="", metavar="ROLE", help="Role of the tasks that name none; see: nightcrew role list.")
+@click.option(
+    "--role", default="", metavar="ROLE", help="Role of the tasks that name none; see: nightcrew role list."
+)
 @click.option("--detach", is_flag=True, help="Let a background host do it; print the id and return.")
 @click.option(
     "--wait", is_flag=True, help="Stay until the end, also while all that is left waits for a human."
@@ -49,13 +61,50 @@ from nightcrew.runtime.api import Runtime
 @click.option(
     "--allow-unsandboxed", is_flag=True, help="Run even where this machine cannot confine agents (S0)."
 )
-def command(runtime: Runtime, screen: Screen, **options: Any) -> int:
-    """Plan, approve and run the tasks of a file, each in its own sandboxed copy of the repository.
+@goal_options
+def command(runtime: Runtime, screen: Screen, *, goal: str | None, **options: Any) -> int:
+    """Plan, approve and run a goal or the tasks of a file, each task in its own sandboxed copy of the repository.
 
-    The plan is shown and nothing runs before it is approved. Results wait for review; your repository is not touched.
+    Of a goal in a sentence an agent makes the plan: in a copy, allowed to read only, and what it answers is checked, judged and
+    shown like a file that you wrote. The plan is shown and nothing runs before it is approved. Results wait for review; your repository is not touched.
     In a directory without git the tasks start from a snapshot of it, kept in nightcrew's own state.
     """
-    draft = runtime.plan(
+    if options["until"]:
+        runtime.money.check_until(options["until"])
+    draft = _plan(runtime, screen, goal, options)
+    run = draft["id"]
+    if options["until"] and not draft["forbidden"]:
+        screen.verb("Until", runtime.money.work_until(run, options["until"])["said"])
+    for note in draft["notes"]:
+        screen.warn(note)
+    if options["plan_only"]:
+        show_shape(runtime, screen, run, options["shape"] or "table")
+        return 6 if draft["forbidden"] else 0
+    screen.say(runtime.plan_text(run, width=screen.width))
+    try:
+        _approve(runtime, screen, draft, yes=options["yes"])
+    except NightcrewError as error:
+        return _not_started(runtime, screen, run, error)
+    if options["detach"]:
+        return _detach(runtime, screen, run)
+    return follow_run(runtime, screen, run, wait=options["wait"])
+
+
+def _plan(runtime: Runtime, screen: Screen, goal: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    if (goal is None) == (options["file"] is None):
+        raise UsageError(
+            "give a goal or a tasks file, and not both",
+            hint='nightcrew run "what you want done", or: nightcrew run -f tasks.md',
+        )
+    if options["shape"] and not options["plan_only"]:
+        raise UsageError("--format belongs to --plan-only", hint="nightcrew run GOAL --plan-only --format md")
+    if goal is not None and not goal.strip().count(" ") and goal.endswith((".md", ".yaml", ".txt")):
+        raise UsageError(f"{goal!r} is a file, not a goal", hint=f"nightcrew run -f {goal}")
+    if goal is not None:
+        return {**make_plan(runtime, screen, goal, options), "goal": True}
+    if unused := name_unused(options):
+        raise UsageError(f"{unused} belongs to a goal, not to a tasks file", hint="nightcrew run --help")
+    return runtime.plan(
         options["file"],
         title=options["title"],
         max_parallel=options["max_parallel"],
@@ -65,17 +114,6 @@ def command(runtime: Runtime, screen: Screen, **options: Any) -> int:
         role=options["role"],
         agents=options["agents"],
     )
-    run = draft["id"]
-    for note in draft["notes"]:
-        screen.warn(note)
-    screen.say(runtime.plan_text(run, width=screen.width))
-    try:
-        _approve(runtime, screen, draft, yes=options["yes"])
-    except NightcrewError as error:
-        return _not_started(runtime, screen, run, error)
-    if options["detach"]:
-        return _detach(runtime, screen, run)
-    return follow_run(runtime, screen, run, wait=options["wait"])
 
 
 def _approve(runtime: Runtime, screen: Screen, draft: dict[str, Any], *, yes: bool) -> None:
@@ -87,6 +125,8 @@ def _approve(runtime: Runtime, screen: Screen, draft: dict[str, Any], *, yes: bo
             where=draft["forbidden"],
             hint="change the tasks file, or the policy: nightcrew policy explain -- COMMAND",
         )
+    if yes and draft.get("goal"):
+        _refuse_flagged(runtime, run)
     if yes:
         runtime.approve_plan(run, digest=draft["digest"], via="--yes")
     elif screen.interactive:
@@ -99,6 +139,22 @@ def _approve(runtime: Runtime, screen: Screen, draft: dict[str, Any], *, yes: bo
             hint=f"nightcrew approve {run}",
         )
     screen.verb("Approved", f"plan of {run}")
+
+
+#: Flags of a plan that no person wrote, which nobody has then seen: they need more than ``--yes``.
+_UNSEEN = ("network", "hidden")
+
+
+def _refuse_flagged(runtime: Runtime, run: str) -> None:
+    """Refuse to approve unseen what an agent wants beyond the walls, or what cannot be known."""
+    flags = [flag for flag in runtime.plan_view(run)["flags"] if flag["kind"] in _UNSEEN]
+    if flags:
+        raise WaitingForHuman(
+            f"--yes does not approve the plan of {run}: an agent made it, and it holds what needs your eyes; nothing runs",
+            code="plan.flagged",
+            where=[f"{flag['task']} {flag['kind']}: {flag['text']}" for flag in flags],
+            hint=f"nightcrew plan {run}, then: nightcrew approve {run}",
+        )
 
 
 def _not_started(runtime: Runtime, screen: Screen, run: str, error: NightcrewError) -> int:

@@ -43,6 +43,7 @@ def show_run(screen: Screen, view: dict[str, Any]) -> None:
         screen.data(f"       does not hold: {line}")
     if view["usage"]["requests"] or view["usage"]["budget"]:
         screen.data(f"     spent {describe_usage(view['usage'])}")
+    show_ends(screen, view)
     for line in table([task_row(screen, task) for task in view["tasks"]], indent="  "):
         screen.data(line)
     if view["drift"]:
@@ -51,6 +52,18 @@ def show_run(screen: Screen, view: dict[str, Any]) -> None:
         screen.data(f"  {' and '.join(each['tasks'])} will collide in {', '.join(each['paths'])}")
     for approval in view["approvals"]:
         screen.data(f"  waits for you: {approval}   nightcrew inbox")
+
+
+def show_ends(screen: Screen, view: dict[str, Any]) -> None:
+    """Print what will end the run, what has ended it, and what gives more of a budget that is spent."""
+    if view["until"]:
+        screen.data(f"     works until {view['until_said']}")
+    if view["stopped"] and view["stopped"]["reason"] != view["reason"]:
+        screen.data(f"     {view['stopped']['reason']}")
+    exhausted = view["usage"]["exhausted"]
+    for each in view["usage"]["budgets"]:
+        if each["key"] in exhausted and view["state"] in ("running", "paused", "interrupted"):
+            screen.data(f"     {exhausted[each['key']]}   {each['extend']}")
 
 
 def describe_share(usage: dict[str, Any]) -> str:

@@ -167,7 +167,11 @@ def _next_start(tx: Writer, task: TaskRecord, number: int) -> Start:
     if before.state in ("parked", "paused"):
         start = Start.read(before.progress["resume"])
         # Another agent goes on with what is there; how far this one was in its own conversation means nothing to it.
-        return start if task.agent == before.agent or not before.transcript else replace(start, shadow="", agent={})
+        return (
+            start
+            if task.agent == before.agent or not before.transcript
+            else replace(start, shadow="", agent={})
+        )
     if before.state == "lost":
         return recover(tx, before)
     return Start(checkpoint=task.forked_from)
@@ -370,7 +374,9 @@ def fail(
     elif retry.again:
         how = "was lost" if failure.kind == "lost" else "failed"
         by = f" by {other.agent}" if other is not None else ""
-        tx.change(task, "", reason=f"attempt {attempt.number} {how} ({failure.reason}); another one follows{by}")
+        tx.change(
+            task, "", reason=f"attempt {attempt.number} {how} ({failure.reason}); another one follows{by}"
+        )
     else:
         end_task(tx, task, failure.task_state, failure.reason, now=now, **failure.task_changes)
 
@@ -403,7 +409,9 @@ def is_in_place(tx: Reader, attempt: AttemptRecord, failure: str) -> bool:
     """Tell whether an attempt failed its acceptance with the very tree of the one before: a third one would, too."""
     if failure != "acceptance":
         return False
-    earlier = [each for each in tx.find(AttemptRecord, task=attempt.task) if each.number == attempt.number - 1]
+    earlier = [
+        each for each in tx.find(AttemptRecord, task=attempt.task) if each.number == attempt.number - 1
+    ]
     if not earlier or earlier[0].failure != failure or earlier[0].agent != attempt.agent:
         return False
     trees = [_result_of(tx, each) for each in (earlier[0], attempt)]
@@ -421,7 +429,9 @@ def _failures_before(tx: Writer, attempt: AttemptRecord) -> list[str]:
     earlier = [
         each
         for each in tx.find(AttemptRecord, task=attempt.task)
-        if each.number < attempt.number and each.failure and each.progress["generation"] == generation
+        if each.number < attempt.number
+        and each.failure
+        and each.progress["generation"] == generation
         and each.agent == attempt.agent
     ]
     return [each.failure for each in sorted(earlier, key=lambda each: each.number)]

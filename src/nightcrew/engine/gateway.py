@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Self
 from nightcrew.agents.adapter import AgentEnd, ModelAccess
 from nightcrew.agents.adapters import find_adapter, find_setting
 from nightcrew.engine.attempts import Failure
-from nightcrew.engine.network import run_connected
+from nightcrew.engine.budgets import Calendar
+from nightcrew.engine.network import find_relay, run_connected
 from nightcrew.engine.spending import Spending, Spendings
 from nightcrew.host.clock import Clock
 from nightcrew.host.tokens import key
@@ -27,6 +28,7 @@ from nightcrew.sandbox.egress.egress import Egress
 from nightcrew.sandbox.gateway.server import Gateway
 from nightcrew.sandbox.gateway.service import ADDRESS, Services, list_exits, name_provider
 from nightcrew.sandbox.gateway.upstream import Upstream
+from nightcrew.sandbox.gateway.wires import Ask
 
 if TYPE_CHECKING:
     from nightcrew.engine.workspace import Workspace
@@ -47,6 +49,11 @@ _SPENT: Final = "the budget is spent; a person must raise it before anything mor
 _NO_PRICE: Final = "nobody knows the price of this model, and the budget is in money; a person must name the price or budget in tokens"
 
 
+#: What an answer may have at most where nobody says: as much as the larger models make in one.
+_MOST_OUTPUT: Final = 32_000
+_BYTES_PER_TOKEN: Final = 4
+
+
 class Payer:
     """Implements the gateway's Account for one attempt; its methods are called from other threads."""
 
@@ -62,8 +69,10 @@ class Payer:
         self._lock = threading.Lock()
         self._told: dict[tuple[str, str], float] = {}
         self._removed: set[tuple[str, ...]] = set()
+        self._tickets: set[str] = set()
         self.fault: tuple[Provider, Fault] | None = None
         self.unpriced = ""
+        self.on_answer: Callable[[str], None] = _tell_nobody
 
     @property
     def ran_out(self) -> str:
@@ -81,7 +90,31 @@ class Payer:
             return _NO_PRICE
         return ""
 
-    def record(self, provider: Provider, models: tuple[str, str], tokens: Tokens, *, exact: bool) -> None:
+    def hold(self, provider: Provider, asked: Ask) -> str:
+        """See Account."""
+        price = self._prices.find(provider.wire, asked.model)
+        tokens = Tokens(input=asked.size // _BYTES_PER_TOKEN, output=asked.most_output or _MOST_OUTPUT)
+        most = Spent(
+            tokens, requests=1, usd=0.0 if price is None else price.cost(tokens), unpriced=int(price is None)
+        )
+        ticket = self._spending.hold(self._task, f"{provider.name}/{asked.model or 'unknown'}", most)
+        with self._lock:
+            self._tickets |= {ticket} if ticket else set()
+        return ticket
+
+    def let_go(self, ticket: str) -> None:
+        """See Account."""
+        with self._lock:
+            self._tickets.discard(ticket)
+        self._spending.let_go(self._task, ticket)
+
+    def heard(self, answer: str) -> None:
+        """See Account."""
+        self.on_answer(answer)
+
+    def record(
+        self, provider: Provider, models: tuple[str, str], tokens: Tokens, *, exact: bool, ticket: str = ""
+    ) -> None:
         """See Account."""
         found = (self._prices.find(provider.wire, model) for model in models if model)
         price = next((each for each in found if each is not None), None)
@@ -95,7 +128,7 @@ class Payer:
         if exact:
             self.fault, self.unpriced = None, ""
         name = f"{provider.name}/{next(filter(None, models), 'unknown')}"
-        self._spending.record(self._task, self._attempt.id, name, spent)
+        self._spending.record(self._task, self._attempt.id, name, spent, ticket)
 
     def failed(self, provider: Provider, fault: Fault) -> None:
         """See Account."""
@@ -126,7 +159,11 @@ class Payer:
             tx.append(REMOVED, run=attempt.run, task=attempt.task, attempt=attempt.id, data=data)
 
     def tell_rest(self) -> None:
-        """The attempt is over: tell what it took and was not told yet."""
+        """The attempt is over: tell what it took and was not told yet, and let go of what nobody waits for any more."""
+        with self._lock:
+            left, self._tickets = self._tickets, set()
+        for ticket in left:
+            self._spending.let_go(self._task, ticket)
         self._spending.tell_rest(self._task)
 
     def explain_failure(self) -> Failure | None:
@@ -139,6 +176,10 @@ class Payer:
         provider, fault = self.fault
         kind = "provider_down" if fault.kind in PASSING else "provider_refused"
         return Failure(kind, f"{provider.name} {fault.describe()}", wait_s=fault.wait_s)
+
+
+def _tell_nobody(answer: str) -> None:
+    """Nobody wants to know."""
 
 
 class ModelWay:
@@ -221,9 +262,9 @@ class Models:
     services: Services
 
     @classmethod
-    def begin(cls, journal: Journal, clock: Clock) -> Self:
-        """Return them for a host that begins."""
-        return cls(journal, clock, Spendings(journal, clock), Services())
+    def begin(cls, journal: Journal, clock: Clock, read_calendar: Callable[[], Calendar] = Calendar) -> Self:
+        """Return them for a host that begins; ``read_calendar`` says what a day and a month may cost."""
+        return cls(journal, clock, Spendings(journal, clock, read_calendar), Services())
 
     def open_way(
         self,
@@ -243,7 +284,8 @@ class Models:
         if not names:
             return None
         providers = [workspace.settings.providers[name] for name in names]
-        upstreams = [Upstream(each, workspace.read_key(each)) for each in providers]
+        relay = find_relay(workspace)
+        upstreams = [Upstream(each, workspace.read_key(each), relay) for each in providers]
         spending = self.spendings.open(attempt.run)
         payer = Payer(self.journal, self.clock, attempt, spending, workspace.prices)
         secret = f"nightcrew-{key().hex()}"

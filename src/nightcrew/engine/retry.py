@@ -8,6 +8,8 @@
 | `provider_down` | the provider of its model was overloaded, not reached, or limited us | with waits of its own, never sooner than it asks |
 | `provider_refused` | the provider does not take the key or the request, or we do not | no                       |
 | `acceptance` | our acceptance commands failed on its result             | only agents that may do better     |
+| `network`    | it was refused the network, and would be again           | no: the rule is still there        |
+| `loop`       | it did the same again and again                          | no: the next one would cost as much |
 | `idle`, `hard` | it said nothing, or ran, for too long                  | no: the next one would cost as much |
 | `memory`, `disk` | it used more than it may                             | no: the limit is still there       |
 | `denied`     | a rule or a person said no                               | no: they would say it again        |

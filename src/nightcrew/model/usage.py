@@ -27,6 +27,12 @@ _MILLION: Final = 1_000_000
 _AMOUNT: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([a-z]*)\Z")
 _UNITS: Final[Mapping[str, tuple[str, float]]] = {
     **dict.fromkeys(("usd", "dollar", "dollars"), ("usd", 1.0)),
+    **dict.fromkeys(("calls", "call"), ("calls", 1.0)),
+    # Not `m`: that is a million tokens.
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), ("time_s", 1.0)),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), ("time_s", 60.0)),
+    **dict.fromkeys(("h", "hour", "hours"), ("time_s", 3600.0)),
+    **dict.fromkeys(("d", "day", "days"), ("time_s", 86400.0)),
     **dict.fromkeys(("tokens", "token", "tok"), ("tokens", 1.0)),
     **{
         f"{prefix}{unit}": ("tokens", factor)
@@ -77,6 +83,7 @@ class Spent:
         usd: what they cost, as far as the price is known.
         unpriced: how many of the answers are not in ``usd``, because nobody knows the price of their model.
         estimated: how many were cut off before the provider said what they took; their tokens are an estimate.
+        seconds: how long agents worked for it; only counted where a budget in time holds.
     """
 
     tokens: Tokens = field(default_factory=Tokens)
@@ -84,6 +91,7 @@ class Spent:
     usd: float = 0.0
     unpriced: int = 0
     estimated: int = 0
+    seconds: float = 0.0
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(
@@ -92,19 +100,21 @@ class Spent:
             round(self.usd + other.usd, 9),
             self.unpriced + other.unpriced,
             self.estimated + other.estimated,
+            round(self.seconds + other.seconds, 3),
         )
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as one flat JSON object."""
         rest = {name: getattr(self, name) for name in ("requests", "usd", "unpriced", "estimated")}
-        return {**asdict(self.tokens), **rest}
+        return {**asdict(self.tokens), **rest, **({"seconds": self.seconds} if self.seconds else {})}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """Return what ``to_plain`` made."""
         tokens = Tokens(**{each.name: int(plain.get(each.name, 0)) for each in fields(Tokens)})
         counts = {name: int(plain.get(name, 0)) for name in ("requests", "unpriced", "estimated")}
-        return cls(tokens, usd=float(plain.get("usd", 0.0)), **counts)
+        seconds = float(plain.get("seconds", 0.0))
+        return cls(tokens, usd=float(plain.get("usd", 0.0)), seconds=seconds, **counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,39 +154,88 @@ class Budget:
     """What may be spent; 0 is no limit of that kind.
 
     Attributes:
-        usd: US dollars. tokens: of all kinds together.
+        usd: US dollars. tokens: of all kinds together. calls: answers of models. time_s: seconds that agents work, those of
+            agents that work at the same time added up; waiting for a person is no work.
     """
 
     usd: float = 0.0
     tokens: int = 0
+    calls: int = 0
+    time_s: float = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self.usd or self.tokens)
+        return bool(self.usd or self.tokens or self.calls or self.time_s)
+
+    def __add__(self, other: Budget) -> Budget:
+        """Return this one with more of what it limits; what has no limit keeps none."""
+        return Budget(
+            self.usd and self.usd + other.usd,
+            self.tokens and self.tokens + other.tokens,
+            self.calls and self.calls + other.calls,
+            self.time_s and self.time_s + other.time_s,
+        )
 
     def share(self, spent: Spent) -> float:
-        """Return how much of it is gone, 1.0 for all of it; of two limits the one that is nearer."""
+        """Return how much of it is gone, 1.0 for all of it; of several limits the one that is nearest."""
         parts = [spent.usd / self.usd] if self.usd else []
         parts += [spent.tokens.total / self.tokens] if self.tokens else []
+        parts += [spent.requests / self.calls] if self.calls else []
+        parts += [spent.seconds / self.time_s] if self.time_s else []
         return max(parts, default=0.0)
 
     def narrow(self, other: Budget) -> Budget:
         """Return the smaller one of each kind."""
-        return Budget(_smaller(self.usd, other.usd), int(_smaller(self.tokens, other.tokens)))
+        return Budget(
+            _smaller(self.usd, other.usd),
+            int(_smaller(self.tokens, other.tokens)),
+            int(_smaller(self.calls, other.calls)),
+            _smaller(self.time_s, other.time_s),
+        )
 
     def describe(self) -> str:
         """Return it as people write it: ``25usd 2000000tokens``; empty for none."""
         parts = [f"{self.usd:.6f}".rstrip("0").rstrip(".") + "usd"] if self.usd else []
-        return " ".join(parts + ([f"{self.tokens}tokens"] if self.tokens else []))
+        parts += [f"{self.tokens}tokens"] if self.tokens else []
+        parts += [f"{self.calls}calls"] if self.calls else []
+        return " ".join(parts + ([_spell_time(self.time_s)] if self.time_s else []))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it for a record."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Return what ``to_plain`` made, now or when there were fewer kinds."""
+        return cls(
+            float(plain.get("usd", 0.0)),
+            int(plain.get("tokens", 0)),
+            int(plain.get("calls", 0)),
+            float(plain.get("time_s", 0.0)),
+        )
+
+
+def _spell_time(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{int(seconds // size)}{unit}"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def parse_budget(text: str | float) -> Budget:
-    """Return the budget in ``25usd``, ``$25``, ``2M``, ``500ktokens`` or both: ``25usd 2M``; ``none`` is none.
+    """Return the budget in ``25usd``, ``$25``, ``2M`` (tokens), ``500ktokens``, ``300calls``, ``8h``, ``30min``, or several of
+    them: ``25usd 2M 8h``; ``none`` is none.
 
     Raises:
         ValueError: it is none, in words for a person.
     """
-    wrong = ValueError(f"{text!r} is not a budget; write for example 25usd, 2M tokens, or 25usd 2M")
-    plain = re.sub(r"(?<=[0-9km])\s+(?=(?:tok|usd|dollar|[km]\b))", "", str(text).strip().lower())
+    wrong = ValueError(
+        f"{text!r} is not a budget; write for example 25usd, 2M tokens, 300calls, 8h, 30min, or 25usd 2M"
+    )
+    plain = re.sub(
+        r"(?<=[0-9km])\s+(?=(?:tok|usd|dollar|call|sec|min|hour|day|[kmshd]\b))",
+        "",
+        str(text).strip().lower(),
+    )
     if plain in ("none", "never"):
         return Budget()
     found: dict[str, float] = {}
@@ -186,7 +245,12 @@ def parse_budget(text: str | float) -> Budget:
         if amount is None or not kind or kind in found:
             raise wrong
         found[kind] = float(amount[1]) * factor
-    budget = Budget(found.get("usd", 0.0), int(found.get("tokens", 0)))
+    budget = Budget(
+        found.get("usd", 0.0),
+        int(found.get("tokens", 0)),
+        int(found.get("calls", 0)),
+        found.get("time_s", 0.0),
+    )
     if not budget:
         raise wrong
     return budget
@@ -214,6 +278,22 @@ def describe_spent(spent: Spent) -> str:
         return f"{said}, price unknown"
     more = f" ({spent.unpriced} of {spent.requests} answers without a known price)" if spent.unpriced else ""
     return f"{describe_usd(spent.usd)}, {said}{more}"
+
+
+def describe_against(spent: Spent, budget: Budget) -> str:
+    """Return what was spent in the kinds that a budget limits: ``$0.42, 31.2k tokens, 12 calls, 41 min of work``."""
+    said = [describe_spent(spent)] if spent.requests else []
+    said += [f"{spent.requests} calls"] if budget.calls else []
+    said += [f"{describe_minutes(spent.seconds)} of work"] if budget.time_s else []
+    return ", ".join(said) or "nothing"
+
+
+def describe_minutes(seconds: float) -> str:
+    """Return a time for a person to read: ``41 s``, ``12 min``, ``3 h 5 min``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 120 else f"{minutes} min"
 
 
 def _smaller(one: float, other: float) -> float:

@@ -55,7 +55,9 @@ class _Builder:
             agent_place=self._find_place("agent"),
             script_place=self._find_place("script"),
             role_place=self._find_place("role"),
-            fallback=tuple(each.strip().removeprefix("@") for each in self._read("fallback").split(",") if each.strip()),
+            fallback=tuple(
+                each.strip().removeprefix("@") for each in self._read("fallback").split(",") if each.strip()
+            ),
             fallback_place=self._find_place("fallback"),
             depends_places=tuple(depends.values()),
             network=tuple(network),

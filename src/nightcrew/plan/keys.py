@@ -15,6 +15,7 @@ from nightcrew.model import text
 
 KEYS: Final[Mapping[str, str]] = {
     "agent": "Agent",
+    "fallback": "Fallback",
     "run": "Run",
     "script": "Script",
     "prompt": "Prompt",

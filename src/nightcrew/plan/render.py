@@ -30,13 +30,23 @@ _KINDS: Final = {
     "gap": ("gap", "a better agent is missing"),
     "routed": ("routed", "agents that were chosen, and why"),
     "persona": ("persona", "roles from Markdown files: words only, no more rights, tools or keys"),
+    "overlap": ("overlap", "may collide: side by side in the same paths"),
     "unseen": ("unseen", "not asked for one by one: the sandbox, the change and your review are what holds"),
     "unverified": ("unverified", "unverified: no acceptance"),
     "no_scope": ("no scope", "no scope: may change any path that policy leaves open"),
 }
 
 
-def render_plan(plan: Plan, flags: Sequence[Flag], *, run_id: str, isolation: str, width: int = 100) -> str:
+def render_plan(
+    plan: Plan,
+    flags: Sequence[Flag],
+    *,
+    run_id: str,
+    isolation: str,
+    width: int = 100,
+    remarks: Sequence[str] = (),
+    choices: Sequence[str] = (),
+) -> str:
     """Return the plan as text.
 
     Args:
@@ -45,14 +55,18 @@ def render_plan(plan: Plan, flags: Sequence[Flag], *, run_id: str, isolation: st
         run_id: ``R-7``; empty for a preview that nobody can approve.
         isolation: what confines the tasks, in words.
         width: columns of the screen; below MIN_WIDTH it is taken as MIN_WIDTH.
+        remarks: what is known of how it came about, one line each; anybody's words.
+        choices: what a person can do beside saying yes or no.
     """
     page = _Page(plan, tuple(flags), max(width, MIN_WIDTH))
     lines = [
         *page.head(run_id, isolation),
+        *(line for each in remarks for line in hang(" ", shown(each), page.width)),
         *page.waves(),
         *page.commands(),
         *page.flags(),
         *page.foot(run_id),
+        *(line for each in choices for line in hang(" ", each, page.width)),
     ]
     return "\n".join(lines)
 
@@ -171,15 +185,10 @@ class _Page:
 
 def _describe(task: Task) -> Iterator[tuple[str, str]]:
     """Label and content of everything of a task that will be executed or handed to an agent."""
-    extra = [f"{key} {value}" for key, value in (("role", task.role), ("model", task.model)) if value]
-    if task.timeout_s is not None:
-        extra.append(f"timeout {task.timeout_s:g} s")
-    if task.fallback:
-        extra.append(f"fallback {', '.join(task.fallback)}")
-    if task.budget:
-        extra.append(f"budget {task.budget}")
-    if task.run:
-        yield "run", task.run
+    timeout = "" if task.timeout_s is None else f"{task.timeout_s:g} s"
+    bounds = (("timeout", timeout), ("fallback", ", ".join(task.fallback)), ("budget", task.budget))
+    extra = [f"{key} {value}" for key, value in (("role", task.role), ("model", task.model), *bounds) if value]
+    yield from ([("run", task.run)] if task.run else [])
     if task.script:
         yield "script", "\n".join([task.script, *map(_describe_step, task.steps)])
     if task.persona is not None:

@@ -133,11 +133,7 @@ class _Import:
     def budget(self, block: dict[str, Any]) -> Iterator[tuple[str, str]]:
         limit = block.get("monthly_limit_usd")
         if limit:
-            self.note(
-                ("budget", "monthly_limit_usd"),
-                "became the most that one run may cost; the sum over a month is not counted",
-            )
-            yield "usd", _write(limit)
+            yield "month_usd", _write(limit)
         if "warn_at_percent" in block:
             yield "warn_at_percent", _write(block["warn_at_percent"])
         if block.get("hard_limit_action") == "warn":

@@ -6,12 +6,14 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
 from nightcrew.model.errors import Place, Problem
 from nightcrew.model.usage import WIRES, Price, Tokens
+from nightcrew.policy.pricelibrary import Library, find_library
 
 TABLE: Final = "prices.toml"
 
@@ -47,19 +49,37 @@ class Prices:
     Attributes:
         table: the shipped ones.
         own: model → price, as the user's settings say; they come first.
+        library: of a maintained library where it is installed, before the shipped ones; ``library_name`` with its version.
     """
 
     table: Table
     own: Mapping[str, Price]
+    library: Library | None = None
+    library_name: str = ""
 
     def find(self, wire: str, model: str) -> Price | None:
         """Return the price of a model by the name it was asked for, or answered, with; None when nobody knows it."""
+        return self.look_up(wire, model)[0]
+
+    def look_up(self, wire: str, model: str) -> tuple[Price | None, str]:
+        """Return the price of a model, and where it comes from in words; None and nothing when nobody knows it."""
         name = normalize_model(model)
-        for each in dict.fromkeys((model, name, _VERSION.sub("", name))):
-            found = self.own.get(each) or self.table.prices.get((wire, each))
-            if found is not None:
-                return found
-        return None
+        names = tuple(dict.fromkeys((model, name, _VERSION.sub("", name))))
+        own = next((self.own[each] for each in names if each in self.own), None)
+        if own is not None:
+            return own, "your own `prices:`"
+        found = self.library(wire, name) if self.library is not None else None
+        if found is not None:
+            return found, self.library_name
+        tabled = (self.table.prices.get((wire, each)) for each in names)
+        found = next((each for each in tabled if each is not None), None)
+        return found, f"the shipped table of {self.table.as_of}" if found is not None else ""
+
+
+def prices_in_force(own: Mapping[str, Price], now: datetime) -> Prices:
+    """Return the prices that hold at a moment with these of the user's own."""
+    library, name = find_library(now)
+    return Prices(shipped_prices(), own, library, name)
 
 
 def normalize_model(model: str) -> str:

@@ -29,7 +29,7 @@ class Concern:
     Attributes:
         kind: stable word: ``scope``, ``deleted_test``, ``shrunk_test``, ``executable``, ``mode``, ``symlink``,
             ``submodule``, ``binary``, ``handoff``, ``hidden_name``, ``case_clash``, ``refused``, ``ignored``,
-            ``finding``, ``unverified``, ``acceptance``, ``isolation``, ``stale_verdict``, ``stale``, ``held``, ``rivals``, ``empty``.
+            ``finding``, ``unverified``, ``acceptance``, ``isolation``, ``stale_verdict``, ``takeover``, ``stale``, ``held``, ``rivals``, ``empty``.
         text: in words.
         paths: the paths it is about.
         look: a person must look, so the task is not green; False means only worth knowing.

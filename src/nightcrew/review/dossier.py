@@ -132,7 +132,12 @@ def build_dossier(
     """
     proofs = tuple(read_evidence(item) for item in evidence)
     found = tuple(read_finding(item) for item in findings)
-    concerns = (*_doubt_ground(others), *_collect(task, spec, change, proofs, found))
+    attempts = tuple(attempts)
+    concerns = (
+        *_doubt_ground(others),
+        *_tell_takeover(task, attempts),
+        *_collect(task, spec, change, proofs, found),
+    )
     group = _group(task, concerns)
     promotable = change.promotable if change else ()
     return Dossier(
@@ -226,6 +231,16 @@ def _collect(
                 Concern("handoff" if finding.check == "handoff" else "finding", finding.message, paths, look)
             )
     return tuple(concerns)
+
+
+def _tell_takeover(task: TaskRecord, attempts: Sequence[AttemptRecord]) -> list[Concern]:
+    """Tell that another agent did the task than the plan says."""
+    if not task.planned or task.planned == task.agent:
+        return []
+    failed = [each for each in attempts if each.agent == task.planned and each.failure]
+    why = f": {failed[-1].reason}" if failed else ""
+    said = f"done by {task.agent} in place of {task.planned}, which had {len(failed)} failed attempts{why}"
+    return [Concern("takeover", said, look=False)]
 
 
 def _doubt_ground(others: Others) -> list[Concern]:

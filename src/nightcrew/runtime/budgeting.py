@@ -7,21 +7,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.engine.budgets import (
-    EXTENDED,
-    RAN_OUT,
+    Calendar,
     Limits,
+    Scope,
+    concerns,
     find_exhausted,
+    find_scopes,
     read_limits,
     read_run_spent,
     read_spent,
     view_usage,
 )
-from nightcrew.model.errors import DeniedByPolicy, LimitReached, StaleError, UsageError
+from nightcrew.engine.spending import find_calendar, read_days
+from nightcrew.host.calendar import local_day
+from nightcrew.model.errors import DeniedByPolicy, LimitReached, NightcrewError, UsageError
 from nightcrew.model.ids import split_task
-from nightcrew.model.lifecycle import RUN_FINAL, TASK_FINAL
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import RunRecord, TaskRecord
-from nightcrew.model.usage import Budget, describe_spent, parse_budget
+from nightcrew.model.usage import Budget, parse_budget
+from nightcrew.runtime.stopping import choose_fallback
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -74,28 +78,88 @@ def exceeds(wanted: Budget, bound: Budget) -> bool:
     """Tell whether a budget is larger than its bound in what it names, or names nothing where there is a bound."""
     if not wanted:
         return bool(bound)
-    more_usd = bool(wanted.usd and bound.usd and wanted.usd > bound.usd)
-    return more_usd or bool(wanted.tokens and bound.tokens and wanted.tokens > bound.tokens)
+    pairs = [(getattr(wanted, kind), getattr(bound, kind)) for kind in ("usd", "tokens", "calls", "time_s")]
+    return any(mine and most and mine > most for mine, most in pairs)
 
 
 def budget_task(task: Task, rules: Rules) -> Task:
-    """Return a task with the budget it has: its own, else the configured one."""
-    return task if task.budget else replace(task, budget=rules.settings.budgets.task.describe())
+    """Return a task with the budget it has, its own or else the configured one, and with who takes over from its agent."""
+    budget = task.budget or rules.settings.budgets.task.describe()
+    return replace(task, budget=budget, fallback=choose_fallback(task, rules))
 
 
 def limits_of(plan: Plan, rules: Rules) -> Mapping[str, Any]:
     """Return the budgets of a plan for the record of its run."""
+    from nightcrew.runtime.roles import role_budgets
+
+    own = rules.settings.budgets
     tasks = {task.id: parse_budget(task.budget) for task in plan.tasks if task.budget}
     run = parse_budget(plan.budget) if plan.budget else Budget()
     warn = rules.policy.settings.get("budget.warn_at_percent")
-    warn_at = min(rules.settings.budgets.warn_at, float(warn.value) / 100 if warn else 1.0)
-    return Limits(run, tasks, warn_at).to_plain()
+    warn_at = min(own.warn_at, float(warn.value) / 100 if warn else 1.0)
+    roles = {
+        name: budget.narrow(own.roles.get(name, Budget())) for name, budget in role_budgets(rules).items()
+    }
+    limits = Limits(
+        run,
+        tasks,
+        warn_at,
+        agents=own.agents,
+        roles={**own.roles, **roles},
+        calendar=find_calendar_bound(rules.policy),
+        on_spent=own.on_spent,
+        cheaper=own.cheaper,
+        steep=own.steep,
+    )
+    return limits.to_plain()
 
 
-def view_spending(run: RunRecord, tasks: list[TaskRecord]) -> dict[str, Any]:
-    """Return what a run has spent of its budget, and which budgets are spent."""
+def find_calendar_bound(policy: Policy) -> Calendar:
+    """Return what the policy lets a day and a month cost at most; none when it says nothing."""
+    day, month = policy.settings.get("budget.day_usd"), policy.settings.get("budget.month_usd")
+    source = next((each.source for each in (day, month) if each is not None), "")
+    return Calendar(
+        Budget(float(day.value) if day else 0.0), Budget(float(month.value) if month else 0.0), source
+    )
+
+
+def read_calendar(parts: Parts) -> Calendar:
+    """Return what a day and a month may cost by the user's own settings, as they are now.
+
+    Raises:
+        InvalidInput: they cannot be read.
+    """
+    from nightcrew.runtime.rules import read_own_settings
+
+    own = read_own_settings(parts.env).budgets
+    return Calendar(own.day, own.month, "config.yaml")
+
+
+def days_of(parts: Parts, tx: Reader, run: RunRecord) -> list[Scope]:
+    """Return the budgets of this day and month that hold for a run, with what is spent of them."""
+    today = local_day(parts.clock.now())
+    try:
+        own = read_calendar(parts)
+    except NightcrewError:
+        # What is shown must not depend on settings that can be read; what runs holds on to the last ones.
+        own = Calendar()
+    return read_days(tx, find_calendar(tx, own, run, today), today)
+
+
+def view_spending(parts: Parts, tx: Reader, run: RunRecord, tasks: list[TaskRecord]) -> dict[str, Any]:
+    """Return what a run has spent of its budget, of every other budget in it, and which budgets are spent."""
+    days = days_of(parts, tx, run)
     view = view_usage(read_run_spent(run), read_limits(run).run)
-    return {**view, "exhausted": find_exhausted(run, tasks)}
+    return {
+        **view,
+        "exhausted": find_exhausted(run, tasks, days),
+        "budgets": [view_scope(each) for each in find_scopes(run, tasks, days)],
+    }
+
+
+def view_scope(scope: Scope) -> dict[str, Any]:
+    """Return one budget as it stands, for ``--json``."""
+    return {"key": scope.key, **scope.to_event(), "usage": scope.spent.to_plain()}
 
 
 def view_run_spending(run: RunRecord) -> dict[str, Any]:
@@ -104,106 +168,30 @@ def view_run_spending(run: RunRecord) -> dict[str, Any]:
 
 
 def view_task_spending(run: RunRecord, task: TaskRecord) -> dict[str, Any]:
-    """Return the same of one task, with its models."""
+    """Return the same of one task, with its models and agents."""
     own = read_limits(run).of(task.name)
-    models = task.usage.get("models", {})
+    models, agents = task.usage.get("models", {}), task.usage.get("agents", {})
     return {
         **view_usage(read_spent(task), own),
         "models": {name: dict(each) for name, each in models.items()},
+        "agents": {name: dict(each) for name, each in agents.items()},
     }
 
 
-def refuse_exhausted(tx: Reader, target: str) -> None:
+def refuse_exhausted(parts: Parts, tx: Reader, target: str) -> None:
     """Refuse to let something go on that would be stopped at its first question.
 
     Raises:
-        LimitReached: its budget, or that of its run, is spent.
+        LimitReached: a budget that holds for all of it is spent.
     """
     run = tx.need(RunRecord, split_task(target)[0] if "/" in target else target)
-    found = find_exhausted(run, tx.find(TaskRecord, run=run.id))
-    name = next((each for each in (run.id, target) if each in found), "")
-    if name:
-        raise LimitReached(
-            f"{target} cannot go on: {found[name]}",
-            code="budget.spent",
-            where=["what was done is kept"],
-            hint=f"nightcrew extend {name} --budget AMOUNT",
-        )
-
-
-def extend(parts: Parts, target: str, text: str) -> dict[str, Any]:
-    """Give a run or a task a larger (or smaller) budget, and let go on what waited for it.
-
-    Returns:
-        ``budget`` and ``before`` in words, ``resumed``: ids of what goes on now.
-
-    Raises:
-        StaleError: it is over.
-        LimitReached: that much is spent already.
-        DeniedByPolicy: more than the policy allows.
-    """
-    from nightcrew.engine import pausing
-
-    actor = f"user:{parts.env.user}"
-    budget = read_budget(text)
-    with parts.journal.write() as tx:
-        run = tx.need(RunRecord, split_task(target)[0] if "/" in target else target)
-        task = tx.need(TaskRecord, target) if "/" in target else None
-        state, over = (task.state, TASK_FINAL) if task else (run.state, RUN_FINAL)
-        if state in over or run.state in RUN_FINAL:
-            raise StaleError(
-                f"{target} is {state}; a budget changes nothing", hint=f"nightcrew show {target}"
-            )
-        _check_bound(tx, run, task, budget)
-        old = read_limits(run)
-        before = old.of(task.name) if task else old.run
-        new = replace(old, tasks={**old.tasks, task.name: budget}) if task else replace(old, run=budget)
-        waiting = _find_waiting(tx, run, find_exhausted(run, tx.find(TaskRecord, run=run.id)))
-        run = tx.change(run, "", settings={**run.settings, "budget": new.to_plain()})
-        data = {"budget": budget.describe() or "none", "before": before.describe() or "none"}
-        tx.append(EXTENDED, run=run.id, task=target if task else "", actor=actor, data=data)
-        left = find_exhausted(run, tx.find(TaskRecord, run=run.id))
-        if target in left:
+    tasks = tx.find(TaskRecord, run=run.id)
+    task = next((each for each in tasks if each.id == target), None)
+    for scope in find_scopes(run, tasks, days_of(parts, tx, run)):
+        if scope.share >= 1 and concerns(scope.key, run, task):
             raise LimitReached(
-                f"that much is spent already: {left[target]}; nothing was changed",
+                f"{target} cannot go on: {scope.describe_end()}",
                 code="budget.spent",
-                hint=f"nightcrew show {target}",
+                where=["what was done is kept"],
+                hint=str(scope.to_event()["extend"]),
             )
-        resumed = [name for name in waiting if name not in left and run.id not in left]
-        for name in resumed:
-            pausing.release(tx, name, actor=actor)
-    return {"id": target, **data, "resumed": resumed, "spent": _describe_spent(parts, target)}
-
-
-def _check_bound(tx: Reader, run: RunRecord, task: TaskRecord | None, budget: Budget) -> None:
-    from nightcrew.model.records import PlanRecord
-    from nightcrew.runtime.rules import rules_from_plain
-
-    rules = rules_from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").policies)
-    bound, source = find_bound(rules.policy)
-    if task is None and exceeds(budget, bound):
-        raise DeniedByPolicy(
-            f"a budget of {budget.describe() or 'none'} is more than the policy of this run allows: {bound.describe()}",
-            code="budget.bound",
-            where=[source, "nothing was changed"],
-            hint=f"nightcrew extend {run.id} --budget '{bound.describe()}', or less",
-        )
-
-
-def _find_waiting(tx: Reader, run: RunRecord, exhausted: Mapping[str, str]) -> list[str]:
-    """Return what is paused because a budget is spent: the run as a whole, or single tasks of it."""
-    if run.state == "paused":
-        return [run.id] if run.id in exhausted or _is_about_budget(run.reason) else []
-    paused = tx.find(TaskRecord, run=run.id, state="paused")
-    return [task.id for task in paused if task.id in exhausted or _is_about_budget(task.reason)]
-
-
-def _is_about_budget(reason: str) -> bool:
-    return reason.startswith(RAN_OUT)
-
-
-def _describe_spent(parts: Parts, target: str) -> str:
-    with parts.journal.read() as tx:
-        if "/" in target:
-            return describe_spent(read_spent(tx.need(TaskRecord, target)))
-        return describe_spent(read_run_spent(tx.need(RunRecord, target)))

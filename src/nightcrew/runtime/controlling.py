@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nightcrew.host.clock import stamp
 from nightcrew.model.ids import find_origin, split_task
 from nightcrew.model.records import RunRecord, TaskRecord
 from nightcrew.runtime.budgeting import refuse_exhausted
+from nightcrew.runtime.stopping import forget_past
 from nightcrew.runtime.views import tasks_of
 
 if TYPE_CHECKING:
@@ -56,8 +58,11 @@ def resume(parts: Parts, name: str) -> tuple[str, ...]:
         with parts.journal.read() as tx:
             if tx.need(RunRecord, name).state != "paused":
                 return ()
-    with parts.journal.read() as tx:
-        refuse_exhausted(tx, name)
+    with parts.journal.write() as tx:
+        refuse_exhausted(parts, tx, name)
+        if "/" not in name:
+            actor = f"user:{parts.env.user}"
+            forget_past(tx, tx.need(RunRecord, name), stamp(parts.clock.now()), actor)
     return client.resume(parts.journal, name, actor=f"user:{parts.env.user}")
 
 

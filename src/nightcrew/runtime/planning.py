@@ -21,7 +21,14 @@ from nightcrew.runtime.crew import assign_agents, choose_slots, find_unassigned,
 from nightcrew.runtime.networking import check_agents, check_network, flag_network
 from nightcrew.runtime.project import read_project
 from nightcrew.runtime.roles import KEY as ROLES
-from nightcrew.runtime.roles import assume_roles, cap_task, describe_roles, digest_rules, flag_roles, keep_used
+from nightcrew.runtime.roles import (
+    assume_roles,
+    cap_task,
+    describe_roles,
+    digest_rules,
+    flag_roles,
+    keep_used,
+)
 from nightcrew.runtime.rules import Rules, describe_difference, read_rules
 from nightcrew.runtime.secrecy import find_secrets, find_secrets_in_rules
 from nightcrew.runtime.starting import Start, find_start, keep_base, tell_about_promotion
@@ -145,6 +152,7 @@ def make_draft(parts: Parts, written: Written, start: Start, rules: Rules, wish:
     problems += check_tasks(tasks, agents=(*known_agents(rules), *find_unassigned(tasks)))
     problems += [problem for task in tasks for problem in find_secrets(task)]
     problems += [problem for task in tasks for problem in check_network(task, rules)]
+    problems += [problem for task in tasks for problem in check_fallback(task, rules)]
     problems += check_agents(rules)
     problems += find_secrets_in_rules(rules)
     if problems:
@@ -159,7 +167,8 @@ def make_draft(parts: Parts, written: Written, start: Start, rules: Rules, wish:
         included=start.included,
         budget=choose_run_budget(rules, wish.budget),
     )
-    flags = (*(flag for task in tasks if not task.done for flag in judge_task(task, rules)), *flag_tasks(tasks))
+    judged = (flag for task in tasks if not task.done for flag in judge_task(task, rules))
+    flags = (*judged, *flag_roles(tasks, rules), *flag_tasks(tasks))
     flags = (*flags, *(flag for task in tasks if not task.done for flag in flag_agents(task)))
     return Draft(plan, flags, rules, start, (), choose_slots(rules, tasks, wish.agents))
 

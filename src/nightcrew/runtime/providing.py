@@ -80,12 +80,14 @@ def list_prices(rules: Rules, model: str = "") -> dict[str, Any]:
     Raises:
         NotFound: nobody knows the price of this model.
     """
-    from nightcrew.policy.prices import Prices, shipped_prices
+    from nightcrew.host.clock import SystemClock
+    from nightcrew.policy.prices import prices_in_force
 
-    table = shipped_prices()
-    prices = Prices(table, rules.settings.prices)
+    prices = prices_in_force(rules.settings.prices, SystemClock().now())
+    table = prices.table
     if model:
-        found = [(wire, price) for wire in WIRES if (price := prices.find(wire, model)) is not None]
+        looked = [(wire, *prices.look_up(wire, model)) for wire in WIRES]
+        found = [(wire, price) for wire, price, _ in looked if price is not None]
         if not found:
             raise NotFound(
                 f"the price of {model} is not known: its tokens are counted, money is not",
@@ -93,11 +95,13 @@ def list_prices(rules: Rules, model: str = "") -> dict[str, Any]:
                 hint="name it in `prices:` of your config.yaml",
             )
         # A price of the user's own holds whatever the format.
-        rows = [_view_price("own" if found[0][1] in prices.own.values() else found[0][0], model, found[0][1])]
+        wire = "own" if found[0][1] in prices.own.values() else found[0][0]
+        source = next(said for _, price, said in looked if price is not None)
+        rows = [{**_view_price(wire, model, found[0][1]), "from": source}]
     else:
         rows = [_view_price("own", name, price) for name, price in prices.own.items()]
         rows += [_view_price(wire, name, price) for (wire, name), price in table.prices.items()]
-    return {"as_of": table.as_of, "source": table.source, "prices": rows}
+    return {"as_of": table.as_of, "source": table.source, "library": prices.library_name, "prices": rows}
 
 
 def _view_price(wire: str, model: str, price: Price) -> dict[str, Any]:

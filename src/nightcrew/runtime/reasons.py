@@ -38,14 +38,33 @@ class Reason:
 
 
 REASONS: Final[tuple[Reason, ...]] = (
-    Reason("run.recovered", "went on after an interruption[: {said}]"),
+    Reason("run.recovered", "went on after an interruption[; lost: {lost}]"),
     Reason("run.interrupted", "interrupted[: {reason}]", until=("run.resumed", "run.recovered")),
     Reason("run.paused", "paused[: {reason}]", until=("run.resumed", "run.recovered")),
+    Reason("run.stopped", "[{reason}][ (condition: {condition})]", until=("run.resumed",)),
+    Reason("run.until_set", "works until {said}[ by {actor}]"),
+    Reason("run.finished", "its goal is reached: every task is over", until=("run.resumed",)),
     Reason("budget.warned", "budget warning[: {said}]", until=("budget.extended",)),
+    Reason("budget.steep", "money went much faster[: {said}]"),
+    Reason("budget.degraded", "given to the cheaper {to}: {reason}", every=True),
+    Reason("task.rerouted", "{kind}: {to} in place of {from}[: {why}]", every=True),
+    Reason("task.held", "waits: {reason}", until=("task.started",)),
+    Reason(
+        "breaker.opened",
+        "{agent}: circuit breaker opened[ after {failures} failures][ until {until}][: {reason}]",
+        next=("nightcrew agent list", "nightcrew agent reset {agent}"),
+        until=("breaker.closed",),
+    ),
+    Reason(
+        "breaker.half_opened",
+        "{agent} is tried once[ with {task}]",
+        until=("breaker.closed", "breaker.opened"),
+    ),
+    Reason("breaker.closed", "{agent} works again"),
     Reason(
         "budget.reached",
         "stopped by its budget[: {said}]",
-        next=("nightcrew extend {subject} --budget AMOUNT",),
+        next=("{extend}",),
         until=("budget.extended",),
     ),
     Reason("budget.extended", "budget extended[ to {budget}][ by {actor}]"),
@@ -62,11 +81,8 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason("task.hours_began", "its working hours began[ (role {role})]"),
     Reason("task.retried", "run again[: {reason}][ by {actor}]"),
     Reason("task.returned", "began again[: {reason}]"),
-    Reason("attempt.retry", "tried again[ after {wait_s} s][: {reason}]", every=True),
-    Reason("checkpoint.spaced_out", "checkpoints are spaced out[: {reason}]"),
+    Reason("checkpoint.spaced_out", "checkpoints are spaced out[: at least {spacing_s} s between them]"),
     Reason("canary.left", "a planted credential was on its way out[: {action}]"),
-    Reason("agent.unexplained", "changed something that no action of the agent explains[: {paths}]"),
-    Reason("agent.unasked", "did something without asking[: {action}]", every=True),
     Reason("model.failed", "the model did not answer[: {reason}]", every=True),
     Reason("drift.detected", "the repository moved on[: {said}]", until=("drift.gone",)),
     Reason("promotion.refused", "a promotion was refused[: {reason}]", every=True),
@@ -75,6 +91,7 @@ REASONS: Final[tuple[Reason, ...]] = (
 )
 """The table. Order is the order of the lines."""
 
+_OF_AGENTS: Final = ("agent.", "breaker.", "routing.", "budget.")
 _BY_KIND: Final[Mapping[str, Reason]] = {each.kind: each for each in REASONS}
 _FIELD: Final = re.compile(r"\{([a-z_0-9]+)\}")
 _OPTIONAL: Final = re.compile(r"\[([^\[\]]*)\]")
@@ -95,7 +112,7 @@ def find_reason(kind: str) -> Reason | None:
 
 def list_kinds(*, of_agents: bool = False) -> tuple[str, ...]:
     """Return the kinds of the table, with what ends them; ``of_agents``: only those that can belong to no run."""
-    chosen = [each for each in REASONS if not of_agents or each.kind.startswith("agent.")]
+    chosen = [each for each in REASONS if not of_agents or each.kind.startswith(_OF_AGENTS)]
     return tuple(dict.fromkeys(kind for each in chosen for kind in (each.kind, *each.until)))
 
 

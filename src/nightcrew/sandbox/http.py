@@ -268,6 +268,18 @@ class ServerEnd(_End):
         check_framing(event)
         return event
 
+    def is_left(self) -> bool:
+        """Tell whether the other side has closed while it waits for an answer; what it has sent stays unread."""
+        connection = getattr(self.wire, "socket", None)
+        if connection is None:
+            return False
+        try:
+            return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     async def go_on(self) -> None:
         """Tell a client that waits for it that its body is welcome."""
         if self._h11.they_are_waiting_for_100_continue:

@@ -7,8 +7,9 @@ its last word is estimated, and marked as that.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,6 +22,23 @@ _BYTES_PER_TOKEN: Final = 4
 #: Where the text of an answer stands, whatever the format.
 _TEXTS: Final = frozenset(
     {"text", "thinking", "partial_json", "content", "arguments", "reasoning_content", "reasoning", "delta"}
+)
+#: Where what a tool is called with stands.
+_CALLED: Final = frozenset({"input", "args", "arguments"})
+#: What tells two answers apart that say the same.
+_NEW_EACH_TIME: Final = frozenset(
+    {
+        "id",
+        "call_id",
+        "item_id",
+        "tool_call_id",
+        "created",
+        "created_at",
+        "obfuscation",
+        "usage",
+        "response",
+        "signature",
+    }
 )
 
 
@@ -185,7 +203,13 @@ class Meter:
         self._too_long = False
         self._unseen = 0
         self._skipping_blank = False
+        self._said = hashlib.sha256()
         self.tally = Tally()
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what the answer says and calls, without names that are new each time; to tell the same one again."""
+        return self._said.hexdigest()
 
     def feed(self, data: bytes) -> bytes:
         """Look at the next piece and return what the client gets of it."""
@@ -270,8 +294,31 @@ class Meter:
 
     def _see(self, message: Mapping[str, Any]) -> None:
         self.tally.characters += _measure_text(message)
+        for part in _find_said(message):
+            self._said.update(part.encode("utf-8", "replace"))
         _SEERS[self._wire](self.tally, message)
         self.tally.fault = read_error(message) or self.tally.fault
+
+
+def _find_said(message: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what an answer says and calls: texts, names of tools, what they are called with; however deep it goes."""
+    left: list[tuple[object, bool]] = [(message, False)]
+    while left:
+        value, said = left.pop()
+        if isinstance(value, str):
+            if said:
+                yield value
+        elif isinstance(value, list):
+            left += [(each, said) for each in value]
+        elif isinstance(value, Mapping):
+            # At its end an answer may repeat itself as a whole, under this name.
+            left += [
+                (each, said or name in _CALLED or name in _TEXTS or name == "name")
+                for name, each in value.items()
+                if name not in _NEW_EACH_TIME
+            ]
+        elif said:
+            yield str(value)
 
 
 def _parse(data: bytes) -> object:

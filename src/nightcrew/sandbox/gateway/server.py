@@ -49,6 +49,9 @@ _MAX_HELD_BYTES: Final = 96 << 20
 #: Of an error page.
 _MAX_ERROR_BYTES: Final = 1 << 20
 _BOUNDS: Final = Bounds(head_s=20.0, idle_s=600.0)
+#: How often a question that waits for others looks whether it may go: soon at first, then less often.
+_FIRST_LOOK_S: Final = 0.02
+_LAST_LOOK_S: Final = 0.5
 _NOT_AGAIN: Final = (b"x-should-retry", b"false")
 _JSON: Final = (b"content-type", b"application/json")
 #: Of a question: ours take their place, they are about the connection, or they could have an answer leave out what it
@@ -76,8 +79,19 @@ class Account(Protocol):
         ``model`` is empty for a question that is free.
         """
 
-    def record(self, provider: Provider, models: tuple[str, str], tokens: Tokens, *, exact: bool) -> None:
+    def hold(self, provider: Provider, asked: wires.Ask) -> str:
+        """Hold what an answer may cost at most; returns a ticket, empty when it must wait for others that are under way."""
+
+    def let_go(self, ticket: str) -> None:
+        """What a ticket holds is not needed any more; one that was recorded is let go already."""
+
+    def record(
+        self, provider: Provider, models: tuple[str, str], tokens: Tokens, *, exact: bool, ticket: str = ""
+    ) -> None:
         """Take note of what an answer took; ``models`` are that which answered and that which was asked."""
+
+    def heard(self, answer: str) -> None:
+        """Take note of an answer by its fingerprint; see ``meters.Meter.fingerprint``."""
 
     def failed(self, provider: Provider, fault: Fault) -> None:
         """Take note of a question that was not answered."""
@@ -142,7 +156,12 @@ class Gateway:
         provider = upstream.provider
         try:
             ask = await self._read(end, provider, request)
-            await self._ask(end, upstream, request, ask)
+            ticket = await self._hold(end, provider, ask)
+            try:
+                await self._ask(end, upstream, request, ask, ticket)
+            finally:
+                if ticket:
+                    await asyncio.to_thread(self._account.let_go, ticket)
         except Refused as refused:
             headers = [_JSON] if refused.again else [_JSON, _NOT_AGAIN]
             body = wires.make_error(provider.wire, refused.status, refused.kind, refused.said)
@@ -180,6 +199,25 @@ class Gateway:
             await asyncio.to_thread(self._account.removed, provider, ask.removed)
         return ask
 
+    async def _hold(self, end: ServerEnd, provider: Provider, ask: wires.Ask) -> str:
+        """Wait until what the answer may cost fits beside what is under way, and hold it.
+
+        Raises:
+            Refused: meanwhile nothing may be asked any more.
+        """
+        if ask.purpose != "answer":
+            return ""
+        wait_s = _FIRST_LOOK_S
+        while not (ticket := await asyncio.to_thread(self._account.hold, provider, ask)):
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LAST_LOOK_S)
+            if end.is_left():
+                raise ConnectionAbortedError
+            said = await asyncio.to_thread(self._account.admit, provider, ask.model)
+            if said:
+                raise Refused(403, "permission_error", f"nightcrew: {said}")
+        return ticket
+
     async def _read_body(self, end: ServerEnd, headers: Mapping[bytes, bytes]) -> bytes:
         """Return the whole body of a question, unpacked."""
         try:
@@ -198,7 +236,9 @@ class Gateway:
                 raise BadMessage("too much is asked at once", 503)
         return bytes(body)
 
-    async def _ask(self, end: ServerEnd, upstream: Upstream, request: h11.Request, ask: wires.Ask) -> None:
+    async def _ask(
+        self, end: ServerEnd, upstream: Upstream, request: h11.Request, ask: wires.Ask, ticket: str
+    ) -> None:
         provider = upstream.provider
         address = read_address(provider.url)
         fields = [pair for pair in passed_on(request.headers) if pair[0].lower() not in _NOT_SENT]
@@ -207,13 +247,13 @@ class Gateway:
         fields += [(b"content-length", b"%d" % len(ask.body)), _JSON] if request.method == b"POST" else []
         fields += wires.sign(provider.wire, upstream.key)
         try:
-            async with connect(address, self._context) as out:
+            async with connect(address, self._context, upstream.relay) as out:
                 target = (address.path + ask.target).encode("latin-1")
-                response = await self._send(provider, out, (request.method, target, fields), ask)
+                response = await self._send(provider, out, (request.method, target, fields), ask, ticket)
                 if response.status_code >= 300:
                     await self._pass_error(end, upstream, out, response)
                 else:
-                    await self._pass(end, upstream, out, response, ask)
+                    await self._pass(end, upstream, out, response, ask, ticket)
         except Unreached as problem:
             raise await self._broken(provider, str(problem)) from None
 
@@ -223,13 +263,14 @@ class Gateway:
         out: ClientEnd,
         head: tuple[bytes, bytes, list[tuple[bytes, bytes]]],
         ask: wires.Ask,
+        ticket: str,
     ) -> h11.Response:
         try:
             return await send(out, *head, ask.body)
         except asyncio.CancelledError:
             # The attempt ends before its answer begins: what was asked is paid all the same.
             if ask.purpose == "answer":
-                await self._record(provider, Meter(provider.wire, streamed=False), ask)
+                await self._record(provider, Meter(provider.wire, streamed=False), ask, ticket)
             raise
 
     async def _broken(self, provider: Provider, said: str) -> Refused:
@@ -250,7 +291,13 @@ class Gateway:
         await end.respond(status, _told(response), scrubber.feed(body) + scrubber.finish())
 
     async def _pass(
-        self, end: ServerEnd, upstream: Upstream, out: ClientEnd, response: h11.Response, ask: wires.Ask
+        self,
+        end: ServerEnd,
+        upstream: Upstream,
+        out: ClientEnd,
+        response: h11.Response,
+        ask: wires.Ask,
+        ticket: str,
     ) -> None:
         """Pass an answer on as it comes, and record what it took, whatever becomes of it."""
         kind = find(response.headers, b"content-type").lower()
@@ -264,7 +311,7 @@ class Gateway:
             raise BadMessage(f"the answer broke off: {said}", 502) from None
         finally:
             if ask.purpose == "answer":
-                await self._record(upstream.provider, meter, ask)
+                await self._record(upstream.provider, meter, ask, ticket)
         await end.end()
 
     async def _stream(
@@ -280,10 +327,12 @@ class Gateway:
             await end.write(scrubber.feed(meter.feed(unpacker.feed(piece))))
         await end.write(scrubber.feed(meter.finish()) + scrubber.finish())
 
-    async def _record(self, provider: Provider, meter: Meter, ask: wires.Ask) -> None:
+    async def _record(self, provider: Provider, meter: Meter, ask: wires.Ask, ticket: str) -> None:
         tokens, exact = meter.count(ask.size)
         models = (meter.tally.model, ask.model)
-        await asyncio.to_thread(self._account.record, provider, models, tokens, exact=exact)
+        await asyncio.to_thread(self._account.record, provider, models, tokens, exact=exact, ticket=ticket)
+        if exact:
+            self._account.heard(meter.fingerprint)
         if meter.tally.fault is not None:
             word, said = meter.tally.fault
             await self._fail(provider, Fault(pick_kind(200, word or "internal"), 200, said[:200]))

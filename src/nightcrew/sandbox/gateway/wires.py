@@ -77,6 +77,7 @@ class Ask:
         hide_usage: the client has not asked for the message that tells what the answer took, and does not get it.
         size: bytes of what is to be read by the model, for an estimate.
         removed: tools of the provider's own that were taken out, see ``reach``.
+        most_output: tokens that the answer may have at most; 0 when it does not say.
     """
 
     purpose: Purpose
@@ -86,6 +87,7 @@ class Ask:
     hide_usage: bool = False
     size: int = 0
     removed: tuple[str, ...] = ()
+    most_output: int = 0
 
 
 def read_ask(wire: Wire, method: str, target: str, body: bytes, *, reaches_out: bool = False) -> Ask:
@@ -118,7 +120,18 @@ def read_ask(wire: Wire, method: str, target: str, body: bytes, *, reaches_out: 
     if searches(model) and not reaches_out:
         raise Unusable("this model searches the web by itself")
     hidden = _make_metered(path, asked)
-    return Ask(purpose, out, model, _write_body(asked), hidden, len(body), removed)
+    most = _find_most(asked)
+    return Ask(purpose, out, model, _write_body(asked), hidden, len(body), removed, most)
+
+
+def _find_most(asked: Mapping[str, Any]) -> int:
+    """Return how many tokens an answer may have at most, as far as the question says."""
+    config = asked.get("generationConfig")
+    config = config if isinstance(config, Mapping) else {}
+    given = [asked.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
+    given += [config.get("maxOutputTokens"), config.get("max_output_tokens")]
+    counts = [each for each in given if isinstance(each, int) and not isinstance(each, bool) and each > 0]
+    return min(counts, default=0)
 
 
 def _keep_inside(wire: Wire, asked: dict[str, Any]) -> tuple[str, ...]:
