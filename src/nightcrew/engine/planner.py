@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -182,6 +181,7 @@ class _Planning:
         self.level = Level(question.run.isolation or Level.S3)
         self.folder = workspace.transcripts / question.run.id / PLAN
         self.left = ""
+        self.process: Process | None = None
         self.payer = PlanPayer(
             office.journal,
             office.clock,
@@ -325,10 +325,7 @@ class _Planning:
         return way
 
     def _note_start(self, process: Process) -> None:
-        self._stop = partial(process.stop)
-
-    def _stop(self, reason: str) -> None:
-        """Nothing runs yet."""
+        self.process = process
 
     def _refuse_leaving(self, action: Action, decision: Decision, *, event: str = "") -> Answer:
         """A planted credential was on its way out: nothing of it is sent, and the planner is ended."""
@@ -336,7 +333,8 @@ class _Planning:
         with self.office.journal.write() as tx:
             data = {"action": action.describe(), "risk": decision.risk, "sent": False}
             tx.append(event or LEFT, run=self.question.run.id, data=data)
-        self._stop("a planted credential was on its way out")
+        if self.process is not None:
+            self.process.stop("a planted credential was on its way out")
         return Answer("deny", decision.reason)
 
     def note_decision(self, action: Action, decision: Decision, *, allowed: bool) -> None:

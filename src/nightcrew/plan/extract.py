@@ -94,6 +94,7 @@ def _find_end(text: str, start: int) -> int:
 
 
 def _read(text: str) -> dict[str, Any]:
+    problem = ""
     for attempt in (text, _drop_commas(text)):
         try:
             found = json.loads(attempt, object_pairs_hook=_keep_once, parse_constant=_refuse_constant)

@@ -167,7 +167,7 @@ def _check_graph(tasks: Sequence[Task]) -> Iterator[str]:
     for task in tasks:
         for need in task.depends:
             if need not in known:
-                yield f"task {task.number}: depends on {need.removeprefix('T')}, which is no task of the plan"
+                yield f"task {task.number}: depends on {_spell(need)}, which is no task of the plan"
     needs = {name: [need for need in task.depends if need in known] for name, task in known.items()}
     for loop in find_loops(needs):
         numbers = [known[name].number for name in loop]
@@ -235,3 +235,8 @@ def _check_writable(goals: Goals) -> Iterator[str]:
             write_tasks("plan", (task,))
         except ValueError as error:
             yield f"task {task.number}: cannot be written down: {shown(str(error))}"
+
+
+def _spell(name: str) -> str:
+    head, dot, rest = name.removeprefix("T").partition(".")
+    return f"{int(head)}{dot}{rest}"

@@ -187,7 +187,9 @@ def _describe(task: Task) -> Iterator[tuple[str, str]]:
     """Label and content of everything of a task that will be executed or handed to an agent."""
     timeout = "" if task.timeout_s is None else f"{task.timeout_s:g} s"
     bounds = (("timeout", timeout), ("fallback", ", ".join(task.fallback)), ("budget", task.budget))
-    extra = [f"{key} {value}" for key, value in (("role", task.role), ("model", task.model), *bounds) if value]
+    extra = [
+        f"{key} {value}" for key, value in (("role", task.role), ("model", task.model), *bounds) if value
+    ]
     yield from ([("run", task.run)] if task.run else [])
     if task.script:
         yield "script", "\n".join([task.script, *map(_describe_step, task.steps)])

@@ -56,7 +56,9 @@ def _check_choices(value: Any) -> str:
         return f"is a list of texts, found {describe_value(value)}"
     if any(not isinstance(each, str) for each in value):
         return "is a list of texts; put numbers and truth values in quotes"
-    return Inquiry("?", tuple(value)).find_fault() or ("names a choice twice" if len(set(value)) < len(value) else "")
+    return Inquiry("?", tuple(value)).find_fault() or (
+        "names a choice twice" if len(set(value)) < len(value) else ""
+    )
 
 
 VERBS: Final[Mapping[str, _Verb]] = {

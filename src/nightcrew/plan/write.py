@@ -49,6 +49,7 @@ def _write(task: Task) -> Iterator[str]:
         yield from _value(key, text)
     if task.depends:
         yield f"  - Depends: {', '.join(_spell(name) for name in task.depends)}"
+    yield from _items("Fallback", task.fallback)
     yield from _items("Scope", task.scope)
     yield from _items("Network", task.network)
     for command in task.install:

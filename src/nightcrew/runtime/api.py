@@ -398,10 +398,10 @@ class Runtime(Planners, Deciders, Rehearsals):
 
     def why(self, text: str) -> View:
         """Explain a thing: ``{id, state, what, because, history, next}``."""
-        from nightcrew.runtime.explaining import why
+        from nightcrew.runtime.explaining import find_subject, why
 
         self._parts.recover_here()
-        return why(self._parts, self.resolve(text))
+        return why(self._parts, find_subject(text) or self.resolve(text))
 
     def blame(self, place: str) -> View:
         """Tell where the lines of ``FILE``, ``FILE:LINE`` or ``FILE:FIRST-LAST`` come from; see ``blaming.blame_place``."""
