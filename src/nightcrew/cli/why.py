@@ -11,10 +11,14 @@ from nightcrew.model.text import shown
 from nightcrew.runtime.api import Runtime
 
 
-@make("why", example="nightcrew why R-1/T02\nnightcrew why A-1\nnightcrew why E-120", exits=(3,))
+@make(
+    "why",
+    example="nightcrew why R-1/T02\nnightcrew why A-1\nnightcrew why R-1/T02/1\nnightcrew why E-120",
+    exits=(3,),
+)
 @click.argument("name", metavar="ID")
 def command(runtime: Runtime, screen: Screen, *, name: str) -> None:
-    """Explain a run, task, approval, checkpoint, promotion or event: its state, what led to it, what to do next."""
+    """Explain a run, plan, task, attempt, approval, checkpoint, promotion or event: its state, what led to it, what to do next."""
     found = runtime.why(name)
     if screen.json:
         screen.emit(found)

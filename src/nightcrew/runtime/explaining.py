@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from nightcrew.journal.wanted import Wanted
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action
 from nightcrew.model.events import Event
@@ -23,6 +26,7 @@ from nightcrew.model.records import (
 from nightcrew.model.text import count
 from nightcrew.runtime.history import DECIDED, read_past
 from nightcrew.runtime.loosening import tell_ways, view_values
+from nightcrew.runtime.reasons import list_kinds, tell
 from nightcrew.runtime.roles import tell_role
 from nightcrew.runtime.views import list_stale, shown_state, tasks_of, view_event
 
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
     from nightcrew.runtime.rules import Rules
 
+_PLAN = re.compile(r"R-[0-9]+/P[0-9]+")
+_ATTEMPT = re.compile(r"R-[0-9]+/T[0-9.]+[A-Z]?/[0-9]+")
 _HISTORY = 30
 _DENIALS = 10
 
@@ -79,17 +85,22 @@ def show_rules(rules: Rules) -> dict[str, Any]:
 
 def why(parts: Parts, name: str) -> dict[str, Any]:
     """Explain a thing by its full id: ``{id, state, what, because[], history[], next[]}``."""
-    kind = "T" if "/" in name else name[0]
-    makers = {
-        "R": _why_run,
-        "T": _why_task,
-        "A": _why_approval,
-        "C": _why_checkpoint,
-        "M": _why_promotion,
-        "E": _why_event,
-    }
     with parts.journal.read() as tx:
-        return makers[kind](parts, tx, name)
+        return _MAKERS[_kind_of(name)](parts, tx, name)
+
+
+def find_subject(text: str) -> str:
+    """Return the id of an attempt (``R-7/T04/2``) or of a version of a plan (``R-7/P1``); empty when the text is neither."""
+    typed = text.strip().upper()
+    return typed if _kind_of(typed) in ("T/", "P") else ""
+
+
+def _kind_of(name: str) -> str:
+    if "/" not in name:
+        return name[0]
+    if _PLAN.fullmatch(name):
+        return "P"
+    return "T/" if _ATTEMPT.fullmatch(name) else "T"
 
 
 def _why_run(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
@@ -101,14 +112,10 @@ def _why_run(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
         for task in tasks_of(tx, name)
         if task.state not in ("succeeded", "skipped", "pending")
     ]
-    return _answer(
-        name,
-        state,
-        run.title,
-        because,
-        tx.events(run=name, kinds=("run.*", "plan.*")),
-        _next_for_run(run, state),
-    )
+    told = tell((each for each in tx.events(run=name, kinds=list_kinds()) if not each.task), name)
+    following = [*_next_for_run(run, state), *told.next]
+    events = tx.events(run=name, kinds=("run.*", "plan.*"))
+    return _answer(name, state, run.title, [*because, *told.because], events, following)
 
 
 def _next_for_run(run: RunRecord, state: str) -> list[str]:
@@ -149,12 +156,55 @@ def _why_task(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
         following = (
             [f"less {shlex.quote(transcript)}   (all that it printed)"] if Path(transcript).exists() else []
         )
+    told = tell([*_about_agent(tx, task.agent), *events], name)
+    because += [line for line in told.because if line.rpartition(" (E-")[0] not in because]
     others = list_stale(tx, task.run).get(name, [])
     if others:
         because.append(f"built on another {', '.join(others)} than there is now: it is stale")
     again = [f"nightcrew retry {name}"] if others else []
-    following = [*again, *_next_for_task(task), *following]
+    following = list(dict.fromkeys([*again, *_next_for_task(task), *told.next, *following]))
     return _answer(name, task.state, task.title, because, events, following)
+
+
+def _about_agent(tx: Reader, agent: str) -> list[Event]:
+    """Return what belongs to no run and tells of an agent: it may be why its tasks wait or went wrong."""
+    wanted = Wanted(kinds=list_kinds(of_agents=True), chain="")
+    return [event for event in tx.search(wanted) if event.data.get("agent") == agent]
+
+
+def _tell_flag(flag: Mapping[str, Any]) -> str:
+    where = f" (rule {flag['rule']}, {flag['source']})" if flag["rule"] else ""
+    return f"{flag['task']}: {flag['kind'].replace('_', ' ')}: {flag['text']}{where}"
+
+
+def _why_attempt(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
+    attempt = tx.need(AttemptRecord, name)
+    failed = f"{attempt.failure}: {attempt.reason}" if attempt.failure else attempt.reason
+    because = [f"{attempt.agent} began at {attempt.started_at}"]
+    because += [failed] if failed else []
+    because += (
+        [f"it ended by itself with exit code {attempt.exit_code}"] if attempt.exit_code is not None else []
+    )
+    events = [event for event in tx.events(task=attempt.task) if event.attempt == name]
+    because += _tell_denials(events)
+    because += tell(events, name).because
+    following = [f"nightcrew why {attempt.task}", f"nightcrew log {attempt.task}"]
+    what = f"attempt {attempt.number} of {attempt.task}"
+    return _answer(name, attempt.state, what, because, events, following)
+
+
+def _why_plan(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
+    plan = tx.need(PlanRecord, name)
+    run = tx.need(RunRecord, plan.run)
+    current = plan.version == run.plan_version
+    state = "in force" if current else f"replaced by {run.id}/P{run.plan_version}"
+    because = [f"digest {plan.digest}"]
+    if current and run.approved_at:
+        because.append(f"approved by {run.approved_by} at {run.approved_at}")
+    because += [_tell_flag(flag) for flag in plan.flags]
+    events = tx.events(run=run.id, kinds=("plan.*",))
+    following = [f"nightcrew plan {run.id}", f"nightcrew why {run.id}"]
+    return _answer(name, state, f"plan of {run.id}: {run.title}", because, events, following)
 
 
 def _tell_denials(events: Sequence[Event]) -> list[str]:
@@ -213,8 +263,10 @@ def _why_approval(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
     events = [
         event
         for event in tx.events(run=record.run, task=record.task)
-        if event.data.get("id") == name or event.data.get("digest") == record.digest
+        if name in (event.data.get("id"), event.data.get("approval"))
+        or event.data.get("digest") == record.digest
     ]
+    because += tell(events, name).because
     following = (
         [f"nightcrew approve {name}", f"nightcrew deny {name} -m WHY"]
         if record.state == "pending"
@@ -293,16 +345,32 @@ def _why_event(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
     if event.kind == DECIDED and (past := read_past(event)) is not None:
         ways = _tell_ways_then(tx, event.run, past.action, event.task)
         because += [f"to change: {way}" for way in ways]
-    before = [each for each in tx.events(run=event.run, task=event.task) if each.seq < event.seq]
     subject = event.task or event.run
+    told = tell([event], subject or name)
+    because = [*(line.rpartition(" (E-")[0] for line in told.because), *because]
+    chain = tx.search(Wanted(task=event.task, chain=event.run))
+    before = list(takewhile(lambda each: each.seq < event.seq, chain))
     return _answer(
         name,
         event.kind,
         f"by {event.actor} on {subject or 'this installation'}",
         because,
         before[-5:],
-        [f"nightcrew why {subject}"] if subject else [],
+        [*told.next, f"nightcrew why {subject}"] if subject else list(told.next),
     )
+
+
+_MAKERS: Final[Mapping[str, Callable[[Any, Any, str], dict[str, Any]]]] = {
+    "R": _why_run,
+    "P": _why_plan,
+    "T": _why_task,
+    "T/": _why_attempt,
+    "A": _why_approval,
+    "C": _why_checkpoint,
+    "M": _why_promotion,
+    "E": _why_event,
+}
+"""What explains a thing, by the kind of its id."""
 
 
 def _tell_value(value: Any) -> str:

@@ -83,9 +83,13 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason("task.returned", "began again[: {reason}]"),
     Reason("checkpoint.spaced_out", "checkpoints are spaced out[: at least {spacing_s} s between them]"),
     Reason("canary.left", "a planted credential was on its way out[: {action}]"),
-    Reason("model.failed", "the model did not answer[: {reason}]", every=True),
+    Reason("model.failed", "the model of {provider} did not answer[: {said}]", every=True),
     Reason("drift.detected", "the repository moved on[: {said}]", until=("drift.gone",)),
-    Reason("promotion.refused", "a promotion was refused[: {reason}]", every=True),
+    Reason(
+        "promotion.refused",
+        "{promotion} was refused[; secrets: {secrets}][; runs by itself: {handoff}][; planted credentials in: {planted}]",
+        every=True,
+    ),
     Reason("approval.superseded", "superseded[: {reason}]"),
     Reason("approval.expired", "nobody answered in time[: {reason}]"),
 )
