@@ -384,7 +384,7 @@ def plan_text(parts: Parts, name: str, *, width: int) -> str:
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         record = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
-    from nightcrew.runtime.amending import describe_choices, describe_origin
+    from nightcrew.runtime.origins import describe_choices, describe_origin
 
     flags = tuple(Flag(**flag) for flag in record.flags)
     remarks = describe_origin(record)

@@ -1,0 +1,42 @@
+"""What is told of where a plan came from, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nightcrew.model.plans import Flag
+from nightcrew.model.records import PlanRecord, RunRecord
+
+
+def describe_origin(record: PlanRecord) -> list[str]:
+    """Return what is known of how a plan came about, one line each, for the person who approves it."""
+    origin = record.origin
+    if not origin.get("goal"):
+        return []
+    said = f"made by {origin.get('agent', '')} in {origin.get('rounds', 1)} round{'s' if origin.get('rounds', 1) != 1 else ''}"
+    claimed = origin.get("claimed", "")
+    more = f" (the planner says {claimed})" if claimed and claimed != origin.get("complexity") else ""
+    by = ", then edited by hand" if origin.get("by") == "edit" else ""
+    lines = [f"P{record.version} {said}{by}; complexity {origin.get('complexity', '?')}{more}"]
+    minutes = [value for value in origin.get("minutes", {}).values() if value]
+    if minutes:
+        lines.append(
+            f"the planner thinks it takes about {sum(minutes):g} minutes of work; nothing backs that"
+        )
+    if origin.get("summary"):
+        lines.append(f"it says: {' '.join(str(origin['summary']).split())}")
+    gaps = [" ".join(str(each).split()) for each in origin.get("gaps", ())]
+    return [*lines, *([f"gaps: {'; '.join(gaps)}"] if gaps else ["gaps: none named"])]
+
+
+def describe_choices(run: RunRecord, flags: Sequence[Flag]) -> list[str]:
+    """Return what a person can do with a plan that waits, beside saying yes or no."""
+    asks = sum(flag.kind in ("asks", "opaque") for flag in flags)
+    lines = [
+        f'nightcrew plan edit {run.id} | nightcrew plan comment {run.id} T01 "..." | nightcrew plan replan {run.id}'
+    ]
+    if asks:
+        lines.append(
+            f"{asks} questions are foreseen; answer them before you leave: nightcrew forecast {run.id}"
+        )
+    return lines
