@@ -13,14 +13,17 @@ from real_agents import set_up, state_of
 
 OPTIONS = [{"label": "left", "description": "the old way"}, {"label": "right", "description": "the new way"}]
 QUESTION = {"question": "Which way?", "header": "Way", "options": OPTIONS, "multiSelect": False}
-WORK = of_calls(
-    Call("AskUserQuestion", arguments={"questions": [QUESTION]}),
-    Call("write", path="done.txt", content="done\n"),
-)
+ASKS = {
+    "claude": Call("AskUserQuestion", arguments={"questions": [QUESTION]}),
+    "codex": Call(
+        "request_user_input",
+        arguments={"questions": [{"id": "way", "header": "Way", "question": "Which way?", "options": OPTIONS}]},
+    ),
+}
 TASKS = """# Night
 
 - [ ] 1. Ask and do
-  - Agent: claude
+  - Agent: {agent}
   - Accept: `test -s done.txt`
   - Prompt: Ask which way, then write done.txt.
 """
@@ -28,10 +31,12 @@ TASKS = """# Night
 
 @pytest.mark.needs_userns
 @pytest.mark.timeout(400)
-def test_claude_asks_is_answered_and_goes_on(crew: Hermetic) -> None:
-    with ScriptedModel(WORK) as model:
-        set_up(crew, model, "claude")
-        parked = crew.run_tasks(TASKS, timeout_s=180)
+@pytest.mark.parametrize("agent", ASKS)
+def test_it_asks_is_answered_and_goes_on(crew: Hermetic, agent: str) -> None:
+    work = of_calls(ASKS[agent], Call("write", path="done.txt", content="done\n"))
+    with ScriptedModel(work) as model:
+        set_up(crew, model, agent)
+        parked = crew.run_tasks(TASKS.format(agent=agent), timeout_s=180)
         assert parked.code == 5, parked
         (asked,) = crew.run("inbox", "--json").json
         assert (asked["kind"], asked["question"]["choices"]) == ("question", ["left", "right"])

@@ -250,6 +250,9 @@ class CodexAdapter:
             # These two call home.
             "features.plugins": False,
             "features.apps": False,
+            # Its tool for asking the person, which it else has in its plan mode only; it would warn of that.
+            "features.default_mode_request_user_input": True,
+            "suppress_unstable_features_warning": True,
             f"projects.{json.dumps(job.cwd)}.trust_level": "untrusted",
         }
         env = {"CODEX_HOME": home} if home else {}

@@ -341,8 +341,13 @@ def match_agents(parts: Parts, rules: Rules, text: str) -> list[dict[str, Any]]:
 
 
 def find_open_breakers(parts: Parts) -> dict[str, str]:
-    """Return the agents that are given nothing just now, each with why."""
-    return {}
+    """Return the agents that are given nothing just now because they failed, each with why."""
+    from nightcrew.engine.breaker import find_hold, read_breakers
+
+    now = parts.clock.now()
+    with parts.journal.read() as tx:
+        held = {agent: find_hold(tx, agent, now)[1] for agent in read_breakers(tx)}
+    return {agent: why for agent, why in held.items() if why}
 
 
 def _words(task: Task) -> str:
