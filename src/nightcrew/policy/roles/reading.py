@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from nightcrew.model.actions import Verdict
 from nightcrew.model.errors import Place, Problem
@@ -24,7 +24,7 @@ from nightcrew.policy.reading import Reading
 from nightcrew.policy.roles.entries import Meant, read_entry
 from nightcrew.policy.roles.hours import LOCAL, Hours, find_zone, read_days, read_time
 from nightcrew.policy.roles.role import Caps, Confidence, Role, name_rule
-from nightcrew.policy.rules import Placed, Policy, Rule, Subject
+from nightcrew.policy.rules import FilePattern, Patterns, Placed, Policy, Rule, Subject
 
 Parse = Callable[[str], Mapping[str, Any]]
 
@@ -201,7 +201,7 @@ class _Reading(Reading):
         return Rule(
             id=name_rule(self.role.name, own or f"{name}.{number + 1}"),
             subject=meant.subject,
-            when=meant.when,
+            when=cast(Patterns, tuple(map(_with_folders, meant.when))),
             decision=_DECISIONS[name],
             reason=self.text(*path, "reason") or meant.reason or self.words(name),
             place=place,
@@ -324,3 +324,11 @@ class _Reading(Reading):
     def has_problem(self, *path: str) -> bool:
         place = self.document.place(*path)
         return any(problem.place == place for problem in self.problems)
+
+
+def _with_folders(pattern: Any) -> Any:
+    """Return a pattern on files in which ``dir/**`` means the folder itself too: it is made and removed as a whole."""
+    if not isinstance(pattern, FilePattern):
+        return pattern
+    folders = (glob.removesuffix("/**") for glob in pattern.paths if glob.endswith("/**"))
+    return replace(pattern, paths=(*pattern.paths, *(glob for glob in folders if glob.strip("*/!"))))
