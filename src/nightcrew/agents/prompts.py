@@ -21,14 +21,14 @@ RULES: Final = (
 
 
 def read_prompt(job: Job) -> str:
-    """Return the text of the task: ``Prompt:``, else title and description; below the role it is to be done in."""
+    """Return the text of the task: ``Prompt:``, else title and description; below who does it and in what role."""
     said = [job.task.prompt] if job.task.prompt else [job.task.title, job.task.description]
-    return "\n\n".join(part for part in (*_tell_persona(job), *said) if part)
+    return "\n\n".join(part for part in (*_tell_persona(job), job.task.brief, *said) if part)
 
 
 def write_prompt(job: Job) -> str:
     """Return what an agent with a new conversation is told."""
-    parts = [*filter(None, [job.task.brief]), read_prompt(job)]
+    parts = [read_prompt(job)]
     if job.task.scope:
         parts.append(f"Change only files that match: {' '.join(job.task.scope)}")
     if job.task.accept:
@@ -40,7 +40,9 @@ def write_prompt(job: Job) -> str:
     if done:
         parts.append(_tell_done(done))
     if answers := _read_answers(job):
-        parts.append(f"The person you work for was asked about this task, and has answered.\n{_tell(answers)}")
+        parts.append(
+            f"The person you work for was asked about this task, and has answered.\n{_tell(answers)}"
+        )
     if wanted := text(job.progress, "asked"):
         parts.append(f"You were stopped before this was done, and may do it now: {wanted}")
     parts.append(RULES)
