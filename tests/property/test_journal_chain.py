@@ -302,7 +302,9 @@ def test_what_is_written_in_one_pass_is_canonical(data):
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.tuples(*[st.text(max_size=6)] * 5), st.dictionaries(st.text(max_size=4), JSON, max_size=3), st.integers(1)
+    st.tuples(*[st.text(max_size=6)] * 5),
+    st.dictionaries(st.text(max_size=4), JSON, max_size=3),
+    st.integers(1),
 )
 def test_an_event_is_hashed_by_the_text_of_its_canonical_json(names, data, seq):
     from nightcrew.journal.appending import chain

@@ -63,6 +63,13 @@ class Runtime(Planners, Deciders, Rehearsals):
             name, _, hits = env.crash_at.partition(":")
             crash.arm(name, int(hits) if hits.isdigit() else 1)
 
+    @classmethod
+    def open(cls, directory: Path | str = ".") -> Runtime:
+        """Return the runtime of a directory, with the environment of this process; ``close`` it."""
+        from nightcrew.runtime.environment import read_environment
+
+        return cls(read_environment(), cwd=Path(directory).resolve())
+
     def close(self) -> None:
         """Close what was opened."""
         self._parts.close()

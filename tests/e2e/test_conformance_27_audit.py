@@ -1,0 +1,285 @@
+"""Conformance 27, through the installed command: edit, truncation, forging, reordering, two writers, a torn tail."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import FILES, sweep
+from nightcrew.testing.hermetic import Hermetic, Ran
+
+TASKS = """- [ ] 1. Greet
+  - Run: `echo "print('greetings')" >> src/app.py`
+  - Scope: src/**
+  - Accept: `grep -q greetings src/app.py`
+- [ ] 2. Note
+  - Run: `echo note > NOTES.md`
+  - Scope: NOTES.md
+  - Accept: `test -f NOTES.md`
+"""
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hermetic]:
+    """A run that was promoted; what a test does to the database is put right by ``crew``."""
+    place = Hermetic(tmp_path_factory.mktemp("night"))
+    place.make_repository(FILES)
+    done = place.run_tasks(TASKS)
+    assert done.code == 0, done
+    assert place.run("accept", "R-1").code == 0
+    assert place.run("promote", "R-1", "--yes").code == 0
+    head = place.run("audit", "head", "--sign", "-o", str(place.root / "head.json"))
+    assert head.code == 0, head
+    made = place.run("audit", "bundle", "R-1", "-o", str(place.root / "R-1.tar.gz"))
+    assert made.code == 0, made
+    database = place.state / "nightcrew.db"
+    connection = sqlite3.connect(database)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    shutil.copy(database, place.root / "sound.db")
+    yield place
+    sweep(place)
+
+
+@pytest.fixture
+def crew(night: Hermetic) -> Hermetic:
+    for name in ("nightcrew.db-wal", "nightcrew.db-shm", "nightcrew.db"):
+        (night.state / name).unlink(missing_ok=True)
+    shutil.copy(night.root / "sound.db", night.state / "nightcrew.db")
+    return night
+
+
+def tamper(crew: Hermetic, *statements: str) -> None:
+    connection = sqlite3.connect(crew.state / "nightcrew.db")
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def refused(crew: Hermetic, *args: str) -> Ran:
+    done = crew.run("audit", "verify", *args)
+    assert done.code == 12, done
+    return done
+
+
+def test_a_sound_journal_verifies_and_matches_the_head_kept_elsewhere(crew: Hermetic) -> None:
+    found = crew.run("audit", "verify", "--against", str(crew.root / "head.json"), "--json")
+    assert found.code == 0, found
+    # Of the end of the run, of the promotion, by hand, and of the bundle; and once more from the file.
+    assert found.json["signed"] >= 4
+    assert len(found.json["keys"]) == 1
+    assert crew.run("audit", "verify").stdout.rstrip().endswith("0 gaps")
+
+
+@pytest.mark.parametrize(
+    ("statement", "first"),
+    [
+        ("update nc_events set data = replace(data, 'Greet', 'Greed') where seq = 3", "E-3"),
+        ("update nc_events set actor = 'user:mallory' where seq = 6", "E-6"),
+        ("delete from nc_events where seq = 8", "E-8"),
+        ("delete from nc_events where seq > 20", "E-21"),
+        ("update nc_events set kind = 'journal.stub', data = '{}', at = '', actor = '', task = '', attempt = '' where seq = 7", "E-7"),
+        ("update nc_events set data = 'x' where seq = 5", "E-5"),
+    ],
+)  # fmt: skip
+def test_the_first_bad_record_is_named(crew: Hermetic, statement: str, first: str) -> None:
+    tamper(crew, statement)
+    done = refused(crew)
+    assert f"first bad record: {first}\n" in done.stderr, done
+
+
+def test_two_records_that_changed_places(crew: Hermetic) -> None:
+    swap = "update nc_events set seq = {} where seq = {}"
+    tamper(crew, swap.format(-1, 10), swap.format(10, 12), swap.format(12, -1))
+    assert "first bad record: E-10\n" in refused(crew).stderr
+
+
+def test_an_answer_that_was_edited_in_its_own_row_is_noticed(crew: Hermetic) -> None:
+    tamper(
+        crew,
+        "update nc_tasks set state = 'failed', body = replace(body, '\"state\":\"succeeded\"', '\"state\":\"failed\"') where id = 'R-1/T02'",
+    )
+    assert "R-1/T02 is 'failed', but E-" in refused(crew).stderr
+
+
+def rewrite(crew: Hermetic) -> None:
+    """Forge like somebody who knows the format and may write the database: every hash, end and counter fits again."""
+    from nightcrew.model.events import Event, compute_hash
+
+    connection = sqlite3.connect(crew.state / "nightcrew.db")
+    connection.row_factory = sqlite3.Row
+    last: dict[str, str] = {}
+    for row in connection.execute("select * from nc_events order by seq").fetchall():
+        plain = {**dict(row), "data": json.loads(row["data"]), "hash": ""}
+        if row["seq"] == 6:
+            plain["actor"] = "user:mallory"
+        event = Event(**{**plain, "prev": last.get(row["run"], "0" * 64)})
+        last[row["run"]] = compute_hash(event)
+        values = (event.actor, event.prev, last[row["run"]], row["seq"])
+        connection.execute("update nc_events set actor = ?, prev = ?, hash = ? where seq = ?", values)
+    for run, end in last.items():
+        connection.execute("update nc_heads set hash = ? where chain = ?", (end, run))
+    connection.commit()
+    connection.close()
+
+
+def test_a_journal_rewritten_as_a_whole_is_noticed_by_its_signed_heads(crew: Hermetic) -> None:
+    rewrite(crew)
+    assert "holds a signed head of other events" in refused(crew).stderr
+
+
+def test_and_by_the_head_kept_elsewhere_when_the_signed_ones_are_taken_out(crew: Hermetic) -> None:
+    rewrite(crew)
+    connection = sqlite3.connect(crew.state / "nightcrew.db")
+    signed = {row[0] for row in connection.execute("select seq from nc_events where kind = 'journal.signed'")}
+    connection.close()
+    first = min(signed)
+    # All that came after the first signed head goes too, and every counter is set back.
+    tamper(
+        crew,
+        f"delete from nc_events where seq >= {first}",
+        f"update nc_counters set value = {first - 1} where name = 'E'",
+        "delete from nc_heads where chain = ''",
+        "update nc_heads set seq = (select max(seq) from nc_events), length = (select count(*) from nc_events), "
+        "hash = (select hash from nc_events order by seq desc limit 1) where chain = 'R-1'",
+    )
+    done = refused(crew, "--against", str(crew.root / "head.json"))
+    assert "the end is cut off" in done.stderr, done
+
+
+def test_a_forged_a_foreign_and_a_broken_head_file(crew: Hermetic) -> None:
+    head = json.loads((crew.root / "head.json").read_text())
+    place = crew.root / "other.json"
+    for change, said in (
+        ({"signature": head["signature"][:-2] + "00"}, "its signature is wrong"),
+        ({"statement": {**head["statement"], "root": "0" * 64}}, "its signature is wrong"),
+        ({"ends": head["ends"][:-1]}, "its list of ends was changed"),
+    ):
+        place.write_text(json.dumps({**head, **change}))
+        assert said in refused(crew, "--against", str(place)).stderr
+    stranger = Hermetic(crew.root / "stranger")
+    stranger.make_repository(FILES)
+    assert stranger.run("audit", "head", "--sign", "-o", str(place), "--force").code == 0
+    assert "a key that is not of this installation" in refused(crew, "--against", str(place)).stderr
+    place.write_text("{}")
+    done = crew.run("audit", "verify", "--against", str(place))
+    assert (done.code, "not a signed head" in done.stderr) == (2, True), done
+
+
+def test_the_key_is_private_and_is_refused_when_others_can_read_it(crew: Hermetic) -> None:
+    key = crew.state / "signing" / "journal.key"
+    assert (key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    key.chmod(0o644)
+    done = crew.run("audit", "head", "--sign")
+    key.chmod(0o600)
+    assert (done.code, "can be read by others" in done.stderr) == (4, True), done
+
+
+def test_the_bundle_verifies_with_nothing_but_its_own_program(crew: Hermetic, tmp_path: Path) -> None:
+    bundle = crew.root / "R-1.tar.gz"
+    subprocess.run(["tar", "-xzf", bundle, "-C", tmp_path], check=True)
+    key = crew.run("audit", "head", "--json").json["key"]
+    isolated = [sys.executable, "-I", "-S", str(tmp_path / "verify_bundle.py")]
+    for target in (str(bundle), str(tmp_path)):
+        done = subprocess.run([*isolated, target, "--key", key], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.startswith("OK: R-1, ")
+    done = subprocess.run(
+        [*isolated, str(bundle), "--key", "0" * 64], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "signed by another key" in done.stdout) == (1, True)
+    (tmp_path / "plan.json").write_text("{}")
+    done = subprocess.run([*isolated, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, "plan.json was changed" in done.stdout) == (1, True)
+    found = crew.run("audit", "verify", "--bundle", str(bundle), "--json").json
+    assert (found["ok"], found["run"], found["key_compared"]) == (True, "R-1", True)
+    bundle_of_others = refused_bundle(crew, bundle.read_bytes()[:-1])
+    assert "NOT" not in bundle_of_others.stdout
+
+
+def refused_bundle(crew: Hermetic, data: bytes) -> Ran:
+    place = crew.root / "bad.tar.gz"
+    place.write_bytes(data)
+    return refused(crew, "--bundle", str(place))
+
+
+def test_a_bundle_of_somebody_else_is_refused_unless_their_key_is_given(
+    crew: Hermetic, tmp_path: Path
+) -> None:
+    stranger = Hermetic(tmp_path)
+    stranger.make_repository(FILES)
+    assert stranger.run("audit", "head", "--sign").code == 0
+    bundle = str(crew.root / "R-1.tar.gz")
+    done = stranger.run("audit", "verify", "--bundle", bundle)
+    assert (done.code, "signed by another key" in done.stderr) == (12, True), done
+    key = crew.run("audit", "head", "--json").json["key"]
+    assert stranger.run("audit", "verify", "--bundle", bundle, "--key", key).code == 0
+    assert stranger.run("audit", "verify", "--bundle", bundle, "--key", "any").code == 0
+
+
+def test_two_writers_at_once_leave_one_chain(crew: Hermetic) -> None:
+    logs = [crew.root / f"writer{number}.log" for number in range(4)]
+    for number, log in enumerate(logs):
+        crew.start("audit", "head", "--sign", "-o", str(crew.root / f"w{number}.json"), log=log)
+    crew.wait_until(lambda: all((crew.root / f"w{n}.json").exists() for n in range(4)), what="four heads")
+    assert crew.run("audit", "verify").code == 0
+
+
+def test_a_search_by_kind_person_time_and_text(crew: Hermetic) -> None:
+    lines = crew.run("audit", "query", "--kind", "promotion", "--json").stdout.splitlines()
+    assert {json.loads(line)["kind"] for line in lines} == {"promotion.prepared", "promotion.published"}
+    user = json.loads(lines[-1])["actor"].removeprefix("user:")
+    assert crew.run("audit", "query", "--kind", "promotion", "--who", user, "--since", "today").stdout
+    assert not crew.run("audit", "query", "--who", "nobody-of-that-name").stdout
+    assert not crew.run("audit", "query", "--until", "2001-01-01").stdout
+    assert "Greet" in crew.run("audit", "query", "--text", "GREET", "--limit", "1").stdout
+    table = crew.run("audit", "query", "--kind", "promotion.published", "--fields", "seq,ts,id,tasks").stdout
+    assert "M-1" in table
+    assert "R-1/T01, R-1/T02" in table
+    for wrong in (("--since", "soon"), ("--run", "R-9")):
+        assert crew.run("audit", "query", *wrong).code in (2, 3)
+
+
+def test_events_leave_in_three_forms(crew: Hermetic) -> None:
+    import csv
+    import io
+
+    lines = crew.run("audit", "export", "--run", "R-1").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [event["prev"] for event in events[1:]] == [event["hash"] for event in events[:-1]]
+    rows = list(csv.DictReader(io.StringIO(crew.run("audit", "export", "--format", "csv").stdout)))
+    assert {row["kind"] for row in rows} >= {"run.created", "promotion.published", "journal.signed"}
+    sent = json.loads(crew.run("audit", "export", "--format", "otel", "--run", "R-1").stdout)
+    records = sent["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    assert len(records) == len(events)
+    assert {len(record["traceId"]) for record in records} == {32}
+    target = crew.root / "out.jsonl"
+    assert crew.run("audit", "export", "-o", str(target)).code == 0
+    assert crew.run("audit", "export", "-o", str(target)).code == 2
+
+
+def test_what_is_old_is_emptied_under_a_signature_and_still_verifies(crew: Hermetic) -> None:
+    assert crew.run("audit", "prune", "--before", "1s").code == 2  # nobody is there to be asked
+    dry = crew.run("audit", "prune", "--before", "1s", "--dry-run", "--json").json
+    assert dry["runs"] == ["R-1"]
+    head = str(crew.root / "head.json")
+    done = crew.run("audit", "prune", "--before", "1s", "--yes")
+    assert done.code == 0, done
+    found = crew.run("audit", "verify", "--against", head, "--json").json
+    assert found["emptied"] == dry["events"]
+    assert "Greet" not in crew.run("audit", "export", "--run", "R-1").stdout
+    assert crew.run("show", "R-1").code == 0
+    assert crew.run("why", "R-1/T01").code == 0
+    made = crew.run("audit", "bundle", "R-1", "-o", str(crew.root / "late.tar.gz"), "--force")
+    assert made.code == 0, made
+    assert crew.run("audit", "verify", "--bundle", str(crew.root / "late.tar.gz")).code == 0
+    tamper(crew, "update nc_events set hash = prev where seq = 4")
+    assert "first bad record: E-" in refused(crew).stderr
