@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from nightcrew.model import text
 from nightcrew.model.errors import Problem
 from nightcrew.model.plans import Task
+from nightcrew.model.routes import ANY
 from nightcrew.plan.loops import find_loops
 
 COMMAND = "command"
@@ -69,6 +70,10 @@ def _spell(name: str) -> str:
 
 def _check_agent(task: Task, agents: Collection[str]) -> list[Problem]:
     place = task.agent_place or task.place
+    if task.agent == ANY and task.agent_place is None and ANY not in agents:
+        # Nobody is there who could be chosen for it.
+        hint = "add `- Run: <command>`, `- Script: <file.yaml>` or `- Agent: <name>` below it"
+        return [Problem(task.place, f"task {task.number} does not say what to run", hint)]
     if task.agent not in agents:
         near = text.closest(task.agent, agents)
         known = f"known agents: {', '.join(sorted(agents))}"
