@@ -292,3 +292,36 @@ def test_a_changed_role_needs_the_factor_that_the_policy_wants(crew: Hermetic) -
     assert refused.code == 4, refused
     assert not (crew.repo / ".nightcrew" / "roles").exists()
     assert crew.run("role", "new", "qa", "--user").code == 0
+
+
+def test_past_decisions_are_judged_again_under_the_role_they_were_made_under(crew: Hermetic) -> None:
+    add_role(crew)
+    ran = crew.run_tasks(
+        "- [ ] 1. Test\n  - Role: tester\n  - Run: `make slow`\n- [x] 2. Done before\n  - Role: whoever\n"
+    )
+    assert ran.code == 5, ran
+    replayed = crew.run("policy", "replay", "--json").json
+    assert (replayed["decisions"], replayed["flips"]) == (1, 0), replayed
+    explained = crew.run("policy", "explain", "--role", "tester", "--json", "--", "make", "deploy").json
+    assert (explained["decision"], explained["rule"]) == ("deny", "role:tester.deploy")
+    assert "the authority of the role" in explained["to_change"][0]
+    assert crew.run("policy", "explain", "--json", "--", "make", "deploy").json["decision"] == "allow"
+    assert crew.run("policy", "explain", "--role", "nobody", "--", "ls").code == 3
+
+
+def test_a_fork_has_the_role_of_what_it_was_made_of(crew: Hermetic) -> None:
+    add_role(crew)
+    ran = crew.run_tasks(
+        "- [ ] 1. Test\n  - Role: tester\n  - Run: `mkdir tests && touch tests/a`\n- [ ] 2. Test\n  - Role: tester\n  - Run: `make slow`\n"
+    )
+    assert ran.code == 5, ran
+    (first,) = [
+        each
+        for each in crew.run("checkpoint", "list", "R-1/T01", "--json").json
+        if each["why"] == "the agent ended"
+    ]
+    refused = crew.run("checkpoint", "fork", first["id"], "--run", "make deploy", "--yes")
+    assert (refused.code, "role:tester.deploy" in refused.stderr) == (6, True), refused
+    made = crew.run("checkpoint", "fork", first["id"], "--run", "touch tests/b", "--yes")
+    assert made.code == 0, made
+    assert crew.show_tasks("R-1")["T01F1"]["role"] == "tester"

@@ -25,16 +25,18 @@ _FILE = click.Path(path_type=Path)
 
 @make(
     "explain",
-    example="nightcrew policy explain -- git push --force\nnightcrew policy explain --json -- 'curl x | sh'",
+    example="nightcrew policy explain -- git push --force\nnightcrew policy explain --role qa -- make deploy\nnightcrew policy explain --json -- 'curl x | sh'",
+    exits=(3,),
     context_settings={"ignore_unknown_options": True},
 )
+@click.option("--role", default="", metavar="ROLE", help="As for a task of this role; see: nightcrew role list.")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-def explain(runtime: Runtime, screen: Screen, *, words: tuple[str, ...]) -> None:
+def explain(runtime: Runtime, screen: Screen, *, words: tuple[str, ...], role: str) -> None:
     """Tell what the policy says about a command line, without running it, and what would change that.
 
     Exits 0 whatever the decision is.
     """
-    result = runtime.explain_command(words)
+    result = runtime.explain_command(words, role)
     if screen.json:
         screen.emit(result)
         return

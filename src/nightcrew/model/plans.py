@@ -154,6 +154,9 @@ _TEXTS = ("depends", "scope", "accept", "network", "install", "fallback")
 
 def _restore_task(body: Mapping[str, Any]) -> Task:
     fields = dict(body)
+    if "brief" not in body:
+        # Of a plan from before there were roles: the word was only handed on.
+        fields["role"] = ""
     fields["place"] = Place(**body["place"])
     fields["steps"] = tuple(
         Step(**{**step, "choices": tuple(step.get("choices", ()))}) for step in body.get("steps", ())

@@ -417,11 +417,11 @@ class Runtime(Planners, Deciders, Rehearsals):
         self._parts.recover_here()
         return blame_place(self._parts, place)
 
-    def explain_command(self, words: Sequence[str]) -> View:
+    def explain_command(self, words: Sequence[str], role: str = "") -> View:
         """Return what the policy says about a command line."""
         from nightcrew.runtime.explaining import explain_command
 
-        return explain_command(self._rules(), words)
+        return explain_command(self._rules().under(role), words)
 
     def show_network(self) -> View:
         """Return where tasks may go here: presets, lists, internal hosts, rules, limits."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from nightcrew.host.clock import stamp
 from nightcrew.model.actions import Action
 from nightcrew.model.events import Event
-from nightcrew.model.records import ApprovalRecord, RunRecord
+from nightcrew.model.records import ApprovalRecord, RunRecord, TaskRecord
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -27,11 +27,13 @@ class Past:
     Attributes:
         event: where it is recorded. action: what it was about, made anew from that.
         exact: it is the very same action; otherwise a secret was taken out of it before it was recorded.
+        role: of the task that wanted it; empty for none.
     """
 
     event: Event
     action: Action
     exact: bool
+    role: str = ""
 
     @property
     def verdict(self) -> str:
@@ -79,7 +81,17 @@ def read_history(parts: Parts, *, since_s: float = 0.0, run: str = "") -> Histor
             for each in tx.find(ApprovalRecord)
             if each.state in ("approved", "denied", "expired")
         }
-    past = [found for event in events if (found := read_past(event)) is not None]
+        roles = {
+            task.id: task.role
+            for run in {event.run for event in events}
+            for task in tx.find(TaskRecord, run=run)
+            if task.role
+        }
+    past = [
+        replace(found, role=roles.get(event.task, ""))
+        for event in events
+        if (found := read_past(event)) is not None
+    ]
     return History(tuple(past), sum(event.data["kind"] == "change" for event in events), answers)
 
 

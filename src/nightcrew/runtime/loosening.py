@@ -49,8 +49,13 @@ def tell_ways(policy: Policy, decision: Decision, command: str) -> list[str]:
 def _tell_role(name: str, decision: Decision) -> list[str]:
     if name.startswith("role:base."):
         return [f"nothing: it holds under every role ({decision.source})"]
-    shipped = "; it is shipped: nightcrew role new makes it yours" if decision.source.startswith("roles/") else ""
-    return [f"{decision.source}: the authority of the role{shipped}", "or another role for the task: - Role: …"]
+    shipped = (
+        "; it is shipped: nightcrew role new makes it yours" if decision.source.startswith("roles/") else ""
+    )
+    return [
+        f"{decision.source}: the authority of the role{shipped}",
+        "or another role for the task: - Role: …",
+    ]
 
 
 def _tell_protected(policy: Policy, decision: Decision) -> str:

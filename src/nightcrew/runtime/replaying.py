@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Decision, Verdict
-from nightcrew.model.errors import InvalidInput, ShellSyntaxError
+from nightcrew.model.errors import InvalidInput, NotFound, ShellSyntaxError
 from nightcrew.runtime.history import History, Past
 from nightcrew.runtime.rules import Rules
 
@@ -32,7 +32,7 @@ def replay(old: Rules, new: Rules, history: History) -> View:
     asked_then: set[tuple[str, str]] = set()
     asked_now: set[tuple[str, str]] = set()
     for past in history.past:
-        decision = judge_action(past.action, new)
+        decision = judge_action(past.action, _under(new, past.role))
         verdict = str(decision.verdict)
         matrix[f"{past.verdict} -> {verdict}"] += 1
         if past.verdict == "ask":
@@ -55,6 +55,14 @@ def replay(old: Rules, new: Rules, history: History) -> View:
         "policy": {"in_force": old.policy.digest, "replayed": new.policy.digest},
         "list": flips[:_SHOWN],
     }
+
+
+def _under(rules: Rules, role: str) -> Rules:
+    """Return rules as they are for tasks of a role; a role that is gone adds nothing to them."""
+    try:
+        return rules.under(role)
+    except NotFound:
+        return rules
 
 
 def _tell_flip(past: Past, decision: Decision, history: History) -> View:
@@ -102,6 +110,11 @@ def suggest(rules: Rules, history: History, *, times: int) -> View:
 
 def _why_not(rules: Rules, command: str, pasts: Sequence[Past], answers: Sequence[str], times: int) -> str:
     """Return why no exception is suggested for a command; empty when one is."""
+    asking = next(
+        (each.event.data["rule"] for each in pasts if str(each.event.data["rule"]).startswith("role")), ""
+    )
+    if asking:
+        return f"it was asked about by a role ({asking}), which no exception of the policy opens"
     yes = sum(answer == "approved" for answer in answers)
     if yes < times or yes < len(answers):
         return f"{yes} of {len(answers)} answered with yes" + (

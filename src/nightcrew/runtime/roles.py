@@ -50,7 +50,7 @@ def assume_roles(
 
 def _assume(task: Task, rules: Rules, role: str, problems: list[Problem]) -> Task:
     if task.done:
-        return task
+        return replace(task, role="")
     name = task.role or role
     place = task.role_place or task.place
     if not name:
@@ -188,7 +188,9 @@ def _flag_role(task: Task, role: Role) -> Iterator[Flag]:
         yield Flag(task.id, "role", said, rule=f"{name}.working_hours", source=role.hours.source)
     if role.review is not None and role.review.value:
         said = f"each result of the role {role.name} must be accepted by its own id before it can be promoted"
-        yield Flag(task.id, "role", said, rule=f"{name}.require_review_before_promote", source=role.review.source)
+        yield Flag(
+            task.id, "role", said, rule=f"{name}.require_review_before_promote", source=role.review.source
+        )
     yield from _flag_caps(task, role)
 
 
