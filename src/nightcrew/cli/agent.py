@@ -185,6 +185,19 @@ def add(
     )
 
 
+@make("reset", example="nightcrew agent reset claude", exits=(3,))
+@click.argument("name")
+def reset(runtime: Runtime, screen: Screen, *, name: str) -> None:
+    """Let an agent be used again at once that is left alone because it failed again and again (its breaker is open)."""
+    was_open = runtime.money.reset_breaker(name)
+    if screen.json:
+        screen.emit({"agent": name, "was_open": was_open})
+    elif was_open:
+        screen.verb("Closed", f"the breaker of {name}: its tasks may start")
+    else:
+        screen.say(f"the breaker of {name} is not open; nothing was changed")
+
+
 command = group(
-    "agent", purpose="Agents that tasks can name.", commands=[listing, match, show, detect, test, add]
+    "agent", purpose="Agents that tasks can name.", commands=[listing, match, show, detect, test, add, reset]
 )

@@ -23,6 +23,7 @@ _TOLD: Final = (
     "run.stopped",
     "task.rerouted",
     "task.held",
+    "agent.silent",
     "model.",
 )
 

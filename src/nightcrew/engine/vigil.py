@@ -14,6 +14,7 @@ from nightcrew.engine.halting import Halt
 from nightcrew.engine.looping import Loops
 from nightcrew.engine.place import AttemptFailed
 from nightcrew.engine.questions import Questions
+from nightcrew.engine.silence import Silence
 from nightcrew.engine.spending import Spending
 from nightcrew.engine.timekeeping import Timekeeper
 from nightcrew.engine.tools import Tools
@@ -53,6 +54,7 @@ class Vigil:
         self._limits = read_limits(run)
         self._spending: Spending | None = None
         self._keeper = Timekeeper(None, tools.clock, self._task, record.id)
+        self._silence = Silence(tools.journal, tools.clock, record, workspace.settings.limits.idle_s)
         self._halt: Halt | None = None
 
     def find_spent(self) -> str:
@@ -83,6 +85,7 @@ class Vigil:
         if self._halt is not None:
             self._halt.tick()
             self._keeper.tick()
+            self._silence.tick()
 
     def end(self) -> None:
         """Its process is gone."""

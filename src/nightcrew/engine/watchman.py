@@ -64,9 +64,10 @@ class Watchman:
         if run.state != "running":
             return
         if self._was_paused:
-            # Somebody has let it go on, perhaps with another end of the night: what was before is no reason any more.
+            # Somebody has let it go on: what was before is no reason any more.
             self._was_paused, self._streaks, self._found = False, Streaks(), ("", "")
-            self._conditions = stops.read_conditions(run)
+        # The end of the night can be set while it goes on.
+        self._conditions = stops.read_conditions(run)
         condition, reason = self._found
         self._found = ("", "")
         until = self._conditions.until

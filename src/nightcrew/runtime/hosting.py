@@ -14,8 +14,8 @@ from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
-from nightcrew.runtime.callbacks import Asker
 from nightcrew.runtime.budgeting import read_calendar
+from nightcrew.runtime.callbacks import Asker
 from nightcrew.runtime.drifting import note_end
 from nightcrew.runtime.isolating import confinement_of
 from nightcrew.runtime.resting import Rest, find_rest

@@ -16,7 +16,6 @@ from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.text import count
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.budgeting import budget_task, choose_run_budget, limits_of
-from nightcrew.runtime.stopping import check_fallback, conditions_of
 from nightcrew.runtime.crew import assign_agents, choose_slots, find_unassigned, flag_agents, note_routes
 from nightcrew.runtime.networking import check_agents, check_network, flag_network
 from nightcrew.runtime.project import read_project
@@ -32,6 +31,7 @@ from nightcrew.runtime.roles import (
 from nightcrew.runtime.rules import Rules, describe_difference, read_rules
 from nightcrew.runtime.secrecy import find_secrets, find_secrets_in_rules
 from nightcrew.runtime.starting import Start, find_start, keep_base, tell_about_promotion
+from nightcrew.runtime.stopping import check_fallback, conditions_of
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Writer

@@ -49,6 +49,7 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason("budget.degraded", "given to the cheaper {to}: {reason}", every=True),
     Reason("task.rerouted", "{kind}: {to} in place of {from}[: {why}]", every=True),
     Reason("task.held", "waits: {reason}", until=("task.started",)),
+    Reason("agent.silent", "{agent}: {reason}", until=("agent.heard", "task.retried", "task.succeeded")),
     Reason(
         "breaker.opened",
         "{agent}: circuit breaker opened[ after {failures} failures][ until {until}][: {reason}]",
