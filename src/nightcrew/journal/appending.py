@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from nightcrew.journal.chain import Head
 from nightcrew.journal.tables import COUNTERS, EVENTS, HEADS
+from nightcrew.model.errors import JournalDamaged
 from nightcrew.model.events import Frame, make_frame
 
 COLUMNS: Final = ("seq", "at", "kind", "run", "task", "attempt", "actor", "data", "prev", "hash")
@@ -89,6 +90,14 @@ def open_end(connection: sa.Connection) -> Appending:
     return Direct(connection) if connection.dialect.name == "sqlite" else Portable(connection)
 
 
+def _check_last(row: Any) -> int:
+    if row is None or not isinstance(row[0], int):
+        raise JournalDamaged(
+            "the counter of events is gone or no number; nothing was written", hint="nightcrew audit verify"
+        )
+    return row[0]
+
+
 class Direct:
     """SQLite: the statements go to the driver."""
 
@@ -97,7 +106,7 @@ class Direct:
 
     def read_last(self) -> int:
         """See Appending; the transaction has the lock of the whole database already."""
-        return int(self._driver.execute(_LAST).fetchone()[0])
+        return _check_last(self._driver.execute(_LAST).fetchone())
 
     def read_end(self, chain: str) -> Head:
         """See Appending."""
@@ -122,7 +131,7 @@ class Portable:
     def read_last(self) -> int:
         """See Appending. Where a transaction does not lock the database, this row lets one writer in at a time."""
         query = sa.select(COUNTERS.c.value).where(COUNTERS.c.name == "E").with_for_update()
-        return int(self._connection.execute(query).scalar_one())
+        return _check_last(self._connection.execute(query).one_or_none())
 
     def read_end(self, chain: str) -> Head:
         """See Appending."""

@@ -30,7 +30,7 @@ from nightcrew.journal.rows import (
 from nightcrew.journal.searching import Wanted, choose, of_kind
 from nightcrew.journal.tables import COUNTERS, EVENTS, HEADS, RECORDS
 from nightcrew.model import canonical, lifecycle
-from nightcrew.model.errors import NotFound, StaleError
+from nightcrew.model.errors import JournalDamaged, NotFound, StaleError
 from nightcrew.model.events import Event
 from nightcrew.model.records import Record
 
@@ -97,15 +97,26 @@ class StoredReader(Reader):
         return [read_event(row) for row in self.connection.execute(query.limit(limit) if limit else query)]
 
     def last_seq(self) -> int:
-        """Return the number of the last event, 0 when there is none."""
-        return int(
-            self.connection.execute(sa.select(COUNTERS.c.value).where(COUNTERS.c.name == "E")).scalar_one()
-        )
+        """Return the number of the last event, 0 when there is none.
+
+        Raises:
+            JournalDamaged: the counter is no number.
+        """
+        last = self._stored_last()
+        if last < 0:
+            raise JournalDamaged("the counter of events is no number", hint="nightcrew audit verify")
+        return last
+
+    def _stored_last(self) -> int:
+        query = sa.select(COUNTERS.c.value).where(COUNTERS.c.name == "E")
+        return _number(self.connection.execute(query).scalar_one_or_none())
 
     def verify(self, against: Sequence[SignedHead] = ()) -> Verification:
         """Check the chains as they are at this moment, and with heads that were kept elsewhere."""
         query = sa.select(EVENTS).order_by(EVENTS.c.seq).execution_options(yield_per=_ROWS_AT_ONCE)
-        return verify_chain(self.connection.execute(query), self.heads(), self.last_seq(), against=against)
+        return verify_chain(
+            self.connection.execute(query), self.heads(), self._stored_last(), against=against
+        )
 
     def heads(self) -> dict[str, Head]:
         """Return the stored ends of all chains."""
@@ -327,7 +338,12 @@ class Writer(StoredReader):
 
 
 def _head(row: Any) -> Head:
-    return Head(row.length, row.seq, row.hash)
+    return Head(_number(row.length), _number(row.seq), str(row.hash))
+
+
+def _number(value: Any) -> int:
+    """Return a number as it was written; anything that somebody put in its place is -1, which nothing ever is."""
+    return value if isinstance(value, int) else -1
 
 
 def _as_choices(value: Any) -> list[Any]:
