@@ -67,6 +67,7 @@ def plan_goal(parts: Parts, goal: Goal, tell: OnProgress) -> dict[str, Any]:
     planner = choose_planner(parts, rules, goal.planner)
     context = _read_context(parts, goal.context)
     check_key(parts, rules, planner)
+    bounds = find_bounds(parts, rules, start, tuple(goal.within), tuple(goal.never))
     _choose_budget(rules, goal)
     choice = choose(parts, rules, unsandboxed=goal.unsandboxed)
     settings: dict[str, Any] = {"unsandboxed": goal.unsandboxed, "budget": _limit(rules, goal)}
@@ -78,7 +79,6 @@ def plan_goal(parts: Parts, goal: Goal, tell: OnProgress) -> dict[str, Any]:
     if problem := keep_base(parts, run.id, start):
         notes.append(problem)
     wish = Wish(goal.title or _name(goal.text), goal.budget, goal.role, goal.agents)
-    bounds = find_bounds(parts, rules, start, tuple(goal.within), tuple(goal.never))
     brief = Brief(
         goal=goal.text,
         crew=describe_offered(parts, rules),
@@ -127,7 +127,7 @@ def choose_planner(parts: Parts, rules: Rules, wanted: str) -> str:
     """
     from nightcrew.agents.adapters import find_setting
     from nightcrew.agents.answers import takes_questions
-    from nightcrew.runtime.finding import list_agents
+    from nightcrew.runtime.finding import find_listed
 
     named = wanted or rules.settings.planning.agent
     if named:
@@ -140,13 +140,11 @@ def choose_planner(parts: Parts, rules: Rules, wanted: str) -> str:
                 hint="nightcrew agent list; then: --planner NAME",
             )
         return named
-    for each in list_agents(parts, rules):
-        if not each["usable"]:
-            continue
-        setting = find_setting(each["name"], rules.settings.agents)
-        configured = each["name"] in rules.settings.agents
-        if takes_questions(setting.adapter, setting.argv) and (setting.adapter != "command" or configured):
-            return str(each["name"])
+    for each in find_listed(parts, rules):
+        configured = each.name in rules.settings.agents
+        fits = takes_questions(each.setting.adapter, each.setting.argv)
+        if not each.problem and fits and (each.setting.adapter != "command" or configured):
+            return each.name
     raise UsageError(
         "there is no agent that could make a plan of a goal; nothing was recorded",
         code="planner.none",
