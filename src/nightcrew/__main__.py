@@ -1,4 +1,4 @@
-"""Entry point of the ``nightcrew`` command; answers ``--version`` before anything heavy is imported."""
+"""Entry point of the ``nightcrew`` command; answers ``--version`` and hooks before anything heavy is imported."""
 
 import sys
 
@@ -10,6 +10,15 @@ def main() -> int:
 
         sys.stdout.write(f"nightcrew {__version__}\n")
         return 0
+    if (
+        sys.argv[1:2] == ["hook"]
+        and len(sys.argv) == 4
+        and not any(word.startswith("-") for word in sys.argv)
+    ):
+        # Runs before every single tool of an agent.
+        from nightcrew.agents.hook import main as answer_hook
+
+        return answer_hook(*sys.argv[2:])
     from nightcrew.cli import run_command_line
 
     return run_command_line(sys.argv[1:])

@@ -108,6 +108,7 @@ class Job:
             shadow that the conversation is about. None where nobody keeps one.
         remembers: ``memory`` holds what the agent left there when it was parked, and the files are as it left them.
         schema: JSON Schema, as text, that its last words shall follow; empty for work that leaves files.
+        hooks: somebody answers the hooks of the agent's own; without it none are installed.
     """
 
     task: Task
@@ -122,6 +123,7 @@ class Job:
     memory: Path | None = None
     remembers: bool = False
     schema: str = ""
+    hooks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from nightcrew.agents.adapter import AgentSession, Answer, Capabilities, Desk, Job, Launch
+from nightcrew.agents.hooking import cast_net
 from nightcrew.agents.inquiries import read_claude, write_claude
 from nightcrew.agents.launching import find_argv, find_model, need_model, show_memory
 from nightcrew.agents.lines import Message, items, mapping, text
@@ -34,6 +35,8 @@ HARMLESS: Final = frozenset(
         "ExitPlanMode",
         "KillShell",
         "Skill",
+        # Its answer in the shape that was asked for; offered only then.
+        "StructuredOutput",
         "Task",
         "TaskCreate",
         "TaskGet",
@@ -165,6 +168,7 @@ class ClaudeDialect:
             answer = peer.ask(call, action)
         if answer is not None:
             self._said[asked] = answer
+            peer.verdicts.put(call, tool, given, answer.verdict, answer.reason)
         return answer
 
     def _inquire(
@@ -179,7 +183,12 @@ class ClaudeDialect:
         if replies is None:
             return None
         refused = next((each.text for each in replies if each.verdict == "refused"), "")
-        return (Answer("deny", refused), given) if refused else (Answer("allow"), write_claude(given, asked, replies))
+        peer.verdicts.put(call, ASK, given, "deny" if refused else "allow", refused)
+        return (
+            (Answer("deny", refused), given)
+            if refused
+            else (Answer("allow"), write_claude(given, asked, replies))
+        )
 
     def _hear_assistant(self, peer: Peer, message: Message) -> None:
         for block in items(message, "message", "content"):
@@ -293,10 +302,12 @@ class ClaudeAdapter:
         if access is not None:
             env |= {"ANTHROPIC_BASE_URL": access.base_urls[PROVIDER], "ANTHROPIC_API_KEY": access.token}
         program = job.program
+        net = cast_net(job)
         return Launch(
-            argv=argv,
-            env={**env, **job.setting.env},
-            binds=(*(program.binds if program else ()), *binds),
+            argv=(*argv, *net.words),
+            env={**env, **net.env, **job.setting.env},
+            binds=(*(program.binds if program else ()), *binds, *net.binds),
+            files=net.files,
             search=program.search if program else (),
         )
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Protocol
 
 from nightcrew.agents.adapter import AgentEnd, Answer, Desk, Job, Reply, Standing
 from nightcrew.agents.lines import BrokenProtocol, JsonLines, Message, text
+from nightcrew.agents.verdicts import Verdicts
 from nightcrew.agents.wishes import wish_other
 from nightcrew.host import crash
 from nightcrew.model.actions import Action
@@ -49,6 +50,7 @@ class Peer:
 
     Attributes:
         token: name of the agent's own conversation, once known.
+        verdicts: what its dialect answered, where the agent has hooks of its own.
     """
 
     def __init__(self, dialect: Dialect, job: Job, desk: Desk, *, asks_all: bool) -> None:
@@ -67,6 +69,7 @@ class Peer:
         self._asked = ""
         self._spoken = False
         self._leaving: threading.Timer | None = None
+        self.verdicts = Verdicts()
 
     # -- what the engine calls ----------------------------------------------------------------------------------------
 
@@ -185,6 +188,10 @@ class Peer:
             self._report_unasked(name, given, "before it was answered")
         elif call in self._denied and done:
             self._report_unasked(name, given, "although it was denied")
+
+    def recall(self, call: str, tool: str, given: Mapping[str, Any], patience_s: float) -> tuple[str, str]:
+        """Return what was answered to a call, for a hook of the agent's own; see ``engine.hooks``."""
+        return self.verdicts.recall(call, tool, given, patience_s)
 
     def dropped(self, call: str) -> None:
         """A call ended without being carried out, as the agent says: no reason to remember it."""

@@ -71,7 +71,10 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "completion": ("completion", "Print the completion script of a shell."),
     },
 }
-HIDDEN: Final[dict[str, tuple[str, str]]] = {"engine": ("engine", "Host the engine in the background.")}
+HIDDEN: Final[dict[str, tuple[str, str]]] = {
+    "hook": ("hook", "Answer an agent's own command hook."),
+    "engine": ("engine", "Host the engine in the background."),
+}
 COMMANDS: Final = {name: entry for group in GROUPS.values() for name, entry in group.items()} | HIDDEN
 
 

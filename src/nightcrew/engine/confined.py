@@ -69,6 +69,11 @@ class Watched:
         self._tail = (self._tail + data)[-4 * TAIL_CHARACTERS :]
         self._guard(lambda: self._pass_on(stream, data))
 
+    @property
+    def listener(self) -> Listener | None:
+        """What it passes everything on to."""
+        return self._listener
+
     def raise_problem(self) -> None:
         """Raise what went wrong while listening."""
         if self._problem is not None:

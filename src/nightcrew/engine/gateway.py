@@ -14,6 +14,7 @@ from nightcrew.agents.adapter import AgentEnd, ModelAccess
 from nightcrew.agents.adapters import find_adapter, find_setting
 from nightcrew.engine.attempts import Failure
 from nightcrew.engine.budgets import Calendar
+from nightcrew.engine.hooks import find_hooks
 from nightcrew.engine.network import find_relay, run_connected
 from nightcrew.engine.spending import Spending, Spendings
 from nightcrew.host.clock import Clock
@@ -305,7 +306,7 @@ def run_with_models(
     egress: Egress | None = None,
 ) -> Outcome:
     """Run a confined agent, with its gateway and its way out answering from before its start until nothing is left."""
-    others = (egress,) if egress is not None else ()
+    others = (*((egress,) if egress is not None else ()), *find_hooks(session, spec))
     if way is None:
         return run_connected(launcher, spec, session, cancel, others)
     with way.around():

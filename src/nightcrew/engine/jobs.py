@@ -48,6 +48,7 @@ def make_job(workspace: Workspace, task: Task, attempt: AttemptRecord, start: St
         progress=start.agent,
         program=workspace.find_program(name) if name else None,
         memory=_find_memory(attempt) if _keeps_memory(adapter) else None,
+        hooks=True,
         remembers=bool(start.shadow) and _find_memory(attempt).is_dir(),
     )
 

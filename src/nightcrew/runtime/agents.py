@@ -69,6 +69,12 @@ class Agents:
 
         return add_agent(self._parts, name, adapter, argv, repository=repository)
 
+    def hook(self, agent: str, event: str) -> int:
+        """Answer an agent's own command hook with the call on stdin; 0 allows, 2 denies. See ``agents.hook``."""
+        from nightcrew.agents.hook import main
+
+        return main(agent, event)
+
     def _rules(self) -> Rules:
         from nightcrew.runtime.rules import read_rules
 

@@ -25,6 +25,28 @@ _FAULTS: Final = ("cut", "hang", "garbage")
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """What a person wants rehearsed.
+
+    Attributes:
+        file: the tasks file. agent: who does the tasks that have a model; empty for each task's own.
+        scenario: a file with what the model says; empty for one made of the tasks.
+        also: command lines that are tried in every task beside. faults: what goes wrong, see ``playing.read_fault``.
+        answer: ``approve``, ``deny`` or ``leave``: what is answered to the questions.
+        keep: leave the folder. unsandboxed: also where nothing can be confined.
+    """
+
+    file: str
+    agent: str = ""
+    scenario: str = ""
+    also: Sequence[str] = ()
+    faults: Sequence[str] = ()
+    answer: str = "approve"
+    keep: bool = False
+    unsandboxed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Something that goes wrong at one turn of every task; see ``nightcrew.testing.scenario``."""
 

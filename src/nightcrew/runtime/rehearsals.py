@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a person wants rehearsed.
-
-    Attributes:
-        file: the tasks file. agent: who does the tasks that have a model; empty for each task's own.
-        scenario: a file with what the model says; empty for one made of the tasks.
-        also: command lines that are tried in every task beside. faults: what goes wrong, see ``playing.read_fault``.
-        answer: ``approve``, ``deny`` or ``leave``: what is answered to the questions.
-        keep: leave the folder. unsandboxed: also where nothing can be confined.
-    """
-
-    file: str
-    agent: str = ""
-    scenario: str = ""
-    also: Sequence[str] = ()
-    faults: Sequence[str] = ()
-    answer: str = "approve"
-    keep: bool = False
-    unsandboxed: bool = False
+    from nightcrew.runtime.playing import Order
 
 
 class Rehearsals:

@@ -24,14 +24,13 @@ from nightcrew.host.locks import FileLock
 from nightcrew.host.procs import Conversation, run
 from nightcrew.model.errors import Exit, NightcrewError, UsageError
 from nightcrew.model.yamltext import read_document
-from nightcrew.runtime.playing import Fault, is_played, play, read_fault, without_gates, write_tasks
+from nightcrew.runtime.playing import Fault, Order, is_played, play, read_fault, without_gates, write_tasks
 
 if TYPE_CHECKING:
     from nightcrew.model.plans import Task
     from nightcrew.runtime.environment import Environment
     from nightcrew.runtime.parts import Parts
     from nightcrew.runtime.planning import Draft
-    from nightcrew.runtime.rehearsals import Order
     from nightcrew.runtime.rules import Rules
 
 Say = Callable[[str], None]
