@@ -54,14 +54,15 @@ def command(runtime: Runtime, screen: Screen, **options: Any) -> None:
     must, and whether that needs a reason or a second factor (approvals in policy.yaml); --yes has no meaning here.
     """
     found = runtime.resolve(options["name"], kinds="RA")
+    more: dict[str, Any] = {}
     if found.startswith("R-"):
         _approve_plan(runtime, screen, found, options)
     else:
-        _approve_action(runtime, screen, found, options)
+        more = {"also": _approve_action(runtime, screen, found, options)}
     woken = runtime.nudge(found, start=not options["no_start"])
     shown = runtime.show(found)
     if screen.json:
-        screen.emit({**shown, "engine": woken})
+        screen.emit({**shown, **more, "engine": woken})
     elif shown["state"] != "pending":
         say_engine(screen, woken)
 
@@ -82,7 +83,7 @@ def _approve_plan(runtime: Runtime, screen: Screen, run: str, options: dict[str,
         screen.verb("Approved", f"plan of {run}, digest {plan['digest'][:12]}")
 
 
-def _approve_action(runtime: Runtime, screen: Screen, approval: str, options: dict[str, Any]) -> None:
+def _approve_action(runtime: Runtime, screen: Screen, approval: str, options: dict[str, Any]) -> list[str]:
     if options["with_asks"]:
         raise UsageError("--with-asks belongs to a plan (R-1), not to an action")
     item = runtime.show(approval)
@@ -111,6 +112,8 @@ def _approve_action(runtime: Runtime, screen: Screen, approval: str, options: di
     )
     if not screen.json:
         tell_decided(screen, done, options["scope"])
+    also: list[str] = done["also"]
+    return also
 
 
 def tell_decided(screen: Screen, done: dict[str, Any], scope: str) -> None:

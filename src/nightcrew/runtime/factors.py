@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nightcrew.gate import factors
 from nightcrew.host import crash
 from nightcrew.model.errors import NotAuthenticated
-from nightcrew.model.people import Person, Proof
+from nightcrew.model.people import Book, Person, Proof
 from nightcrew.policy.terms import satisfies, stronger
 from nightcrew.runtime.authfile import FILE, Keeper, changing, digest_of, read_book
 
@@ -30,8 +30,9 @@ CHANGES: Final = (
     "auth.token_added",
     "auth.token_revoked",
     "auth.reset",
+    "auth.stored",
 )
-"""Events after which auth.yaml is as they say."""
+"""Events after which auth.yaml is as they say: each change, and that it is on the disk."""
 _WORDS: Final = {"any": "a second factor", "pin": "a PIN", "totp": "a code of an authenticator"}
 
 
@@ -200,14 +201,21 @@ def _append(parts: Parts, kind: str, **data: Any) -> None:
         tx.append(kind, actor=f"user:{parts.env.user}", data=data)
 
 
-def record_change(parts: Parts, keeper: Keeper, kind: str, book: Any, **data: Any) -> None:
-    """Write a changed auth.yaml, and before that what it will be into the journal, so that any other change is noticed."""
+def record_change(parts: Parts, keeper: Keeper, kind: str, book: Book, **data: Any) -> None:
+    """Write a changed auth.yaml, and into the journal what it was and will be, so that any other change is noticed.
+
+    A kill in between leaves it as it was or as it will be, and both count; once it is known to be on the disk, only that does.
+    """
     file = str(parts.env.config / FILE)
     known = {"before": digest_of(keeper.book), "after": digest_of(book), "file": file}
     with parts.journal.write(durable=True) as tx:
         tx.append(kind, actor=f"user:{parts.env.user}", data={**data, **known})
     crash.point("runtime.auth.recorded")
     keeper.save(book)
+    crash.point("runtime.auth.saved")
+    with parts.journal.write(durable=True) as tx:
+        stored = {"after": known["after"], "file": file}
+        tx.append("auth.stored", actor=f"user:{parts.env.user}", data=stored)
 
 
 def check_untouched(parts: Parts) -> None:
@@ -222,7 +230,7 @@ def check_untouched(parts: Parts) -> None:
     last = next((each for each in events if each.data.get("file") == file), None)
     if last is None:
         return
-    if digest_of(read_book(parts.env.config)) in (last.data["before"], last.data["after"]):
+    if digest_of(read_book(parts.env.config)) in (last.data["after"], last.data.get("before")):
         return
     raise NotAuthenticated(
         f"{file} is not as nightcrew wrote it ({last.id}): nothing in it counts; nothing was done",
