@@ -11,7 +11,6 @@ import click
 
 from nightcrew.cli.lines import describe_event
 from nightcrew.cli.options import command as make
-from nightcrew.cli.options import group
 from nightcrew.cli.screen import Screen, table
 from nightcrew.model.errors import UsageError
 from nightcrew.model.text import count, shown
@@ -283,8 +282,18 @@ def _confirm(screen: Screen, told: dict[str, Any], *, yes: bool) -> None:
         raise UsageError("nothing was emptied")
 
 
-command = group(
+class _Audit(click.Group):
+    """Options right behind ``audit`` are those of a search."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line, with ``query`` where no command was named."""
+        if args and args[0].startswith("--") and args[0] not in ("--help", "--json"):
+            args = ["query", *args]
+        return super().parse_args(ctx, args)
+
+
+command = _Audit(
     "audit",
-    purpose="The journal as evidence: search, verify, sign, export, bundle, empty.",
+    help="The journal as evidence: search (also: nightcrew audit --kind ...), verify, sign, export, bundle, empty.",
     commands=[query, verify, head, export, bundle, prune],
 )

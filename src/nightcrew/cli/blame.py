@@ -91,4 +91,5 @@ def _tell_origin(origin: dict[str, Any]) -> list[str]:
 
 def _tell_answer(each: dict[str, Any]) -> str:
     said = f": {each['reason']}" if each["reason"] else ""
-    return f"{each['id']} {each['action']}  by {each['by']} via {each['via']}{said}"
+    proof = f" ({', '.join(each['factors'])})" if each["factors"] else ""
+    return f"{each['id']} {each['action']}  by {each['by']} via {each['via']}{proof}{said}"

@@ -12,6 +12,8 @@ from nightcrew.model.errors import NotFound, UsageError
 
 _TIMEOUT_S: Final = 60.0
 _NOBODY: Final = "0" * 40
+_MOVES: Final = ("-M15", "-C20")
+"""Letters and digits that a moved piece must have to be known again; git's own 40 would lose a single line, and a short one stands in many places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def blame(git: Git, path: str, *, first: int = 0, last: int = 0) -> list[Line]:
     try:
         # No textconv: an attribute of the repository must not choose a program to start.
         done = git.run(
-            "blame", "--porcelain", "--no-textconv", "-M", "-C", *span, "--", path, timeout_s=_TIMEOUT_S
+            "blame", "--porcelain", "--no-textconv", *_MOVES, *span, "--", path, timeout_s=_TIMEOUT_S
         )
     except GitError as error:
         raise _explain(error, path) from error

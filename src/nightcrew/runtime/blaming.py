@@ -168,7 +168,7 @@ class _Search:
             "undone_by": record.undone_by,
             "promoted_by": record.actor,
             "promoted_at": record.published_at,
-            "factor": next((str(each.data.get("factor", "")) for each in told), ""),
+            "factor": record.factor or next((str(each.data.get("factor", "")) for each in told), ""),
             "run": run.id,
             "plan": f"{run.id}/P{run.plan_version}",
             "plan_approved_by": run.approved_by,
@@ -190,7 +190,7 @@ class _Search:
         attempts = self._tx.find(AttemptRecord, task=task.id)
         worked = next((each for each in reversed(attempts) if not each.stands_in), None)
         approvals = self._tx.find(ApprovalRecord, task=task.id)
-        decided = [event for event in self._tx.events(run=task.run, task=task.id, kinds=(DECIDED,))]
+        decided = self._tx.events(run=task.run, task=task.id, kinds=(DECIDED,))
         return {
             "id": task.id,
             "title": task.title,
@@ -218,6 +218,7 @@ def _view_answer(record: ApprovalRecord) -> dict[str, Any]:
         "by": record.decided_by,
         "via": record.decided_via,
         "at": record.decided_at,
+        "factors": [str(vote["factor"]) for vote in record.votes if vote.get("factor")],
         "reason": record.answer,
     }
 

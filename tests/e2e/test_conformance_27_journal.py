@@ -225,6 +225,23 @@ def test_a_bundle_of_somebody_else_is_refused_unless_their_key_is_given(
     assert stranger.run("audit", "verify", "--bundle", bundle, "--key", "any").code == 0
 
 
+def test_a_database_whose_file_was_cut_off_is_damage(crew: Hermetic) -> None:
+    database = crew.state / "nightcrew.db"
+    with database.open("r+b") as file:
+        file.truncate(database.stat().st_size // 3)
+    done = refused(crew)
+    assert "the database cannot be read" in done.stderr or "does not verify" in done.stderr, done
+
+
+def test_a_last_line_that_is_torn_is_named(crew: Hermetic, tmp_path: Path) -> None:
+    subprocess.run(["tar", "-xzf", crew.root / "R-1.tar.gz", "-C", tmp_path], check=True)
+    lines = (tmp_path / "events.jsonl").read_bytes()
+    (tmp_path / "events.jsonl").write_bytes(lines[:-20])
+    last = json.loads(lines.splitlines()[-1])["seq"]
+    done = refused(crew, "--bundle", str(tmp_path))
+    assert f"first bad record: E-{last}\n" in done.stderr, done
+
+
 def test_two_writers_at_once_leave_one_chain(crew: Hermetic) -> None:
     logs = [crew.root / f"writer{number}.log" for number in range(4)]
     for number, log in enumerate(logs):
@@ -238,6 +255,7 @@ def test_a_search_by_kind_person_time_and_text(crew: Hermetic) -> None:
     assert {json.loads(line)["kind"] for line in lines} == {"promotion.prepared", "promotion.published"}
     user = json.loads(lines[-1])["actor"].removeprefix("user:")
     assert crew.run("audit", "query", "--kind", "promotion", "--who", user, "--since", "today").stdout
+    assert crew.run("audit", "--kind", "promotion", "--json").stdout.splitlines() == lines
     assert not crew.run("audit", "query", "--who", "nobody-of-that-name").stdout
     assert not crew.run("audit", "query", "--until", "2001-01-01").stdout
     assert "Greet" in crew.run("audit", "query", "--text", "GREET", "--limit", "1").stdout
