@@ -190,3 +190,30 @@ def test_held_tasks_leave_their_slot_to_others() -> None:
 )
 def test_how_sure_an_agent_is_is_the_last_line_that_says_it(said: list[str], number: float | None) -> None:
     assert parse_certainty(said) == number
+
+
+def test_a_task_that_a_person_paused_stays_paused_when_its_hours_begin(rig: Rig) -> None:
+    from nightcrew.engine import pausing
+    from nightcrew.runtime.resting import find_rest
+
+    run = begin(rig, task("1", "echo 1 > one.txt", role="qa"))
+    with rig.hosting() as engine:
+        engine.submit(run)
+        until(rig, run, lambda: bool(rig.tasks(run)[0].opens_at))
+        with rig.journal.write() as tx:
+            pausing.request(tx, f"{run}/T01", actor="user:tester", reason="not tonight")
+        until(rig, run, lambda: states(rig, run) == ["paused"])
+        with rig.journal.read() as tx:
+            assert find_rest(tx, tx.need(RunRecord, run)) == "waiting"
+        rig.clock.move_to(NOON + timedelta(hours=2))
+        for _ in range(10):
+            look(rig, run)
+            time.sleep(0.05)
+        assert states(rig, run) == ["paused"]
+        rig.clock.move_to(NOON)
+        with rig.journal.write() as tx:
+            pausing.release(tx, f"{run}/T01", actor="user:tester")
+        # Outside of its hours a resumed task waits for them, and says so again.
+        until(rig, run, lambda: rig.tasks(run)[0].reason.startswith(OUTSIDE))
+        rig.clock.move_to(NOON + timedelta(hours=2))
+        until(rig, run, lambda: states(rig, run) == ["succeeded"])

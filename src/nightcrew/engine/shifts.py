@@ -66,7 +66,7 @@ class Shifts:
 
     def is_told(self, task: TaskRecord, now: datetime) -> bool:
         """Tell whether the record of a task says until when it waits."""
-        return task.opens_at == stamp(self.opens_at(task.role, now))
+        return task.reason.startswith(OUTSIDE) and task.opens_at == stamp(self.opens_at(task.role, now))
 
     def data(self, role: str, now: datetime) -> dict[str, str]:
         """Return the same for an event."""

@@ -17,6 +17,7 @@ Rest = Literal["going", "waiting", "final"]
 def find_rest(tx: Reader, run: RunRecord) -> Rest:
     """Tell whether a run is over, waits for a human, or can go on."""
     from nightcrew.engine.schedule import ready
+    from nightcrew.engine.shifts import waits_for_hours
 
     if run.state in RUN_FINAL:
         return "final"
@@ -36,7 +37,7 @@ def find_rest(tx: Reader, run: RunRecord) -> Rest:
     paused = [task for task in tasks if task.state == "paused"]
     if any(task.after and all(states[name] in TASK_FINAL for name in task.after) for task in paused):
         return "going"
-    if any(task.opens_at for task in paused):
+    if any(waits_for_hours(task) for task in paused):
         return "going"
     rests = (waiting or paused) and all(task.id in pending for task in waiting)
     return "waiting" if rests else "going"

@@ -49,6 +49,9 @@ def _list(folder: Path) -> list[Path]:
     except OSError as error:
         # A role that is there and cannot be read might have said no.
         raise UsageError(f"cannot read {folder}: {error.strerror}", code="role.unreadable") from error
+    odd = next((path for path in found if not path.is_file()), None)
+    if odd is not None:
+        raise UsageError(f"{odd} is not a file", code="role.unreadable", hint="take it away, or rename it")
     if len(found) > _MOST:
         raise UsageError(f"{folder} has {len(found)} files; at most {_MOST} roles are read", code="role.many")
     return found

@@ -235,7 +235,9 @@ def _flag_hosts(task: Task, rules: Rules) -> Iterator[Flag]:
 
 
 def tell_role(run: RunRecord, task: TaskRecord) -> list[str]:
-    """Return what ``why`` and ``show`` say of a task's role; empty for none."""
+    """Return what ``why`` says of a task's role; empty for none."""
+    from nightcrew.engine.shifts import waits_for_hours
+
     if not task.role:
         return []
     known = run.settings.get(KEY, {}).get(task.role, {})
@@ -243,7 +245,7 @@ def tell_role(run: RunRecord, task: TaskRecord) -> list[str]:
     lines += [
         f"role {task.role} works {tell_hours(hours)} ({hours['source']})" for hours in known.get("hours", ())
     ]
-    if task.opens_at:
+    if waits_for_hours(task):
         lines.append(f"it waits for its working hours, which begin at {task.opens_at}")
     if task.confidence is not None:
         lines.append(f"its agent says it is {task.confidence:.0%} sure; that allows nothing")
