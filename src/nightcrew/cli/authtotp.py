@@ -24,10 +24,10 @@ def set_totp(runtime: Runtime, screen: Screen, *, name: str, **options: Any) -> 
     """Show a QR code for an authenticator (six digits, 30 seconds); it counts when you confirm the code that it shows."""
     needed = runtime.people.needs("auth", auth=True) if not name else ""
     proof = read_proof(runtime, screen, options, needed=needed)
-    show_secret(screen, runtime.people.set_totp(name=name, proof=proof))
+    show_secret(screen, runtime.people.set_totp(name=name, proof=proof), name)
 
 
-def show_secret(screen: Screen, done: dict[str, Any]) -> None:
+def show_secret(screen: Screen, done: dict[str, Any], name: str = "") -> None:
     """Print the secret of an authenticator, once."""
     if screen.json:
         screen.emit(done)
@@ -35,8 +35,7 @@ def show_secret(screen: Screen, done: dict[str, Any]) -> None:
     screen.data(draw(done["address"], plain=not _draws_blocks()))
     screen.data(f"secret {done['secret']}")
     screen.say("Scan this with an authenticator, or type the secret there. It is not shown again.")
-    more = "" if done["person"] == "" else f"   (for somebody else: --for {done['person']})"
-    screen.hint(f"then: nightcrew auth totp confirm CODE{more}")
+    screen.hint(f"then: nightcrew auth totp confirm CODE{f' --for {name}' if name else ''}")
 
 
 def _draws_blocks() -> bool:

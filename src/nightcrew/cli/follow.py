@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nightcrew.cli.failure import as_json
-from nightcrew.cli.inbox import describe_item
+from nightcrew.cli.inbox import describe_items
 from nightcrew.cli.progress import make_progress
 from nightcrew.cli.screen import Screen
 from nightcrew.cli.show import show_run
@@ -82,9 +82,8 @@ def _waiting(runtime: Runtime, screen: Screen, view: dict[str, Any]) -> int:
     if screen.json:
         screen.emit({**view, "ok": False, "error": as_json(error)})
         return int(error.exit)
-    for item in items:
-        for line in describe_item(item):
-            screen.say(line)
+    for line in describe_items(items):
+        screen.say(line)
     raise error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nightcrew.cli.options import command as make
@@ -21,13 +22,19 @@ def command(runtime: Runtime, screen: Screen) -> None:
         return
     if not items:
         screen.say("nothing waits for you")
+    for line in describe_items(items):
+        screen.data(line)
+
+
+def describe_items(items: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the lines that show several questions; those that one answer serves are one."""
+    lines: list[str] = []
     told: set[str] = set()
     for item in items:
-        if item["id"] in told:
-            continue
-        told |= {item["id"], *item.get("same", ())}
-        for line in describe_item(item):
-            screen.data(line)
+        if item["id"] not in told:
+            told |= {item["id"], *item.get("same", ())}
+            lines += describe_item(item)
+    return lines
 
 
 def describe_item(item: dict[str, Any]) -> list[str]:
@@ -49,7 +56,9 @@ def describe_item(item: dict[str, Any]) -> list[str]:
     lines.append(f"    digest {item['digest'][:12]}")
     if item["state"] != "pending":
         return [*lines, f"    {_describe_end(item)}"]
-    lines.append(f"    nightcrew approve {item['id']}   |   nightcrew deny {item['id']} -m WHY")
+    lines.append(
+        f"    nightcrew approve {item['id']}{_options(item)}   |   nightcrew deny {item['id']} -m WHY"
+    )
     return lines
 
 
@@ -74,6 +83,13 @@ def _describe_needs(item: dict[str, Any]) -> list[str]:
     lines = [f"a yes needs {'; '.join(said)} ({needs['source']})"] if said else []
     votes = [f"{each['by']} at {each['at']}" for each in item.get("votes", ())]
     return [*lines, *([f"yes so far: {', '.join(votes)}"] if votes and needs.get("quorum", 1) > 1 else [])]
+
+
+def _options(item: dict[str, Any]) -> str:
+    """Return what belongs to a yes of this question."""
+    needs = item.get("needs") or {}
+    factor = {"any": " --pin", "pin": " --pin", "totp": " --otp CODE"}.get(needs.get("factor", ""), "")
+    return (" -m WHY" if needs.get("reason") else "") + factor
 
 
 def _describe_end(item: dict[str, Any]) -> str:

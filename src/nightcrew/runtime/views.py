@@ -43,7 +43,7 @@ def show(parts: Parts, name: str) -> dict[str, Any]:
             case "T":
                 return _view_task_fully(tx, tx.need(TaskRecord, name))
             case "A":
-                return view_approval(tx.need(ApprovalRecord, name))
+                return _show_approval(tx, tx.need(ApprovalRecord, name))
             case "C":
                 return view_checkpoint(tx.need(CheckpointRecord, name))
             case "M":
@@ -244,6 +244,11 @@ def view_inbox(parts: Parts) -> list[dict[str, Any]]:
         pending = tx.find(ApprovalRecord, state="pending")
     asked = [{**view_approval(each), "same": find_same(each, pending)} for each in pending]
     return sorted([*plans, *asked], key=lambda item: (item["requested_at"], sort_key(item["id"])))
+
+
+def _show_approval(tx: Reader, record: ApprovalRecord) -> dict[str, Any]:
+    open_now = tx.find(ApprovalRecord, run=record.run, state="pending") if record.state == "pending" else []
+    return {**view_approval(record), "same": find_same(record, open_now)}
 
 
 def find_same(record: ApprovalRecord, among: Sequence[ApprovalRecord]) -> list[str]:
