@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nightcrew.host.cachetree import forget
-from nightcrew.host.indexfile import IndexFile, make_entry
+from nightcrew.host.indexfile import IndexFile, find_entries, make_bare_entry, make_entry
 from shadow_world import World
 
 NAMES = st.sampled_from(["a", "b", "a-", "a.b", "d/a", "d/b", "d/e/f", "d-e", "é", "z" * 250, "d/n\nl"])
@@ -117,6 +117,37 @@ def test_one_derived_from_another_stays_sorted_and_searchable(world, steps):
         for name in model:
             start, end, _ = index._locate(name)
             assert index.data[start:end] == model[name]
+
+
+def test_known_places_and_a_late_hash_make_the_same_file(world):
+    old = index_of(world)
+    entries = old.entries()
+    ids = {name: each[40:60].hex() for name, each in entries.items()}
+    known = find_entries(old.data, ids)
+    assert known is not None
+    assert all(old.data[at:].startswith(entries[name]) for name, at in known.items())
+    some = list(entries)[::9]
+    status = os.lstat(world.repo)
+    replaced = {name: make_bare_entry(name, 0o100755, "cd" * 20) for name in some}
+    mixed = {**replaced, some[1]: None, b"d3/new": make_bare_entry(b"d3/new", 0o100644, "ef" * 20)}
+    for changes in (replaced, mixed, dict.fromkeys(some)):
+        plain = old.derive(changes)
+        quick = old.derive(changes, known, sealed=False)
+        found = {name: status for name, entry in changes.items() if entry}
+        assert quick.with_status(found) == plain.with_status(found)
+        assert quick.with_status({}) == plain.data
+        assert quick.marks == plain.marks or IndexFile(quick.with_status({}), 20).entries() == quick.entries()
+
+
+def test_what_is_not_there_as_it_should_be_is_not_found(world):
+    old = index_of(world)
+    name, entry = next(iter(old.entries().items()))
+    assert find_entries(old.data, {name: "00" * 20}) is None
+    assert find_entries(old.data, {name + b"x": entry[40:60].hex()}) is None
+    assert find_entries(b"", {name: entry[40:60].hex()}) is None
+    assert find_entries(old.data, {}) == {}
+    with pytest.raises(ValueError, match="not where"):
+        old.derive({name: make_bare_entry(name, 0o100644, "cd" * 20)}, {name: 12 + 8})
 
 
 def test_other_versions_are_refused():

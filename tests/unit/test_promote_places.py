@@ -150,6 +150,24 @@ def test_line_ends_as_the_user_wants_them(tmp_path: Path) -> None:
     assert world.snapshot() == before
 
 
+@pytest.mark.parametrize("where", ["untracked", "deep", "info", "personal"])
+def test_rules_are_found_wherever_git_finds_them(tmp_path: Path, where: str) -> None:
+    """Also where the index, which is large, need not be read for them."""
+    rules = b"*.txt text eol=crlf\n"
+    world = World.make(tmp_path / "w", {"d/a.txt": b"a\n", "x": b"x", ".keep": b""})
+    if where == "untracked":
+        world.write({".gitattributes": rules})
+    elif where == "deep":
+        world.write({"d/.gitattributes": rules})
+    elif where == "info":
+        (world.repo / ".git/info/attributes").write_bytes(rules)
+    else:
+        (tmp_path / "mine").write_bytes(rules)
+        world.git("config", "core.attributesFile", str(tmp_path / "mine"))
+    world.promote({"d/a.txt": b"A\nB\n"})
+    assert (world.repo / "d/a.txt").read_bytes() == b"A\r\nB\r\n"
+
+
 def test_filter_of_the_user(tmp_path: Path) -> None:
     """As with LFS: on disk the content, in git something else; clean paths are recognised through the filter."""
     world = World.make(tmp_path / "w", {"x": b"x"})

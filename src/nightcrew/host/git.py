@@ -354,7 +354,8 @@ def discover(path: Path, env: Mapping[str, str], *, need_commit: bool = True) ->
         branch=branch,
         key=_key(Path(common_dir)),
         shallow=(Path(common_dir) / "shallow").exists(),
-        sparse=_flag(git, "core.sparseCheckout"),
+        # Without its list of what is wanted it means nothing, to git either.
+        sparse=(Path(git_dir) / "info/sparse-checkout").exists() and _flag(git, "core.sparseCheckout"),
         operation=_operation(Path(git_dir)),
     )
 

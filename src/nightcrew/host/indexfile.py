@@ -16,7 +16,7 @@ import stat
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -56,6 +56,7 @@ class IndexFile:
             raise ValueError(f"index version {self._version} is not understood")
         self._data = data
         self._id_bytes = id_bytes
+        self._placed: Mapping[bytes, int] = {}
         self._marks = array("Q") if marks is None else marks
         if marks is None:
             self._mark()
@@ -123,23 +124,38 @@ class IndexFile:
         data = bytearray(self._data)
         near = 0
         for name, status in sorted(found.items()):
-            at, end, near = self._locate(name, near)
-            if end > at:
-                (mode,) = struct.unpack_from(">I", data, at + _MODE_AT)
-                _STATUS.pack_into(data, at, *_status_words(status, mode))
+            at = self._placed.get(name, 0)
+            if not at:
+                at, end, near = self._locate(name, near)
+                if end == at:
+                    continue
+            (mode,) = struct.unpack_from(">I", data, at + _MODE_AT)
+            _STATUS.pack_into(data, at, *_status_words(status, mode))
         data[-self._id_bytes :] = self._digest([memoryview(data)[: -self._id_bytes]])
         return bytes(data)
 
-    def derive(self, changes: Mapping[bytes, bytes | None]) -> IndexFile:
+    def derive(
+        self,
+        changes: Mapping[bytes, bytes | None],
+        known: Mapping[bytes, int] | None = None,
+        *,
+        sealed: bool = True,
+    ) -> IndexFile:
         """Return this index with some entries put in or replaced, and those with None taken out.
 
         The cost is that of copying and hashing the file (10 MB for 100,000 entries), not that of its entries.
 
         Args:
             changes: whole entries by name; a name that is to go need not be there.
+            known: where entries of these names begin (see ``find_entries``); others are searched for.
+            sealed: with the hash at its end; without it for ``with_status``, which hashes anew.
         """
         if not changes:
             return self
+        known = known or {}
+        if all(entry is not None and name in known for name, entry in changes.items()):
+            return self._replace(changes, known, sealed=sealed)
+        placed: dict[bytes, int] = {}
         view = memoryview(self._data)
         out = _Pieces()
         at, count, version, near = _HEAD.size, self.count, self._version, 0
@@ -147,13 +163,17 @@ class IndexFile:
         mark = next(marks, None)
         for name in sorted(changes):
             entry = changes[name]
-            start, end, near = self._locate(name, near)
+            if name in known:
+                start, end = known[name], self._name_at(known[name])[1]
+            else:
+                start, end, near = self._locate(name, near)
             while mark is not None and mark < start:
                 out.mark(mark + out.size - at)
                 mark = next(marks, None)
             out.add(view[at:start])
             if entry is not None:
                 out.mark(out.size, sparsely=True)
+                placed[name] = out.size
                 out.add(entry)
                 if struct.unpack_from(">H", entry, _ID_AT + self._id_bytes)[0] & _EXTENDED:
                     version = 3
@@ -165,16 +185,44 @@ class IndexFile:
             out.mark(left + out.size - at)
         out.add(view[at : self._marks[-1]])
         out.mark(out.size)
-        return self._finish(out, version, count, changes)
+        pieces = [_HEAD.pack(b"DIRC", version, count), *out.pieces, *self._remembered(changes)]
+        return self._finish(pieces, out.marks, placed, sealed=sealed)
 
-    def _finish(self, out: _Pieces, version: int, count: int, changes: Iterable[bytes]) -> IndexFile:
+    def _replace(
+        self, changes: Mapping[bytes, bytes | None], known: Mapping[bytes, int], *, sealed: bool
+    ) -> IndexFile:
+        """Put entries in the place of others of the same names, which are as long."""
+        end = self._marks[-1]
+        data = bytearray(memoryview(self._data)[:end])
+        version = self._version
+        for name, entry in changes.items():
+            if entry is None or self._name_at(known[name]) != (name, known[name] + len(entry)):
+                raise ValueError("an entry is not where it is said to be")
+            data[known[name] : known[name] + len(entry)] = entry
+        _HEAD.pack_into(data, 0, b"DIRC", version, self.count)
+        placed = {name: known[name] for name in changes}
+        return self._finish([data, *self._remembered(changes)], self._marks, placed, sealed=sealed)
+
+    def _remembered(self, changes: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the extensions that stay."""
         for name, content in self._extensions():
             # Others speak of offsets, of what is untracked, or of conflicts: of no use or wrong after a change.
             if name == b"TREE":
                 kept = forget(content, self._id_bytes, changes)
-                out.add(_EXTENSION.pack(name, len(kept)) + kept)
-        pieces = [_HEAD.pack(b"DIRC", version, count), *out.pieces]
-        return IndexFile(b"".join([*pieces, self._digest(pieces)]), self._id_bytes, out.marks)
+                yield _EXTENSION.pack(name, len(kept)) + kept
+
+    def _finish(
+        self,
+        pieces: Sequence[bytes | bytearray | memoryview],
+        marks: array[int],
+        placed: Mapping[bytes, int],
+        *,
+        sealed: bool,
+    ) -> IndexFile:
+        digest = self._digest(pieces) if sealed else bytes(self._id_bytes)
+        made = IndexFile(b"".join([*pieces, digest]), self._id_bytes, marks)
+        made._placed = placed
+        return made
 
     def _extensions(self) -> Iterator[tuple[bytes, bytes]]:
         at, end = self._marks[-1], len(self._data) - self._id_bytes
@@ -184,7 +232,7 @@ class IndexFile:
             yield name, self._data[at : at + size]
             at += size
 
-    def _digest(self, pieces: Iterable[bytes | memoryview]) -> bytes:
+    def _digest(self, pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
         digest = hashlib.sha256() if self._id_bytes == 32 else hashlib.sha1(usedforsecurity=False)
         for piece in pieces:
             digest.update(piece)
@@ -248,6 +296,27 @@ class IndexFile:
         end = data.index(0, name_at)
         # Entries are padded with one to eight NULs to a multiple of eight bytes.
         return data[name_at:end], at + ((end - at) // 8 + 1) * 8
+
+
+def find_entries(content: bytes, entries: Mapping[bytes, str]) -> dict[bytes, int] | None:
+    """Return where entries without a flag begin in an index file, by name; None when one is not found in just this form.
+
+    One pass over its bytes: an entry of versions 2 and 3 is ``... id, 16 bits of flags with the length of the name, name, NUL``
+    in the order of the names. What is not there in exactly this form (compressed names of version 4, a split index) is not
+    known to be ordinary.
+
+    Args:
+        entries: ids by name.
+    """
+    found: dict[bytes, int] = {}
+    position = 0
+    for name, object_id in sorted(entries.items()):
+        length = min(len(name), _LONGEST_NAME).to_bytes(2, "big")
+        position = content.find(bytes.fromhex(object_id) + length + name + b"\0", position)
+        if position < _HEAD.size + _ID_AT:
+            return None
+        found[name] = position - _ID_AT
+    return found
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nightcrew.model.errors import StaleError, UsageError
@@ -12,12 +12,11 @@ from nightcrew.promote.objects import (
     compare_trees,
     make_commit,
     merge,
-    read_identities,
     tree_of,
     write_tree,
 )
 from nightcrew.promote.site import Site, short
-from nightcrew.promote.target import HERE, Place, Target
+from nightcrew.promote.target import Place, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,8 @@ def make_commits(
     place: Place,
     base_commit: str,
     steps: Sequence[Step],
-    target: Target = HERE,
+    target: Target,
+    names: Callable[[], Identities],
 ) -> Made:
     """Make the commits of a promotion.
 
@@ -70,15 +70,15 @@ def make_commits(
         base_commit: what the trees of the steps are made on.
         steps: at least one.
         target: how they come onto a branch that has moved on, and what of the same work it has already.
+        names: gives whom the commits are by, when that is needed.
 
     Raises:
         StaleError: the branch has all of it already.
         DriftError: conflicts with what came to the branch since ``base_commit``.
         UsageError: a merge is asked for with a base that is no commit of the user's.
     """
-    names = read_identities(site)
     if target.join == "merge" and place.head != base_commit:
-        return _join(site, name, place, base_commit, steps, names)
+        return _join(site, name, place, base_commit, steps, names())
     ours = tree_of(site.store, place.head)
     base, untracked = "", dict[str, str]()
     if place.head == base_commit:
@@ -89,12 +89,12 @@ def make_commits(
         # different changes of one place where new work stands right beside it, and bring back what the user took out since.
         base = target.earlier or tree_of(site.store, base_commit)
         trees = [merge(site.store, base, start, step.tree) for step in steps]
-    commits = _chain(site, name, place.head, ours, list(zip(steps, trees, strict=True)), names)
+    commits = _chain(site, name, place.head, ours, list(zip(steps, trees, strict=True)), names())
     if not commits:
         raise StaleError(
             f"{short(place.branch)} has all of this already; nothing was changed", code="promote.empty"
         )
-    return Made(tuple(commits), trees[-1], untracked, names.made_up, base)
+    return Made(tuple(commits), trees[-1], untracked, names().made_up, base)
 
 
 def _chain(

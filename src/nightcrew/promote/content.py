@@ -12,6 +12,7 @@ from nightcrew.host.git import Git
 from nightcrew.host.procs import Conversation
 from nightcrew.host.tokens import nonce
 from nightcrew.model.errors import NightcrewError, NotFound
+from nightcrew.promote.index import Reading
 from nightcrew.promote.site import Configured, Site
 
 _ATTRIBUTES: Final = ("text", "crlf", "eol", "filter", "ident", "working-tree-encoding")
@@ -31,12 +32,21 @@ def touches_attributes(paths: Collection[str]) -> bool:
     return any(path.rpartition("/")[2].lower() == ".gitattributes" for path in paths)
 
 
-def find_converted(site: Site, paths: Sequence[str], configured: Configured) -> set[str]:
-    """Return the paths whose content differs between git and disk: line ends, encodings, LFS and other filters."""
+def find_converted(
+    site: Site, paths: Sequence[str], configured: Configured, index: Reading | None = None
+) -> set[str]:
+    """Return the paths whose content differs between git and disk: line ends, encodings, LFS and other filters.
+
+    Args:
+        index: what was read of the index, where it is known: git need not read it where there is nothing for it in there.
+    """
     if not paths:
         return set()
     names = b"".join(os.fsencode(path) + b"\0" for path in paths)
-    fields = site.git.run("check-attr", "-z", "--stdin", *_ATTRIBUTES, input=names).stdout.split(b"\0")
+    git = site.git
+    if index is not None and _holds_no_attributes(site, index):
+        git = site.with_index(site.home / "no-index")
+    fields = git.run("check-attr", "-z", "--stdin", *_ATTRIBUTES, input=names).stdout.split(b"\0")
     attributes: dict[bytes, dict[bytes, bytes]] = {}
     for path, name, value in zip(fields[0::3], fields[1::3], fields[2::3], strict=False):
         if value != b"unspecified":
@@ -49,6 +59,16 @@ def find_converted(site: Site, paths: Sequence[str], configured: Configured) -> 
             configured,
         )
     }
+
+
+def _holds_no_attributes(site: Site, index: Reading) -> bool:
+    """Tell whether an index that is still the user's has no ``.gitattributes``, which git takes where the working tree has none.
+
+    Only of one in which names stand as they are (version 2 or 3, and nothing but trees behind the entries).
+    """
+    if not index.is_unmoved(Path(site.repository.git_dir) / "index"):
+        return False
+    return index.is_plain and b".gitattributes\0" not in index.content
 
 
 def _is_converted(found: Mapping[str, str], configured: Configured) -> bool:

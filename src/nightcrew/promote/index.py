@@ -4,36 +4,72 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from nightcrew.host.files import write_atomic
 from nightcrew.host.git import Git
+from nightcrew.host.indexfile import IndexFile, find_entries
 from nightcrew.model.errors import DriftError
 from nightcrew.promote.site import index_locked
 from nightcrew.promote.standing import Signature, sign
 from nightcrew.promote.transaction import Transaction
 
 _UNMERGED = "unmerged"
+UNDERSTOOD: Final = frozenset({b"TREE", b"EOIE", b"IEOT"})
+"""Extensions that need nothing but to be brought up to date or left out. With any other one (split or sparse index, untracked
+files, unmerged paths) git writes the index itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What tells one index file from another: its digest, and the signature that it had before it was read.
+    """An index file as it was read, with the signature that it had before.
 
-    Git never writes into an index, it puts a new file in its place; so while the signature stays, the digest does.
+    Git never writes into an index, it puts a new file in its place; so while the signature stays, the bytes do.
     """
 
-    digest: str
+    content: bytes = field(repr=False)
     signature: Signature
+    _parsed: dict[int, IndexFile | None] = field(default_factory=dict, repr=False, compare=False)
+
+    def parse(self, id_bytes: int) -> IndexFile | None:
+        """Return what it holds, None for a version that is not understood; looked through once."""
+        if id_bytes not in self._parsed:
+            try:
+                self._parsed[id_bytes] = IndexFile(self.content, id_bytes)
+            except (ValueError, IndexError, struct.error):
+                # Version 4, or no index at all.
+                self._parsed[id_bytes] = None
+        return self._parsed[id_bytes]
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether nothing needs to be known of it but its entries and the trees it remembers; only after ``parse``."""
+        parsed = next(iter(self._parsed.values()), None)
+        try:
+            return parsed is not None and parsed.extensions <= UNDERSTOOD
+        except struct.error:
+            return False  # what stands behind the entries is cut short: git says what is the matter
 
     def is_still(self, git_dir: str) -> bool:
         """Tell whether the index of a git directory has the same bytes."""
         path = Path(git_dir) / "index"
-        unmoved = bool(self.signature) and sign_file(path) == self.signature
-        return unmoved or digest_of(read_bytes(path)) == self.digest
+        return self.is_unmoved(path) or read_bytes(path) == self.content
+
+    def is_unmoved(self, path: Path) -> bool:
+        """Tell at a glance that an index has the same bytes; when it does not say so, it may have them all the same."""
+        return bool(self.signature) and sign_file(path) == self.signature
+
+
+def read_reading(path: Path) -> Reading:
+    """Read an index file."""
+    signature = sign_file(path)
+    return Reading(read_bytes(path), signature)
 
 
 def digest_of(content: bytes) -> str:
@@ -50,7 +86,7 @@ class Listing:
         flags: of those, when they are not ordinary.
         added: paths that the index has and the commit has not, sorted, as bytes.
         count: how many entries the index has.
-        reading: of the index file; the same digest means the same listing.
+        reading: of the index file; the same bytes mean the same listing.
     """
 
     entries: dict[str, str]
@@ -76,21 +112,39 @@ class Listing:
         return position < len(self.added) and self.added[position] == name
 
 
-def read_index(git: Git, commit: str, expected: Mapping[str, str]) -> Listing:
-    """Compare the index with a commit, which git does at the cost of what differs, and read off what was asked for.
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """An index as it was read, and where it differs from a commit: path → entry there, entry here."""
+
+    reading: Reading
+    differing: Mapping[bytes, tuple[str, str]]
+
+
+def compare_index(git: Git, commit: str) -> Compared:
+    """Compare the index with a commit, which git does at the cost of what differs; it is looked through by us meanwhile.
 
     Args:
         git: on the user's repository.
         commit: the one that is checked out.
+    """
+    reading = read_reading(Path(git.git_dir) / "index")
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(reading.parse, len(commit) // 2)
+        return Compared(reading, _differences(git, commit))
+
+
+def read_index(git: Git, compared: Compared, expected: Mapping[str, str]) -> Listing:
+    """Read off what was asked for.
+
+    Args:
+        git: on the user's repository.
+        compared: the index and the commit that is checked out.
         expected: entries of this commit at the paths asked about, empty for none.
 
     Raises:
         DriftError: it has unmerged entries.
     """
-    path = Path(git.git_dir) / "index"
-    signature = sign_file(path)
-    content = read_bytes(path)
-    differing = _differences(git, commit)
+    reading, differing = compared.reading, compared.differing
     entries = {path: differing.get(os.fsencode(path), (entry, entry))[1] for path, entry in expected.items()}
     unmerged = sorted(os.fsdecode(path) for path, (_, new) in differing.items() if new == _UNMERGED)
     if unmerged:
@@ -101,13 +155,13 @@ def read_index(git: Git, commit: str, expected: Mapping[str, str]) -> Listing:
             hint="resolve them first: git status",
         )
     present = {path: entry for path, entry in entries.items() if entry}
-    flags = {} if _are_ordinary(content, present) else _read_flags(git, present)
+    flags = {} if _are_ordinary(reading.content, present) else _read_flags(git, present)
     return Listing(
         {path: entry for path, entry in entries.items() if entry},
         flags,
         sorted(path for path, (old, new) in differing.items() if new and not old),
-        int.from_bytes(content[8:12], "big"),
-        Reading(digest_of(content), signature),
+        int.from_bytes(reading.content[8:12], "big"),
+        reading,
     )
 
 
@@ -125,18 +179,10 @@ def _differences(git: Git, commit: str) -> dict[bytes, tuple[str, str]]:
 
 
 def _are_ordinary(content: bytes, entries: Mapping[str, str]) -> bool:
-    """Tell whether all these entries stand in an index file without a flag, in one pass over its bytes.
-
-    An entry of versions 2 and 3 is ``... id, 16 bits of flags with the length of the name, name, NUL`` in the order of the
-    names. What is not found in exactly this form (compressed names of version 4, a split index) is not known to be ordinary.
-    """
-    position = 0
-    for name, entry in sorted((os.fsencode(path), entry) for path, entry in entries.items()):
-        length = min(len(name), 0xFFF).to_bytes(2, "big")
-        position = content.find(bytes.fromhex(entry[7:]) + length + name + b"\0", position)
-        if position < 0:
-            return False
-    return True
+    """Tell whether all these entries stand in an index file without a flag."""
+    return (
+        find_entries(content, {os.fsencode(path): entry[7:] for path, entry in entries.items()}) is not None
+    )
 
 
 def _read_flags(git: Git, entries: Collection[str]) -> dict[str, str]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from nightcrew.host.files import sync_directory, write_atomic
 from nightcrew.host.git import Git
-from nightcrew.host.indexfile import IndexFile, make_bare_entry
-from nightcrew.promote.index import digest_of, read_bytes, read_entries
+from nightcrew.host.indexfile import IndexFile, find_entries, make_bare_entry
+from nightcrew.promote.index import Reading, digest_of, read_bytes, read_entries, read_reading
 from nightcrew.promote.site import Configured, Site
 from nightcrew.promote.transaction import IndexChange, Transaction
 
@@ -19,9 +17,6 @@ _NO_ID = {40: "0" * 40, 64: "0" * 64}
 _COMPARISONS_AT_MOST = 5_000_000
 """Git compares every entry of the index with every path given (about 0.1 s for so many on a busy machine); beyond this its own next `git
 status` looks for itself."""
-_UNDERSTOOD: Final = frozenset({b"TREE", b"EOIE", b"IEOT"})
-"""Extensions that need nothing but to be brought up to date or left out. With any other one (split or sparse index, untracked
-files, unmerged paths) git writes the index itself."""
 
 
 class IndexSwap:
@@ -37,25 +32,29 @@ class IndexSwap:
         self._back = transaction.path / "index.back"
         self._made: IndexFile | None = None
 
-    def prepare(self, changes: Sequence[IndexChange]) -> str:
-        """Make the next index aside; return the digest of the one it was made of.
+    def prepare(self, changes: Sequence[IndexChange], known: Reading) -> Reading:
+        """Make the next index aside; return the reading of the one it was made of.
+
+        Args:
+            changes: entries to change.
+            known: what was read of the index before; it is read again when it may be another one by now.
 
         Raises:
             GitError: git cannot write it (disk full).
             OSError: it cannot be written.
         """
-        content = read_bytes(self._index)
-        self._made = edit_index(content, changes)
+        reading = known if known.is_unmoved(self._index) else read_reading(self._index)
+        self._made = edit_index(reading, changes)
         if self._made is not None:
             self._new.unlink(missing_ok=True)
-            self._write(self._made.data)
-            return digest_of(content)
+            self._reserve(len(self._made.data))
+            return reading
         if self._index.exists():
             # A second name for the same file: git never writes into an index, it puts a new one in its place.
             _keep(self._index, self._new)
-        made_of = digest_of(read_bytes(self._new))
+        made_of = read_bytes(self._new)
         write_entries(self._site.with_index_unfiltered(self._new, self._configured), changes)
-        return made_of
+        return Reading(made_of, ())
 
     def publish(self, found: Mapping[str, os.stat_result], written: Collection[str], entries: int) -> None:
         """Record the times of the files now in place, keep the old index, and put the new one there in one rename.
@@ -66,10 +65,13 @@ class IndexSwap:
             entries: how many the index has.
         """
         if self._made is not None:
-            self._write(self._made.with_status({os.fsencode(path): each for path, each in found.items()}))
-        elif 0 < len(written) * entries <= _COMPARISONS_AT_MOST:
-            self._refresh(written)
-        write_atomic(self._sum, _digest(self._new).encode("ascii"))
+            data = self._made.with_status({os.fsencode(path): each for path, each in found.items()})
+            self._write(data)
+            write_atomic(self._sum, digest_of(data).encode("ascii"))
+        else:
+            if 0 < len(written) * entries <= _COMPARISONS_AT_MOST:
+                self._refresh(written)
+            write_atomic(self._sum, _digest(self._new).encode("ascii"))
         if self._index.exists():
             _keep(self._index, self._old)
         with self._new.open("rb") as file:
@@ -77,11 +79,19 @@ class IndexSwap:
         self._new.rename(self._index)
         sync_directory(self._index.parent)
 
-    def _write(self, data: bytes) -> None:
-        """Write the next index as the present one may be read and written, over what is there: that needs no space."""
-        fd = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _reserve(self, size: int) -> None:
+        """Make the file of the next index, as the present one may be read and written, with the space that it needs."""
+        fd = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.fchmod(fd, self._index.stat().st_mode & 0o777)
+            os.posix_fallocate(fd, 0, size)
+        finally:
+            os.close(fd)
+
+    def _write(self, data: bytes) -> None:
+        """Write the next index into the space it has."""
+        fd = os.open(self._new, os.O_WRONLY | os.O_CLOEXEC)
+        try:
             left = memoryview(data)
             while left:
                 left = left[os.write(fd, left) :]
@@ -124,20 +134,18 @@ class IndexSwap:
         )
 
 
-def edit_index(content: bytes, changes: Iterable[IndexChange]) -> IndexFile | None:
+def edit_index(reading: Reading, changes: Iterable[IndexChange]) -> IndexFile | None:
     """Return the index with the ``after`` entries in it; None where that is better left to git."""
     ordered = list(changes)
     ids = {len(entry.partition(" ")[2]) for each in ordered for entry in (each.before, each.after) if entry}
     if len(ids) != 1 or any(change.flags for change in ordered):
         return None
-    try:
-        old = IndexFile(content, ids.pop() // 2)
-        if not old.extensions <= _UNDERSTOOD:
-            return None
-    except (ValueError, IndexError, struct.error):
-        # Version 4, or no index at all.
+    old = reading.parse(ids.pop() // 2)
+    if old is None or not reading.is_plain:
         return None
-    return old.derive({os.fsencode(each.path): _bare_entry(each) for each in ordered})
+    before = {os.fsencode(each.path): each.before[7:] for each in ordered if each.before}
+    new = {os.fsencode(each.path): _bare_entry(each) for each in ordered}
+    return old.derive(new, find_entries(reading.content, before), sealed=False)
 
 
 def _bare_entry(change: IndexChange) -> bytes | None:

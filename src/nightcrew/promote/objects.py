@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from nightcrew.host.git import Git
@@ -172,7 +173,9 @@ class Identities:
 def read_identities(site: Site) -> Identities:
     """Read who the user is, once for all commits of a promotion."""
     moment = int(site.clock.now().timestamp())
-    return Identities(_read_identity(site.git, "AUTHOR"), _read_identity(site.git, "COMMITTER"), moment)
+    with ThreadPoolExecutor(1) as aside:
+        committer = aside.submit(_read_identity, site.git, "COMMITTER")
+        return Identities(_read_identity(site.git, "AUTHOR"), committer.result(), moment)
 
 
 def _read_identity(git: Git, who: str) -> tuple[str, str, str]:
@@ -199,17 +202,14 @@ def add_trailer(message: str, key: str, value: str) -> str:
     return f"{body}{chr(10) if trailers else chr(10) * 2}{key}: {value}\n"
 
 
-def hand_over(site: Site, commits: Sequence[str], known: Collection[str] = ()) -> None:
-    """Copy commits, each with what its tree has that its first parent's had not, into the user's object database.
-
-    They go in as one pack. Nothing refers to it yet; if we die, the user's next garbage collection removes it. Git checks
-    each object on the way in (``.git`` inside trees and the like).
+def pack_up(site: Site, commits: Sequence[str], known: Collection[str] = ()) -> bytes:
+    """Return commits, each with what its tree has that its first parent's had not, as one pack.
 
     Args:
         known: ids of all of it but the commits, where they are known.
 
     Raises:
-        GitError: disk full, no permission, or an object that must not be.
+        GitError: something of it is not in our store any more.
     """
     ids = {*commits, *known}
     if not known:
@@ -217,7 +217,18 @@ def hand_over(site: Site, commits: Sequence[str], known: Collection[str] = ()) -
         for commit in commits:
             ids |= compare_whole_trees(site.store, f"{commit}^", commit)[1]
     lines = "".join(f"{object_id}\n" for object_id in sorted(ids)).encode("ascii")
-    pack = site.store.run("pack-objects", "--stdout", "-q", "--window=0", input=lines).stdout
+    return site.store.run("pack-objects", "--stdout", "-q", "--window=0", input=lines).stdout
+
+
+def take_in(site: Site, pack: bytes) -> None:
+    """Put a pack into the user's object database.
+
+    Nothing refers to it yet; if we die, the user's next garbage collection removes it. Git checks each object on the way
+    in (``.git`` inside trees and the like).
+
+    Raises:
+        GitError: disk full, no permission, or an object that must not be.
+    """
     site.write_git("index-pack", "--stdin", "--fsck-objects", input=pack)
 
 

@@ -15,15 +15,17 @@ from nightcrew.host.tokens import nonce
 from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.records import PromotionRecord
 from nightcrew.model.trees import Repository
+from nightcrew.promote.ahead import Ahead
 from nightcrew.promote.commits import Step, make_commits
 from nightcrew.promote.files import make_bundle, make_patch
 from nightcrew.promote.guard import refuse_bad_paths
 from nightcrew.promote.hooks import find_promoted, refuse_promoted, run_message_hooks
+from nightcrew.promote.looking import look_around
 from nightcrew.promote.notes import write_notes
-from nightcrew.promote.objects import add_trailer, compare_whole_trees, make_commit, read_identities
+from nightcrew.promote.objects import add_trailer, compare_whole_trees, make_commit
 from nightcrew.promote.pins import list_pins, list_undo_pins, remove_pin, remove_undo_pin, set_pin
 from nightcrew.promote.prepared import Prepared, describe_changes
-from nightcrew.promote.publish import Known, explain_failure, look_around, publish
+from nightcrew.promote.publish import Known, explain_failure, publish
 from nightcrew.promote.recovery import is_unsettled, recover_all, was_published
 from nightcrew.promote.site import Site
 from nightcrew.promote.target import HERE, Target, find_place
@@ -103,11 +105,25 @@ class Promoter:
                 operation in progress. Every path is named.
         """
         self._settle()
-        place = find_place(self._site, target)
         steps = tuple(steps) or (Step(tree, message, author),)
+        with Ahead(self._site, id) as ahead:
+            return self._prepare(id, base_commit, steps, target, allow_paths, ahead)
+
+    def _prepare(
+        self,
+        id: str,  # noqa: A002
+        base_commit: str,
+        steps: Sequence[Step],
+        target: Target,
+        allow_paths: Collection[str] | None,
+        ahead: Ahead,
+    ) -> Prepared:
+        place = find_place(self._site, target)
+        if place.kind == "here":
+            ahead.begin_comparison(place.head)
         if target.hooks:
             steps = self._reword(steps)
-        made = make_commits(self._site, id, place, base_commit, steps, target)
+        made = make_commits(self._site, id, place, base_commit, steps, target, ahead.names)
         draft = Prepared(
             id=id,
             kind="commit",
@@ -120,7 +136,7 @@ class Promoter:
             changes=(),
             merged=place.head != base_commit,
             notes=(),
-            transaction=self._choose_name(id),
+            transaction=self._choose_name(id, ahead),
             place=place.kind,
             start=place.head,
             commits=made.commits,
@@ -128,7 +144,7 @@ class Promoter:
             base_tree=made.base,
             hooks=target.hooks,
         )
-        return self._complete(draft, allow_paths, nobody=made.nobody)
+        return self._complete(draft, allow_paths, ahead, nobody=made.nobody)
 
     def find_start(self, target: Target, commits: Collection[str]) -> tuple[str, frozenset[str]]:
         """Return the commit that ``prepare`` would go on top of, and which of ``commits`` are in its history.
@@ -156,12 +172,25 @@ class Promoter:
             DriftError, UsageError: as ``prepare``; also paths edited since, and conflicts with later commits.
         """
         self._settle()
+        with Ahead(self._site, id) as ahead:
+            return self._undo(record, id, message, author, ahead)
+
+    def _undo(
+        self,
+        record: PromotionRecord,
+        id: str,  # noqa: A002
+        message: str,
+        author: str,
+        ahead: Ahead,
+    ) -> Prepared:
         site = self._site
         back = plan_undo(site, record)
+        if back.place.kind == "here":
+            ahead.begin_comparison(back.place.head)
         commits: tuple[str, ...] = ()
         new_commit, nobody = back.commit, False
         if not back.exact:
-            names = read_identities(site)
+            names = ahead.names()
             text = add_trailer(message, "Nightcrew-Promotion", id)
             new_commit = make_commit(site, back.tree, [back.place.head], text, names.sign(author))
             commits, nobody = (new_commit,), names.made_up
@@ -177,14 +206,14 @@ class Promoter:
             changes=(),
             merged=not back.exact,
             notes=(),
-            transaction=self._choose_name(id),
+            transaction=self._choose_name(id, ahead),
             undo_of=record.id,
             undone=record.transaction,
             place=back.place.kind,
             start=back.start,
             commits=commits,
         )
-        return self._complete(draft, record.paths, nobody=nobody)
+        return self._complete(draft, record.paths, ahead, nobody=nobody)
 
     def publish(self, prepared: Prepared) -> None:
         """Make it real. Killed at any moment, ``recover`` finds exactly the old or exactly the new state.
@@ -307,7 +336,9 @@ class Promoter:
             replace(step, message=run_message_hooks(self._site, configured, step.message)) for step in steps
         )
 
-    def _complete(self, draft: Prepared, allow_paths: Collection[str] | None, *, nobody: bool) -> Prepared:
+    def _complete(
+        self, draft: Prepared, allow_paths: Collection[str] | None, ahead: Ahead, *, nobody: bool
+    ) -> Prepared:
         site = self._site
         differences, objects = compare_whole_trees(site.store, *draft.compared)
         refuse_bad_paths(((each.path, each.old, each.new) for each in differences), allow_paths)
@@ -316,14 +347,14 @@ class Promoter:
             paths=tuple(sorted(each.path for each in differences)),
             changes=describe_changes(differences),
         )
-        configured = site.configured()
+        configured = ahead.configured()
         prepared = replace(prepared, hook_paths=find_promoted(site, configured, prepared.paths))
         if prepared.hooks:
             refuse_promoted(prepared.hook_paths)
         if prepared.place != "here":
             return replace(prepared, notes=write_notes(site, prepared, None, configured, nobody=nobody))
         with site.standing(prepared.old_commit) as tree:
-            found = look_around(site, tree, prepared, configured)
+            found = look_around(site, tree, prepared, configured, ahead.compared())
             seen = dict(tree.seen)
         prepared = replace(prepared, notes=write_notes(site, prepared, found, configured, nobody=nobody))
         # Of one commit on what was compared; several are compared each with the one before it.
@@ -333,9 +364,10 @@ class Promoter:
         )
         return prepared
 
-    def _choose_name(self, id: str) -> str:  # noqa: A002
+    def _choose_name(self, id: str, ahead: Ahead) -> str:  # noqa: A002
         """Return a name for the transaction that neither a directory nor a pin has; a lost state directory counts anew."""
-        name = id
-        while Transaction(self._site.home, name).path.exists() or self._site.commit_of(PINS + name):
+        name, pinned = id, ahead.is_pinned()
+        while pinned or Transaction(self._site.home, name).path.exists():
             name = f"{id}.{nonce()}"
+            pinned = bool(self._site.commit_of(PINS + name))
         return name

@@ -46,13 +46,19 @@ def _empty(slots: Standing, transaction: Transaction) -> list[str]:
     marker = (transaction.path / "done").stat()
     place = f"{transaction.name}/s"
     doubtful = []
-    for name in slots.names(place):
-        slot = f"{place}/{name}"
-        found = slots.status(slot)
-        if found and found.st_mtime_ns < marker.st_mtime_ns and found.st_ctime_ns <= marker.st_ctime_ns:
-            _remove(slots, slot, directory=stat.S_ISDIR(found.st_mode))
-        else:
-            doubtful.append(slot)
+    names = slots.names(place)
+    # Ours, and nobody else's to move: opened once for the thousands of files that may be in it.
+    directory = slots.open_directory(place)
+    try:
+        for name in names:
+            found = os.lstat(name, dir_fd=directory)
+            if found.st_mtime_ns < marker.st_mtime_ns and found.st_ctime_ns <= marker.st_ctime_ns:
+                remove = os.rmdir if stat.S_ISDIR(found.st_mode) else os.unlink
+                remove(name, dir_fd=directory)
+            else:
+                doubtful.append(f"{place}/{name}")
+    finally:
+        os.close(directory)
     return doubtful
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +16,13 @@ from nightcrew.host.files import write_atomic
 from nightcrew.host.git import GitError
 from nightcrew.model.errors import DeniedByPolicy, DriftError, LimitReached, NightcrewError, NotFound
 from nightcrew.model.text import shown
-from nightcrew.promote.content import touches_attributes
+from nightcrew.promote.content import find_converted, touches_attributes
 from nightcrew.promote.hooks import AFTER, BEFORE, run_hook
 from nightcrew.promote.index import IndexLock, Reading
 from nightcrew.promote.indexswap import IndexSwap
+from nightcrew.promote.looking import look_around, undone_plan
 from nightcrew.promote.moves import Move, Mover, PathMoved
-from nightcrew.promote.objects import hand_over, has_commits
+from nightcrew.promote.objects import has_commits, pack_up, take_in
 from nightcrew.promote.prepared import Prepared, differences_of
 from nightcrew.promote.pruning import prune
 from nightcrew.promote.recovery import beside, discard, settle
@@ -35,7 +37,7 @@ from nightcrew.promote.site import (
 from nightcrew.promote.source import Source
 from nightcrew.promote.staging import Staging
 from nightcrew.promote.standing import EMPTY_DIRECTORY, SYNC_ALL_FROM, Signature, Standing
-from nightcrew.promote.survey import Earlier, Survey, survey
+from nightcrew.promote.survey import Survey
 from nightcrew.promote.transaction import PINS, Plan, Transaction, remove_beside
 
 
@@ -50,9 +52,9 @@ class Known:
     objects: frozenset[str] = frozenset()
 
 
-_NOTHING: Final = Survey((), (), (), (), 0, Reading("", ()))
-_AT_ONCE: Final = 4
-"""Gits at work at the same time: objects, next index, attributes, contents. Each waits for the disk most of the time."""
+_NOTHING: Final = Survey((), (), (), (), 0, Reading(b"", ()))
+_AT_ONCE: Final = 5
+"""At work at the same time: pack, objects, next index, attributes, contents. Each waits for the disk most of the time."""
 
 
 def publish(site: Site, prepared: Prepared, known: Known | None = None) -> None:
@@ -106,13 +108,14 @@ class _Publication:
 
     def _run(self, aside: Executor) -> Plan:
         self._check_branch()
-        objects = aside.submit(self._hand_over_objects)
+        packed = aside.submit(self._pack_up)
+        objects = aside.submit(self._hand_over_objects, packed)
         with self.site.standing(self.prepared.old_commit) as tree, self._open_slots(tree) as slots:
-            source = self._open_source(aside, objects)
+            source = self._open_source(aside, packed, objects)
             found = self._survey(tree)
             seen = dict(tree.seen)
             index = IndexSwap(self.site, self.transaction, self.configured)
-            next_index = aside.submit(index.prepare, found.index)
+            next_index = aside.submit(index.prepare, found.index, found.reading)
             moves, born = self._stage(tree, slots, found, source)
             objects.result()
             crash.point("promote.staged")
@@ -120,9 +123,9 @@ class _Publication:
             self._check_again(tree, found, seen)
             self._check_branch()
             plan = self._write_plan(moves, found)
-            if not Reading(next_index.result(), ()).is_still(self.site.repository.git_dir):
+            if not next_index.result().is_still(self.site.repository.git_dir):
                 # Only times were recorded in it meanwhile (`git status` does that): what matters was compared just now.
-                index.prepare(found.index)
+                index.prepare(found.index, found.reading)
             crash.point("promote.planned")
             self.site.write_git("update-ref", plan.pin, plan.pin_commit)
             self.transaction.commit()
@@ -187,11 +190,15 @@ class _Publication:
                 hint="try again: it will be prepared on the new state",
             )
 
-    def _hand_over_objects(self) -> None:
+    def _pack_up(self) -> bytes:
+        prepared = self.prepared
+        return pack_up(self.site, prepared.commits, self.objects) if prepared.kind == "commit" else b""
+
+    def _hand_over_objects(self, packed: Future[bytes]) -> None:
         prepared = self.prepared
         ends = [commit for commit in (prepared.new_commit, prepared.old_commit) if commit]
         if prepared.kind == "commit":
-            hand_over(self.site, prepared.commits, self.objects)
+            take_in(self.site, packed.result())
         elif not has_commits(self.site.git, *ends):
             raise NotFound(
                 f"the commit {ends[0][:12]} is not in the repository any more; nothing was changed",
@@ -218,11 +225,18 @@ class _Publication:
         if look_around(self.site, tree, self.prepared, self.configured) != found:
             raise _moved_meanwhile()
 
-    def _open_source(self, aside: Executor, objects: Future[None]) -> Source:
+    def _open_source(self, aside: Executor, packed: Future[bytes], objects: Future[None]) -> Source:
         coming = [each for each in self.differences if each.new]
         raw = touches_attributes([each.path for each in self.differences])
+        reading = self.known.found.reading if self.known else None
         return Source(
-            self.site, aside, objects, coming, self.configured, raw=raw, ahead=self.prepared.kind == "commit"
+            self.site,
+            aside,
+            objects,
+            coming,
+            self.configured,
+            converts=None if raw else partial(find_converted, index=reading),
+            packed=packed if self.prepared.kind == "commit" else None,
         )
 
     def _stage(
@@ -354,7 +368,7 @@ class _RefPublication(_Publication):
 
     def _run(self, aside: Executor) -> Plan:
         self._check_branch()
-        self._hand_over_objects()
+        self._hand_over_objects(aside.submit(self._pack_up))
         crash.point("promote.staged")
         plan = self._write_plan((), _NOTHING)
         crash.point("promote.planned")
@@ -384,52 +398,11 @@ def choose_slots(site: Site) -> Path:
     return site.home if same else beside(site)
 
 
-def look_around(site: Site, tree: Standing, prepared: Prepared, configured: Configured) -> Survey:
-    """Survey index and working tree; see ``survey``."""
-    return survey(
-        site,
-        tree,
-        differences_of(prepared.changes),
-        configured=configured,
-        old_commit=prepared.old_commit,
-        new_commit=prepared.new_commit,
-        earlier=find_earlier(site, prepared),
-        ask_git=may_ask_git(prepared),
-    )
-
-
-def may_ask_git(prepared: Prepared) -> bool:
-    """Tell whether files may be compared through the user's filters; see ``with_index_unfiltered`` for why not always.
-
-    Before a promotion the attributes on disk are the user's own. Before the undo of one that changed them they are not;
-    but then it wrote its files as they are in git, and they compare without a filter.
-    """
-    return not (prepared.undo_of and touches_attributes(prepared.paths))
-
-
-def find_earlier(site: Site, prepared: Prepared) -> Earlier:
-    """Return what an exact undo must know of the promotion it takes back."""
-    plan = _undone_plan(site, prepared)
-    if plan is None:
-        return Earlier(untracked=dict(prepared.untracked))
-    return Earlier(
-        kept=plan.kept,
-        index={change.path: change for change in plan.index},
-        edited={move.path: move for move in plan.moves if move.path in plan.edited and move.old},
-    )
-
-
 def _find_reusable(site: Site, prepared: Prepared, slots: Path) -> Mapping[str, Move]:
-    plan = _undone_plan(site, prepared)
+    plan = undone_plan(site, prepared)
     if plan is None or plan.slots != str(slots):
         return {}
     return {move.path: move for move in plan.moves}
-
-
-def _undone_plan(site: Site, prepared: Prepared) -> Plan | None:
-    if prepared.kind != "restore" or not prepared.undone:
-        return None
-    return Transaction(site.home, prepared.undone).plan()
 
 
 def _sync(tree: Standing, slots: Standing, plan: Plan) -> None:

@@ -231,9 +231,27 @@ def find_read_only(site: Site) -> Path | None:
     return None
 
 
+def _is_nowhere_else(site: Site, branch: str) -> bool:
+    """Tell from the files alone, where they are readable and in the usual form, that no other working tree is on a branch."""
+    common = Path(site.repository.common_dir)
+    own = os.path.realpath(site.repository.git_dir)
+    try:
+        others = [each for each in (common, *common.glob("worktrees/*")) if os.path.realpath(each) != own]
+        heads = [(each / "HEAD").read_bytes().strip() for each in others]
+        if any((each / "HEAD").is_symlink() for each in others):
+            return False  # the oldest form of all
+    except OSError:
+        return False
+    wanted = b"ref: " + os.fsencode(branch)
+    # With another store of refs (reftable) it holds a name that no branch can have.
+    return not any(head == wanted or b".invalid" in head for head in heads)
+
+
 def refuse_second_checkout(site: Site, branch: str) -> None:
     """Refuse a branch that another working tree has checked out: it would fall behind without being told."""
     if not (Path(site.repository.common_dir) / "worktrees").is_dir():
+        return
+    if _is_nowhere_else(site, branch):
         return
     listed = os.fsdecode(site.git.run("worktree", "list", "--porcelain", "-z").stdout)
     for block in listed.split("\0\0"):

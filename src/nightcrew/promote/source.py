@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 
-from nightcrew.promote.content import Content, Converter, find_converted
+from nightcrew.promote.content import Content, Converter
 from nightcrew.promote.objects import Difference
+from nightcrew.promote.packing import READ_AT_MOST, read_blobs
 from nightcrew.promote.site import Configured, Site
 
 
@@ -19,8 +20,9 @@ class Source:
         objects: done when the new objects are in the user's repository; filters are run there.
         coming: the differences that have something new, in the order in which they will be asked for.
         configured: what the user's configuration says.
-        raw: convert nothing.
-        ahead: read from our store, ahead; otherwise from the user's repository, one by one (an undo finds most of it in slots).
+        converts: tells which of some paths have another content on disk than in git; None: convert nothing.
+        packed: the pack of the new objects, out of which contents are read, and from our store what is not in it; None: from the
+            user's repository, one by one (an undo finds most of it in slots).
     """
 
     def __init__(
@@ -31,16 +33,19 @@ class Source:
         coming: Sequence[Difference],
         configured: Configured,
         *,
-        raw: bool,
-        ahead: bool,
+        converts: Callable[[Site, Sequence[str], Configured], set[str]] | None,
+        packed: Future[bytes] | None,
     ) -> None:
         self._site = site
+        self._aside = aside
         self._objects = objects
         self._files = [each.path for each in coming if each.new.startswith("100")]
         self._converted: Future[set[str]] | None = None
-        if not raw:
-            self._converted = aside.submit(find_converted, site, self._files, configured)
-        self._content = Content(site.store, [each.new[7:] for each in coming], aside) if ahead else None
+        if converts is not None:
+            self._converted = aside.submit(converts, site, self._files, configured)
+        self._wanted = [each.new[7:] for each in coming]
+        self._packed = aside.submit(self._unpack, packed) if packed is not None else None
+        self._content: Content | None = None
         self._converter = Converter(site.git)
 
     def read(self, path: str, object_id: str) -> bytes:
@@ -53,11 +58,24 @@ class Source:
         if self._converted is not None and path in self._converted.result():
             self._objects.result()
             return self._converter.read(path, object_id)
-        if self._content is not None:
-            return self._content.read(object_id)
+        if self._packed is not None:
+            found = self._packed.result()
+            return found[object_id] if object_id in found else self._read_ahead(object_id)
         # Merged with an edit of the user's it is in our store; else in theirs, which the store may not reach (odd paths).
         git = self._site.git if path else self._site.store
         return git.run("cat-file", "blob", object_id, max_output_bytes=1 << 36).stdout
+
+    def _unpack(self, packed: Future[bytes]) -> dict[str, bytes]:
+        pack = packed.result()
+        return read_blobs(pack, frozenset(self._wanted)) if len(pack) <= READ_AT_MOST else {}
+
+    def _read_ahead(self, object_id: str) -> bytes:
+        """Read what the pack did not give: all of that is asked for in the order in which it will be needed."""
+        if self._content is None:
+            found = self._packed.result() if self._packed is not None else {}
+            left = [each for each in self._wanted if each not in found]
+            self._content = Content(self._site.store, left, self._aside)
+        return self._content.read(object_id)
 
     def close(self) -> None:
         """End what was started."""

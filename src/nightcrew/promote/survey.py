@@ -11,7 +11,7 @@ from nightcrew.model.errors import DriftError
 from nightcrew.promote import standing
 from nightcrew.promote.comparison import Comparison, describe, name_path
 from nightcrew.promote.edits import Edit, can_merge, merge_edits
-from nightcrew.promote.index import Listing, Reading, list_paths, read_index
+from nightcrew.promote.index import Compared, Listing, Reading, list_paths, read_index
 from nightcrew.promote.layout import Layout, Want, parents
 from nightcrew.promote.moves import Move
 from nightcrew.promote.objects import Difference
@@ -67,7 +67,7 @@ def survey(
     differences: Sequence[Difference],
     *,
     configured: Configured,
-    old_commit: str,
+    compared: Compared,
     new_commit: str,
     earlier: Earlier | None = None,
     ask_git: bool = True,
@@ -77,7 +77,7 @@ def survey(
     Args:
         site, tree, differences: where, and the change.
         configured: what the user's configuration says.
-        old_commit: the commit that is checked out, which the change starts from.
+        compared: the index with the commit that is checked out, which the change starts from.
         new_commit: commit or tree the change leads to.
         earlier: for an undo.
         ask_git: files whose plain bytes do not match may be compared through the user's filters.
@@ -86,7 +86,7 @@ def survey(
         DriftError: some path holds work of the user's; each is named with how it differs, nothing was changed.
     """
     earlier = earlier or Earlier()
-    listing = read_index(site.git, old_commit, {each.path: each.old for each in differences})
+    listing = read_index(site.git, compared, {each.path: each.old for each in differences})
     skipped = _find_skipped(site, tree, listing, differences, configured)
     looked_at = [each for each in differences if each.path not in skipped]
     assumed = earlier.untracked

@@ -160,8 +160,11 @@ def _decode(found: dict[str, Any]) -> Plan:
     def pick(kind: type, value: dict[str, Any]) -> Any:
         return kind(**{name: value[name] for name in kind.__dataclass_fields__ if name in value})  # type: ignore[attr-defined]  # a dataclass type, which `type` does not tell
 
-    found["moves"] = tuple(pick(Move, each) for each in found.get("moves", ()))
-    found["index"] = tuple(pick(IndexChange, each) for each in found.get("index", ()))
+    # By hand, for there may be thousands of them.
+    found["moves"] = tuple(Move(m["path"], m["slot"], m["old"], m["new"]) for m in found.get("moves", ()))
+    found["index"] = tuple(
+        IndexChange(c["path"], c["before"], c["after"], c.get("flags", "")) for c in found.get("index", ())
+    )
     found["kept"] = tuple(found.get("kept", ()))
     found["edited"] = tuple(found.get("edited", ()))
     plan: Plan = pick(Plan, found)
