@@ -8,6 +8,7 @@ from typing import Final
 from nightcrew.agents.acp import AcpAdapter
 from nightcrew.agents.acp_flavours import ANY, GEMINI, OPENCODE
 from nightcrew.agents.adapter import Adapter
+from nightcrew.agents.api import ApiAdapter
 from nightcrew.agents.claude import ClaudeAdapter
 from nightcrew.agents.codex import CodexAdapter
 from nightcrew.agents.command import CommandAdapter
@@ -24,6 +25,7 @@ ADAPTERS: Final[Mapping[str, Adapter]] = {
     "gemini": AcpAdapter(GEMINI),
     "opencode": AcpAdapter(OPENCODE),
     "acp": AcpAdapter(ANY),
+    "api": ApiAdapter(),
     "aider": PresetAdapter(AIDER),
     "mini": PresetAdapter(MINI),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -157,8 +158,8 @@ def detect_agents(parts: Parts, rules: Rules) -> list[dict[str, Any]]:
     manifest = open_manifest(parts, refresh=True)
     found: list[dict[str, Any]] = []
     for name, known in PROGRAMS.items():
-        path = _find_path(parts, rules, name)
-        if not path:
+        path = shutil.which(name, path=parts.env.path)
+        if path is None or not _find_path(parts, rules, name):
             continue
         login = find_login(known, parts.env.home, parts.env.variables)
         found.append(
@@ -251,17 +252,28 @@ def _find_path(parts: Parts, rules: Rules, program: str) -> str:
 
 def _find_missing(name: str, setting: AgentSetting, rules: Rules, program: str, path: str) -> str:
     """Return why an agent cannot be used here, in words; empty when it can."""
+    from nightcrew.agents.api import PROVIDERS as API_PROVIDERS
     from nightcrew.agents.discovery import PROGRAMS
 
     if name == "acp":
         return "not by itself: name an agent with adapter: acp in config.yaml"
     if program and not path and not program.startswith("/"):
         return f"{program} is not installed"
+    if setting.adapter == "api" and (lacking := _find_missing_library()):
+        return lacking
     known = PROGRAMS.get(setting.adapter)
     providers = known.providers if known is not None else ()
+    if setting.adapter == "api" and not set(API_PROVIDERS) & set(rules.settings.providers):
+        return f"no key: name one of the providers {', '.join(API_PROVIDERS)} in your own config.yaml (providers:)"
     if providers and not setting.env and not any(each in rules.settings.providers for each in providers):
         return f"no key: name the provider {providers[0]} in your own config.yaml (providers:)"
     return ""
+
+
+def _find_missing_library() -> str:
+    from nightcrew.agents.api import INSTALL, find_packages
+
+    return "" if find_packages() else f"the extra `api` is not installed: {INSTALL}"
 
 
 def _advise(name: str, adapter: str, providers: tuple[str, ...], rules: Rules) -> str:
