@@ -143,7 +143,7 @@ def test_tasks_without_an_agent_get_one_with_a_reason(crew: Hermetic) -> None:
     plan = crew.run("plan", "-f", str(crew.write_plan(text)))
     assert "T01 alpha: excellent by capability" in " ".join(plan.stdout.split())
     assert "MARK-OF-QA" in plan.stdout, "all words of a role stand in the plan"
-    assert "a better agent is missing" in plan.stdout, "the repository's role fits, and is not taken unasked"
+    assert "gaps: agents that are missing" in plan.stdout, "the repository's role fits, and is not taken unasked"
     ran = crew.run_tasks(text)
     assert ran.code == 0, ran
     tasks = crew.show_tasks("R-1")
@@ -222,3 +222,25 @@ def test_strategies_of_the_settings_are_obeyed(crew: Hermetic) -> None:
     assert choose("routing: {strategy: cost}\n") == ["beta"] * 3
     assert choose("routing: {strategy: priority, order: [alpha]}\n") == ["alpha"] * 3
     assert choose("routing: {strategy: priority}\n") == ["beta"] * 3
+
+
+@pytest.mark.needs_userns
+def test_an_agent_that_is_left_alone_or_has_no_key_is_not_chosen(crew: Hermetic) -> None:
+    failing = "version: 1\nretries: {attempts: 1}\nagents:\n  alpha: {argv: [bash, -c, 'exit 3', '{prompt}'], good_at: [changelog, prose]}\n"
+    set_up(crew, failing + "  beta: {argv: [bash, -c, 'true', '{prompt}']}\n")
+    tasks = [f"- [ ] {n}. go\n  - Agent: alpha" for n in (1, 2, 3)]
+    assert crew.run_tasks("# N\n\n" + "\n".join(tasks) + "\n").code == 10
+    plan = str(crew.write_plan("# N\n\n- [ ] 1. Prose for the changelog\n"))
+    (task,) = crew.run("plan", "-f", plan, "--json").json["plan"]["tasks"]
+    assert (task["agent"], "left alone until" in task["route"]["gap"]) == ("beta", True), task
+    assert "left alone" in by_name(crew.run("agent", "list", "--json").json)["alpha"]["breaker"]
+    assert crew.run("agent", "reset", "alpha").code == 0
+    (task,) = crew.run("plan", "-f", plan, "--json").json["plan"]["tasks"]
+    assert task["agent"] == "alpha"
+    put_program(crew, "claude", "echo 9.9")
+    keyless = "  claude: {adapter: claude, good_at: [changelog, prose], priority: 9}\n"
+    set_up(crew, failing + keyless + "providers:\n  anthropic: {key: {env: NOT_THERE}}\n")
+    (task,) = crew.run("plan", "-f", plan, "--json").json["plan"]["tasks"]
+    assert task["agent"] == "alpha"
+    others = {each["agent"]: each for each in task["route"]["alternatives"]}
+    assert (others["claude"]["usable"], "NOT_THERE" in others["claude"]["why"]) == (False, True), others

@@ -17,7 +17,9 @@ ASKS = {
     "claude": Call("AskUserQuestion", arguments={"questions": [QUESTION]}),
     "codex": Call(
         "request_user_input",
-        arguments={"questions": [{"id": "way", "header": "Way", "question": "Which way?", "options": OPTIONS}]},
+        arguments={
+            "questions": [{"id": "way", "header": "Way", "question": "Which way?", "options": OPTIONS}]
+        },
     ),
 }
 TASKS = """# Night

@@ -27,7 +27,7 @@ _KINDS: Final = {
     "hidden": ("hidden", "invisible characters"),
     "network": ("network", "may reach the network"),
     "role": ("role", "what its role means for it"),
-    "gap": ("gap", "a better agent is missing"),
+    "gap": ("gap", "gaps: agents that are missing, or cannot be used now"),
     "routed": ("routed", "agents that were chosen, and why"),
     "persona": ("persona", "roles from Markdown files: words only, no more rights, tools or keys"),
     "overlap": ("overlap", "may collide: side by side in the same paths"),

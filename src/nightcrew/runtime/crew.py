@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.model.errors import Problem, UsageError
+from nightcrew.model.errors import NotAuthenticated, Problem, UsageError
 from nightcrew.model.lifecycle import TASK_FINAL
 from nightcrew.model.plans import Flag, Task
 from nightcrew.model.records import RunRecord, TaskRecord
 from nightcrew.model.routes import ANY, Persona, Route
 from nightcrew.model.text import closest, shown
 from nightcrew.runtime.finding import (
+    WORDLESS,
     Listed,
     describe_markdown,
     describe_program,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from nightcrew.agents.markdown import MarkdownAgent
     from nightcrew.agents.routing import Candidate
     from nightcrew.journal.transaction import Writer
+    from nightcrew.model.usage import Provider
     from nightcrew.runtime.parts import Parts
     from nightcrew.runtime.rules import Rules
 
@@ -114,6 +116,7 @@ class _Crew:
     open_breakers: Mapping[str, str]
     wanted: Mapping[str, int]
     last: str = ""
+    keyless: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def gather(cls, parts: Parts, rules: Rules, wanted: Mapping[str, int]) -> _Crew:
@@ -193,11 +196,29 @@ class _Crew:
             return each.problem
         if each.name in self.open_breakers:
             return self.open_breakers[each.name]
+        if missing := self.find_missing_key(each):
+            return missing
         if ranks.index(each.capabilities.approvals) < ranks.index(needed):
             return f"it asks for too little (approvals.require: {needed})"
         for role in self.rules.roles.get(task.role, ()) if task.role else ():
             if role.agents and not any(fnmatchcase(each.name, str(glob)) for glob in role.agents):
                 return f"it is no agent of the role {task.role}"
+        return ""
+
+    def find_missing_key(self, each: Listed) -> str:
+        """Return which provider of an agent has no key, in words; empty when each has one, or it needs none."""
+        from nightcrew.engine.gateway import choose_providers
+
+        known = self.rules.settings.providers
+        try:
+            names = choose_providers(each.setting, known, needs_model=each.capabilities.needs_network)
+        except UsageError as error:
+            return error.message
+        for name in names:
+            if name not in self.keyless:
+                self.keyless[name] = _try_key(self.parts, known[name])
+            if self.keyless[name]:
+                return self.keyless[name]
         return ""
 
     def find_cost(self, each: Listed) -> float | None:
@@ -253,8 +274,26 @@ class _Crew:
         return Problem(place, f"{said} ({reasons})" if reasons else said, hint)
 
 
-def flag_agents(task: Task) -> Iterator[Flag]:
-    """Yield what a person should see of how a task got its agent."""
+def find_unusable(parts: Parts, rules: Rules, tasks: Sequence[Task]) -> dict[str, str]:
+    """Return the agents that tasks name and that cannot be used now, each with why."""
+    named = {task.agent for task in tasks if not task.done and task.agent not in WORDLESS}
+    if not named:
+        return {}
+    found = {each.name: each.problem for each in find_listed(parts, rules) if each.name in named}
+    held = find_open_breakers(parts)
+    return {name: why for name, problem in found.items() if (why := problem or held.get(name, ""))}
+
+
+def flag_agents(task: Task, unusable: Mapping[str, str]) -> Iterator[Flag]:
+    """Yield what a person should see of how a task got its agent.
+
+    Args:
+        unusable: agents that cannot be used now, each with why.
+    """
+    if task.agent in unusable:
+        place = task.agent_place or task.place
+        said = f"{place.file}:{place.line}: {task.agent} cannot be used now: {unusable[task.agent]}"
+        yield Flag(task.id, "gap", said)
     if task.route is not None:
         route = task.route
         others = ", ".join(
@@ -348,6 +387,17 @@ def find_open_breakers(parts: Parts) -> dict[str, str]:
     with parts.journal.read() as tx:
         held = {agent: find_hold(tx, agent, now)[1] for agent in read_breakers(tx)}
     return {agent: why for agent, why in held.items() if why}
+
+
+def _try_key(parts: Parts, provider: Provider) -> str:
+    """Return why the key of a provider cannot be had, in words; a program that keeps it is believed, and not started."""
+    if provider.key is not None and provider.key.kind == "command":
+        return ""
+    try:
+        parts.keyring.read(provider)
+    except NotAuthenticated as error:
+        return error.message
+    return ""
 
 
 def _words(task: Task) -> str:

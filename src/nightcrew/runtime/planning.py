@@ -16,7 +16,14 @@ from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.text import count
 from nightcrew.model.trees import Repository
 from nightcrew.runtime.budgeting import budget_task, choose_run_budget, limits_of
-from nightcrew.runtime.crew import assign_agents, choose_slots, find_unassigned, flag_agents, note_routes
+from nightcrew.runtime.crew import (
+    assign_agents,
+    choose_slots,
+    find_unassigned,
+    find_unusable,
+    flag_agents,
+    note_routes,
+)
 from nightcrew.runtime.networking import check_agents, check_network, flag_network
 from nightcrew.runtime.project import read_project
 from nightcrew.runtime.roles import KEY as ROLES
@@ -169,7 +176,8 @@ def make_draft(parts: Parts, written: Written, start: Start, rules: Rules, wish:
     )
     judged = (flag for task in tasks if not task.done for flag in judge_task(task, rules))
     flags = (*judged, *flag_roles(tasks, rules), *flag_tasks(tasks))
-    flags = (*flags, *(flag for task in tasks if not task.done for flag in flag_agents(task)))
+    unusable = find_unusable(parts, rules, tasks)
+    flags = (*flags, *(flag for task in tasks if not task.done for flag in flag_agents(task, unusable)))
     return Draft(plan, flags, rules, start, (), choose_slots(rules, tasks, wish.agents))
 
 
