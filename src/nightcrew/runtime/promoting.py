@@ -21,6 +21,7 @@ from nightcrew.runtime.choosing import Selection, find_landed, select
 from nightcrew.runtime.composing import check_landed, cut_piece
 from nightcrew.runtime.drifting import describe_drift, find_drift, note_drift, refuse_drift
 from nightcrew.runtime.factors import find_need, require_factor
+from nightcrew.runtime.filing import describe_taken, write_new
 from nightcrew.runtime.guarding import Guard, guard_tree, note_refusal
 from nightcrew.runtime.identity import need_scope
 from nightcrew.runtime.isolating import name_of
@@ -170,18 +171,7 @@ class Publication:
         data = (self.promoter.make_patch if self.record.place == "patch" else self.promoter.make_bundle)(
             self.prepared
         )
-        try:
-            opened = file.open("xb")
-        except FileExistsError as error:
-            raise _exists(file) from error
-        except OSError as error:
-            raise _unwritable(file, error) from error
-        try:
-            with opened:
-                opened.write(data)
-        except OSError as error:
-            file.unlink(missing_ok=True)
-            raise _unwritable(file, error) from error
+        write_new(file, data)
         record = record_export(self.parts.journal, self.parts.clock, self.record, self._describe())
         self.done = view_promotion(record)
 
@@ -350,22 +340,8 @@ def _file(parts: Parts, order: Order) -> Mapping[str, Any]:
         return {}
     file = parts.cwd / order.file
     if file.exists() or file.is_symlink():
-        raise _exists(file)
+        raise describe_taken(file)
     return {"place": "patch" if order.patch else "bundle", "file": str(file)}
-
-
-def _exists(file: Path) -> UsageError:
-    return UsageError(
-        f"{file} exists already; nothing was done",
-        code="promote.file_exists",
-        hint="name another file, or remove it",
-    )
-
-
-def _unwritable(file: Path, error: OSError) -> NightcrewError:
-    return NightcrewError(
-        f"{file} cannot be written: {error.strerror}; your repository is as it was", code="promote.file"
-    )
 
 
 @contextmanager
