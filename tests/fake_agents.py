@@ -1,4 +1,4 @@
-"""Fake agents on the PATH of a hermetic user, and a provider of models that is never reached."""
+"""Fake agents on PATH, for tests that drive the installed command."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from nightcrew.testing import peers
 from nightcrew.testing.hermetic import Hermetic
 
 
-def install(crew: Hermetic, name: str, *fault: str) -> Path:
+def install(crew: Hermetic, name: str, *fault: str, as_name: str = "") -> Path:
     """Put a fake agent on PATH, as a package manager does: a link to a script beside which nothing is."""
-    package = crew.root / "lib" / f"{name}.py"
+    package = crew.root / "lib" / f"{as_name or name}.py"
     package.parent.mkdir(exist_ok=True)
     words = [name if name in ("claude", "codex") else "acp", *fault]
     head = f"#!{os.path.realpath(sys.executable)}\nimport sys\n"
@@ -21,11 +21,12 @@ def install(crew: Hermetic, name: str, *fault: str) -> Path:
     body = inspect.getsource(peers).replace("from __future__ import annotations\n", "")
     package.write_text(head + body)
     package.chmod(0o755)
-    program = crew.root / "bin" / name
+    program = crew.root / "bin" / (as_name or name)
     program.parent.mkdir(exist_ok=True)
     program.symlink_to(package)
-    if str(program.parent) not in crew.variables["PATH"].split(":"):
-        crew.variables["PATH"] = f"{program.parent}:{crew.variables['PATH']}"
+    crew.variables["PATH"] = f"{program.parent}:{crew.variables['PATH']}".replace(
+        f"{program.parent}:{program.parent}:", f"{program.parent}:"
+    )
     return program
 
 
@@ -33,7 +34,8 @@ def set_up_providers(crew: Hermetic) -> None:
     """Name a provider that is never reached: the fakes have no model."""
     own = crew.root / "config" / "nightcrew"
     own.mkdir(parents=True, exist_ok=True)
+    key = "{env: EXAMPLE_KEY}"
     crew.variables["EXAMPLE_KEY"] = "never-sent"
     own.joinpath("config.yaml").write_text(
-        "version: 1\nproviders:\n  anthropic: {url: 'http://127.0.0.1:9', key: {env: EXAMPLE_KEY}}\n"
+        f"version: 1\nproviders:\n  anthropic: {{url: 'http://127.0.0.1:9', key: {key}}}\n"
     )

@@ -105,7 +105,7 @@ def check_questions(crew: Hermetic, tasks: dict[str, dict[str, Any]]) -> None:
     assert sneaky["rule"] == "agent.unexplained"
     assert "sneaked" in str(sneaky)
     for each in (unasked, sneaky):
-        assert crew.run("deny", each["id"], "--reason", "no").code == 0
+        assert crew.run("deny", each["id"], "-m", "no").code == 0
     for task in (tasks["unasked"], tasks["sneaky"]):
         name = task["id"]
         crew.wait_until(lambda name=name: crew.show(name)["state"] == "failed", what="the end of the task")

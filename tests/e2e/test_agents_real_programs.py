@@ -269,7 +269,14 @@ def test_a_key_that_is_refused_ends_it_and_is_said(crew: Hermetic, agent: str) -
         done = run(crew, agent)
         assert done.code == 10, done
     task = crew.show_tasks("R-1")["T01"]
-    assert (task["state"], "refused" in task["reason"] or "401" in task["reason"]) == ("failed", True), task
+    assert task["state"] == "failed", task
+    # aider leaves with exit code 0 all the same: what failed then is the proof, and the journal says why.
+    assert ("refused" in task["reason"] or "401" in task["reason"]) == (agent != "aider"), task
+    failed = [
+        json.loads(line)
+        for line in crew.run("events", "--kinds", "model.failed", "--json").stdout.splitlines()
+    ]
+    assert {each["data"]["status"] for each in failed} == {401}
     assert find_marked(mark) == []
 
 
@@ -375,3 +382,19 @@ def test_what_it_runs_reaches_nothing(crew: Hermetic, agent: str, outside: tuple
     assert came == []
     assert not (crew.root / "owned.txt").exists()
     assert not (crew.home / "owned.txt").exists()
+
+
+@pytest.mark.parametrize("agent", find_agents("rehearsal"))
+def test_it_can_be_rehearsed_without_a_key(crew: Hermetic, agent: str) -> None:
+    with ScriptedModel(()) as model:
+        set_up(crew, model, agent)
+        (crew.root / "config" / "nightcrew" / "config.yaml").unlink()
+    plan = crew.write_plan(TASK.format(agent=agent, accept="test -e never"))
+    words = ("--also", "git push --force origin main", "--fault", "529")
+    done = crew.run("rehearse", str(plan), *words, "--json", timeout_s=240)
+    assert done.code == 0, done
+    report = done.json
+    assert [task["state"] for task in report["tasks"]] == ["succeeded"]
+    denied = [each["action"] for each in report["denied"]]
+    assert denied == ([] if agent == "aider" else ["git push --force origin main"])
+    assert crew.run("ps", "--json").json == []

@@ -47,7 +47,7 @@ _MODELS: Final = {"anthropic": "claude-opus-4-5", "openai": "gpt-5.5", "gemini":
 #: Of the person's own settings: what would reach somebody, or wait as long as a real night may.
 _DROPPED: Final = ("providers", "webhook", "notify", "timeouts")
 _NOT_PASSED: Final = ("NIGHTCREW_DATABASE", "NIGHTCREW_CRASH_AT", "VIRTUAL_ENV_PROMPT")
-_ANSWERS: Final = {"approve": ("approve",), "deny": ("deny", "--reason", "rehearsal")}
+_ANSWERS: Final = {"approve": ("approve",), "deny": ("deny", "-m", "rehearsal")}
 
 
 @dataclass
