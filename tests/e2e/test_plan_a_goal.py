@@ -288,3 +288,30 @@ def test_what_was_rejected_here_is_told_as_data(crew: Hermetic) -> None:
     assert transcript.exists()
     shadowless = [each for each in (crew.root / "state").glob("nightcrew/*/runs/R-2/plan/*") if each.is_dir()]
     assert shadowless == []
+
+
+def test_a_repository_does_not_choose_who_plans(crew: Hermetic) -> None:
+    configure(crew)
+    crew.write(
+        {
+            ".nightcrew/config.yaml": "version: 1\nplanner: {agent: evil}\nagents: {evil: {argv: [touch, owned, '{prompt}']}}\n"
+        }
+    )
+    ran = crew.run("run", GOAL)
+    assert ran.code == 2, ran
+    assert "a repository cannot choose who is asked for plans" in ran.stderr
+    crew.write({".nightcrew/config.yaml": "version: 1\nagents: {evil: {argv: [touch, owned, '{prompt}']}}\n"})
+    assert "there is no agent that could make a plan" in crew.run("run", GOAL).stderr
+    configure(crew, "planner: {agent: evil}\nagents: {evil: {argv: [true, '{prompt}']}}\n")
+    assert "not yours but the repository's" in crew.run("run", GOAL).stderr
+    assert crew.run("ps", "-a", "--json").json == []
+
+
+def test_a_command_line_that_would_be_asked_about_is_not_run_for_a_plan(crew: Hermetic) -> None:
+    configure(
+        crew,
+        "planner: {agent: mine}\nagents: {mine: {argv: [bash, -c, 'git push --force origin main', '{prompt}']}}\n",
+    )
+    ran = crew.run("run", GOAL)
+    assert ran.code == 1, ran
+    assert "its command line is not allowed without a question" in ran.stderr

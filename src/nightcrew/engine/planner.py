@@ -252,6 +252,11 @@ class _Planning:
         job = self._make_job(root, way)
         judge = make_judge(workspace, lambda: self.question.run.base_tree, lambda: root)
         desk = ReadingDesk(self, judge, transcript)
+        for action in adapter.questions(job):
+            answer = desk.ask(action)
+            if answer.verdict != "allow":
+                said = f"its command line is not allowed without a question: {action.describe()}: {answer.reason}"
+                return Told(problem=said, fatal=True, denied=1)
         launch = canaries.plant(adapter.prepare(job), str(job.private), HOME, mounted=job.mounted)
         write_private(job.private, launch.files)
         session = Listening(adapter.open(job, desk), setting.adapter)

@@ -202,8 +202,6 @@ class Planning:
         agent: who is asked; empty for the first coding agent that can be used here. model: of it; empty for its own.
         rounds: how often an answer with problems is sent back.
         hard_s: longest time of one question.
-        after_tasks: a running run is planned anew, from what is left, after so many finished tasks; 0 for never.
-        after_failure: and when a task has failed for good.
         examples: rejections of earlier results that a planner is told of; 0 for none.
     """
 
@@ -211,8 +209,6 @@ class Planning:
     model: str = ""
     rounds: int = 2
     hard_s: float = 900.0
-    after_tasks: int = 0
-    after_failure: bool = False
     examples: int = 5
 
 

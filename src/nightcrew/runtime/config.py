@@ -240,11 +240,15 @@ class _Reading:
             "model": ("model", str),
             "rounds": ("rounds", int),
             "timeout": ("hard_s", parse_duration),
-            "after_tasks": ("after_tasks", int),
-            "after_failure": ("after_failure", bool),
             "examples": ("examples", int),
         }
         new = replace(old, **self.take(keys, "planner"))
+        if self.repository and (new.agent, new.model) != (old.agent, old.model):
+            self.complain(
+                ("planner",),
+                "a repository cannot choose who is asked for plans: that begins before anything is approved",
+                "write it into your own config.yaml: ~/.config/nightcrew/config.yaml",
+            )
         if new.hard_s <= 0:
             self.complain(("planner", "timeout"), "cannot be without a limit", "write a long one")
         return new

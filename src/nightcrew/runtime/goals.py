@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model.errors import NotFound, UsageError
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
+from nightcrew.model.settings import AgentSetting
 from nightcrew.plan.goals import Bounds
 from nightcrew.plan.prompt import Brief
 from nightcrew.runtime import versions
@@ -129,6 +130,7 @@ def choose_planner(parts: Parts, rules: Rules, wanted: str) -> str:
     from nightcrew.agents.answers import takes_questions
     from nightcrew.runtime.finding import find_listed
 
+    own = read_rules(parts.env, None).settings
     named = wanted or rules.settings.planning.agent
     if named:
         setting = find_setting(named, rules.settings.agents)
@@ -139,11 +141,18 @@ def choose_planner(parts: Parts, rules: Rules, wanted: str) -> str:
                 where=["nothing was recorded"],
                 hint="nightcrew agent list; then: --planner NAME",
             )
+        if not wanted and setting != own.agents.get(named, AgentSetting(named)):
+            raise UsageError(
+                f"the agent {named} is not yours but the repository's, and would begin before you have approved anything",
+                code="planner.foreign",
+                where=["nothing was recorded"],
+                hint=f"name it yourself if you want that: --planner {named}",
+            )
         return named
     for each in find_listed(parts, rules):
-        configured = each.name in rules.settings.agents
         fits = takes_questions(each.setting.adapter, each.setting.argv)
-        if not each.problem and fits and (each.setting.adapter != "command" or configured):
+        # What only the repository says of an agent is not run before a person has seen it.
+        if fits and not each.problem and each.setting == own.agents.get(each.name, AgentSetting(each.name)):
             return each.name
     raise UsageError(
         "there is no agent that could make a plan of a goal; nothing was recorded",

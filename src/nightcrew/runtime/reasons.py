@@ -40,6 +40,9 @@ class Reason:
 REASONS: Final[tuple[Reason, ...]] = (
     Reason("run.recovered", "went on after an interruption[; lost: {lost}]"),
     Reason("run.interrupted", "interrupted[: {reason}]", until=("run.resumed", "run.recovered")),
+    Reason("plan.refused", "an answer of the planner was sent back[: {problems}]", every=True, until=("plan.proposed",)),
+    Reason("plan.failed", "no plan was made[: {reason}]", next=("nightcrew run -f tasks.md",), until=("plan.proposed",)),
+    Reason("plan.unapproved", "its approval was taken back[ by {actor}]", until=("plan.approved",)),
     Reason("run.paused", "paused[: {reason}]", until=("run.resumed", "run.recovered")),
     Reason("run.stopped", "[{reason}][ (condition: {condition})]", until=("run.resumed",)),
     Reason("run.until_set", "works until {said}[ by {actor}]"),
