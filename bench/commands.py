@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +24,7 @@ def measure(ground: Ground, rounds: int) -> Iterator[Row]:
         "XDG_CONFIG_HOME": str(ground.state / "home/config"),
     }
     yield from _answers(ground, rounds, env)
+    yield from _hook(ground, rounds, env)
     yield from _night(ground, rounds, env)
 
 
@@ -33,6 +37,35 @@ def _answers(ground: Ground, rounds: int, env: dict[str, str]) -> Iterator[Row]:
     )
     yield Row("nightcrew --version", 0, version, "python -c pass", bare, 10)
     yield Row("nightcrew ps", 0, listing, "python -c pass", bare, 20)
+
+
+def _hook(ground: Ground, rounds: int, env: dict[str, str]) -> Iterator[Row]:
+    """What an agent's own hook costs before each tool, answered at once."""
+    call = json.dumps({"tool_use_id": "c", "tool_name": "Bash", "tool_input": {"command": "ls"}}).encode()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=_say_yes, args=(listening,), daemon=True).start()
+        own = env | {"NIGHTCREW_HOOK": f"127.0.0.1:{listening.getsockname()[1]}"}
+        words = ("hook", "claude", "PreToolUse")
+        bare, hook = interleave(
+            [
+                Act(lambda: command(sys.executable, "-c", "pass")),
+                Act(lambda: command(NIGHTCREW, *words, cwd=ground.repository, env=own, data=call)),
+            ],
+            rounds,
+        )
+        listening.shutdown(socket.SHUT_RDWR)
+    yield Row("nightcrew hook", 0, hook, "python -c pass", bare, 5)
+
+
+def _say_yes(listening: socket.socket) -> None:
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return  # the end of the measurement
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b'{"verdict": "allow"}\n')
 
 
 def _night(ground: Ground, rounds: int, env: dict[str, str]) -> Iterator[Row]:
