@@ -110,6 +110,21 @@ def test_a_commit_that_was_amended_is_known_by_its_trailer_and_a_made_up_trailer
     assert blame(crew, "fake.txt:1")["lines"][0]["by"] == "person"
 
 
+def test_an_undo_gives_lines_back_to_whom_they_belong(crew: Hermetic) -> None:
+    landed(crew)
+    assert crew.run("undo", "M-1", "--yes").code == 0
+    assert {line["by"] for line in blame(crew, "src/app.py")["lines"]} == {"person"}
+    assert crew.run("redo", "M-1", "--yes").code == 0
+    found = blame(crew, "src/app.py:2")
+    assert found["origins"][found["lines"][0]["origin"]]["promotion"] == "M-1"
+    # After a later commit the undo is a commit of its own; what it brought back leads to it, and through it to what was undone.
+    path = crew.repo / "src/app.py"
+    path.write_text("# by a person\n" + path.read_text())
+    crew.commit("later")
+    assert crew.run("undo", "M-1", "--inverse", "--yes").code == 0
+    assert [line["by"] for line in blame(crew, "src/app.py")["lines"]] == ["person", "person"]
+
+
 def test_one_commit_for_each_task(crew: Hermetic) -> None:
     landed(crew, "--commits", "tasks")
     for path, task in (("src/app.py:2", "R-1/T01"), ("src/bye.py:2", "R-1/T02")):

@@ -132,7 +132,9 @@ class _Search:
         one of ours that was rebased, amended or picked.
         """
         for record in self._promotions:
-            if commit in (record.new_commit, *record.commits) and commit != record.start:
+            # An exact undo or redo brings the branch to a commit that was there before: it made none.
+            own = record.commits or (() if record.undo_of else (record.new_commit,))
+            if commit in own:
                 return record, True
         named = [name for _, name in _TRAILER.findall(self._message(commit))]
         for record in self._promotions:
