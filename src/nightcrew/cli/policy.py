@@ -29,7 +29,9 @@ _FILE = click.Path(path_type=Path)
     exits=(3,),
     context_settings={"ignore_unknown_options": True},
 )
-@click.option("--role", default="", metavar="ROLE", help="As for a task of this role; see: nightcrew role list.")
+@click.option(
+    "--role", default="", metavar="ROLE", help="As for a task of this role; see: nightcrew role list."
+)
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def explain(runtime: Runtime, screen: Screen, *, words: tuple[str, ...], role: str) -> None:
     """Tell what the policy says about a command line, without running it, and what would change that.
