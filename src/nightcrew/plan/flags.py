@@ -18,6 +18,9 @@ def _flag(task: Task) -> Iterator[Flag]:
         yield Flag(task.id, "unverified", "no `Accept:` command: its result will be shown as unverified")
     if not task.scope:
         yield Flag(task.id, "no_scope", "no `Scope:`: it may change any path that policy leaves open")
+    for step in task.steps:
+        if step.do == "question":
+            yield Flag(task.id, "asks", f"{task.script}: its script asks you: {step.text}")
     scripted = (step.text for step in task.steps if step.do == "run")
     for command in (task.run, *task.install, *task.accept, *scripted):
         if hidden := find_hidden(command.replace("\n", " ").replace("\t", " ")):

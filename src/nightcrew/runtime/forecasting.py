@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.gate.answering import Answer
 from nightcrew.gate.approvals import AHEAD, apply_terms, decide, open_approval
+from nightcrew.gate.inquiries import ASKED
 from nightcrew.host.clock import stamp
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Change, Decision, Finding, PathChange, Verdict
 from nightcrew.model.errors import DeniedByPolicy, StaleError, UsageError
 from nightcrew.model.ids import APPROVAL, join_task
+from nightcrew.model.inquiries import QUESTION
 from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
@@ -102,6 +104,9 @@ def make_forecast(tx: Reader, name: str) -> Forecast:
 
 
 def _foresee(task: Task, rules: Rules) -> Iterator[Foreseen]:
+    for step in task.steps:
+        if step.do == QUESTION:
+            yield Foreseen(task.id, True, None, replace(ASKED, reason=f"it will ask you: {step.text}"))
     for action, _ in actions_of(task, rules):
         decision = judge_action(action, rules)
         if decision.verdict is not Verdict.ALLOW:
@@ -234,8 +239,10 @@ def _check(made: Forecast, answers: Mapping[int, str], digest: str, reason: str)
             )
         question = made.questions[number - 1]
         if question.action is None:
+            asked = question.decision.rule == ASKED.rule
+            what = "what its agent wants to know" if asked else "the result as a whole"
             raise UsageError(
-                f"question {number} is about the result as a whole, which is not there yet; nothing was recorded",
+                f"question {number} is about {what}, which is not there yet; nothing was recorded",
                 code="forecast.change",
                 hint="answer it when it is asked: nightcrew inbox",
             )
