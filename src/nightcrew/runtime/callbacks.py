@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from nightcrew.model.errors import NightcrewError
+from nightcrew.model.inquiries import QUESTION
 from nightcrew.model.records import ApprovalRecord
 from nightcrew.runtime.replies import Callback, Question, Registered, Reply
 from nightcrew.runtime.saying import Said
@@ -51,6 +52,7 @@ class Asker:
         self._parts = parts
         self._stop = threading.Event()
         self._asked: set[str] = set()
+        self._under_way: set[str] = set()
         self._room = threading.BoundedSemaphore(_AT_ONCE)
         self._thread: threading.Thread | None = None
 
@@ -64,6 +66,15 @@ class Asker:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_JOIN_S)
+
+    def is_busy(self) -> bool:
+        """Tell whether a callback has yet to say something, or nothing, to an open question."""
+        if self._thread is None:
+            return False
+        with self._parts.journal.read() as tx:
+            pending = tx.find(ApprovalRecord, state="pending")
+        open_now = {each.id for each in pending if each.kind != QUESTION}
+        return bool(open_now - self._asked or self._under_way)
 
     def _run(self) -> None:
         while not self._stop.wait(_LOOK_S):
@@ -84,6 +95,7 @@ class Asker:
                 and record.kind != "question"
                 and self._room.acquire(blocking=False)
             ):
+                self._under_way.add(record.id)
                 self._asked.add(record.id)
                 found.append(record)
         return found
@@ -97,6 +109,7 @@ class Asker:
                 elif reply is not None and self._take(record, reply):
                     return
         finally:
+            self._under_way.discard(record.id)
             self._room.release()
 
     def _take(self, record: ApprovalRecord, reply: Reply) -> bool:
@@ -116,6 +129,7 @@ class Asker:
 def _call(entry: Registered, question: Question) -> tuple[Reply | None, str]:
     """Return what a callback says, or why it says nothing; a hung one is left behind."""
     box: queue.SimpleQueue[tuple[Any, str]] = queue.SimpleQueue()
+    late = f"it did not answer within {entry.timeout_s:g} s"
 
     def work() -> None:
         try:
@@ -123,6 +137,8 @@ def _call(entry: Registered, question: Question) -> tuple[Reply | None, str]:
             if inspect.isawaitable(found):
                 found = asyncio.run(_wait(found, entry.timeout_s))
             box.put((found, ""))
+        except TimeoutError:
+            box.put((None, late))
         except BaseException as error:  # noqa: BLE001 - whatever a callback does, the question goes on waiting
             box.put((None, f"it failed: {type(error).__name__}: {error}"))
 
@@ -130,7 +146,7 @@ def _call(entry: Registered, question: Question) -> tuple[Reply | None, str]:
     try:
         found, said = box.get(timeout=entry.timeout_s)
     except queue.Empty:
-        return None, f"it did not answer within {entry.timeout_s:g} s"
+        return None, late
     if found is not None and not isinstance(found, Reply):
         return None, f"it answered with a {type(found).__name__}, not with a Reply"
     return found, said

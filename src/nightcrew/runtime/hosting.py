@@ -168,9 +168,9 @@ def drive(parts: Parts, run: str, *, on_change: OnChange, wait: bool) -> Rest:
         KeyboardInterrupt: INT, TERM or HUP; agents are ended, the run can be resumed.
     """
     host = Host(parts)
-    with endings_interrupt(), Asker(parts):
+    with endings_interrupt(), Asker(parts) as asker:
         try:
-            rest = _follow(parts, host, run, on_change, wait=wait)
+            rest = _follow(parts, host, run, on_change, more=lambda: wait or asker.is_busy())
         except BaseException:
             _leave(parts, host, abandoned=run)
             raise
@@ -180,7 +180,7 @@ def drive(parts: Parts, run: str, *, on_change: OnChange, wait: bool) -> Rest:
     return rest
 
 
-def _follow(parts: Parts, host: Host, run: str, on_change: OnChange, *, wait: bool) -> Rest:
+def _follow(parts: Parts, host: Host, run: str, on_change: OnChange, *, more: Callable[[], bool]) -> Rest:
     with parts.journal.read() as tx:
         seq = tx.last_seq()
     host.take()
@@ -192,7 +192,7 @@ def _follow(parts: Parts, host: Host, run: str, on_change: OnChange, *, wait: bo
             last = tx.last_seq()
         on_change([view_event(event) for event in events])
         seq = last
-        if rest == "final" or (rest == "waiting" and not wait):
+        if rest == "final" or (rest == "waiting" and not more()):
             return rest
         if not host.hosting and not parts.engine_holder and host.take():
             host.submit(run)
