@@ -12,6 +12,7 @@ _QUIET: Final = (
     "attempt.",
     "checkpoint.",
     "usage.",
+    "ledger.",
     "policy.",
     "engine.",
     "plan.recorded",

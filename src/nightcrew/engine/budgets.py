@@ -303,10 +303,11 @@ def describe_end(name: str, budget: Budget, spent: Spent) -> str:
 
 def view_usage(spent: Spent, budget: Budget) -> dict[str, Any]:
     """Return what was spent, and of what, for ``--json``."""
+    counted = budget.calls or (budget.time_s and spent.seconds)
     return {
         **spent.to_plain(),
         "total_tokens": spent.tokens.total,
-        "said": describe_spent(spent),
+        "said": describe_against(spent, budget) if counted else describe_spent(spent),
         "budget": budget.describe(),
         "share": round(budget.share(spent), 4) if budget else None,
     }
