@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from nightcrew.agents.markdown import MAX_BYTES, MarkdownAgent, read_agent
+from nightcrew.agents.markdown import MAX_BYTES, MarkdownAgent, make_name, read_agent
+from nightcrew.model.text import shown
 
 Login = Literal["present", "absent", "unknown"]
 
@@ -157,24 +158,26 @@ def find_files(folder: Folder) -> Iterator[tuple[Path, str, os.stat_result]]:
             continue  # a dangling link, or gone meanwhile
         if stat.S_ISREG(found.st_mode) and (folder.own or _stays_inside(path, folder.path)):
             left -= 1
-            yield path, f"{folder.shown}/{path.relative_to(folder.path)}", found
+            # A name can hold anything: it is shown in plans, and on terminals.
+            yield path, shown(f"{folder.shown}/{path.relative_to(folder.path)}"), found
 
 
-def read_file(path: Path, shown: str, folder: Folder) -> MarkdownAgent:
+def read_file(path: Path, name: str, folder: Folder) -> MarkdownAgent:
     """Return the agent of a file; one that cannot be read says so."""
     flags = os.O_RDONLY | os.O_NONBLOCK | (0 if folder.own else os.O_NOFOLLOW)
+    broken = MarkdownAgent(make_name(path.stem), name, folder.tool, folder.own)
     try:
         with os.fdopen(os.open(path, flags), "rb") as file:
             data = file.read(MAX_BYTES + 1)
-        text = data.decode("utf-8")
     except OSError as error:
-        return MarkdownAgent(path.stem, shown, folder.tool, folder.own, problem=f"{shown}: {error.strerror}")
-    except UnicodeDecodeError:
-        return MarkdownAgent(path.stem, shown, folder.tool, folder.own, problem=f"{shown}:1: not UTF-8")
+        return replace(broken, problem=f"{name}: {error.strerror}")
     if len(data) > MAX_BYTES:
-        said = f"{shown}: larger than {MAX_BYTES >> 10} KiB"
-        return MarkdownAgent(path.stem, shown, folder.tool, folder.own, problem=said)
-    return read_agent(text, shown, path.stem, tool=folder.tool, own=folder.own)
+        return replace(broken, problem=f"{name}: larger than {MAX_BYTES >> 10} KiB")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return replace(broken, problem=f"{name}:1: not UTF-8")
+    return read_agent(text, name, path.stem, tool=folder.tool, own=folder.own)
 
 
 def find_login(program: KnownProgram, home: Path, variables: Mapping[str, str]) -> Login:

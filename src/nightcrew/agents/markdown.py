@@ -87,12 +87,12 @@ def read_agent(text: str, source: str, stem: str, *, tool: str = "", own: bool =
     """
     head, body, first = _split(text)
     fields = _read_fields(head, source, first)
-    name = _NOT_NAME.sub("-", str(fields.get("id") or fields.get("name") or stem).strip().lower()).strip("-")
+    name = make_name(str(fields.get("id") or fields.get("name") or stem))
     texts = {
         key: _text(fields.get(key)) for key in ("role", "goal", "description", "when_to_use", "category")
     }
     return MarkdownAgent(
-        name=name[:NAME_LIMIT].strip("-"),
+        name=name,
         source=source,
         tool=tool,
         own=own,
@@ -105,6 +105,11 @@ def read_agent(text: str, source: str, stem: str, *, tool: str = "", own: bool =
         ),
         problem=_find_problem(name, texts, head, body, Place(source, 1, 1)),
     )
+
+
+def make_name(text: str) -> str:
+    """Return a text as the name of an agent: small letters, digits and hyphens."""
+    return _NOT_NAME.sub("-", text.strip().lower()).strip("-")[:NAME_LIMIT].strip("-")
 
 
 def _split(text: str) -> tuple[str, str, int]:
@@ -143,7 +148,7 @@ def _read_lines(head: str) -> dict[str, Any]:
 
 
 def _find_problem(name: str, texts: Mapping[str, str], head: str, body: str, place: Place) -> str:
-    if not name.strip("-"):
+    if not name:
         return f"{place}: it has no name"
     for key, limit in LIMITS.items():
         if len(texts[key]) > limit:

@@ -79,8 +79,8 @@ def _tell_persona(job: Job) -> list[str]:
         return []
     if persona.own:
         return [f"For this task you are {persona.name}.\n{persona.text}"]
-    # It came with the repository: nobody who wrote it may give orders here.
-    said = mark(persona.text, f"the role {persona.name} as the repository describes it ({persona.source})")
+    # It came with the repository: nobody who wrote it may give orders here, not by its name either.
+    said = mark(f"{persona.name}\n{persona.text}", "a role as a file of the repository describes it")
     return [f"Take on this role as far as the task below needs it. {said}"]
 
 
