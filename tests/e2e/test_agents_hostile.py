@@ -28,15 +28,14 @@ SETTINGS = """version: 1
 max_parallel: 3
 timeouts: {idle: 4s, hard: 60s, grace: 300ms}
 retries: {attempts: 1}
-limits: {output: 4MiB}
 agents:
 """
 #: Fault → state of its task at rest, and what is said of it.
 EXPECTED = {
-    "silence": ("failed", "silent"),
-    "deaf": ("failed", "silent"),
+    "silence": ("failed", "no output for 4 s"),
+    "deaf": ("failed", "no output for 4 s"),
     "garbage": ("failed", "broke its protocol"),
-    "endless": ("failed", ""),
+    "endless": ("failed", "endless line"),
     "unknown": ("succeeded", ""),
     "types": ("succeeded", ""),
     "unasked": ("awaiting_approval", ""),
