@@ -30,7 +30,7 @@ PROGRAMS = st.sampled_from(["*", "git", "pytest", "rm", "curl", "py*", "npm", "p
 GLOBS = st.sampled_from(
     ["**", "src/**", "*.md", "tests/**", ".github/**", "package.json", "docs/*", ".env", "//tmp/*"]
 )
-HOSTS = st.sampled_from(["*", "pypi.org", "*.example.org", "example.org:8443"])
+HOSTS = st.sampled_from(["*", "packages.example.net", "*.example.org", "example.org:8443"])
 LINES = st.one_of(
     PROGRAMS.map(lambda p: f"run {p}"),
     st.sampled_from(["run git push", "run git push --force", "run npm install", "run pytest -k"]),
@@ -96,20 +96,20 @@ ACTIONS = st.one_of(
         st.sampled_from(["write", "delete", "chmod", "symlink", "read", "other"]),
         st.lists(PATHS, min_size=1, max_size=2),
     ),
-    st.sampled_from(["pypi.org:443", "example.org:443", "a.example.org:443", "evil.example.net:80"]).map(
-        lambda place: Action("net", detail=f"CONNECT {place}")
-    ),
+    st.sampled_from(
+        ["packages.example.net:443", "example.org:443", "a.example.org:443", "evil.example.net:80"]
+    ).map(lambda place: Action("net", detail=f"CONNECT {place}")),
 )
 REQUESTS = st.builds(
     NetRequest,
     st.sampled_from(["CONNECT", "GET"]),
     st.sampled_from(
-        ["pypi.org", "example.org", "a.example.org", "evil.example.net", "10.0.0.1", "localhost"]
+        ["packages.example.net", "example.org", "a.example.org", "evil.example.net", "10.0.0.1", "localhost"]
     ),
     st.sampled_from([443, 80, 8443]),
 )
 ALLOWED = st.sampled_from(
-    [AllowList(), AllowList((Place("pypi.org"),)), AllowList((Place("*.example.org", USUAL_PORTS), Place("example.org", (8443,))))]
+    [AllowList(), AllowList((Place("packages.example.net"),)), AllowList((Place("*.example.org", USUAL_PORTS), Place("example.org", (8443,))))]
 )  # fmt: skip
 CHANGES = st.lists(
     st.builds(
