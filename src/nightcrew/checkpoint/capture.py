@@ -28,6 +28,7 @@ from nightcrew.model.units import format_size
 
 # Far beyond real projects; keeps the recursion over directories bounded whatever an agent builds.
 MAX_DEPTH: Final = 400
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Capture:
@@ -163,9 +164,9 @@ class Capture:
         return Seen(signature, new, "", certain=self._is_old(signature))
 
     def _take_file(self, entry: Entry, path: bytes) -> Seen:
-        fd = _open_regular(entry.source)
+        fd, found = _open_regular(entry.source)
         try:
-            signature = sign(os.fstat(fd))
+            signature = sign(found)
             certain = self._is_old(signature) and is_at_rest(fd)
             if certain:
                 # Once more: who maps the file only after the question moves its times at the first store.
@@ -240,10 +241,11 @@ def _read_all(fd: int, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _open_regular(path: str) -> int:
-    """Open without following a link and without waiting on a FIFO that took the file's place."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+def _open_regular(path: str) -> tuple[int, os.stat_result]:
+    """Open without following a link and without waiting on a FIFO that took the file's place; also tells its status."""
+    fd = os.open(path, _READ)
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
         os.close(fd)
         raise FileNotFoundError(path)
-    return fd
+    return fd, found

@@ -69,6 +69,9 @@ def refuse_inside(
     entries: Iterable[Entry], submodules: Collection[str], is_gone: Callable[[str], bool]
 ) -> Iterator[Entry]:
     """Yield the entries of a scan, with a refusal for what lies in a submodule, and one deletion for one that is gone."""
+    if not submodules:
+        yield from entries
+        return
     told: set[str] = set()
     for entry in entries:
         around = next((path for path in submodules if entry.path.startswith(f"{path}/")), "")
