@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 
 import pytest
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.needs_userns
 
 
 def events(crew: Hermetic, run: str, kind: str) -> list[dict]:
-    lines = crew.run("log", run, "--json").stdout.splitlines()
+    ran = crew.run("log", run, "--json")
+    lines = ran.stdout.splitlines() if ran.code == 0 else []
     return [each for each in map(json.loads, lines) if each["kind"] == kind]
 
 
@@ -302,7 +304,7 @@ def test_a_repository_does_not_choose_who_plans(crew: Hermetic) -> None:
     assert "a repository cannot choose who is asked for plans" in ran.stderr
     crew.write({".nightcrew/config.yaml": "version: 1\nagents: {evil: {argv: [touch, owned, '{prompt}']}}\n"})
     assert "there is no agent that could make a plan" in crew.run("run", GOAL).stderr
-    configure(crew, "planner: {agent: evil}\nagents: {evil: {argv: [true, '{prompt}']}}\n")
+    configure(crew, "planner: {agent: evil}\nagents: {evil: {argv: ['true', '{prompt}']}}\n")
     assert "not yours but the repository's" in crew.run("run", GOAL).stderr
     assert crew.run("ps", "-a", "--json").json == []
 
@@ -315,3 +317,28 @@ def test_a_command_line_that_would_be_asked_about_is_not_run_for_a_plan(crew: He
     ran = crew.run("run", GOAL)
     assert ran.code == 1, ran
     assert "its command line is not allowed without a question" in ran.stderr
+
+
+def test_a_planner_that_is_cut_off_leaves_a_run_that_can_be_planned_again(crew: Hermetic) -> None:
+    configure(crew, "planner: {agent: mine}\nagents: {mine: {argv: [sleep, '600', '{prompt}']}}\n")
+    started = crew.start("run", GOAL, log=crew.root / "log")
+    crew.wait_until(lambda: events(crew, "R-1", "plan.asked"), what="the question")
+    os.kill(started, signal.SIGKILL)
+    crew.wait_until(lambda: not list(crew.find_processes()), what="the end of all that it started")
+    assert crew.show("R-1")["state"] == "draft"
+    assert "nightcrew plan replan R-1 --all" in crew.run("plan", "R-1").stdout
+    install_planner(crew, "claude")
+    configure(crew)
+    ran = crew.run("plan", "replan", "R-1", "--all", "--planner", "claude")
+    assert ran.code == 0, ran
+    assert crew.show("R-1")["state"] == "awaiting_approval"
+    assert GOAL in crew.run("plan", "R-1").stdout
+
+
+def test_an_interrupt_cancels_what_is_not_planned_yet(crew: Hermetic) -> None:
+    configure(crew, "planner: {agent: mine}\nagents: {mine: {argv: [sleep, '600', '{prompt}']}}\n")
+    started = crew.start("run", GOAL, log=crew.root / "log")
+    crew.wait_until(lambda: events(crew, "R-1", "plan.asked"), what="the question")
+    os.kill(started, signal.SIGTERM)
+    crew.wait_until(lambda: crew.show("R-1")["state"] == "cancelled", what="the end of planning")
+    crew.wait_until(lambda: not list(crew.find_processes()), what="the end of all that it started")

@@ -200,3 +200,18 @@ def test_what_a_planner_is_told_marks_what_is_data() -> None:
     repaired = write_repair(told, "my last words", ["task 1: wrong"])
     assert "task 1: wrong" in repaired
     assert json.dumps(goal_schema(), separators=(",", ":")) in repaired
+
+
+def test_what_is_kept_stays_whatever_is_said_of_it() -> None:
+    kept = Task(id="T01", number="01", title="by hand \u200b", place=Place("x"), run="make", agent="command")
+    goals, problems = read_goals(
+        json.loads(plan(task("1", "evil", scope=["../x"]), task("2", "b", depends=["1"]))), Bounds(), (kept,)
+    )
+    assert not problems
+    assert goals is not None
+    assert goals.tasks[0] is kept
+    assert [each.title for each in goals.tasks] == ["by hand \u200b", "b"]
+    goals, problems = read_goals(json.loads(plan(task("1", "evil"))), Bounds(), (kept,))
+    assert (goals.tasks, problems) == ((kept,), [])
+    _, problems = read_goals(json.loads(plan(task("2", "b", depends=["3"]))), Bounds(), (kept,))
+    assert problems == ["task 2: depends on 3, which is no task of the plan"]

@@ -105,34 +105,54 @@ class Goals:
         return write_tasks(title, self.tasks)
 
 
-def read_goals(plain: Mapping[str, Any], bounds: Bounds) -> tuple[Goals | None, list[str]]:
-    """Return an answer, None when it has no usable shape, and what is wrong with it in words."""
-    problems = list(_check_shape(plain))
+def read_goals(
+    plain: Mapping[str, Any], bounds: Bounds, keep: Sequence[Task] = ()
+) -> tuple[Goals | None, list[str]]:
+    """Return an answer, None when it has no usable shape, and what is wrong with it in words.
+
+    Args:
+        keep: tasks that stay exactly as they are, whatever the answer says of them.
+    """
+    plain = _leave_out(plain, {task.id for task in keep})
+    problems = list(_check_shape(plain, may_be_empty=bool(keep)))
     if problems:
         return None, problems[:_TOLD]
-    tasks = tuple(_make_task(each, bounds) for each in plain["tasks"])
+    made = tuple(_make_task(each, bounds) for each in plain["tasks"])
+    pairs = list(zip(made, plain["tasks"], strict=True))
     files = {
         task.id: {kind: tuple(each.get("files", {}).get(kind, ())) for kind in ("create", "modify", "delete")}
-        for task, each in zip(tasks, plain["tasks"], strict=True)
+        for task, each in pairs
     }
-    minutes = {
-        t.id: float(each["minutes"])
-        for t, each in zip(tasks, plain["tasks"], strict=True)
-        if "minutes" in each
-    }
+    minutes = {task.id: float(each["minutes"]) for task, each in pairs if "minutes" in each}
+    tasks = tuple(sorted((*keep, *made), key=lambda task: ids.sort_key(task.id))) if keep else made
     goals = Goals(plain["summary"], plain["complexity"], tuple(plain["gaps"]), tasks, minutes, files)
-    problems = [*_check_graph(tasks), *(said for task in tasks for said in _check_task(task, goals, bounds))]
+    problems = [*_check_graph(tasks), *(said for task in made for said in _check_task(task, goals, bounds))]
     problems += _check_writable(goals) if not problems else []
     return goals, problems[:_TOLD]
 
 
-def _check_shape(plain: Mapping[str, Any]) -> Iterator[str]:
+def _leave_out(plain: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
+    """Return an answer without what it says of some tasks."""
+    tasks = plain.get("tasks")
+    if not names or not isinstance(tasks, list):
+        return plain
+
+    def is_named(each: Any) -> bool:
+        number = each.get("id") if isinstance(each, dict) else None
+        return isinstance(number, str) and ids.is_task_number(number) and ids.name_task(number) in names
+
+    return {**plain, "tasks": [each for each in tasks if not is_named(each)]}
+
+
+def _check_shape(plain: Mapping[str, Any], *, may_be_empty: bool) -> Iterator[str]:
     import jsonschema  # late: only where something is planned
 
     checker = jsonschema.Draft202012Validator(goal_schema())
     for error in sorted(
         checker.iter_errors(plain), key=lambda each: [str(part) for part in each.absolute_path]
     ):
+        if may_be_empty and plain.get("tasks") == [] and list(error.absolute_path) == ["tasks"]:
+            continue
         where = "/".join(str(part) for part in error.absolute_path)
         yield f"{where or 'the object'}: {shown(error.message[:200])}"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model.errors import Exit, InvalidInput, NightcrewError
+from nightcrew.model.plans import Task
 from nightcrew.model.records import RunRecord
 from nightcrew.model.text import shown
 from nightcrew.model.usage import Spent, describe_spent
@@ -103,7 +104,7 @@ class Asking:
         self.spent = Spent()
         self.notes: dict[str, None] = {}
 
-    def ask(self, brief: Brief, bounds: Bounds, wish: Wish, *, keep: Sequence[Any] = ()) -> Found:
+    def ask(self, brief: Brief, bounds: Bounds, wish: Wish, *, keep: Sequence[Task] = ()) -> Found:
         """Ask until an answer can be taken, or the rounds are used up.
 
         Args:
@@ -136,7 +137,7 @@ class Asking:
         raise self._fail(problems, rounds)
 
     def _take(
-        self, answer: str, bounds: Bounds, wish: Wish, keep: Sequence[Any]
+        self, answer: str, bounds: Bounds, wish: Wish, keep: Sequence[Task]
     ) -> tuple[Goals | None, str, Draft | None, list[str]]:
         """Return what an answer amounts to, with all that is wrong with it."""
         from nightcrew.plan.extract import NoAnswer, extract
@@ -146,11 +147,9 @@ class Asking:
             plain = extract(answer, "tasks")
         except NoAnswer as error:
             return None, "", None, [str(error)]
-        goals, problems = read_goals(put_back(plain, keep), bounds)
+        goals, problems = read_goals(plain, bounds, keep)
         if goals is None or problems:
             return goals, "", None, problems
-        if keep:
-            goals = replace(goals, tasks=restore(goals.tasks, keep))
         text = goals.write(wish.title)
         source = f"{self.run.id}/P{self._next_version()}.md"
         try:
@@ -309,33 +308,6 @@ class Asking:
                 tx.change(
                     run, "run.cancelled", actor=actor, data={"reason": said}, state="cancelled", reason=said
                 )
-
-
-def put_back(plain: Mapping[str, Any], keep: Sequence[Any]) -> Mapping[str, Any]:
-    """Return an answer with the tasks that stay in the place of what it says of them; their shape is enough here."""
-    tasks = plain.get("tasks")
-    if not keep or not isinstance(tasks, list):
-        return plain
-    fixed = {task.number for task in keep}
-    others = [each for each in tasks if not (isinstance(each, dict) and each.get("id") in fixed)]
-    stand_ins = [
-        {
-            "id": task.number,
-            "title": task.title[:200] or "-",
-            "description": "-",
-            "depends": [name.removeprefix("T").lstrip("0") for name in task.depends],
-            "scope": ["**"],
-            "accept": ["true"],
-        }
-        for task in keep
-    ]
-    return {**plain, "tasks": [*stand_ins, *others]}
-
-
-def restore(tasks: Sequence[Any], keep: Sequence[Any]) -> tuple[Any, ...]:
-    """Return tasks with those that stay exactly as they were."""
-    fixed = {task.id: task for task in keep}
-    return tuple(fixed.get(task.id, task) for task in tasks)
 
 
 def describe_run_spent(run: RunRecord) -> str:

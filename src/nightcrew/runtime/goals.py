@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from nightcrew.model.errors import NotFound, UsageError
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.settings import AgentSetting
-from nightcrew.plan.goals import Bounds
 from nightcrew.plan.prompt import Brief
 from nightcrew.runtime import versions
 from nightcrew.runtime.bounding import describe_offered, find_bounds, list_paths
@@ -72,7 +71,8 @@ def plan_goal(parts: Parts, goal: Goal, tell: OnProgress) -> dict[str, Any]:
     _choose_budget(rules, goal)
     choice = choose(parts, rules, unsandboxed=goal.unsandboxed)
     settings: dict[str, Any] = {"unsandboxed": goal.unsandboxed, "budget": _limit(rules, goal)}
-    run = versions.begin(parts, goal.title or _name(goal.text), start, rules, choice, settings)
+    origin = _describe(goal, planner)
+    run = versions.begin(parts, start, rules, choice, settings, origin)
     if goal.max_parallel:
         with parts.journal.write() as tx:
             run = tx.change(run, "", max_parallel=goal.max_parallel)
@@ -89,7 +89,7 @@ def plan_goal(parts: Parts, goal: Goal, tell: OnProgress) -> dict[str, Any]:
     )
     asking = Asking(parts, run, rules, start, planner, goal.model or rules.settings.planning.model, tell)
     found = asking.ask(brief, bounds, wish)
-    record = _propose(parts, run, found, goal, planner, bounds)
+    record = _propose(parts, run, found, goal, planner)
     return {
         "id": run.id,
         "digest": record.digest,
@@ -101,11 +101,16 @@ def plan_goal(parts: Parts, goal: Goal, tell: OnProgress) -> dict[str, Any]:
     }
 
 
-def _propose(
-    parts: Parts, run: RunRecord, found: Found, goal: Goal, planner: str, bounds: Bounds
-) -> PlanRecord:
-    origin = {
+def _propose(parts: Parts, run: RunRecord, found: Found, goal: Goal, planner: str) -> PlanRecord:
+    origin = {**_describe(goal, planner), **found.describe()}
+    return versions.propose(parts, run.id, found.draft, origin, before=run.plan_version)
+
+
+def _describe(goal: Goal, planner: str) -> dict[str, Any]:
+    """Return what is known of a plan before it is there, for ``PlanRecord.origin``."""
+    return {
         "by": "planner",
+        "title": goal.title or _name(goal.text),
         "goal": goal.text,
         "agent": planner,
         "model": goal.model,
@@ -113,11 +118,9 @@ def _propose(
         "agents": dict(goal.agents),
         "budget": goal.budget,
         "context": list(goal.context),
-        "within": list(bounds.within),
-        "never": list(bounds.never),
-        **found.describe(),
+        "within": list(goal.within),
+        "never": list(goal.never),
     }
-    return versions.propose(parts, run.id, found.draft, origin, before=run.plan_version)
 
 
 def choose_planner(parts: Parts, rules: Rules, wanted: str) -> str:

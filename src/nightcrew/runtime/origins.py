@@ -13,6 +13,9 @@ def describe_origin(record: PlanRecord) -> list[str]:
     origin = record.origin
     if not origin.get("goal"):
         return []
+    if record.version == 0:
+        again = f"nightcrew plan replan {record.run} --all; give up: nightcrew cancel {record.run}"
+        return [f"there is no plan yet: {origin.get('agent', '')} was asked, or is; ask again: {again}"]
     said = f"made by {origin.get('agent', '')} in {origin.get('rounds', 1)} round{'s' if origin.get('rounds', 1) != 1 else ''}"
     claimed = origin.get("claimed", "")
     more = f" (the planner says {claimed})" if claimed and claimed != origin.get("complexity") else ""

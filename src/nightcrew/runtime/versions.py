@@ -28,13 +28,20 @@ OPEN: Final = ("draft", "awaiting_approval")
 
 
 def begin(
-    parts: Parts, title: str, start: Start, rules: Rules, choice: Choice, settings: Mapping[str, Any]
+    parts: Parts,
+    start: Start,
+    rules: Rules,
+    choice: Choice,
+    settings: Mapping[str, Any],
+    origin: Mapping[str, Any],
 ) -> RunRecord:
     """Record a run whose plan is still to be made; it has an empty plan of version 0 under the rules of now.
 
     Args:
         settings: of its record, beside what confines it.
+        origin: see PlanRecord; with ``title``.
     """
+    title = str(origin["title"])
     actor = f"user:{parts.env.user}"
     empty = Plan(title, "", start.commit, rules.policy.digest, (), start.head, start.included)
     with parts.journal.write() as tx:
@@ -57,7 +64,7 @@ def begin(
         )
         run = tx.add(run, "run.created", actor=actor, data={"title": title, "source": "goal"})
         plan = PlanRecord(
-            f"{run.id}/P0", run.id, 0, empty.digest, canonical.to_plain(empty), (), rules.to_plain()
+            f"{run.id}/P0", run.id, 0, empty.digest, canonical.to_plain(empty), (), rules.to_plain(), origin
         )
         tx.add(plan, "plan.begun", actor=actor, data={"goal": title})
     return run
