@@ -15,7 +15,6 @@ from nightcrew.model import text
 
 KEYS: Final[Mapping[str, str]] = {
     "agent": "Agent",
-    "fallback": "Fallback",
     "run": "Run",
     "script": "Script",
     "prompt": "Prompt",
@@ -29,6 +28,7 @@ KEYS: Final[Mapping[str, str]] = {
     "timeout": "Timeout",
     "role": "Role",
     "model": "Model",
+    "fallback": "Fallback",
 }
 """Lower-case key → as written in messages."""
 
