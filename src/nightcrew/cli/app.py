@@ -21,10 +21,10 @@ GROUPS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "gc": ("gc", "Give up old checkpoints and whatever else nothing needs."),
     },
     "Hand over": {
-        "run": ("run", "Plan, approve and run the tasks of a file."),
+        "run": ("run", "Plan, approve and run a goal, or the tasks of a file."),
         "forecast": ("forecast", "Tell what a run will ask, and take answers in advance."),
         "rehearse": ("rehearse", "Play a night with a real agent, a scripted model and no key."),
-        "plan": ("plan", "Show the plan of a run, or of a file without running it."),
+        "plan": ("plan", "Show, make and change plans: of a run, a file, a goal."),
     },
     "Decide": {
         "inbox": ("inbox", "List what waits for you."),
