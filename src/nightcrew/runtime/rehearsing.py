@@ -101,7 +101,7 @@ def rehearse(parts: Parts, order: Order, say: Say) -> dict[str, Any]:
 
     faults = [read_fault(text) for text in order.faults]
     draft = read_draft(parts, order.file)
-    _check_agent(draft, order)
+    _check_agent(parts, draft, order)
     folder = Path(tempfile.mkdtemp(prefix="nightcrew-rehearsal-"))
     stage = Stage(folder, _environment(parts.env, folder), say)
     try:
@@ -116,9 +116,10 @@ def rehearse(parts: Parts, order: Order, say: Say) -> dict[str, Any]:
     return {**report, "kept": str(folder) if order.keep else ""}
 
 
-def _check_agent(draft: Draft, order: Order) -> None:
+def _check_agent(parts: Parts, draft: Draft, order: Order) -> None:
     """Refuse an agent that does not exist, or that has no model that could be scripted."""
     from nightcrew.agents.adapters import find_adapter, find_setting
+    from nightcrew.runtime.programs import find_program
 
     if order.scenario and not Path(order.scenario).is_file():
         raise UsageError(
@@ -131,7 +132,8 @@ def _check_agent(draft: Draft, order: Order) -> None:
             hint="a `Run:` line needs no rehearsal with an agent: nightcrew forecast, nightcrew run",
         )
     for name in dict.fromkeys(names):
-        adapter = find_adapter(find_setting(name, draft.rules.settings.agents))
+        setting = find_setting(name, draft.rules.settings.agents)
+        adapter = find_adapter(setting)
         if not adapter.capabilities.needs_network and not order.agent and adapter.name == "script":
             raise UsageError(
                 "a task with a script has no agent with a model: say whom to rehearse it with",
@@ -139,6 +141,11 @@ def _check_agent(draft: Draft, order: Order) -> None:
             )
         if not adapter.capabilities.needs_network:
             raise UsageError(f"the agent {name} asks no model: there is nothing to be played")
+        program = adapter.find_program(setting)
+        if program and find_program(program, path=parts.env.path, root=draft.repository.root) is None:
+            raise UsageError(
+                f"{program} is not installed", code="agent.missing", hint="nightcrew agent detect"
+            )
 
 
 def _environment(env: Environment, folder: Path) -> dict[str, str]:
