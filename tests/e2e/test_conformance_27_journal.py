@@ -136,6 +136,29 @@ def test_a_journal_rewritten_as_a_whole_is_noticed_by_its_signed_heads(crew: Her
     assert "holds a signed head of other events" in refused(crew).stderr
 
 
+def test_a_journal_that_somebody_else_signed_is_refused_and_an_own_earlier_key_is_known(
+    crew: Hermetic,
+) -> None:
+    from nightcrew.host.clock import SystemClock
+    from nightcrew.host.signing import need_key
+    from nightcrew.journal import Journal
+    from nightcrew.runtime.sealing import record_head
+
+    stranger = need_key(crew.root / "elsewhere" / "journal.key")
+    journal = Journal.open(f"sqlite:///{crew.state}/nightcrew.db", clock=SystemClock())
+    with journal.write() as tx:
+        record_head(tx, stranger, at="2025-01-01T00:00:00.000000Z", actor="engine")
+    journal.close()
+    assert crew.run("audit", "query", "--kind", "journal").code == 0
+    assert "a key that is not of this installation" in refused(crew).stderr
+    assert crew.run("audit", "head", "--sign").code == 12  # nothing is signed over it
+    known = crew.state / "signing" / "known.keys"
+    before = known.read_text()
+    known.write_text(before + f"{stranger.public}  # mine as well\n")
+    assert "signed by 2 keys" in crew.run("audit", "verify").stdout
+    known.write_text(before)
+
+
 def test_and_by_the_head_kept_elsewhere_when_the_signed_ones_are_taken_out(crew: Hermetic) -> None:
     rewrite(crew)
     connection = sqlite3.connect(crew.state / "nightcrew.db")

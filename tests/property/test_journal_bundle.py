@@ -157,9 +157,7 @@ def test_a_forged_signature_a_swapped_head_and_a_foreign_key():
     # The same statement by somebody else verifies by itself: that is why a key must be compared.
     statement = make_statement([("R-3", 1, 2, "d" * 64)], at="x", seq=2)
     assert is_signed(other.public, other.sign(statement.message), statement.message)
-    again = []
-    for line in files["events.jsonl"].splitlines():
-        again.append(Event(**json.loads(line)))
+    again = [Event(**json.loads(line)) for line in files["events.jsonl"].splitlines()]
     foreign = {**files, "head.json": a_head(again, other)}
     assert verifier.verify(foreign)["key"] == other.public
     assert "another key" in refuse(foreign, key.public).message

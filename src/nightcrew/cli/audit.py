@@ -125,6 +125,10 @@ def verify(runtime: Runtime, screen: Screen, *, heads: Sequence[Path], bundle: P
         f"{count(result['events'], 'record')} in {count(result['chains'], 'chain')}, intact{signed}, 0 gaps"
     )
     screen.data(said)
+    if len(result["keys"]) > 1:
+        screen.data(
+            f"signed by {len(result['keys'])} keys of this installation, the last: {result['keys'][-1]}"
+        )
     if result["emptied"]:
         screen.data(
             f"{count(result['emptied'], 'event')} hold only their hashes: emptied by `nightcrew audit prune`"

@@ -75,16 +75,38 @@ def need_key(path: Path) -> SigningKey:
         raise _unusable(path, "is being made by another process")
     try:
         if not path.exists():
-            secret = Ed25519PrivateKey.generate().private_bytes_raw()
-            write_atomic(path, secret.hex().encode("ascii") + b"\n", 0o600)
+            made = Ed25519PrivateKey.generate()
+            # Known first: a key that has signed and is not known would look like a stranger's.
+            _remember(path, made.public_key().public_bytes_raw().hex())
+            write_atomic(path, made.private_bytes_raw().hex().encode("ascii") + b"\n", 0o600)
     except OSError as problem:
         raise _unusable(path, f"cannot be made: {problem.strerror}") from None
     finally:
         lock.release()
-    made = read_key(path)
-    if made is None:
+    found = read_key(path)
+    if found is None:
         raise _unusable(path, "is gone again")
-    return made
+    return found
+
+
+def known_file(path: Path) -> Path:
+    """Return the file with the public halves of all keys that were ever made at ``path``, one in a line."""
+    return path.with_name("known.keys")
+
+
+def read_known(path: Path) -> frozenset[str]:
+    """Return these public keys; what a person added to the file counts too."""
+    try:
+        lines = known_file(path).read_text("ascii", "replace").splitlines()
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(line.partition("#")[0].strip().lower() for line in lines) - {""}
+
+
+def _remember(path: Path, public: str) -> None:
+    known = known_file(path)
+    before = known.read_bytes() if known.exists() else b""
+    write_atomic(known, before + public.encode("ascii") + b"\n", 0o600)
 
 
 def is_signed(public: str, signature: str, message: bytes) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.clock import stamp
-from nightcrew.host.signing import is_signed, need_key
+from nightcrew.host.signing import is_signed, known_file, need_key
 from nightcrew.journal.heads import PRUNED, STUB, SignedHead, ends_of, make_statement
 from nightcrew.journal.wanted import Wanted
 from nightcrew.model.errors import JournalDamaged, StaleError, UsageError
@@ -16,7 +16,7 @@ from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.records import ApprovalRecord, PromotionRecord, RunRecord, TaskRecord
 from nightcrew.runtime.exporting import FORMATS
 from nightcrew.runtime.moments import read_moment
-from nightcrew.runtime.sealing import key_file, own_key, read_head, record_head, seal, view_head
+from nightcrew.runtime.sealing import key_file, known_keys, own_key, read_head, record_head, seal, view_head
 from nightcrew.runtime.views import view_event
 
 if TYPE_CHECKING:
@@ -195,22 +195,15 @@ class Audit:
             yield from tx.search(wanted)
 
     def _check_keys(self, found: Verification, heads: Sequence[SignedHead]) -> None:
-        """Refuse heads by a key that neither this installation has nor its journal knows."""
-        own = own_key(self._parts)
-        for head in heads:
-            if head.key not in {own, *found.keys}:
-                raise JournalDamaged(
-                    f"the signed head is by a key that is not of this installation: {head.key}",
-                    code="journal.foreign_key",
-                    where=[f"key of this installation: {own or 'none yet'}"],
-                    hint="it belongs to another journal, or somebody else signed it",
-                )
-        if own and found.keys and found.keys[-1] != own:
+        """Refuse signatures by a key that is not of this installation; where it has none, there is nothing to compare with."""
+        known = known_keys(self._parts)
+        foreign = [key for key in (*found.keys, *(head.key for head in heads)) if key not in known]
+        if known and foreign:
             raise JournalDamaged(
-                f"the journal was signed last by a key that is not of this installation: {found.keys[-1]}",
+                f"signed by a key that is not of this installation: {foreign[0]}",
                 code="journal.foreign_key",
-                where=[f"key of this installation: {own}"],
-                hint="if the key was replaced on purpose, sign once with the new one: nightcrew audit head --sign",
+                where=[f"keys of this installation: {known_file(key_file(self._parts))}"],
+                hint="somebody else signed it; if you know that key to be yours, add it to that file, in a line of its own",
             )
 
     def _damaged(self, problem: str, first_bad: int) -> JournalDamaged:

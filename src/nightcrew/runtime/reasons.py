@@ -40,8 +40,18 @@ class Reason:
 REASONS: Final[tuple[Reason, ...]] = (
     Reason("run.recovered", "went on after an interruption[; lost: {lost}]"),
     Reason("run.interrupted", "interrupted[: {reason}]", until=("run.resumed", "run.recovered")),
-    Reason("plan.refused", "an answer of the planner was sent back[: {problems}]", every=True, until=("plan.proposed",)),
-    Reason("plan.failed", "no plan was made[: {reason}]", next=("nightcrew run -f tasks.md",), until=("plan.proposed",)),
+    Reason(
+        "plan.refused",
+        "an answer of the planner was sent back[: {problems}]",
+        every=True,
+        until=("plan.proposed",),
+    ),
+    Reason(
+        "plan.failed",
+        "no plan was made[: {reason}]",
+        next=("nightcrew run -f tasks.md",),
+        until=("plan.proposed",),
+    ),
     Reason("plan.unapproved", "its approval was taken back[ by {actor}]", until=("plan.approved",)),
     Reason("run.paused", "paused[: {reason}]", until=("run.resumed", "run.recovered")),
     Reason("run.stopped", "[{reason}][ (condition: {condition})]", until=("run.resumed",)),
@@ -97,7 +107,11 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason("approval.voted", "{by} said yes, {votes} of {quorum}[: {reason}]", every=True),
     Reason("approval.refused", "an answer of {by} was refused: {said}", every=True),
     Reason("approval.left", "left to a person by the {via}: {reason}", every=True),
-    Reason("approval.reminded", "{percent} % of its time is over; it ends at {expires_at}", until=("approval.decided",)),
+    Reason(
+        "approval.reminded",
+        "{percent} % of its time is over; it ends at {expires_at}",
+        until=("approval.decided",),
+    ),
     Reason("approval.extended", "its end moved by {by_s} s, to {expires_at}: {reason}", every=True),
     Reason("approval.waits_on", "{reason}", until=("approval.decided",)),
     Reason("webhook.failed", "the webhook did not take it, try {try}: {said}[ (given up: {given_up})]"),

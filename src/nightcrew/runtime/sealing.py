@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.clock import stamp
-from nightcrew.host.signing import SigningKey, need_key, read_key
+from nightcrew.host.signing import SigningKey, need_key, read_key, read_known
 from nightcrew.journal.heads import SIGNED, SignedHead, ends_of, make_statement, read_signed
 from nightcrew.model.errors import InvalidInput, NightcrewError, Place, Problem
 
@@ -27,6 +27,11 @@ def own_key(parts: Parts) -> str:
     """Return the public half of the key of this installation, empty while there is none."""
     known = read_key(key_file(parts))
     return known.public if known else ""
+
+
+def known_keys(parts: Parts) -> frozenset[str]:
+    """Return the public keys that are of this installation: its own, earlier ones, and those that a person added."""
+    return read_known(key_file(parts)) | ({own_key(parts)} - {""})
 
 
 def seal(parts: Parts, *, actor: str) -> SignedHead:
