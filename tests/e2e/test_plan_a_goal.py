@@ -320,7 +320,7 @@ def test_a_command_line_that_would_be_asked_about_is_not_run_for_a_plan(crew: He
 
 
 def test_a_planner_that_is_cut_off_leaves_a_run_that_can_be_planned_again(crew: Hermetic) -> None:
-    configure(crew, "planner: {agent: mine}\nagents: {mine: {argv: [sleep, '600', '{prompt}']}}\n")
+    configure(crew, "planner: {agent: mine}\nagents: {mine: {argv: [bash, -c, 'sleep 600', '{prompt}']}}\n")
     started = crew.start("run", GOAL, log=crew.root / "log")
     crew.wait_until(lambda: events(crew, "R-1", "plan.asked"), what="the question")
     os.kill(started, signal.SIGKILL)
@@ -336,7 +336,7 @@ def test_a_planner_that_is_cut_off_leaves_a_run_that_can_be_planned_again(crew: 
 
 
 def test_an_interrupt_cancels_what_is_not_planned_yet(crew: Hermetic) -> None:
-    configure(crew, "planner: {agent: mine}\nagents: {mine: {argv: [sleep, '600', '{prompt}']}}\n")
+    configure(crew, "planner: {agent: mine}\nagents: {mine: {argv: [bash, -c, 'sleep 600', '{prompt}']}}\n")
     started = crew.start("run", GOAL, log=crew.root / "log")
     crew.wait_until(lambda: events(crew, "R-1", "plan.asked"), what="the question")
     os.kill(started, signal.SIGTERM)
