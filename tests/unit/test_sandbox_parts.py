@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 
 import nightcrew
+from nightcrew.host import landlock
 from nightcrew.model.errors import SandboxUnavailable, UsageError
 from nightcrew.model.isolation import Bind, Level, Limits, Overlay, SandboxSpec
 from nightcrew.sandbox import gauges, order, probe, system, translate, tree
+from nightcrew.sandbox.attacks.catalogue import ENTRIES
+from nightcrew.sandbox.landlocked import find_unheld
 from nightcrew.sandbox.live import LiveProcess
 from nightcrew.sandbox.places import lies_in
 from nightcrew.sandbox.watchdog import Watchdog
@@ -353,3 +356,9 @@ def test_watchdog_counts_processes_where_the_kernel_does_not() -> None:
     trusting = Watchdog(lambda: [os.getpid(), os.getppid()], proc, (), limits, count_processes=False)
     assert trusting.check(later) is None
     os.close(proc)
+
+
+def test_what_landlock_cannot_hold_yet_is_not_promised() -> None:
+    assert set(find_unheld(landlock.WITH_SCOPES - 1)) == {"signal_process"}
+    assert find_unheld(landlock.WITH_SCOPES) == {}
+    assert {entry.name for entry in ENTRIES} >= set(find_unheld(0)), "attacks that there are"
