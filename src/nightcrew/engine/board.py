@@ -167,7 +167,8 @@ class Board:
             if run.state == "approved":
                 run = self._begin(run)
             self._apply(run, changed)
-            return self._choose(run)
+            # Stopped just now by its own watchman: nothing more of it starts.
+            return self._choose(self._read_run() if self._watchman.has_stopped else run)
 
     def _read_changes(self) -> set[str] | None:
         with self._lock:

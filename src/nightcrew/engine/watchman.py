@@ -38,6 +38,11 @@ class Watchman:
         """When the night is over (a stamp); empty when nobody has said."""
         return "" if self._was_paused else self._conditions.until
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the run is paused, by this or by a person."""
+        return self._was_paused
+
     def load(self, run: RunRecord, tasks: Iterable[TaskRecord], since: str) -> None:
         """Begin with what is over already; what was over when a person last let the run go on counts no more."""
         self._conditions = stops.read_conditions(run)

@@ -16,6 +16,7 @@ Rest = Literal["going", "waiting", "final"]
 
 def find_rest(tx: Reader, run: RunRecord) -> Rest:
     """Tell whether a run is over, waits for a human, or can go on."""
+    from nightcrew.engine.rerouting import goes_on_by_itself
     from nightcrew.engine.schedule import ready
     from nightcrew.engine.shifts import waits_for_hours
 
@@ -38,6 +39,8 @@ def find_rest(tx: Reader, run: RunRecord) -> Rest:
     if any(task.after and all(states[name] in TASK_FINAL for name in task.after) for task in paused):
         return "going"
     if any(waits_for_hours(task) for task in paused):
+        return "going"
+    if any(map(goes_on_by_itself, paused)):
         return "going"
     rests = (waiting or paused) and all(task.id in pending for task in waiting)
     return "waiting" if rests else "going"
