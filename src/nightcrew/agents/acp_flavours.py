@@ -88,6 +88,8 @@ def _equip_opencode(job: Job, memory: str) -> Equipment:
     access = need_model(job, "openai", "OPENCODE_CONFIG_CONTENT")
     switches = ("AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "DEFAULT_PLUGINS", "PROJECT_CONFIG")
     env = {f"OPENCODE_DISABLE_{name}": "1" for name in switches}
+    # Plugins of the repository are programs that nobody was asked about, and no part of its configuration.
+    env["OPENCODE_PURE"] = "1"
     if memory:
         env["XDG_DATA_HOME"] = f"{memory}/data"
     if access is not None:

@@ -253,7 +253,8 @@ class CodexAdapter:
             # Its tool for asking the person, which it else has in its plan mode only; it would warn of that.
             "features.default_mode_request_user_input": True,
             "suppress_unstable_features_warning": True,
-            f"projects.{json.dumps(job.cwd)}.trust_level": "untrusted",
+            # As one value: a name with dots and quotes in it is not found below `projects`.
+            "projects": {job.cwd: {"trust_level": "untrusted"}},
         }
         env = {"CODEX_HOME": home} if home else {}
         if access is not None:
@@ -301,5 +302,5 @@ def _describe_provider(base_urls: Mapping[str, str]) -> Mapping[str, Any]:
 def _toml(value: Any) -> str:
     """Return a value as TOML; of texts, numbers, truth and flat tables JSON is nearly that."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(each)}" for name, each in value.items()) + "}"
     return json.dumps(value)
