@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from nightcrew.agents.adapters import ADAPTERS  # noqa: E402
-from real_agents import AGENTS, NOT_POSSIBLE, PACKAGES  # noqa: E402
+from real_agents import AGENTS, IN_PART, NOT_POSSIBLE, PACKAGES  # noqa: E402
 
 PAGE = ROOT / "docs" / "guides" / "agents.md"
 #: Scenario → the test that stands for it (a part of its name, and of its parameters), and what is shown.
@@ -71,14 +71,11 @@ def render_scenarios(results: Mapping[tuple[str, str], str]) -> Iterator[str]:
     for scenario, (_, _, said) in SCENARIOS.items():
         cells = []
         for agent in AGENTS:
-            why = NOT_POSSIBLE.get(scenario, {}).get(agent)
-            if why is not None and why not in reasons:
-                reasons.append(why)
-            cells.append(
-                f"not possible ({reasons.index(why) + 1})"
-                if why
-                else results.get((scenario, agent), "not run")
-            )
+            why, less = (each.get(scenario, {}).get(agent) for each in (NOT_POSSIBLE, IN_PART))
+            notes = [each for each in (why, less) if each]
+            reasons += [each for each in notes if each not in reasons]
+            cell = "not possible" if why else results.get((scenario, agent), "not run")
+            cells.append(cell + "".join(f" ({reasons.index(each) + 1})" for each in notes))
         yield f"| {said} | {' | '.join(cells)} |"
     yield ""
     yield from (f"({number}) {why}." for number, why in enumerate(reasons, 1))

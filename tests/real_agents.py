@@ -49,6 +49,12 @@ NOT_POSSIBLE: Final[dict[str, dict[str, str]]] = {
     "resume": {"aider": _NOTHING_ASKED},
     "attack": {"aider": _NO_COMMANDS},
 }
+#: Scenario → agents that are put through a part of it, and what is left out.
+IN_PART: Final[dict[str, dict[str, str]]] = {
+    "six": {
+        "aider": "from a tasks file, since it makes no plans, and without the denial, since it asks for nothing"
+    },
+}
 
 
 def find_agents(scenario: str) -> list[str]:

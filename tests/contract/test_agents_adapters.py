@@ -66,7 +66,9 @@ TAKES = 'for word in "$@"; do case $word in --message=*|--task=*) exec bash -c "
 def preset(adapter: str) -> dict[str, AgentSetting]:
     """Return the setting of a fake agent that is driven by its command line alone."""
     return {
-        "templated": AgentSetting(adapter, argv=("bash", "-c", TAKES, adapter), env={"OPENAI_API_BASE": "x"})
+        "templated": AgentSetting(
+            adapter, argv=("/bin/bash", "-c", TAKES, adapter), env={"OPENAI_API_BASE": "x"}
+        )
     }
 
 
