@@ -54,6 +54,9 @@ IN_PART: Final[dict[str, dict[str, str]]] = {
     "six": {
         "aider": "from a tasks file, since it makes no plans, and without the denial, since it asks for nothing"
     },
+    "settings": {
+        "opencode": "without plugins: it runs those of a repository (`.opencode/plugin`) whatever it is told, inside the sandbox and unasked"
+    },
 }
 
 
