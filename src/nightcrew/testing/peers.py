@@ -271,7 +271,9 @@ class Codex(Agent):
         assert hear()["method"] == "initialized"
         request = hear()
         self.thread = request["params"].get("threadId", "thread-1")
-        self.memory = Memory(os.environ.get("CODEX_HOME", ""), self.thread)
+        # Of its home only what holds its conversations can be written by it.
+        home = os.environ.get("CODEX_HOME", "")
+        self.memory = Memory(os.path.join(home, "sessions") if home else "", self.thread)
         assert request["params"]["approvalPolicy"] == "untrusted"
         say({"id": request["id"], "result": {"thread": {"id": self.thread}}})
         request = hear()
