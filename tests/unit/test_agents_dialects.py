@@ -335,7 +335,8 @@ def test_command_lines_carry_the_gateway_and_no_key() -> None:
     assert (claude.env["ANTHROPIC_API_KEY"], claude.search) == ("placeholder", ("/node/bin",))
     assert Bind("/p/memory", "/run/nightcrew/memory", writable=True) in claude.binds
     codex = ADAPTERS["codex"].prepare(make_job("codex"))
-    assert f'base_url = "{URLS["openai"]}/v1"' in " ".join(codex.argv)
+    assert f'"base_url" = "{URLS["openai"]}/v1"' in " ".join(codex.argv)
+    assert any(word.startswith("projects={") and '"trust_level" = "untrusted"' in word for word in codex.argv)
     assert codex.argv[-1] == "app-server"
     gemini = ADAPTERS["gemini"].prepare(make_job("gemini"))
     assert gemini.argv == (
@@ -436,7 +437,8 @@ def test_a_program_is_found_with_its_package_and_interpreter(tmp_path: Path) -> 
 def test_the_guide_says_what_the_adapters_are() -> None:
     guide = Path(__file__).parents[2] / "docs" / "guides" / "agents.md"
     rows = [line.strip("|").split("|") for line in guide.read_text().splitlines() if line.startswith("| `")]
-    told = {row[0].strip(" `"): [cell.strip() for cell in row[2:]] for row in rows}
+    rows = [row for row in rows if row[0].strip(" `") in ADAPTERS]
+    told = {row[0].strip(" `"): [row[place].strip() for place in (1, 2, 4, 5)] for row in rows}
     made = {name: adapter.capabilities for name, adapter in ADAPTERS.items()}
     assert told == {
         name: [can.approvals, "yes" if can.sees_reads else "no", can.resume, can.usage]
