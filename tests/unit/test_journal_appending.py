@@ -50,6 +50,24 @@ def test_what_failed_leaves_nothing_and_the_next_one_goes_on(journal):
     assert journal.verify().events == 1
 
 
+def interrupt_statement(tx) -> None:
+    tx.connection.invalidate()  # what SQLAlchemy does with a connection whose statement was interrupted
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("way", ["write", "read"])
+def test_an_interrupt_in_the_middle_of_a_statement_is_told_as_that(journal, way, durable):
+    with journal.write() as tx:
+        tx.append("a.b")
+    opened = journal.write(durable=durable) if way == "write" else journal.read()
+    with pytest.raises(KeyboardInterrupt), opened as tx:
+        interrupt_statement(tx)
+    with journal.write(durable=durable) as tx:
+        assert tx.append("a.b") == 2
+    assert journal.verify().ok
+
+
 def test_a_counter_that_is_gone_stops_writing(journal):
     with journal.write() as tx:
         tx.append("a.b")

@@ -7,10 +7,11 @@ disk when it returns, and so is everything before it.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -232,11 +233,17 @@ def _run_direct(connection: sa.Connection, *, write: bool, durable: bool) -> Ite
         driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         yield connection
         driver.execute("COMMIT")
-    finally:
-        if driver.in_transaction:
-            driver.rollback()
-        if durable:
-            driver.execute("PRAGMA synchronous=NORMAL")
+    except BaseException:
+        # An interrupt inside of a statement has closed the driver's connection, and the transaction with it: what is told is
+        # the interrupt.
+        with suppress(sqlite3.ProgrammingError):
+            if driver.in_transaction:
+                driver.rollback()
+            if durable:
+                driver.execute("PRAGMA synchronous=NORMAL")
+        raise
+    if durable:
+        driver.execute("PRAGMA synchronous=NORMAL")
 
 
 @contextmanager
