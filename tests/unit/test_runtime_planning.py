@@ -12,6 +12,7 @@ from nightcrew.runtime.deciding import approve_plan, decide, deny_plan
 from nightcrew.runtime.environment import read_environment
 from nightcrew.runtime.parts import Parts
 from nightcrew.runtime.planning import read_draft, record
+from nightcrew.runtime.saying import Said
 from nightcrew.runtime.views import show, view_inbox
 from nightcrew.testing.hermetic import Hermetic
 
@@ -154,7 +155,7 @@ def test_asks_can_be_decided_with_the_plan(parts: Parts, crew: Hermetic) -> None
         [grant] = tx.find(ApprovalRecord, run=run)
     assert (grant.state, grant.uses, grant.decided_via) == ("approved", 1, "plan")
     with pytest.raises(StaleError):
-        decide(parts, grant.id, answer="approved")
+        decide(parts, grant.id, Said("approved"))
 
 
 def test_a_plan_of_another_policy_has_another_digest(parts: Parts, crew: Hermetic) -> None:
