@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nightcrew.engine import budgets
-from nightcrew.engine.budgets import Limits
+from nightcrew.engine.budgets import Calendar, Limits
 from nightcrew.engine.gateway import FAILED, REMOVED, Payer, blame_model, choose_providers
+from nightcrew.engine.ledger import book
 from nightcrew.engine.retry import decide_retry
 from nightcrew.engine.spending import Spending, Spendings
+from nightcrew.host.calendar import local_day
 from nightcrew.host.clock import SystemClock
 from nightcrew.journal.journal import Journal
 from nightcrew.model.errors import UsageError
@@ -149,6 +152,28 @@ def test_two_agents_at_once_lose_nothing(journal: Journal) -> None:
         thread.join()
     assert budgets.read_run_spent(record_of(journal)).requests == 60
     assert budgets.read_spent(record_of(journal, "T01")).requests == 40
+
+
+def test_what_another_run_or_a_planner_spends_of_the_day_counts_at_once(journal: Journal) -> None:
+    begin(journal, Limits())
+    calendar = Calendar(day=Budget(3.0))
+    shared = Spendings(journal, CLOCK, lambda: calendar)
+    with journal.write() as tx:
+        run = tx.need(RunRecord, "R-1")
+        tx.add(replace(run, id="R-2"), "run.created")
+        tx.add(TaskRecord("R-2/T01", "R-2", "T01", 0, "running", "t", "b"), "task.created")
+    first, second = shared.open("R-1"), shared.open("R-2")
+    ticket = first.hold("T01", "p/m", ONE)
+    # The other one has seen nothing of this: it has asked nothing yet.
+    second.record("T01", "R-2/T01/1", "p/m", replace(ONE, usd=1.5))
+    assert first.hold("T02", "p/m", ONE) == ""
+    first.let_go("T01", ticket)
+    assert first.find_end("T01") == ""
+    with journal.write() as tx:
+        book(tx, local_day(CLOCK.now()), "R-3", "planner", "p/m", replace(ONE, usd=1.5))
+    assert "the budget of the day" in first.find_end("T01")
+    first.halt("T01", "R-1/T01/1")
+    assert record_of(journal).state == "paused"
 
 
 def make_payer(journal: Journal) -> Payer:

@@ -200,6 +200,37 @@ def test_a_time_of_day_is_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
         time.tzset()
 
 
+@pytest.mark.parametrize(
+    ("text", "now", "coming"),
+    [
+        # The clocks go back at three: half past two comes twice, and what is over is not meant.
+        ("02:30", "2026-10-25T02:10+02:00", "2026-10-25T02:30+02:00"),
+        ("02:30", "2026-10-25T02:40+02:00", "2026-10-25T02:30+01:00"),
+        ("02:30", "2026-10-25T02:10+01:00", "2026-10-25T02:30+01:00"),
+        ("2026-10-25 02:30", "2026-10-25T02:10+01:00", "2026-10-25T02:30+01:00"),
+        ("02:30", "2026-10-25T02:40+01:00", "2026-10-26T02:30+01:00"),
+        # They are put forward at two: there is no half past two, and a run must not end before it began.
+        ("02:30", "2026-03-29T00:10+01:00", "2026-03-29T03:30+02:00"),
+        ("02:30", "2026-03-29T01:45+01:00", "2026-03-29T03:30+02:00"),
+        ("02:30", "2026-03-29T03:40+02:00", "2026-03-30T02:30+02:00"),
+    ],
+)
+def test_a_time_of_day_in_the_nights_when_clocks_change_is_never_over(
+    monkeypatch: pytest.MonkeyPatch, text: str, now: str, coming: str
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert next_moment(text, datetime.fromisoformat(now)) == datetime.fromisoformat(coming)
+        with pytest.raises(ValueError, match="is over already"):
+            next_moment("2026-03-29 02:30", datetime.fromisoformat("2026-03-29T03:40+02:00"))
+        with pytest.raises(ValueError, match="is not a time"):
+            next_moment("0001-01-01", datetime.fromisoformat(now))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_price_says_where_it_is_from() -> None:
     own = Price(1, 2, 1, 1, 1)
     library = {("openai", "new-model"): Price(3, 4, 3, 3, 3), ("anthropic", "claude-sonnet-4-5"): own}

@@ -81,6 +81,10 @@ class Spending:
         self._whole = read_run_spent(run)
         today = self._today()
         self._calendar = find_calendar(tx, self._shared.read_calendar(), run, today)
+        self._look_at_days(tx, today)
+
+    def _look_at_days(self, tx: Reader, today: str) -> None:
+        """Read what all runs have taken: the others of this host, and planners of other processes, are not told of here."""
         day = ledger.read_day(tx, today) if self._calendar.day else Spent()
         month = ledger.read_month(tx, today[:7]) if self._calendar.month else Spent()
         self._days = (day, month)
@@ -114,7 +118,8 @@ class Spending:
 
     def find_end(self, task: str) -> str:
         """Return why a task may ask nothing more, in words; empty while it may."""
-        with self._lock:
+        with self._lock, self._journal.read() as tx:
+            self._look_at_days(tx, self._today())
             return next((each.describe_end() for each in self._scopes(task) if each.share >= 1), "")
 
     def hold(self, task: str, model: str, most: Spent) -> str:
@@ -124,14 +129,16 @@ class Spending:
             A ticket for ``record`` or ``let_go``; empty when it must wait for what is under way.
         """
         ticket = nonce()
+        tokens = replace(most.tokens, output=min(most.tokens.output, LOST_OUTPUT))
+        part = most.tokens.total and tokens.total / most.tokens.total
+        likely = replace(most, tokens=tokens, usd=round(most.usd * part, 9), estimated=1)
         with self._lock:
-            if not self._shared.reservations.hold(ticket, self._scopes(task), most):
-                return ""
-            tokens = replace(most.tokens, output=min(most.tokens.output, LOST_OUTPUT))
-            part = most.tokens.total and tokens.total / most.tokens.total
-            likely = replace(most, tokens=tokens, usd=round(most.usd * part, 9), estimated=1)
             try:
                 with self._journal.write() as tx:
+                    # In the transaction: what another run spends meanwhile is either in the tables or held.
+                    self._look_at_days(tx, self._today())
+                    if not self._shared.reservations.hold(ticket, self._scopes(task), most):
+                        return ""
                     record = tx.need(TaskRecord, f"{self._run}/{task}")
                     asked = {
                         **record.usage.get("open", {}),

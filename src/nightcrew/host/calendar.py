@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _TIME_OF_DAY: Final = re.compile(r"([01]?[0-9]|2[0-3])[:.]([0-5][0-9])\Z")
@@ -27,18 +27,29 @@ def next_moment(text: str, now: datetime) -> datetime:
         ValueError: it is none, or it is over, in words for a person.
     """
     plain = text.strip()
-    here = now.astimezone()
     if found := _TIME_OF_DAY.match(plain):
-        moment = here.replace(hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0, tzinfo=None)
-        if moment <= here.replace(tzinfo=None):
-            moment += timedelta(days=1)
-        # Read as a time of the wall clock, so that a change to or from summer time in between does not move it.
-        return moment.astimezone()
+        today = now.astimezone().replace(
+            hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0, tzinfo=None
+        )
+        # Times of the wall clock, so that a change to or from summer time in between does not move them.
+        moments = [each for days in (0, 1) for each in _place(today + timedelta(days=days))]
+        return next(moment for moment in moments if moment > now)
     try:
-        moment = datetime.fromisoformat(plain)
-    except ValueError:
+        moments = _place(datetime.fromisoformat(plain))
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is not a time; write for example 07:30, or '2026-11-22 07:30'") from None
-    moment = moment.astimezone()
-    if moment <= here:
-        raise ValueError(f"{text!r} is over already")
-    return moment
+    if coming := next((moment for moment in moments if moment > now), None):
+        return coming
+    raise ValueError(f"{text!r} is over already")
+
+
+def _place(wall: datetime) -> list[datetime]:
+    """Return the moments at which clocks show a time: two of them in the hour that comes twice when summer time ends.
+
+    One that they leave out when it begins is as much later as they are put forward.
+    """
+    # By its timestamp: astimezone alone would place such a time an hour early, and so perhaps before now.
+    first, second = (
+        datetime.fromtimestamp(wall.replace(fold=fold).timestamp(), UTC).astimezone() for fold in (0, 1)
+    )
+    return [first, second] if first < second else [first]

@@ -53,7 +53,9 @@ def read_slots(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for item in (each.strip() for each in text.split(",") if each.strip()):
         name, colon, number = item.partition(":")
-        good = not colon or (number.isascii() and number.isdigit() and 1 <= int(number[:3]) <= _MOST_SLOTS)
+        good = not colon or (
+            number.isascii() and number.isdigit() and len(number) <= 2 and 1 <= int(number) <= _MOST_SLOTS
+        )
         if not name or not good or name in found:
             why = "is there twice" if name in found else f"is not NAME or NAME:1 to NAME:{_MOST_SLOTS}"
             raise UsageError(
@@ -336,9 +338,13 @@ def note_routes(tx: Writer, run: str, tasks: Sequence[Task]) -> None:
 
 
 def choose_slots(rules: Rules, tasks: Sequence[Task], wanted: Mapping[str, int]) -> dict[str, int]:
-    """Return how many attempts of each agent of a plan there may be at once, of those with a limit of their own."""
+    """Return how many attempts of each agent there may be at once, of those with a limit of their own.
+
+    Of those of the plan, and of those that were named: a task can be taken over by an agent that has none yet.
+    """
     found = {}
-    for name in dict.fromkeys(task.agent for task in tasks if not task.done):
+    named = [name for name, number in wanted.items() if number]
+    for name in dict.fromkeys([*(task.agent for task in tasks if not task.done), *named]):
         setting = rules.settings.agents.get(name)
         limits = [each for each in (wanted.get(name, 0), setting.slots if setting else 0) if each]
         if limits:
