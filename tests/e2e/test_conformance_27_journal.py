@@ -44,6 +44,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hermetic]:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
     shutil.copy(database, place.root / "sound.db")
+    shutil.copy(place.state / "signing" / "last.head", place.root / "last.head")
     yield place
     sweep(place)
 
@@ -53,6 +54,7 @@ def crew(night: Hermetic) -> Hermetic:
     for name in ("nightcrew.db-wal", "nightcrew.db-shm", "nightcrew.db"):
         (night.state / name).unlink(missing_ok=True)
     shutil.copy(night.root / "sound.db", night.state / "nightcrew.db")
+    shutil.copy(night.root / "last.head", night.state / "signing" / "last.head")
     return night
 
 
@@ -178,11 +180,75 @@ def test_and_by_the_head_kept_elsewhere_when_the_signed_ones_are_taken_out(crew:
     assert "the end is cut off" in done.stderr, done
 
 
+def cut_back(crew: Hermetic, to: int) -> None:
+    """Take the database back to an older state as a whole: events, ends and counter fit, and nothing in it says more."""
+    connection = sqlite3.connect(crew.state / "nightcrew.db")
+    connection.execute("delete from nc_events where seq > ?", (to,))
+    connection.execute("delete from nc_heads where chain not in (select run from nc_events)")
+    for run, number, seq in connection.execute(
+        "select run, count(*), max(seq) from nc_events group by run"
+    ).fetchall():
+        (end,) = connection.execute("select hash from nc_events where seq = ?", (seq,)).fetchone()
+        values = (number, seq, end, run)
+        connection.execute("update nc_heads set length = ?, seq = ?, hash = ? where chain = ?", values)
+    connection.execute("update nc_counters set value = ? where name = 'E'", (to,))
+    connection.commit()
+    connection.close()
+
+
+def test_a_journal_cut_back_to_an_older_signed_head_is_noticed_and_not_signed_again(crew: Hermetic) -> None:
+    connection = sqlite3.connect(crew.state / "nightcrew.db")
+    (last,) = connection.execute("select max(seq) from nc_events").fetchone()
+    connection.close()
+    assert crew.run("audit", "head", "--sign").code == 0
+    cut_back(crew, last)  # what is left ends with a signed head
+    done = refused(crew)
+    assert f"first bad record: E-{last + 1}\n" in done.stderr, done
+    assert "cut back or rewritten" in done.stderr
+    for command in (
+        ("audit", "head", "--sign"),
+        ("audit", "bundle", "R-1", "-o", str(crew.root / "no.tar.gz")),
+    ):
+        done = crew.run(*command)
+        assert done.code == 12, done
+    assert not (crew.root / "no.tar.gz").exists()
+    # A person who has put back an older database says so by moving the kept head away.
+    (crew.state / "signing" / "last.head").unlink()
+    assert crew.run("audit", "verify").code == 0
+    assert crew.run("audit", "head", "--sign").code == 0
+    assert crew.run("audit", "verify").code == 0
+
+
+def test_no_bundle_is_made_of_a_journal_that_somebody_else_signed_or_whose_records_were_edited(
+    crew: Hermetic,
+) -> None:
+    tamper(
+        crew,
+        "update nc_tasks set state = 'failed', body = replace(body, '\"state\":\"succeeded\"', '\"state\":\"failed\"') where id = 'R-1/T02'",
+    )
+    target = crew.root / "edited.tar.gz"
+    done = crew.run("audit", "bundle", "R-1", "-o", str(target))
+    assert (done.code, target.exists()) == (12, False), done
+
+
+def test_a_bundle_is_never_compared_with_nothing_by_mistake(crew: Hermetic, tmp_path: Path) -> None:
+    bundle = str(crew.root / "R-1.tar.gz")
+    for key in ("", "abc"):
+        assert crew.run("audit", "verify", "--bundle", bundle, "--key", key).code == 2
+    nobody = Hermetic(tmp_path)
+    nobody.make_repository(FILES)
+    done = nobody.run("audit", "verify", "--bundle", bundle)
+    assert (done.code, "no key of its own" in done.stderr) == (2, True), done
+
+
 def test_a_forged_a_foreign_and_a_broken_head_file(crew: Hermetic) -> None:
     head = json.loads((crew.root / "head.json").read_text())
     place = crew.root / "other.json"
     for change, said in (
-        ({"signature": head["signature"][:-2] + "00"}, "its signature is wrong"),
+        (
+            {"signature": head["signature"][:-2] + "ff"},
+            "its signature is wrong",
+        ),  # its last byte is never above 0x10
         ({"statement": {**head["statement"], "root": "0" * 64}}, "its signature is wrong"),
         ({"ends": head["ends"][:-1]}, "its list of ends was changed"),
     ):

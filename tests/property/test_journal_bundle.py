@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from nightcrew.host.signing import SigningKey, is_signed, need_key
 from nightcrew.journal import verify_bundle as verifier
 from nightcrew.journal.heads import compute_root, make_statement, prove
+from nightcrew.journal.verify_bundle import pack
 from nightcrew.model import canonical
 from nightcrew.model.events import Event, compute_hash
-from nightcrew.runtime.bundling import pack
 
 RUN = "R-3"
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -197,6 +197,92 @@ def test_any_changed_byte_of_the_archive_is_noticed(data):
             verifier.read_bundle(str(path))
 
 
+def squeeze(data: bytes, level: int) -> bytes:
+    made = zlib.compressobj(level, zlib.DEFLATED, -15)
+    tail = zlib.crc32(data).to_bytes(4, "little") + len(data).to_bytes(4, "little")
+    return verifier.GZIP_HEADER + made.compress(data) + made.flush() + tail
+
+
+def archived(content: bytes, **headers: str) -> bytes:
+    plain = io.BytesIO()
+    form = tarfile.PAX_FORMAT if headers else tarfile.USTAR_FORMAT
+    with tarfile.open(fileobj=plain, mode="w", format=form) as archive:
+        member = tarfile.TarInfo("manifest.json")
+        member.size, member.mode = len(content), 0o644
+        member.pax_headers = {name.replace("_", "."): value for name, value in headers.items()}
+        archive.addfile(member, io.BytesIO(content))
+    return plain.getvalue()
+
+
+def test_an_archive_is_written_in_one_way_only(tmp_path):
+    """What was compressed could be written in many ways, and a changed byte of it could mean the same."""
+    archive = pack(a_bundle())
+    assert verifier.read_bundle(saved(tmp_path, archive)) == a_bundle()
+    data = zlib.decompress(archive, 31)
+    for other in (squeeze(data, 9), squeeze(data + bytes(10240), 0), squeeze(data[:-512], 0)):
+        with pytest.raises(verifier.Bad):
+            verifier.read_bundle(saved(tmp_path, other))
+
+
+def saved(place: Path, data: bytes) -> str:
+    (place / "some.tar.gz").write_bytes(data)
+    return str(place / "some.tar.gz")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        squeeze(bytes(1 << 26), 9),
+        squeeze(archived(b"", GNU_sparse_size=str(1 << 40), GNU_sparse_map=f"{1 << 40},0"), 0),
+        squeeze(archived(b"[" * 200_000), 0),
+        squeeze(archived(b'{"format":1,"run":"R-1","seqs":[1e999],"emptied":[],"files":{}}'), 0),
+        squeeze(archived(b"[]")[:600], 0),
+        squeeze(b"x" * 2000, 0),
+    ],
+    ids=["compressed", "sparse", "deep", "endless", "torn", "none"],
+)
+def test_an_archive_made_to_hurt_is_refused_in_words(tmp_path, data):
+    with pytest.raises(verifier.Bad):
+        verifier.verify(verifier.read_bundle(saved(tmp_path, data)))
+
+
+def test_a_directory_with_links_and_pipes_is_refused_without_reading_them(tmp_path):
+    import os
+
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "events.jsonl").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "receipts").symlink_to("/")
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "events.jsonl")
+    for name in ("link", "folder", "pipe"):
+        with pytest.raises(verifier.Bad, match="something else than a file"):
+            verifier.read_bundle(str(tmp_path / name))
+
+
+def test_what_a_bundle_says_of_itself_cannot_write_lines_of_its_own():
+    """Somebody signs with a key of their own, and would have the verifier say another one."""
+    said = "2025-01-02\nsigned by the one you trust\x1b[2J"
+    files = dict(a_bundle())
+    head = json.loads(files["head.json"])
+    head["statement"]["at"] = said
+    message = b"nightcrew head 1\n" + canonical.encode_plain(head["statement"]).encode()
+    files["head.json"] = encode({**head, "signature": a_key().sign(message)})
+    assert refuse(files).message == "head.json was changed after it was written"
+    files = {**a_bundle(), "manifest.json": a_bundle()["manifest.json"].replace(b'"R-3"', b'"R-3\\n OK"')}
+    assert refuse(files).message == "manifest.json is not of a format that is known here"
+    files = {**a_bundle(), "evil\x1b[2J\nOK: R-3": b""}
+    assert refuse(files).message == "evil\\x1b[2J\\nOK: R-3 was added"
+
+
+def test_an_empty_key_is_no_key_to_compare_with(tmp_path, capsys):
+    path = saved(tmp_path, pack(a_bundle()))
+    assert verifier.main([path, "--key", a_key().public]) == 0
+    assert verifier.main([path, "--key", ""]) == 2
+    assert verifier.main([path, "--key", "any"]) == 2
+    assert capsys.readouterr().out.count("OK") == 1
+
+
 def test_links_and_doubled_names_in_an_archive_are_refused(tmp_path):
     for kind in ("link", "double"):
         plain = io.BytesIO()
@@ -207,10 +293,8 @@ def test_links_and_doubled_names_in_an_archive_are_refused(tmp_path):
             archive.addfile(member, io.BytesIO())
             archive.addfile(member, io.BytesIO())
         data = plain.getvalue()
-        squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
-        tail = zlib.crc32(data).to_bytes(4, "little") + len(data).to_bytes(4, "little")
         path = tmp_path / kind
-        path.write_bytes(verifier.GZIP_HEADER + squeeze.compress(data) + squeeze.flush() + tail)
+        path.write_bytes(squeeze(data, 0))
         with pytest.raises(verifier.Bad, match="twice, or as something else"):
             verifier.read_bundle(str(path))
 

@@ -106,14 +106,20 @@ def _cell(value: Any) -> str:
     "--bundle", metavar="FILE", type=click.Path(path_type=Path), help="Verify an evidence bundle instead."
 )
 @click.option(
-    "--key", default="", metavar="HEX", help="With --bundle: who must have signed it; `any`: whoever did."
+    "--key",
+    metavar="HEX",
+    help="With --bundle: who must have signed it; `any`: whoever did. [default: this installation]",
 )
-def verify(runtime: Runtime, screen: Screen, *, heads: Sequence[Path], bundle: Path | None, key: str) -> None:
+def verify(
+    runtime: Runtime, screen: Screen, *, heads: Sequence[Path], bundle: Path | None, key: str | None
+) -> None:
     """Verify the journal: hash chains, signed heads, states of records; the first bad record is named (exit 12)."""
-    if key and bundle is None:
+    if key is not None and bundle is None:
         raise UsageError("--key goes with --bundle", hint="a head file holds its key")
+    if key is not None and not key.strip():
+        raise UsageError("--key is empty; nothing was verified", hint="--key HEX, or --key any")
     if bundle is not None:
-        _show_bundle(screen, runtime.audit.verify_bundle(bundle, key))
+        _show_bundle(screen, runtime.audit.verify_bundle(bundle, (key or "").strip()))
         return
     result = runtime.audit.verify(heads)
     if screen.json:

@@ -86,7 +86,9 @@ def resolve_id(text: str, kinds: str, run: str, lookup: Lookup) -> str:
             raise UsageError(
                 f"{text} could be {shown}", code="id.ambiguous", hint=f"type more of it: {found[0]}"
             )
-    raise not_found(" or ".join(_WORDS[kind] for kind in kinds if len(kinds) < 3) or "such id", text)
+    if len(kinds) < 3:
+        raise not_found(" or ".join(_WORDS[kind] for kind in kinds), text)
+    raise NotFound(f"nothing has the id {text}", code="id.missing", hint="see what there is: nightcrew ps -a")
 
 
 def _readings(typed: str, kinds: str, run: str, lookup: Lookup) -> Iterator[list[str]]:

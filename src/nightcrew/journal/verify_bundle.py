@@ -17,11 +17,11 @@ Exit codes: 0 verified, 1 not verified (the first bad record is named), 2 usage.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
+import re
+import stat
 import sys
-import tarfile
 import zlib
 from typing import Any, Dict, List, Optional, Tuple  # noqa: UP035  Python 3.8
 
@@ -29,17 +29,27 @@ GENESIS = "0" * 64
 EVENTS, HEAD, MANIFEST = "events.jsonl", "head.json", "manifest.json"
 MADE, STUB = "bundle.made", "journal.stub"
 FORMAT = 1
-LARGEST = 1 << 30
+LARGEST = 1 << 28
 # As written by nightcrew: no name, no time, so that no byte of the archive means nothing.
-GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+RUN, TIME = re.compile(r"R-[1-9][0-9]{0,17}\Z"), re.compile(r"[0-9][0-9TZ:.-]{9,39}\Z")
+KEY, SIGNATURE = re.compile(r"[0-9a-f]{64}\Z"), re.compile(r"[0-9a-f]{128}\Z")
+# What comes of a bundle that is not built as one.
+ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
 class Bad(Exception):
     """What is wrong; ``seq`` is the number of the first bad event, 0 when it is no event."""
 
     def __init__(self, message: str, seq: int = 0, file: str = "") -> None:
-        super().__init__(message)
-        self.message, self.seq, self.file = message, seq, file
+        # Somebody else wrote the bundle: what it says must not steer the terminal that it is shown on.
+        self.message, self.seq, self.file = printable(message), seq, printable(file)
+        super().__init__(self.message)
+
+
+def printable(text: str) -> str:
+    """Return text with everything but visible ASCII written out."""
+    return "".join(char if " " <= char <= "~" else ascii(char)[1:-1] for char in text)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -57,36 +67,89 @@ def read_bundle(path: str) -> Dict[str, bytes]:  # noqa: UP006
 
 
 def _read_directory(path: str) -> Dict[str, bytes]:  # noqa: UP006
-    found = {}
-    for place, _, names in os.walk(path):
-        for name in names:
+    found = {}  # type: Dict[str, bytes]
+    left = LARGEST
+    for place, folders, names in os.walk(path):
+        for name in folders + names:
             full = os.path.join(place, name)  # noqa: PTH118
+            inside = os.path.relpath(full, path).replace(os.sep, "/")
+            mode = os.lstat(full).st_mode
+            if stat.S_ISDIR(mode):
+                continue
+            if not stat.S_ISREG(mode):
+                raise Bad("%s is something else than a file" % inside, file=inside)  # noqa: UP031
             with open(full, "rb") as file:  # noqa: PTH123
-                found[os.path.relpath(full, path).replace(os.sep, "/")] = file.read()
+                found[inside] = file.read(left + 1)
+            left -= len(found[inside])
+            if left < 0:
+                raise Bad("%s is too large for a bundle" % path)  # noqa: UP031
     return found
 
 
 def _read_archive(raw: bytes) -> Dict[str, bytes]:  # noqa: UP006
     if raw[:10] != GZIP_HEADER:
         raise Bad("not an archive as nightcrew writes it")
+    if len(raw) > LARGEST:
+        raise Bad("the archive is too large for a bundle")
     stream = zlib.decompressobj(wbits=31)
     try:
-        data = stream.decompress(raw, LARGEST)
+        data = stream.decompress(raw, len(raw))  # nothing in it is compressed, so it never becomes more
     except zlib.error as error:
         raise Bad("the archive is damaged: %s" % error) from None  # noqa: UP031
     if not stream.eof or stream.unused_data or stream.unconsumed_tail:
         raise Bad("the archive is cut off, too large, or something was added to it")
     found = {}  # type: Dict[str, bytes]
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isreg() else None
-                if content is None or member.name in found:
-                    raise Bad("the archive holds %r twice, or as something else than a file" % member.name)  # noqa: UP031
-                found[member.name] = content.read()
-    except tarfile.TarError as error:
-        raise Bad("the archive is damaged: %s" % error) from None  # noqa: UP031
+        found = _read_members(data)
+        same = pack(found) == raw
+    except ODD:
+        same = False
+    if not same:
+        raise Bad("the archive is damaged, or not as nightcrew writes it")
     return found
+
+
+def _read_members(data: bytes) -> Dict[str, bytes]:  # noqa: UP006
+    found = {}  # type: Dict[str, bytes]
+    at = 0
+    while data[at : at + 1] not in (b"", b"\0"):
+        name = data[at : at + 100].rstrip(b"\0").decode("ascii")
+        size = int(data[at + 124 : at + 135].decode("ascii"), 8)
+        if data[at + 156 : at + 157] != b"0" or name in found:
+            raise Bad("the archive holds %r twice, or as something else than a file" % name)  # noqa: UP031
+        found[name] = data[at + 512 : at + 512 + size]
+        at += 512 + size + -size % 512
+    return found
+
+
+def pack(files: Dict[str, bytes]) -> bytes:  # noqa: UP006
+    """Return files as an archive. There is one way only to write them, so every byte of it can be checked.
+
+    It is a gzip file of blocks that are stored as they are: compressed ones could be written in many ways that mean the same.
+    """
+    parts = []
+    for name in sorted(files):
+        content = files[name]
+        parts += [_tar_header(name, len(content)), content, bytes(-len(content) % 512)]
+    data = b"".join(parts)
+    data += bytes(1024 + -(len(data) + 1024) % 10240)
+    stored = [GZIP_HEADER]
+    for at in range(0, len(data), 65535):
+        block = data[at : at + 65535]
+        size = len(block).to_bytes(2, "little")
+        last = b"\1" if at + 65535 >= len(data) else b"\0"
+        stored += [last, size, bytes(255 - byte for byte in size), block]
+    stored += [zlib.crc32(data).to_bytes(4, "little"), len(data).to_bytes(4, "little")]
+    return b"".join(stored)
+
+
+def _tar_header(name: str, size: int) -> bytes:
+    raw = name.encode("ascii")
+    if not 0 < len(raw) <= 100:
+        raise ValueError(name)
+    before = raw.ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"0" * 11 + b"\0"
+    after = b"0" + bytes(100) + b"ustar\x0000" + bytes(247)
+    return before + b"%06o\0 " % sum(before + b" " * 8 + after) + after
 
 
 def read_json(files: Dict[str, bytes], name: str) -> Any:  # noqa: UP006
@@ -95,7 +158,7 @@ def read_json(files: Dict[str, bytes], name: str) -> Any:  # noqa: UP006
         raise Bad("%s is missing" % name, file=name)  # noqa: UP031
     try:
         return json.loads(files[name].decode("ascii"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Bad("%s is not JSON" % name, file=name) from None  # noqa: UP031
 
 
@@ -148,9 +211,9 @@ def _read_line(line: bytes, wanted: int, name: str) -> Dict[str, Any]:  # noqa: 
         body = {key: event[key] for key in event if key != "hash"}
         known = set(body) == {"actor", "at", "attempt", "data", "kind", "prev", "run", "seq", "task"}
         same = canonical(event) == line
-    except (ValueError, TypeError, AttributeError):
+    except ODD:
         raise Bad("%s cannot be read" % label, wanted, name) from None  # noqa: UP031
-    if not known or not isinstance(event["seq"], int) or not isinstance(event["data"], dict):
+    if not known or type(event["seq"]) is not int or not isinstance(event["data"], dict):
         raise Bad("%s is not an event" % label, wanted, name)  # noqa: UP031
     body["format"] = FORMAT
     whole = _is_blank(event) if event["kind"] == STUB else sha256(canonical(body)) == event.get("hash")
@@ -177,10 +240,11 @@ def check_head(files: Dict[str, bytes], run: str, key: str) -> Dict[str, Any]:  
         signature, public = bytes.fromhex(head["signature"]), bytes.fromhex(head["key"])
         chain, number, seq, digest = end
         right = set(head) == {"statement", "key", "signature", "proof", "end"} and said["seq"] >= seq
-        right = right and chain == run and isinstance(number, int) and isinstance(digest, str)
-    except (KeyError, TypeError, ValueError, AttributeError):
+        right = right and chain == run and type(number) is type(seq) is int and isinstance(digest, str)
+        written = KEY.match(head["key"]) and SIGNATURE.match(head["signature"]) and TIME.match(said["at"])
+    except ODD:
         raise Bad("%s cannot be read" % HEAD, file=HEAD) from None  # noqa: UP031
-    if files[HEAD] != canonical(head) + b"\n" or not right:
+    if files[HEAD] != canonical(head) + b"\n" or not right or not written:
         raise Bad("%s was changed after it was written" % HEAD, file=HEAD)  # noqa: UP031
     if key and key.lower() != head["key"]:
         raise Bad("signed by another key than the one given: %s" % head["key"], file=HEAD)  # noqa: UP031
@@ -301,13 +365,20 @@ def check_records(files: Dict[str, bytes], events: List[Dict[str, Any]]) -> None
 
 def verify(files: Dict[str, bytes], key: str = "") -> Dict[str, Any]:  # noqa: UP006
     """Verify the files of a bundle and return what was found; raises Bad with the first thing that is wrong."""
+    try:
+        return _verify(files, key)
+    except ODD as error:
+        raise Bad("it is not built as a bundle is: %s" % type(error).__name__) from None  # noqa: UP031
+
+
+def _verify(files: Dict[str, bytes], key: str) -> Dict[str, Any]:  # noqa: UP006
     manifest = read_json(files, MANIFEST)
     try:
         run, seqs = str(manifest["run"]), [int(seq) for seq in manifest["seqs"]]
         emptied = [int(seq) for seq in manifest["emptied"]]
-        if manifest["format"] != FORMAT or not isinstance(manifest["files"], dict):
+        if manifest["format"] != FORMAT or not isinstance(manifest["files"], dict) or not RUN.match(run):
             raise ValueError
-    except (KeyError, TypeError, ValueError):
+    except ODD:
         raise Bad("%s is not of a format that is known here" % MANIFEST, file=MANIFEST) from None  # noqa: UP031
     head = check_head(files, run, key)
     _, number, last, digest = head["end"]
@@ -356,7 +427,8 @@ def main(arguments: List[str]) -> int:  # noqa: UP006
         at = words.index("--key")
         key = words[at + 1].strip()
         del words[at : at + 2]
-    if len(words) != 1 or words[0].startswith("-"):
+    asked = "--key" in arguments
+    if len(words) != 1 or words[0].startswith("-") or (asked and not KEY.match(key.lower())):
         sys.stderr.write(__doc__ or "")
         return 2
     try:

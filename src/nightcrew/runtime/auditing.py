@@ -16,7 +16,18 @@ from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.records import ApprovalRecord, PromotionRecord, RunRecord, TaskRecord
 from nightcrew.runtime.exporting import FORMATS
 from nightcrew.runtime.moments import read_moment
-from nightcrew.runtime.sealing import key_file, known_keys, own_key, read_head, record_head, seal, view_head
+from nightcrew.runtime.sealing import (
+    compare_kept,
+    keep_head,
+    key_file,
+    known_keys,
+    own_key,
+    read_head,
+    seal,
+    sign_in,
+    view_head,
+)
+from nightcrew.runtime.terms import need_person
 from nightcrew.runtime.views import view_event
 
 if TYPE_CHECKING:
@@ -66,6 +77,8 @@ class Audit:
             if not found.ok:
                 raise self._damaged(found.problem, found.first_bad)
             self._check_keys(found, heads)
+            if problem := compare_kept(self._parts, tx):
+                raise self._damaged(*problem)
             compared = _compare_records(tx, self._damaged)
         return {
             "ok": True,
@@ -128,10 +141,16 @@ class Audit:
         return FORMATS[form](self._search(query))
 
     def bundle(self, run: str, file: Path, *, force: bool = False) -> dict[str, Any]:
-        """Write the evidence bundle of a run; see ``bundling.make_bundle``."""
-        from nightcrew.runtime.bundling import make_bundle
+        """Write the evidence bundle of a run, after verifying the journal; see ``bundling.make_bundle``.
 
-        return make_bundle(self._parts, run, file, force=force)
+        Raises:
+            JournalDamaged: the journal does not verify; no bundle was made.
+        """
+        from nightcrew.runtime.bundling import check_place, make_bundle
+
+        check_place(file, force=force)
+        self.verify()
+        return make_bundle(self._parts, run, file)
 
     def prune(self, *, before: str, dry_run: bool = False) -> dict[str, Any]:
         """Empty the events of runs that were over before a moment: only numbers and hashes stay, under a signature.
@@ -169,6 +188,7 @@ class Audit:
 
     def _empty(self, runs: Sequence[str], moment: str) -> None:
         parts = self._parts
+        need_person(parts, "admin")
         actor = f"user:{parts.env.user}"
         key = need_key(key_file(parts))
         with parts.journal.write(durable=True) as tx:
@@ -177,7 +197,8 @@ class Audit:
                 number, digest = tx.empty(run)
                 told[run] = {"events": number, "digest": digest}
             tx.append(PRUNED, actor=actor, data={"before": moment, "runs": told})
-            record_head(tx, key, at=stamp(parts.clock.now()), actor=actor)
+            head = sign_in(parts, tx, key, actor=actor)
+        keep_head(parts, head)
 
     def _search(self, query: Query) -> Iterator[Event]:
         now = self._parts.clock.now()
@@ -206,13 +227,13 @@ class Audit:
                 hint="somebody else signed it; if you know that key to be yours, add it to that file, in a line of its own",
             )
 
-    def _damaged(self, problem: str, first_bad: int) -> JournalDamaged:
+    def _damaged(self, problem: str, first_bad: int, hint: str = "") -> JournalDamaged:
         first = f"E-{first_bad}" if first_bad else "the end of a chain"
         return JournalDamaged(
             f"the journal does not verify: {problem}",
             code="journal.damaged",
             where=[f"first bad record: {first}", f"database: {self._parts.env.database}"],
-            hint="keep a copy of the database; what stands before that record is intact",
+            hint=hint or "keep a copy of the database; what stands before that record is intact",
         )
 
 

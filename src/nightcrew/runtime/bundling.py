@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
-import zlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew import __version__
-from nightcrew.host.clock import stamp
 from nightcrew.host.signing import need_key
 from nightcrew.journal.heads import STUB, SignedHead, prove
+from nightcrew.journal.verify_bundle import HEAD, LARGEST, ODD, Bad, pack, read_bundle, verify
 from nightcrew.model import canonical
 from nightcrew.model.errors import JournalDamaged, NotFound, StaleError, UsageError
 from nightcrew.model.events import Event
@@ -28,7 +27,7 @@ from nightcrew.model.records import (
     RunRecord,
     TaskRecord,
 )
-from nightcrew.runtime.sealing import key_file, own_key, record_head
+from nightcrew.runtime.sealing import keep_head, key_file, known_keys, own_key, sign_in
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -37,7 +36,10 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 MADE: Final = "bundle.made"
 VERIFIER: Final = "verify_bundle.py"
-_GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+_ROOM: Final = 4 << 20
+"""For what a bundle has beside events and records: the list, the head, the archive itself."""
+_ANY: Final = "any"
+_KEY: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
 _GROUPS: Final[Mapping[str, type[Record]]] = {
     "plans": PlanRecord,
     "tasks": TaskRecord,
@@ -65,14 +67,11 @@ receipts/        one file for each promotion: what landed, by whom, with the app
 """
 
 
-def make_bundle(parts: Parts, name: str, target: Path, *, force: bool = False) -> dict[str, Any]:
-    """Write the evidence bundle of a run, and record that it was made.
-
-    Args:
-        name: full id of the run. target: the file. force: replace one that is there.
+def check_place(target: Path, *, force: bool = False) -> None:
+    """Check that a bundle can be written there.
 
     Raises:
-        StaleError: the file is there. JournalDamaged: the journal does not verify. UsageError: it cannot be written.
+        StaleError: the file is there. UsageError: there is no such directory.
     """
     if target.exists() and not force:
         raise StaleError(
@@ -80,22 +79,28 @@ def make_bundle(parts: Parts, name: str, target: Path, *, force: bool = False) -
         )
     if not target.parent.is_dir():
         raise UsageError(f"there is no directory {target.parent}; nothing was written", code="bundle.place")
-    checked = parts.journal.verify()
-    if not checked.ok:
-        raise JournalDamaged(
-            f"the journal does not verify: {checked.problem}; no bundle was made",
-            where=[f"first bad record: E-{checked.first_bad}"],
-            hint="nightcrew audit verify",
-        )
+
+
+def make_bundle(parts: Parts, name: str, target: Path) -> dict[str, Any]:
+    """Write the evidence bundle of a run, and record that it was made; whoever calls has verified the journal.
+
+    Args:
+        name: full id of the run. target: the file; one that is there is replaced.
+
+    Raises:
+        UsageError: it cannot be written, or would be larger than what can be verified.
+    """
     key = need_key(key_file(parts))
     with parts.journal.write(durable=True) as tx:
         events = tx.events(run=name)
         files = collect_files(tx, name, events, key.public)
+        _check_size(name, events, files)
         manifest = _manifest(name, events, files)
         data = {"manifest": hashlib.sha256(manifest).hexdigest(), "files": len(files) + 3}
         seq = tx.append(MADE, run=name, actor=f"user:{parts.env.user}", data=data)
         events += tx.events(after=seq - 1, run=name)
-        head = record_head(tx, key, at=stamp(parts.clock.now()), actor="engine")
+        head = sign_in(parts, tx, key, actor="engine")
+    keep_head(parts, head)
     files |= {
         "manifest.json": manifest,
         "events.jsonl": b"".join(_encode(event) for event in events),
@@ -184,18 +189,14 @@ def _encode(value: Any) -> bytes:
     return canonical.encode(value).encode("ascii") + b"\n"
 
 
-def pack(files: Mapping[str, bytes]) -> bytes:
-    """Return files as a compressed archive: the same files give the same bytes, and no byte of it means nothing."""
-    plain = io.BytesIO()
-    with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name in sorted(files):
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(files[name]), 0o644
-            archive.addfile(member, io.BytesIO(files[name]))
-    data = plain.getvalue()
-    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
-    tail = zlib.crc32(data).to_bytes(4, "little") + (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
-    return _GZIP_HEADER + squeeze.compress(data) + squeeze.flush() + tail
+def _check_size(name: str, events: Sequence[Event], files: Mapping[str, bytes]) -> None:
+    size = sum(map(len, files.values())) + sum(len(_encode(event)) for event in events)
+    if size > LARGEST - _ROOM:
+        raise UsageError(
+            f"the evidence of {name} has {size >> 20} MiB, more than a verifier reads ({LARGEST >> 20} MiB); nothing was written",
+            code="bundle.large",
+            hint=f"nightcrew audit export --run {name} -o events.jsonl",
+        )
 
 
 def _write(target: Path, data: bytes) -> None:
@@ -211,18 +212,30 @@ def check_bundle(parts: Parts, target: Path, key: str) -> dict[str, Any]:
     """Verify a bundle, and by default that this installation signed it; return what was found.
 
     Args:
-        key: public key that must have signed it; ``any`` for whichever it names.
+        key: public key that must have signed it; ``any`` for whichever it names; empty for those of this installation.
 
     Raises:
-        JournalDamaged: it does not verify.
+        UsageError: that is no key, or there is none to compare with. JournalDamaged: it does not verify.
     """
-    from nightcrew.journal.verify_bundle import Bad, read_bundle, verify
-
+    if key not in ("", _ANY) and not _KEY.match(key):
+        raise UsageError(
+            "a key has 64 hexadecimal digits; nothing was verified",
+            code="bundle.key",
+            hint="nightcrew audit head prints it where the bundle was made",
+        )
     if not target.exists():
         raise NotFound(f"there is no {target}", code="bundle.missing", hint="nightcrew audit bundle RUN")
-    wanted = "" if key == "any" else key or own_key(parts)
+    known = frozenset() if key else known_keys(parts)
+    if not key and not known:
+        raise UsageError(
+            "this installation has no key of its own, so there is none to compare with; nothing was verified",
+            code="bundle.key",
+            hint="--key HEX, as whoever made the bundle tells you by another way; or, knowingly, --key any",
+        )
     try:
-        return verify(read_bundle(str(target)), wanted)
+        files = read_bundle(str(target))
+        wanted = "" if key == _ANY else key or _choose_key(files, known, own_key(parts))
+        return verify(files, wanted)
     except Bad as bad:
         where = [f"first bad record: E-{bad.seq}"] if bad.seq else []
         where += [f"file: {bad.file}"] if bad.file else []
@@ -233,3 +246,12 @@ def check_bundle(parts: Parts, target: Path, key: str) -> dict[str, Any]:
             where=where,
             hint=hint if "another key" in bad.message else "get it again from whoever made it",
         ) from None
+
+
+def _choose_key(files: Mapping[str, bytes], known: frozenset[str], own: str) -> str:
+    """Return the key of this installation that a bundle says it was signed by; its present one for any other."""
+    try:
+        named = str(json.loads(files[HEAD])["key"])
+    except ODD:
+        named = ""
+    return named if named in known else own or min(known)

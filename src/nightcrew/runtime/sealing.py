@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.clock import stamp
+from nightcrew.host.files import write_atomic
 from nightcrew.host.signing import SigningKey, need_key, read_key, read_known
 from nightcrew.journal.heads import SIGNED, SignedHead, ends_of, make_statement, read_signed
-from nightcrew.model.errors import InvalidInput, NightcrewError, Place, Problem
+from nightcrew.model import canonical
+from nightcrew.model.errors import InvalidInput, JournalDamaged, NightcrewError, Place, Problem
 
 if TYPE_CHECKING:
-    from nightcrew.journal.transaction import Writer
+    from nightcrew.journal.transaction import Reader, Writer
     from nightcrew.runtime.parts import Parts
 
 _LARGEST: Final = 64 << 20
@@ -42,16 +46,66 @@ def seal(parts: Parts, *, actor: str) -> SignedHead:
     """
     key = need_key(key_file(parts))
     with parts.journal.write(durable=True) as tx:
-        return record_head(tx, key, at=stamp(parts.clock.now()), actor=actor)
+        head = sign_in(parts, tx, key, actor=actor)
+    keep_head(parts, head)
+    return head
+
+
+def sign_in(parts: Parts, tx: Writer, key: SigningKey, *, actor: str) -> SignedHead:
+    """Sign what stands in the journal up to here, inside of a transaction; ``keep_head`` when that is written.
+
+    Raises:
+        JournalDamaged: what was signed last is not in it any more; nothing was signed.
+    """
+    if problem := compare_kept(parts, tx):
+        raise JournalDamaged(f"{problem[0]}; nothing was signed", code="journal.damaged", hint=problem[2])
+    return record_head(tx, key, at=stamp(parts.clock.now()), actor=actor)
 
 
 def record_head(tx: Writer, key: SigningKey, *, at: str, actor: str) -> SignedHead:
-    """Sign what stands in the journal up to here, inside of a transaction."""
+    """Sign whatever stands in a journal, inside of a transaction."""
     ends = ends_of(tx.heads())
     statement = make_statement(ends, at=at, seq=tx.last_seq())
     head = SignedHead(statement, key.public, key.sign(statement.message), tuple(ends))
     tx.append(SIGNED, actor=actor, data=SignedHead(statement, head.key, head.signature).to_plain())
     return head
+
+
+def kept_file(parts: Parts) -> Path:
+    """Return where the head that was signed last is kept, beside the key; each database has one of its own."""
+    own = parts.env.database == f"sqlite:///{parts.env.state / 'nightcrew.db'}"
+    which = (
+        "" if own else "-" + hashlib.sha256(parts.env.database.encode("utf-8", "replace")).hexdigest()[:16]
+    )
+    return key_file(parts).with_name(f"last{which}.head")
+
+
+def keep_head(parts: Parts, head: SignedHead) -> None:
+    """Keep a signed head outside of the database, so that a database that is cut back to before it is noticed."""
+    plain = SignedHead(head.statement, head.key, head.signature).to_plain()
+    try:
+        write_atomic(kept_file(parts), canonical.encode_plain(plain).encode("ascii") + b"\n", 0o600)
+    except OSError as problem:
+        parts.say(f"{kept_file(parts)} cannot be written: {problem.strerror}; an older head stays there")
+
+
+def compare_kept(parts: Parts, tx: Reader) -> tuple[str, int, str] | None:
+    """Compare a journal with the head that was signed last: it stands in it as the event after those that it covers.
+
+    Returns:
+        What is wrong, in words, the number of the first event that is missing or another, and what to do; None when all is well.
+    """
+    file = kept_file(parts)
+    if not os.path.lexists(file):
+        return None
+    head = read_head(file)
+    seq = head.statement.seq
+    found = tx.events(after=seq, limit=1)
+    if found and found[0].kind == SIGNED and found[0].data == head.to_plain():
+        return None
+    why = f"the head of E-{seq}, signed {head.statement.at}, is not in it: it was cut back or rewritten"
+    hint = f"if you have put back an older database yourself, move {file} away"
+    return why, min(seq, tx.last_seq()) + 1, hint
 
 
 def seal_when_new(parts: Parts) -> None:
