@@ -39,3 +39,10 @@ def test_a_fit_is_one_of_three_and_always_says_why(task: str, fields: dict[str, 
     assert fit.score >= 0
     assert fit.why
     assert fit == match(task, Profile("a", fields))
+
+
+def test_front_matter_of_nothing_but_brackets_is_left_in_time() -> None:
+    # Read as YAML, two hundred of these cost a quarter of an hour.
+    for _ in range(200):
+        agent = read_agent(f"---\nname: deep\nrole: digs\na: {'[' * 60_000}\n---\nDig.\n", "deep.md", "deep")
+        assert (agent.name, agent.role, agent.text) == ("deep", "digs", "Dig.")

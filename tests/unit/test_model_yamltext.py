@@ -248,3 +248,9 @@ def test_a_plain_scalar_becomes_some_plain_value(text: str) -> None:
 def test_depth_is_limited_and_not_the_stack() -> None:
     assert load_document("[" * MAX_DEPTH + "]" * MAX_DEPTH, "p").value is not None
     assert any("nested deeper" in line for line in problems_of("{a: " * 3000 + "}" * 3000))
+
+
+@pytest.mark.parametrize("piece", ["[", "[\n", "{a: ", "- ", "? "])
+def test_a_text_that_only_goes_down_is_left_in_time(piece: str) -> None:
+    # Read to its end, each of these costs hours.
+    assert any("nested deeper" in line for line in problems_of(piece * 200_000))

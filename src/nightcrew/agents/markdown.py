@@ -35,9 +35,11 @@ IGNORED: Final = frozenset(
         "permissionmode",
     }
     | {"hooks", "mcp", "mcpservers", "env", "command", "args", "argv", "sandbox", "network", "approvalpolicy"}
-    | {"isolation", "background", "memory", "providers", "secrets"}
+    | {"isolation", "background", "memory", "providers", "secrets", "authority", "autonomous", "approvals"}
+    | {"allow", "allowed", "caps", "budget", "rules", "policy"}
 )
 _FENCE: Final = "---"
+_MOST_BRACKETS: Final = 200
 _LINE: Final = re.compile(r"(?P<key>[A-Za-z][\w-]*)[ \t]*:[ \t]*(?P<value>.*)\Z")
 _ITEM: Final = re.compile(r"[ \t]*-[ \t]+(?P<value>.*)\Z")
 _NOT_NAME: Final = re.compile(r"[^a-z0-9]+")
@@ -126,7 +128,9 @@ def _split(text: str) -> tuple[str, str, int]:
 def _read_fields(head: str, source: str, first: int) -> dict[str, Any]:
     """Return the front matter: as YAML, or line by line where it is only nearly that (a colon in a sentence)."""
     problems: list[Problem] = []
-    document = read_document(head, source, problems)
+    # Brackets that are opened within a line cost the square of their number, and anybody's repository brings such files.
+    crowded = head.count("[") + head.count("{") > _MOST_BRACKETS
+    document = None if crowded else read_document(head, source, problems)
     if not problems and document is not None and isinstance(document.value, dict):
         return {str(key): value for key, value in document.value.items()}
     return _read_lines(head)

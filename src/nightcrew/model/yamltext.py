@@ -107,7 +107,7 @@ def _parse_events(text: str, source: str, problems: list[Problem]) -> list[Any] 
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        return list(YAML(typ="safe", pure=True).parse(text))
+        return _bound_depth(YAML(typ="safe", pure=True).parse(text), source, problems)
     except MarkedYAMLError as error:
         problems.append(_syntax_problem(error, source))
     except YAMLError as error:
@@ -118,6 +118,22 @@ def _parse_events(text: str, source: str, problems: list[Problem]) -> list[Any] 
             Problem(Place(source, 1, 1), f"not readable as YAML ({type(error).__name__}: {error})")
         )
     return None
+
+
+def _bound_depth(events: Iterator[Any], source: str, problems: list[Problem]) -> list[Any] | None:
+    """Return the events of a text; None when they go on and on downwards, because reading that costs the square of its depth."""
+    found, depth = [], 0
+    for event in events:
+        found.append(event)
+        kind = type(event).__name__
+        depth += kind in ("MappingStartEvent", "SequenceStartEvent")
+        depth -= kind in ("MappingEndEvent", "SequenceEndEvent")
+        if depth > 2 * MAX_DEPTH:
+            mark = event.start_mark
+            place = Place(source, mark.line + 1, mark.column + 1)
+            problems.append(Problem(place, f"nested deeper than {MAX_DEPTH}"))
+            return None
+    return found
 
 
 def _syntax_problem(error: Any, source: str) -> Problem:
