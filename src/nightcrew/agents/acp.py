@@ -154,7 +154,9 @@ class AcpDialect:
     def _hear_inquiry(self, peer: Peer, number: Any, params: Message) -> None:
         """Put the fields of a form to the person; a form that cannot be asked in words is declined."""
         asked = read_form(params)
-        replies = peer.inquire(text(params, "toolCallId"), *(field.inquiry for field in asked)) if asked else ()
+        replies = (
+            peer.inquire(text(params, "toolCallId"), *(field.inquiry for field in asked)) if asked else ()
+        )
         if replies is not None:
             peer.send({"jsonrpc": "2.0", "id": number, "result": write_form(asked, replies)})
 
