@@ -72,6 +72,7 @@ def _approve_plan(runtime: Runtime, screen: Screen, run: str, options: dict[str,
         if options[name] not in ("once", "", False):
             raise UsageError(f"--{_OPTIONS.get(name, name)} belongs to an action (A-1), not to a plan")
     plan = runtime.plan_view(run)
+    plan = plan["offered"] or plan
     if screen.interactive and not options["digest"]:
         runtime.check_plan_open(run)
         screen.data(runtime.plan_text(run, width=screen.width))
@@ -97,7 +98,7 @@ def _approve_action(runtime: Runtime, screen: Screen, approval: str, options: di
         options["digest"] = ask_digest(screen, item)
     by = options.pop("by")
     needed = item["needs"]["factor"] or ("any" if by else "")
-    proof = read_proof_of(screen, by, options) or read_proof(
+    proof = read_proof_of(runtime, screen, by, options) or read_proof(
         runtime, screen, options, needed="" if by else needed
     )
     done = runtime.decide(

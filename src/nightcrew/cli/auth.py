@@ -10,9 +10,8 @@ from nightcrew.cli.authtokens import token
 from nightcrew.cli.authtotp import totp
 from nightcrew.cli.options import command as make
 from nightcrew.cli.options import group
-from nightcrew.cli.proving import proof_options, read_hidden, read_new_pin, read_proof
+from nightcrew.cli.proving import proof_options, read_either, read_new_pin, read_proof
 from nightcrew.cli.screen import Screen, table
-from nightcrew.model.people import Proof
 from nightcrew.runtime.api import Runtime
 
 _EXITS = (3, 4, 6, 8)
@@ -32,6 +31,10 @@ def whoami(runtime: Runtime, screen: Screen) -> None:
     screen.data(f"  factors {describe_factors(view)}")
     needs = [f"{name} ({kind})" for name, kind in view["needs"].items() if kind]
     screen.data(f"  needed  {', '.join(needs) or 'for nothing: see factors in docs/guides/people.md'}")
+    if view["reset_asked_at"]:
+        screen.warn(
+            f"somebody asked at {view['reset_asked_at']} to forget everybody (auth reset): any right PIN or code takes it back"
+        )
 
 
 def describe_factors(view: dict[str, Any]) -> str:
@@ -53,24 +56,13 @@ def login(runtime: Runtime, screen: Screen, *, name: str, **options: Any) -> Non
 
     Only this terminal session is meant: another terminal, or a program in a session of its own, is not logged in.
     """
-    proof = read_proof(runtime, screen, options, needed="")
-    if proof is None:
-        typed = read_hidden(screen, f"PIN or code of {name}: ")
-        proof = Proof(otp=typed) if _is_code(runtime, name, typed) else Proof(pin=typed)
+    proof = read_proof(runtime, screen, options, needed="") or read_either(runtime, screen, name)
     done = runtime.people.login(name, proof)
     if screen.json:
         screen.emit(done)
     else:
         screen.verb("Logged in", f"{done['person']} on this terminal, until {done['until']}")
         screen.hint("be yourself again: nightcrew auth logout")
-
-
-def _is_code(runtime: Runtime, name: str, typed: str) -> bool:
-    person = next(
-        (each for each in runtime.people.everybody() if each["person"].casefold() == name.casefold()), None
-    )
-    methods = person["methods"] if person else []
-    return methods == ["totp"] or ("totp" in methods and len(typed.replace(" ", "")) == 6) or "-" in typed
 
 
 @make("logout", example="nightcrew auth logout", exits=(4,))

@@ -32,7 +32,11 @@ def show_secret(screen: Screen, done: dict[str, Any], name: str = "") -> None:
     if screen.json:
         screen.emit(done)
         return
-    screen.data(draw(done["address"], plain=not _draws_blocks()))
+    drawn, width = draw(done["address"], plain=not _draws_blocks())
+    if width <= screen.width:
+        screen.data(drawn)
+    else:
+        screen.warn(f"this terminal is too narrow for a QR code, which has {width} columns: type the secret")
     screen.data(f"secret {done['secret']}")
     screen.say("Scan this with an authenticator, or type the secret there. It is not shown again.")
     screen.hint(f"then: nightcrew auth totp confirm CODE{f' --for {name}' if name else ''}")
@@ -42,8 +46,8 @@ def _draws_blocks() -> bool:
     return (sys.stdout.encoding or "").lower().startswith("utf")
 
 
-def draw(text: str, *, plain: bool) -> str:
-    """Return a QR code as text: dark modules stay dark on a dark terminal, because what is light is drawn.
+def draw(text: str, *, plain: bool) -> tuple[str, int]:
+    """Return a QR code as text, and its width: dark modules stay dark on a dark terminal, because what is light is drawn.
 
     Args:
         plain: without the half blocks of Unicode, twice as high.
@@ -54,8 +58,9 @@ def draw(text: str, *, plain: bool) -> str:
     if not plain:
         out = io.StringIO()
         code.terminal(out, compact=True)
-        return out.getvalue().rstrip("\n")
-    return "\n".join("".join("  " if dark else "##" for dark in row) for row in code.matrix_iter(border=4))
+        return out.getvalue().rstrip("\n"), int(code.symbol_size(border=4)[0])
+    rows = ["".join("  " if dark else "##" for dark in row) for row in code.matrix_iter(border=4)]
+    return "\n".join(rows), len(rows[0])
 
 
 @make("confirm", example="nightcrew auth totp confirm 123456", exits=_EXITS)

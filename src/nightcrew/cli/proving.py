@@ -13,6 +13,7 @@ from nightcrew.model.errors import NotAuthenticated, UsageError
 from nightcrew.model.people import Proof
 from nightcrew.runtime.api import Runtime
 
+_DIGITS = 6
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -48,13 +49,22 @@ def read_proof(runtime: Runtime, screen: Screen, options: dict[str, Any], *, nee
     return _ask(runtime, screen, needed)
 
 
-def read_proof_of(screen: Screen, name: str, options: dict[str, Any]) -> Proof | None:
+def read_proof_of(runtime: Runtime, screen: Screen, name: str, options: dict[str, Any]) -> Proof | None:
     """Return what somebody else proves themselves with, asked for on a terminal when nothing was given; None without a name."""
     if not name or options["otp"] or options["pin"] or options["pin_stdin"] or not screen.interactive:
         return None
+    return read_either(runtime, screen, name)
+
+
+def read_either(runtime: Runtime, screen: Screen, name: str) -> Proof:
+    """Ask for a PIN or a code; six digits are a code where the person has an authenticator."""
     typed = read_hidden(screen, f"PIN or code of {name}: ")
-    # Codes have six digits and PINs may too: what is not given as --otp is taken for a PIN, unless it has letters.
-    return Proof(otp=typed) if not typed.isdigit() else Proof(pin=typed)
+    everybody = runtime.people.everybody()
+    person = next((each for each in everybody if each["person"].casefold() == name.casefold()), None)
+    methods = person["methods"] if person else []
+    plain = typed.replace(" ", "")
+    code = "-" in typed or methods == ["totp"] or ("totp" in methods and len(plain) == _DIGITS)
+    return Proof(otp=typed) if code or not plain.isdigit() else Proof(pin=typed)
 
 
 def _ask(runtime: Runtime, screen: Screen, needed: str) -> Proof | None:

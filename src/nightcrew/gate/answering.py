@@ -6,6 +6,7 @@ proof of who they are last, because trying it costs them something.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ class Answer:
             stands still while nobody hosts the engine; the same when empty. reason: in words; a no needs one, the agent is told it.
         scope: ``once``, ``task`` or ``run``; empty for what the question offers.
         factor: second factor that they gave and that was found right: ``pin``, ``totp``, ``backup``; empty for none.
+        account: account of the machine by which they are who they are; empty where they have proved to be somebody else.
     """
 
     answer: str
@@ -38,6 +40,7 @@ class Answer:
     scope: str = ""
     factor: str = ""
     as_of: str = ""
+    account: str = ""
 
     def to_vote(self) -> dict[str, Any]:
         """Return what is kept of a yes."""
@@ -48,6 +51,7 @@ class Answer:
             "factor": self.factor,
             "reason": self.reason.strip(),
             "scope": self.scope,
+            **({"account": self.account} if self.account else {}),
         }
 
 
@@ -135,7 +139,9 @@ def _check_person(record: ApprovalRecord, given: Answer) -> None:
             where=place,
             hint=f"ask {record.approvers[0]}; anybody may say no: nightcrew deny {record.id} -m WHY",
         )
-    if record.not_requester and (not record.owner or who == record.owner.casefold()):
+    # A name that an account goes by can be changed without proof: the account is the same person under every name.
+    selves = {who, *([given.account.casefold()] if given.account else [])}
+    if record.not_requester and (not record.owner or record.owner.casefold() in selves):
         raise DeniedByPolicy(
             f"{given.by} handed over {record.run} and may not say yes to {record.id}: somebody else must; nothing was decided",
             code="approval.requester",
@@ -149,14 +155,23 @@ def _check_person(record: ApprovalRecord, given: Answer) -> None:
             where=place,
             hint=f"nightcrew approve {record.id} -m WHY",
         )
-    earlier = next((vote for vote in record.votes if str(vote["by"]).casefold() == who), None)
+    earlier = next((vote for vote in record.votes if _is_of(vote, given)), None)
     if earlier is not None:
+        same = str(earlier["by"]).casefold() == who
+        under = "" if same else f", as {earlier['by']}: both names are of the account {given.account}"
         raise StaleError(
-            f"{given.by} has said yes to {record.id} already; it needs {record.quorum} different people",
+            f"{given.by} has said yes to {record.id} already{under}; it needs {record.quorum} different people",
             code="approval.voted",
             where=[f"at {earlier['at']}"],
             hint=f"ask another person: nightcrew approve {record.id} --as NAME",
         )
+
+
+def _is_of(vote: Mapping[str, Any], given: Answer) -> bool:
+    """Tell whether a yes is of the person who answers now: by name, or by the account that both were given from."""
+    if str(vote["by"]).casefold() == given.by.casefold():
+        return True
+    return bool(given.account) and str(vote.get("account", "")) == given.account
 
 
 def _check_factor(record: ApprovalRecord, given: Answer) -> None:

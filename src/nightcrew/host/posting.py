@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 MOST_BYTES: Final = 64 << 10
 """Of an answer no more than this is read."""
@@ -41,16 +43,16 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float)
         url: ``https://…``, or ``http://`` to an address of this machine; checked by whoever read it.
         timeout_s: for all of it.
     """
-    parts = urlsplit(url)
     end = time.monotonic() + timeout_s
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    host, port = parts.hostname or "", parts.port
-    connection = (
-        http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
-        if parts.scheme == "https"
-        else http.client.HTTPConnection(host, port, timeout=timeout_s)
-    )
+    try:
+        parts = urlsplit(url)
+        connection = _connect(parts, timeout_s)
+    except (ValueError, OSError, http.client.HTTPException):
+        return Posted(0, problem="its address cannot be used")
+    # A time-out of the socket is for one piece: this one is for all of them, headers in drops too.
+    cut = threading.Timer(timeout_s, _cut, [connection])
+    cut.daemon = True
+    cut.start()
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         connection.request("POST", path, body=body, headers=dict(headers))
@@ -60,10 +62,32 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float)
         return Posted(0, problem="it did not answer in time")
     except ssl.SSLCertVerificationError as error:
         return Posted(0, problem=f"its certificate is not good: {error.verify_message}")
+    except ValueError:
+        # A name or a path that cannot be put into a request, or a response that is none.
+        return Posted(0, problem="its address cannot be used, or its answer makes no sense")
     except (OSError, http.client.HTTPException) as error:
-        return Posted(0, problem=_describe(error))
+        late = time.monotonic() >= end
+        return Posted(0, problem="it did not answer in time" if late else _describe(error))
     finally:
+        cut.cancel()
         connection.close()
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """End a conversation, whoever waits for what in it."""
+    there = connection.sock
+    if there is not None:
+        with suppress(OSError):
+            there.shutdown(socket.SHUT_RDWR)
+
+
+def _connect(parts: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
+    host, port = parts.hostname or "", parts.port
+    if parts.scheme != "https":
+        return http.client.HTTPConnection(host, port, timeout=timeout_s)
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
 
 
 def _read(answer: http.client.HTTPResponse, end: float) -> bytes:

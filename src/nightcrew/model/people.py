@@ -10,8 +10,8 @@ SCOPES: Final[Mapping[str, str]] = {
     "read": "decide nothing; tell who it is",
     "decide:low": "answer questions of risk low",
     "decide:any": "answer questions of any risk",
-    "plan": "hand over work, approve and deny plans",
-    "promote": "promote, undo and redo",
+    "plan": "hand over work, approve and deny plans, steer and stop runs",
+    "promote": "accept, reject, restore, promote, undo and redo",
     "admin": "everything, people and tokens too",
 }
 """What a token may be for; several may be given to one."""

@@ -9,6 +9,7 @@ from nightcrew.model.ids import find_origin, split_task
 from nightcrew.model.records import RunRecord, TaskRecord
 from nightcrew.runtime.budgeting import refuse_exhausted
 from nightcrew.runtime.stopping import forget_past
+from nightcrew.runtime.terms import need_person
 from nightcrew.runtime.views import tasks_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def cancel(parts: Parts, name: str, *, reason: str) -> tuple[str, ...]:
     """
     from nightcrew.engine import client
 
+    need_person(parts, "plan")
     actor = f"user:{parts.env.user}"
     return client.cancel(
         parts.journal, name, actor=actor, reason=reason, state_dir=parts.env.state, clock=parts.clock
@@ -39,6 +41,7 @@ def pause(parts: Parts, name: str, *, reason: str) -> tuple[str, ...]:
     """
     from nightcrew.engine import client
 
+    need_person(parts, "plan")
     actor = f"user:{parts.env.user}"
     return client.pause(
         parts.journal, name, actor=actor, reason=reason, state_dir=parts.env.state, clock=parts.clock
@@ -58,6 +61,7 @@ def resume(parts: Parts, name: str) -> tuple[str, ...]:
         with parts.journal.read() as tx:
             if tx.need(RunRecord, name).state != "paused":
                 return ()
+    need_person(parts, "plan")
     with parts.journal.write() as tx:
         refuse_exhausted(parts, tx, name)
         if "/" not in name:
@@ -77,6 +81,7 @@ def retry(parts: Parts, name: str, *, dependents: bool = False) -> tuple[str, ..
     """
     from nightcrew.engine import client
 
+    need_person(parts, "plan")
     actor = f"user:{parts.env.user}"
     with parts.journal.read() as tx:
         run = tx.need(TaskRecord, name).run

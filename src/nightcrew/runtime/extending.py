@@ -13,6 +13,7 @@ from nightcrew.model.lifecycle import RUN_FINAL, TASK_FINAL
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.usage import Budget, describe_against
 from nightcrew.runtime.budgeting import days_of, exceeds, find_bound, read_budget, read_calendar
+from nightcrew.runtime.terms import need_person
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -30,6 +31,7 @@ def extend(parts: Parts, target: str, text: str, *, agent: str = "", role: str =
         LimitReached: that much is spent already.
         DeniedByPolicy: more than the policy allows.
     """
+    need_person(parts, "plan")
     actor = f"user:{parts.env.user}"
     budget = read_budget(text)
     key = f"{target} agent {agent}" if agent else f"{target} role {role}" if role else target
@@ -68,6 +70,7 @@ def extend_period(parts: Parts, of: str, text: str) -> dict[str, Any]:
     Args:
         of: ``day`` or ``month``.
     """
+    need_person(parts, "plan")
     budget = read_budget(text)
     today = local_day(parts.clock.now())
     period = today if of == "day" else today[:7]

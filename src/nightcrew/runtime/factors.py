@@ -6,6 +6,7 @@ in between give anybody a guess for free.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,7 +93,7 @@ def prove(parts: Parts, name: str, proof: Proof | None, need: str, what: str, *,
         method, given = _choose(person, name, proof, need or "any", what, place)
         if person is None:  # _choose has raised then; for the type checker
             raise NotAuthenticated(f"{name} is not known")
-        now = parts.clock.now()
+        person, now = _use_up(parts, person), parts.clock.now()
         factors.refuse_locked(person, now)
         before = person
         person = keeper.put(factors.begin(person, now))
@@ -103,9 +104,37 @@ def prove(parts: Parts, name: str, proof: Proof | None, need: str, what: str, *,
     if right is None:
         _note_failure(parts, before, person, method, what)
         raise _wrong(person, method, said)
-    more = {"backup_left": len(right.backup)} if method == "backup" else {}
-    _append(parts, "auth.proved", person=person.name, method=method, what=what, **more)
+    _append(
+        parts,
+        "auth.proved",
+        person=person.name,
+        method=method,
+        what=what,
+        **_describe_use(right, method, given),
+    )
     return method
+
+
+def _describe_use(person: Person, method: str, given: str) -> dict[str, Any]:
+    """Return what the record keeps of a proof that was used up: enough to know it again, nothing to make it from."""
+    if method == "totp" and person.totp is not None:
+        return {"step": person.totp.last_step}
+    if method == "backup":
+        return {"backup_left": len(person.backup), "code": factors.hash_code(given)}
+    return {}
+
+
+def _use_up(parts: Parts, person: Person) -> Person:
+    """Return the person without what the record says is used up: an older auth.yaml put back makes no code good again."""
+    with parts.journal.read() as tx:
+        events = tx.events(kinds=("auth.proved", "auth.totp_set"))
+    mine = [each.data for each in events if each.data.get("person") == person.name]
+    spent = {each["code"] for each in mine if "code" in each}
+    person = replace(person, backup=tuple(each for each in person.backup if each not in spent))
+    step = max((int(each["step"]) for each in mine if "step" in each), default=0)
+    if person.totp is None or step <= person.totp.last_step:
+        return person
+    return factors.spend_step(person, step)
 
 
 def _choose(
@@ -226,14 +255,16 @@ def check_untouched(parts: Parts) -> None:
     """
     file = str(parts.env.config / FILE)
     with parts.journal.read() as tx:
-        events = tx.events(kinds=CHANGES, newest=True)
-    last = next((each for each in events if each.data.get("file") == file), None)
+        # Of whichever file it was: another configuration directory is no way to be somebody without a factor.
+        last = next(iter(tx.events(kinds=CHANGES, newest=True, limit=1)), None)
     if last is None:
         return
     if digest_of(read_book(parts.env.config)) in (last.data["after"], last.data.get("before")):
         return
+    written = str(last.data.get("file", file))
+    meant = "as nightcrew wrote it" if written == file else f"what nightcrew wrote to {written}"
     raise NotAuthenticated(
-        f"{file} is not as nightcrew wrote it ({last.id}): nothing in it counts; nothing was done",
+        f"{file} is not {meant} ({last.id}): nothing in it counts; nothing was done",
         code="auth.touched",
         where=[f"last change {last.kind} at {last.at} by {last.actor}"],
         hint="bring it back from a backup, or begin anew after a day: nightcrew auth reset",

@@ -21,11 +21,11 @@ from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
 from nightcrew.policy.anomalies import weigh_risk
-from nightcrew.runtime.identity import need_scope
+from nightcrew.runtime.identity import account_of, need_scope
 from nightcrew.runtime.planning import actions_of, judge_action
 from nightcrew.runtime.rules import Rules, rules_from_plain
 from nightcrew.runtime.saying import Said
-from nightcrew.runtime.terms import find_terms, refuse_agents
+from nightcrew.runtime.terms import check_name, find_terms, refuse_agents
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader, Writer
@@ -278,8 +278,13 @@ def answer_foreseen(
         now=at,
         owner=made.run.requester,
     )
-    given = Answer(said.answer, parts.env.user, said.via, asked.digest, at, said.reason, said.scope)
-    record = decide(apply_terms(asked, terms, place), given)
+    asked = apply_terms(asked, terms, place)
+    check_name(parts, asked)
+    account = account_of(parts)
+    given = Answer(
+        said.answer, parts.env.user, said.via, asked.digest, at, said.reason, said.scope, account=account
+    )
+    record = decide(asked, given)
     if record.state == "pending":
         raise DeniedByPolicy(
             f"{question.action.describe()!r} needs a yes of {record.quorum} people: it is asked when its time comes",

@@ -98,6 +98,16 @@ def need_scope(parts: Parts, *wanted: str) -> None:
     )
 
 
+def account_of(parts: Parts) -> str:
+    """Return the account by which alone whoever asks is who they are; empty when they logged in, or have a token of
+    somebody with a factor."""
+    env = parts.env
+    person = read_book(env.config).find(env.user)
+    if env.token:
+        return "" if person is not None and person.methods else env.account
+    return env.account if person is None or person.account == env.account else ""
+
+
 def write_login(env: Environment, person: Person, digest: str, now: datetime) -> str:
     """Note that a person is logged in on this terminal; return until when."""
     from nightcrew.host.files import ensure_private_directory, write_atomic

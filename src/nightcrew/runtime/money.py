@@ -63,6 +63,8 @@ class Money:
     def reset_breaker(self, agent: str) -> bool:
         """Let an agent that is left alone for a while be used again; returns whether it was left alone."""
         from nightcrew.engine.breaker import reset
+        from nightcrew.runtime.terms import need_person
 
+        need_person(self._parts, "plan")
         with self._parts.journal.write() as tx:
             return reset(tx, agent, actor=f"user:{self._parts.env.user}")

@@ -26,6 +26,7 @@ from nightcrew.runtime.factors import (
     prove,
     record_change,
 )
+from nightcrew.runtime.terms import need_person, refuse_agents
 
 if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 View = dict[str, Any]
 RESET_S: Final = 24 * 3600
 """How long before forgetting everybody takes effect: time for whoever has a factor to notice."""
+RESET_KEPT_S: Final = 7 * 24 * 3600
+"""How long after that the second call may come; one that was asked for long ago is nobody's short way."""
 
 
 class People:
@@ -67,6 +70,7 @@ class People:
             "via": via,
             "scopes": list(env.scopes) if env.scopes is not None else None,
             "needs": needs,
+            "reset_asked_at": self._reset_asked(),
             **_view_factors(person or Person(env.user), stamp(self._parts.clock.now())),
         }
 
@@ -107,7 +111,7 @@ class People:
             UsageError: not a name, or one that is there already.
         """
         _check_name(name)
-        identity.need_scope(self._parts, "admin")
+        need_person(self._parts, "admin")
         used = self._prove_change(proof)
         code, at = rules.show_code(tokens.key()), self._parts.clock.now()
         with changing(self._parts.env.config) as keeper:
@@ -134,7 +138,7 @@ class People:
         Raises:
             NotFound: nobody has that name.
         """
-        identity.need_scope(self._parts, "admin")
+        need_person(self._parts, "admin")
         used = self._prove_change(proof)
         with changing(self._parts.env.config) as keeper:
             person = _need(keeper, name)
@@ -147,6 +151,7 @@ class People:
 
     def login(self, name: str, proof: Proof) -> View:
         """Be somebody on this terminal from now on, for eight hours."""
+        refuse_agents(self._parts)
         check_untouched(self._parts)
         used = prove(self._parts, name, proof, "any", "login")
         person = read_book(self._parts.env.config).find(name)
@@ -200,6 +205,8 @@ class People:
         Raises:
             NotAuthenticated: another code, or nothing to confirm.
         """
+        need_person(self._parts, "admin")
+        check_untouched(self._parts)
         name = name or self._parts.env.user
         with changing(self._parts.env.config) as keeper:
             person = keeper.book.find(name)
@@ -230,7 +237,7 @@ class People:
                 invite="",
                 invite_until="",
             )
-            self._store(keeper, person, "auth.totp_set", switched=not person.pin)
+            self._store(keeper, person, "auth.totp_set", switched=not person.pin, step=step)
         return {"person": person.name, "methods": list(person.methods), "backup_codes": codes}
 
     def remove_factor(self, method: str, *, name: str = "", proof: Proof | None = None) -> View:
@@ -240,6 +247,7 @@ class People:
             NotFound: there is none.
             UsageError: the policy needs one, and it is the last.
         """
+        need_person(self._parts, "admin")
         name = name or self._parts.env.user
         person = read_book(self._parts.env.config).find(name)
         if person is None or method not in person.methods:
@@ -265,7 +273,7 @@ class People:
         if unknown or not scopes:
             said = f"there is no scope {unknown[0]!r}" if unknown else "a token needs a scope"
             raise UsageError(said, code="auth.scope", where=[f"{k}: {v}" for k, v in SCOPES.items()])
-        identity.need_scope(self._parts, "admin")
+        need_person(self._parts, "admin")
         used = self._prove_change(proof)
         secret, at = tokens.key().hex(), self._parts.clock.now()
         with changing(self._parts.env.config) as keeper:
@@ -288,7 +296,7 @@ class People:
 
     def revoke_token(self, name: str) -> View:
         """Have a token count no more; needs no factor, because it only takes away."""
-        identity.need_scope(self._parts, "admin")
+        need_person(self._parts, "admin")
         with changing(self._parts.env.config) as keeper:
             found = next((each for each in keeper.book.tokens if each.id.casefold() == name.casefold()), None)
             if found is None:
@@ -308,25 +316,31 @@ class People:
         Raises:
             StaleError: the day is not over yet.
         """
+        need_person(self._parts, "admin")
         now = self._parts.clock.now()
-        with self._parts.journal.read() as tx:
-            kinds = ("auth.reset_asked", "auth.reset", "auth.proved")
-            last = next(iter(tx.events(kinds=kinds, newest=True, limit=1)), None)
-        if last is None or last.kind != "auth.reset_asked":
+        asked = self._reset_asked()
+        due = parse_stamp(asked) + timedelta(seconds=RESET_S) if asked else now
+        if not asked or now >= due + timedelta(seconds=RESET_KEPT_S):
             with self._parts.journal.write() as tx:
                 tx.append("auth.reset_asked", actor=f"user:{self._parts.env.user}", data={})
             until = stamp(now + timedelta(seconds=RESET_S))
             return {"state": "asked", "until": until}
-        due = parse_stamp(last.at) + timedelta(seconds=RESET_S)
         if now < due:
             raise StaleError(
-                f"asked for at {last.at}: it takes effect after {stamp(due)}; nothing was changed",
+                f"asked for at {asked}: it takes effect after {stamp(due)}; nothing was changed",
                 code="auth.reset_wait",
                 hint="any right proof until then takes it back",
             )
         with changing(self._parts.env.config) as keeper:
             record_change(self._parts, keeper, "auth.reset", Book(next_token=keeper.book.next_token))
         return {"state": "done", "until": ""}
+
+    def _reset_asked(self) -> str:
+        """Return when forgetting everybody was asked for and not taken back since; empty when it was not."""
+        kinds = ("auth.reset_asked", "auth.reset", "auth.proved")
+        with self._parts.journal.read() as tx:
+            last = next(iter(tx.events(kinds=kinds, newest=True, limit=1)), None)
+        return last.at if last is not None and last.kind == "auth.reset_asked" else ""
 
     def answer_signed(self, text: str) -> View:
         """Take a signed answer document; see ``signing.take_signed``."""
@@ -350,7 +364,7 @@ class People:
     def _prove_own(self, name: str, proof: Proof | None) -> tuple[str, str]:
         """Return whose factor is to be set, and by what that was proved."""
         check_untouched(self._parts)
-        identity.need_scope(self._parts, "admin")
+        need_person(self._parts, "admin")
         name = name or self._parts.env.user
         person = read_book(self._parts.env.config).find(name)
         if person is not None and person.methods:
@@ -371,6 +385,7 @@ class People:
         """Return when the code that a person was added with was given; it is used up when the factor is set."""
         with changing(self._parts.env.config) as keeper:
             now = self._parts.clock.now()
+            person = _need(keeper, person.name)
             rules.refuse_locked(person, now)
             if not proof or not proof.otp:
                 raise NotAuthenticated(

@@ -12,6 +12,7 @@ from nightcrew.model.actions import Verdict, strictest
 from nightcrew.model.errors import NotFound, ShellSyntaxError, UsageError
 from nightcrew.runtime.factors import require_factor
 from nightcrew.runtime.rules import POLICY_FILE, Rules, check_file, read_rules
+from nightcrew.runtime.terms import need_person
 
 if TYPE_CHECKING:
     from nightcrew.model.people import Proof
@@ -246,6 +247,7 @@ def import_file(parts: Parts, file: Path, *, write: bool, proof: Proof | None = 
                 code="policy.exists",
                 hint=f"nightcrew policy import {file} > new-policy.yaml, then put the two together",
             )
+        need_person(parts, "admin")
         require_factor(parts, "policy", proof, root=root)
         path.parent.mkdir(exist_ok=True)
         write_atomic(path, imported.text.encode(), mode=0o644)

@@ -13,6 +13,7 @@ from nightcrew.model.plans import Plan
 from nightcrew.model.records import CheckpointRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.runtime.adopting import Adoption, adopt, need_settled, refuse_kept
 from nightcrew.runtime.sifting import Sifted, sift
+from nightcrew.runtime.terms import need_person
 from nightcrew.runtime.views import list_stale, view_checkpoint
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def restore(parts: Parts, name: str, wish: Wish) -> dict[str, Any]:
         NotFound, StaleError, UsageError: as ``plan_restore``; the result was not changed.
         EngineUnavailable: the task runs and its host did not pause it in time.
     """
+    need_person(parts, "promote")
     planned = plan_restore(parts, name, wish)
     if planned.task.state == "running":
         pause_task(parts, planned.task.id, f"{name} is restored")

@@ -16,6 +16,7 @@ from nightcrew.model.plans import Plan
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.text import shown
 from nightcrew.runtime.reporting import hide_secrets
+from nightcrew.runtime.terms import need_person
 from nightcrew.runtime.views import tasks_of, view_outlook
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def accept(parts: Parts, names: Sequence[str]) -> dict[str, Any]:
     Raises:
         StaleError: a task named itself has no result that may be accepted.
     """
+    need_person(parts, "promote")
     accepted: list[TaskRecord] = []
     left_out: list[dict[str, str]] = []
     for name in names:
@@ -131,6 +133,7 @@ def reject(parts: Parts, name: str, *, reason: str) -> dict[str, Any]:
         StaleError: it has no result, or it is promoted already.
         UsageError: no reason was given.
     """
+    need_person(parts, "promote")
     if not reason.strip():
         raise UsageError(
             "a rejection needs a reason", code="reason.missing", hint=f'nightcrew reject {name} -m "why"'

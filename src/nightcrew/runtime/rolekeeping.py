@@ -247,7 +247,9 @@ class Roles:
 
     def _prove(self, proof: Proof | None) -> str:
         from nightcrew.runtime.factors import require_factor
+        from nightcrew.runtime.terms import need_person
 
+        need_person(self._parts, "admin")
         return require_factor(self._parts, "role", proof)
 
     def _write(self, path: Path, text: str, *, name: str, factor: str, why: str) -> None:

@@ -21,6 +21,7 @@ from nightcrew.runtime.composing import Piece, compose, cut_piece
 from nightcrew.runtime.proving import Proof, prove
 from nightcrew.runtime.restoring import Wish, need_kept, restore, using, view_paths
 from nightcrew.runtime.sifting import Sifted, sift
+from nightcrew.runtime.terms import need_person
 from nightcrew.runtime.views import list_stale, tasks_of
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ class Removal:
             return self._apply()
 
     def _apply(self) -> dict[str, Any]:
+        need_person(self._parts, "promote")
         planned = self._planned
         now = plan_rollback(self._parts, planned.task.id, planned.reach)
         if (now.before, now.tree, now.sifted.tree) != (planned.before, planned.tree, planned.sifted.tree):
@@ -237,6 +239,7 @@ def undo_rollback(parts: Parts, name: str) -> dict[str, Any]:
     Raises:
         StaleError: it was not rolled back, or went on since; nothing was changed.
     """
+    need_person(parts, "promote")
     with parts.journal.write() as tx:
         task = tx.need(TaskRecord, name)
         last = tx.events(task=name, kinds=(_DONE, _UNDONE), newest=True, limit=1)

@@ -9,6 +9,8 @@ from nightcrew.model.people import Proof
 
 COMMAND_LINE: Final = "command line"
 """How a person answers who proves themselves where they answer."""
+SIGNED: Final = ("webhook", "signed answer")
+"""How somebody answers whom a signature proves to be who they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from nightcrew.policy.scanning.change import MAX_FILE_BYTES, scan_change
 from nightcrew.runtime.factors import require_factor
 from nightcrew.runtime.guarding import REFUSED
 from nightcrew.runtime.rules import POLICY_FILE, read_rules
+from nightcrew.runtime.terms import need_person
 
 if TYPE_CHECKING:
     from nightcrew.model.people import Proof
@@ -143,6 +144,7 @@ def allow_secret(
         InvalidInput: the policy could not be read with it, or says ``allow`` in a form that a program cannot add to; the
             file was left as it was.
     """
+    need_person(parts, "admin")
     root = parts.find_root()
     if root is None:
         raise NotFound("there is no repository here", hint="nightcrew init")

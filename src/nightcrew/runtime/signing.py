@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.host.clock import parse_stamp
 from nightcrew.model import canonical
-from nightcrew.model.errors import NotAuthenticated, NotFound, StaleError, UsageError
+from nightcrew.model.errors import DeniedByPolicy, NotAuthenticated, NotFound, StaleError, UsageError
 from nightcrew.model.records import ApprovalRecord
+from nightcrew.runtime.authfile import read_book
 from nightcrew.runtime.saying import Said
 
 if TYPE_CHECKING:
@@ -97,10 +98,13 @@ def take_signed(parts: Parts, text: str, *, via: str = "signed answer") -> dict[
         )
     answer = _read(text)
     secret = read_secret(parts, webhook)
-    if not hmac.compare_digest(sign_answer(secret, answer).encode(), str(answer["signature"]).encode()):
+    if not hmac.compare_digest(
+        sign_answer(secret, answer).encode(), answer["signature"].encode("utf-8", "replace")
+    ):
         raise NotAuthenticated(
             "the signature is not one of approvals.webhook; nothing was decided", code="webhook.signature"
         )
+    _refuse_proven(parts, webhook)
     with parts.journal.read() as tx:
         record = tx.get(ApprovalRecord, str(answer["approval"]))
     if record is None:
@@ -131,12 +135,24 @@ def _read(text: str) -> dict[str, Any]:
             hint="docs/formats/webhook.md",
         )
     wrong = [name for name in _FIELDS[1:] if not isinstance(answer.get(name), str)]
-    wrong += [name for name in ("reason", "scope") if not isinstance(answer.get(name, ""), str)]
+    wrong += [name for name in answer if name not in _FIELDS and not isinstance(answer[name], str)]
     if wrong:
         raise UsageError(
             f"a signed answer needs {', '.join(wrong)} as text; nothing was decided", code="webhook.format"
         )
     return answer
+
+
+def _refuse_proven(parts: Parts, webhook: Webhook) -> None:
+    """Return when the settings may say whose answers these are: not those of somebody who proves themselves otherwise."""
+    person = read_book(parts.env.config).find(webhook.name)
+    if person is not None and person.methods:
+        raise DeniedByPolicy(
+            f"approvals.webhook answers as {person.name}, who has a second factor: a secret in your settings is none; "
+            "nothing was decided",
+            code="webhook.as",
+            hint="give the service a name of its own: as: ops-bot",
+        )
 
 
 def _check_meant(parts: Parts, record: ApprovalRecord, answer: Mapping[str, Any]) -> None:

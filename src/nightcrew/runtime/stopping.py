@@ -15,6 +15,7 @@ from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.plans import Task
 from nightcrew.model.records import RunRecord
 from nightcrew.model.units import parse_duration
+from nightcrew.runtime.terms import need_person
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader, Writer
@@ -106,6 +107,7 @@ def set_until(parts: Parts, name: str, text: str) -> dict[str, Any]:
         UsageError: it is no time. StaleError: the run is over.
     """
     until, said = read_until(parts, text)
+    need_person(parts, "plan")
     with parts.journal.write() as tx:
         run = tx.need(RunRecord, name)
         if run.state in RUN_FINAL:

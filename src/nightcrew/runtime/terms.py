@@ -10,6 +10,7 @@ from nightcrew.host.clock import stamp
 from nightcrew.model.errors import DeniedByPolicy
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
 from nightcrew.policy.rules import Terms
+from nightcrew.runtime.identity import need_scope
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -75,3 +76,29 @@ def refuse_agents(parts: Parts) -> None:
         code="gate.actor",
         where=[f"below process {found}"],
     )
+
+
+def need_person(parts: Parts, *scopes: str) -> None:
+    """Return when whoever asks may decide this: a person, or a token that is for it, and no agent.
+
+    Args:
+        scopes: of which a token needs one.
+
+    Raises:
+        DeniedByPolicy: an agent, or a token for something else; nothing was done.
+    """
+    refuse_agents(parts)
+    need_scope(parts, *scopes)
+
+
+def check_name(parts: Parts, record: ApprovalRecord) -> None:
+    """Return when the name of whoever asks may be believed, where an answer depends on who gives it.
+
+    Raises:
+        NotAuthenticated: somebody else than nightcrew has written who there is.
+    """
+    from nightcrew.runtime.factors import check_untouched
+
+    named = parts.env.user != parts.env.account or parts.env.scopes is not None
+    if named or record.approvers or record.not_requester or record.quorum > 1:
+        check_untouched(parts)
