@@ -143,7 +143,9 @@ def test_tasks_without_an_agent_get_one_with_a_reason(crew: Hermetic) -> None:
     plan = crew.run("plan", "-f", str(crew.write_plan(text)))
     assert "T01 alpha: excellent by capability" in " ".join(plan.stdout.split())
     assert "MARK-OF-QA" in plan.stdout, "all words of a role stand in the plan"
-    assert "gaps: agents that are missing" in plan.stdout, "the repository's role fits, and is not taken unasked"
+    assert "gaps: agents that are missing" in plan.stdout, (
+        "the repository's role fits, and is not taken unasked"
+    )
     ran = crew.run_tasks(text)
     assert ran.code == 0, ran
     tasks = crew.show_tasks("R-1")
@@ -244,3 +246,29 @@ def test_an_agent_that_is_left_alone_or_has_no_key_is_not_chosen(crew: Hermetic)
     assert task["agent"] == "alpha"
     others = {each["agent"]: each for each in task["route"]["alternatives"]}
     assert (others["claude"]["usable"], "NOT_THERE" in others["claude"]["why"]) == (False, True), others
+
+
+@pytest.mark.needs_userns
+def test_a_repository_s_role_that_nobody_can_be_given_is_refused_with_its_place(crew: Hermetic) -> None:
+    set_up(crew)
+    put(
+        crew.repo / ".claude" / "agents" / "nul.md",
+        "---\nname: nul\nauthority: {autonomous: ['**']}\n---\na\0b\n",
+    )
+    put(crew.repo / ".claude" / "agents" / "deep.md", f"---\nname: deep\na: {'[' * 60_000}\n---\nDig.\n")
+    found = by_name(crew.run("agent", "list", "--json").json)
+    assert found["deep"]["usable"]
+    assert found["nul"]["ignored"] == ["authority"]
+    ran = crew.run_tasks("- [ ] 1. Do it\n  - Agent: @nul\n")
+    assert (ran.code, crew.run("ps", "--all", "--json").json) == (2, []), ran
+    assert "the agent nul cannot be used: .claude/agents/nul.md:1:1: it has a NUL character" in ran.stdout, (
+        ran
+    )
+    # Where nobody can take it on, the role is known all the same.
+    (crew.root / "config" / "nightcrew" / "config.yaml").unlink()
+    ran = crew.run_tasks("- [ ] 1. Do it\n  - Agent: @deep\n")
+    assert (ran.code, "no agent can be chosen for task 1" in ran.stdout, "unknown agent" in ran.stdout) == (
+        2,
+        True,
+        False,
+    ), ran

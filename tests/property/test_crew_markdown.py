@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,3 +47,10 @@ def test_front_matter_of_nothing_but_brackets_is_left_in_time() -> None:
     for _ in range(200):
         agent = read_agent(f"---\nname: deep\nrole: digs\na: {'[' * 60_000}\n---\nDig.\n", "deep.md", "deep")
         assert (agent.name, agent.role, agent.text) == ("deep", "digs", "Dig.")
+
+
+@pytest.mark.parametrize(
+    "text", ["---\nname: n\n---\na\0b", '---\nname: n\nrole: "a\\0b"\n---\nx', "---\nrole: a\0b\n---\nx"]
+)
+def test_what_no_program_can_be_given_is_a_problem_of_the_file(text: str) -> None:
+    assert "NUL" in read_agent(text, "n.md", "n").problem

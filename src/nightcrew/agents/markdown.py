@@ -154,6 +154,9 @@ def _read_lines(head: str) -> dict[str, Any]:
 def _find_problem(name: str, texts: Mapping[str, str], head: str, body: str, place: Place) -> str:
     if not name:
         return f"{place}: it has no name"
+    if "\0" in head or "\0" in body or any("\0" in each for each in texts.values()):
+        # No program can be given one: every attempt would fail, and open the breaker of whoever took the role on.
+        return f"{place}: it has a NUL character in it"
     for key, limit in LIMITS.items():
         if len(texts[key]) > limit:
             return f"{place}: `{key}` has {len(texts[key])} characters; at most {limit} are taken"

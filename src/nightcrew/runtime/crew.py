@@ -136,11 +136,12 @@ class _Crew:
             found = self.markdown.get(task.agent.lower())
             if found is None:
                 return task  # nobody knows the name: told with what there is by the check of all tasks
-            if found.problem:
+            persona = self.load(found.name) if not found.problem else None
+            if persona is None:
                 place = task.agent_place or task.place
-                problems.append(Problem(place, f"the agent {found.name} cannot be used: {found.problem}"))
+                why = found.problem or f"{found.source} has changed just now"
+                problems.append(Problem(place, f"the agent {found.name} cannot be used: {why}"))
                 return replace(task, agent=ANY)
-            persona = self.load(found.name)
         elif self.rules.settings.routing.strategy == "manual":
             said = f"task {task.number} names no agent, and none is chosen (routing.strategy: manual)"
             problems.append(Problem(task.agent_place or task.place, said, "add `- Agent: <name>`"))
@@ -157,7 +158,7 @@ class _Crew:
         chosen = choose(candidates, strategy, after=self.last)
         if chosen is None:
             problems.append(self.explain_nobody(task, candidates))
-            return task
+            return replace(task, agent=ANY)
         name, route = chosen
         self.busy[name] += 1
         self.last = name

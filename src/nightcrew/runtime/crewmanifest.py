@@ -19,7 +19,7 @@ from nightcrew.host.clock import Clock, parse_stamp, stamp
 from nightcrew.host.files import ensure_private_directory, write_atomic
 from nightcrew.model import canonical
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 #: Older entries are made anew: a program may say another version without having changed itself.
 KEEP: Final = timedelta(hours=24)
 _NAME: Final = "agents.json"
