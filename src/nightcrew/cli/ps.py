@@ -40,7 +40,8 @@ def command(runtime: Runtime, screen: Screen, *, everything: bool) -> None:
 
 
 def _describe_more(run: dict[str, Any]) -> str:
-    """Return what else is worth knowing of a run: paused tasks, and what its person does to the same files."""
+    """Return what else is worth knowing of a run: paused tasks, agents that say nothing, and what its person does to the same files."""
     notes = [f"{run['paused']} paused"] if run["paused"] else []
+    notes += [f"{run['unhealthy']} unhealthy"] if run["unhealthy"] else []
     notes += [f"drift: {run['drift']}"] if run["drift"] in ("high", "medium") else []
     return f"   ({', '.join(notes)})" if notes else ""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: Kinds of the events.
 SILENT: Final = "agent.silent"
 HEARD: Final = "agent.heard"
+#: What the reason of such a task begins with.
+UNHEALTHY: Final = "unhealthy: "
 #: Told after this long at the latest, and at half of the limit where that is sooner.
 LATEST_S: Final = 300.0
 _LOOK_S: Final = 0.5
@@ -61,7 +63,7 @@ class Silence:
 
     def _describe(self, silent_s: float) -> str:
         end = f"; it is ended after {describe_minutes(self._idle_s)} of silence" if self._idle_s else ""
-        return f"unhealthy: it has said nothing for {describe_minutes(silent_s)}{end}"
+        return f"{UNHEALTHY}it has said nothing for {describe_minutes(silent_s)}{end}"
 
     def _tell(self, kind: str, reason: str) -> None:
         data = {"agent": self._record.agent, "reason": reason, "attempt": self._record.id}

@@ -24,6 +24,7 @@ from nightcrew.model.records import (
 )
 from nightcrew.runtime.budgeting import view_run_spending, view_spending, view_task_spending
 from nightcrew.runtime.isolating import text_of, view_isolation
+from nightcrew.runtime.offers import GOING, find_offer, view_offer
 from nightcrew.runtime.stopping import view_stop
 
 if TYPE_CHECKING:
@@ -237,10 +238,23 @@ def view_pending_plan(run: RunRecord) -> dict[str, Any]:
     }
 
 
+def view_pending_offer(run: RunRecord) -> dict[str, Any]:
+    """Return a new plan of a run that goes on in the same shape."""
+    offer = find_offer(run)
+    return {
+        **view_pending_plan(run),
+        "action": f"go on with P{offer['version']} of the plan: {run.title}\n" + "\n".join(offer["more"]),
+        "reason": "the approved rest goes on meanwhile",
+        "digest": offer["digest"],
+        "requested_at": offer["at"],
+    }
+
+
 def view_inbox(parts: Parts) -> list[dict[str, Any]]:
     """Return everything that waits for a human, oldest first."""
     with parts.journal.read() as tx:
         plans = [view_pending_plan(run) for run in tx.find(RunRecord, state="awaiting_approval")]
+        plans += [view_pending_offer(run) for run in tx.find(RunRecord, state=GOING) if find_offer(run)]
         pending = tx.find(ApprovalRecord, state="pending")
     asked = [{**view_approval(each), "same": find_same(each, pending)} for each in pending]
     return sorted([*plans, *asked], key=lambda item: (item["requested_at"], sort_key(item["id"])))
@@ -341,9 +355,17 @@ def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any
         "running": _add(states, ("running",)),
         "waiting": 1 if run.state == "awaiting_approval" else _add(states, TASK_WAITING),
         "paused": _add(states, ("paused",)),
+        "unhealthy": _count_unhealthy(tx, run.id) if states.get("running") else 0,
         "usage": view_run_spending(run),
         "drift": read_drift(tx, run.id).get("severity", ""),
     }
+
+
+def _count_unhealthy(tx: Reader, run: str) -> int:
+    """Return how many tasks of a run have an agent that has said nothing for long (see ``engine.silence``)."""
+    from nightcrew.engine.silence import UNHEALTHY
+
+    return sum(task.reason.startswith(UNHEALTHY) for task in tx.find(TaskRecord, run=run, state="running"))
 
 
 def _add(states: Mapping[str, int], wanted: Sequence[str] | frozenset[str]) -> int:
@@ -379,7 +401,9 @@ def view_plan(parts: Parts, name: str) -> dict[str, Any]:
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
-    return {**view_plan_shortly(run, plan), "run": run.id, "state": run.state, "plan": dict(plan.body)}
+        offered = view_offer(tx, run)
+    whole = {"run": run.id, "state": run.state, "plan": dict(plan.body), "offered": offered}
+    return {**view_plan_shortly(run, plan), **whole}
 
 
 def plan_text(parts: Parts, name: str, *, width: int) -> str:
@@ -389,11 +413,12 @@ def plan_text(parts: Parts, name: str, *, width: int) -> str:
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         record = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
-    from nightcrew.runtime.origins import describe_choices, describe_origin
+        offered = view_offer(tx, run)
+    from nightcrew.runtime.origins import describe_choices, describe_offered, describe_origin
 
     flags = tuple(Flag(**flag) for flag in record.flags)
     remarks = describe_origin(record)
-    return render_plan(
+    text = render_plan(
         Plan.from_plain(record.body),
         flags,
         run_id=run.id,
@@ -402,3 +427,14 @@ def plan_text(parts: Parts, name: str, *, width: int) -> str:
         remarks=remarks,
         choices=describe_choices(run, flags) if remarks and run.state == "awaiting_approval" else (),
     )
+    if not offered:
+        return text
+    new = render_plan(
+        Plan.from_plain(offered["plan"]),
+        tuple(Flag(**flag) for flag in offered["flags"]),
+        run_id=run.id,
+        isolation=text_of(run),
+        width=width,
+        remarks=describe_offered(run, offered),
+    )
+    return f"{text}\n\n{new}"
