@@ -340,3 +340,18 @@ def test_an_agent_that_is_not_for_the_role_is_told() -> None:
     said, source = next(find_misfits(task, role))
     assert "for claude, codex*, and the task has command" in said
     assert source == "roles/qa.yaml:1"
+
+
+@pytest.mark.parametrize(
+    ("zone", "hours", "now", "changes"),
+    [
+        # 23:00 to 24:00 of 28 March is left out there: what opens at 23:59 opens at midnight.
+        ("America/Nuuk", (1439, 135), "2026-03-28T09:32:00+00:00", "2026-03-29T01:00:00+00:00"),
+        # The whole of 30 December 2011, a Friday, is left out.
+        ("Pacific/Apia", (180, 135), "2011-12-30T06:45:00+00:00", "2011-12-30T10:00:00+00:00"),
+    ],
+)
+def test_hours_of_which_the_beginning_is_left_out_by_a_change_of_clocks(zone, hours, now, changes):
+    days = (2, 3) if zone == "Pacific/Apia" else tuple(range(7))
+    found = Hours(*hours, days, zone).next_change(datetime.fromisoformat(now))
+    assert found == datetime.fromisoformat(changes)

@@ -63,7 +63,7 @@ class Hours:
         first, last = midnight.astimezone(UTC), (midnight + timedelta(days=1)).astimezone(UTC)
         if last - first != timedelta(days=1):
             quarters = int((last - first) / timedelta(minutes=15))
-            found |= {(first + timedelta(minutes=15 * each)).astimezone(zone) for each in range(quarters)}
+            found |= {(first + timedelta(minutes=15 * each)).astimezone(zone) for each in range(quarters + 1)}
         return sorted(found)
 
     def describe(self) -> str:
