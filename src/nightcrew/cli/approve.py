@@ -78,6 +78,11 @@ def _approve_plan(runtime: Runtime, screen: Screen, run: str, options: dict[str,
         screen.data(runtime.plan_text(run, width=screen.width))
         ask_plan_digest(runtime, screen, run, plan["digest"], with_asks=options["with_asks"])
     else:
+        if "before" in plan and not options["digest"]:
+            raise UsageError(
+                f"P{plan['version']} of {run} is a new plan of a run that goes on; name the digest of what you have seen",
+                hint=f"nightcrew plan {run}, then: nightcrew approve {run} --digest {plan['digest'][:12]}",
+            )
         digest = options["digest"] or plan["digest"]
         runtime.approve_plan(run, digest=digest, via="command line", with_asks=options["with_asks"])
     if not screen.json:

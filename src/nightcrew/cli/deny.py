@@ -30,9 +30,11 @@ def command(
     """Deny the plan of a run (R-1) or an action that waits (A-1); the reason is recorded and told to the agent."""
     found = runtime.resolve(name, kinds="RA")
     if found.startswith("R-"):
+        offered = runtime.plan_view(found)["offered"]
         runtime.deny_plan(found, reason=reason, digest=digest)
         if not screen.json:
-            screen.verb("Denied", f"plan of {found}: it will not run", "yellow")
+            left = "it goes on with the plan that it has" if offered else "it will not run"
+            screen.verb("Denied", f"plan of {found}: {left}", "yellow")
     else:
         done = runtime.decide(found, answer="denied", reason=reason, digest=digest, only=only)
         if not screen.json:

@@ -10,7 +10,15 @@ from typing import Any, Final
 import click
 
 from nightcrew.cli.options import command as make
-from nightcrew.cli.planning import Waiting, goal_options, make_plan, name_unused, say_planned, show_shape
+from nightcrew.cli.planning import (
+    Waiting,
+    goal_options,
+    make_plan,
+    name_unused,
+    say_planned,
+    show_file,
+    show_shape,
+)
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import UsageError
 from nightcrew.model.text import count, shown
@@ -60,7 +68,8 @@ def command(runtime: Runtime, screen: Screen, *, words: tuple[str, ...], **optio
 
     edit opens the plan as a tasks file in your editor (or takes it from --file); comment says something of it, or of one task;
     replan has the planner make anew what was commented on, and nothing else; diff shows what is new; unapprove takes a yes back
-    until the first task starts; export prints it as a tasks file. Each change makes a new version with a digest of its own: a yes
+    until the first task starts; of a run that goes on, replan plans what has not begun: what allows nothing new is in force at once,
+    anything else waits for your yes while the approved rest goes on; export prints it as a tasks file. Each change makes a new version with a digest of its own: a yes
     to an older one is refused (exit 7). Exits 6 when a rule forbids part of a file.
     """
     run, verb, rest = _sort(words)
@@ -192,7 +201,26 @@ def _replan(runtime: Runtime, screen: Screen, run: str, rest: list[str], options
     say_planned(screen, {"planner": done["planner"], "took_s": done["took_s"], "spent": done["spent"]})
     for note in done["notes"]:
         screen.warn(note)
-    _say_changed(runtime, screen, run, done)
+    if "more" in done and done["changes"]:
+        _say_replanned(runtime, screen, run, done)
+    else:
+        _say_changed(runtime, screen, run, done)
+
+
+def _say_replanned(runtime: Runtime, screen: Screen, run: str, done: dict[str, Any]) -> None:
+    """Tell what became of a new plan of a run that goes on."""
+    if not done["more"]:
+        runtime.nudge(run, start=True)
+    if screen.json:
+        screen.emit({**runtime.show(run), **{key: done[key] for key in ("changes", "more", "version")}})
+        return
+    screen.data(runtime.plan_text(run, width=screen.width))
+    changed = ", ".join(f"{each['task']} {each['change']}" for each in done["changes"])
+    if not done["more"]:
+        screen.verb("Changed", f"P{done['version']} of {run} is in force, it allows nothing new: {changed}")
+        return
+    screen.verb("Offered", f"P{done['version']} of {run} waits for your yes: {changed}", "yellow")
+    screen.hint(f"nightcrew approve {run} --digest {done['digest'][:12]} | nightcrew deny {run} -m why")
 
 
 def _compare(runtime: Runtime, screen: Screen, run: str, rest: list[str], options: dict[str, Any]) -> None:
@@ -236,7 +264,7 @@ def _export(runtime: Runtime, screen: Screen, run: str, rest: list[str], options
     if screen.json or options["shape"] == "json":
         screen.emit(runtime.view_goal(run))
     else:
-        screen.data(runtime.export_plan(run, version).rstrip("\n"))
+        show_file(screen, runtime.export_plan(run, version))
 
 
 def _say_changed(runtime: Runtime, screen: Screen, run: str, done: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeVar
 import click
 
 from nightcrew.cli.screen import Screen
+from nightcrew.model.text import shown
 from nightcrew.runtime.api import Runtime
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,11 +86,19 @@ def show_shape(runtime: Runtime, screen: Screen, run: str, shape: str) -> None:
     if screen.json or shape == "json":
         screen.emit(runtime.view_goal(run))
     elif shape == "md":
-        screen.data(runtime.export_plan(run).rstrip("\n"))
+        show_file(screen, runtime.export_plan(run))
     else:
         screen.data(runtime.plan_text(run, width=screen.width))
     if runtime.show(run)["state"] == "awaiting_approval":
         screen.hint(f"nothing runs until the plan is approved: nightcrew approve {run}")
+
+
+def show_file(screen: Screen, text: str) -> None:
+    """Print a tasks file: as it is into a file, and on a terminal with what it would obey shown by name."""
+    lines = text.rstrip("\n").split("\n")
+    screen.data(
+        "\n".join(shown(line, keep="\t") for line in lines) if sys.stdout.isatty() else "\n".join(lines)
+    )
 
 
 class Waiting:

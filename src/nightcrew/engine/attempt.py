@@ -1,8 +1,7 @@
 """One attempt of one task, read top to bottom: ask, open a place, let the agent work, capture, inspect, accept.
 
-Every way out has a name: ``AttemptFailed`` with its class, ``Parked`` for a human, ``Interrupted`` when this host is
-being stopped, or the end of ``work`` for success. What has happened is in the tables before the next thing begins, so a
-host killed at any line is followed by one that knows where to go on.
+Every way out has a name: ``AttemptFailed`` with its class, ``Parked`` for a human, ``Interrupted`` when this host is being stopped,
+or the end of ``work`` for success. What has happened is in the tables before the next thing begins: a killed host is followed by another.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from nightcrew.engine.place import AttemptFailed, Place, find_base_tree, leave_p
 from nightcrew.engine.questions import Questions, accept_action
 from nightcrew.engine.reconciling import find_unexplained
 from nightcrew.engine.recording import Recorder
-from nightcrew.engine.rerouting import in_force
+from nightcrew.engine.rerouting import read_in_force
 from nightcrew.engine.retry import ENDINGS
 from nightcrew.engine.tools import Tools
 from nightcrew.engine.vigil import Vigil
@@ -66,7 +65,9 @@ def run_attempt(
     """
     name = nonce()
     with tools.journal.write() as tx:
-        task = in_force(tx, plan, task_id)
+        if (found := read_in_force(tx, run, plan, task_id)) is None:
+            return
+        run, plan, task = found
         record = attempts.begin(
             tx,
             task_id,
@@ -137,15 +138,12 @@ class Attempt:
     def go(self) -> None:
         """Work, record whatever way it ends, and leave nothing behind; all of it is waited for when the host stops."""
         try:
-            with self.tools.live.running(self.record.task) as self.signals:
+            with self.tools.live.running(self.record.task, self.abandon) as self.signals:
                 self.halt = Halt(self.signals, self.tools.clock)
                 try:
                     self.reach_an_end()
                 finally:
                     self.leave_place()
-        except Interrupted:
-            self.abandon()
-            raise
         finally:
             self.transcript.close()
 

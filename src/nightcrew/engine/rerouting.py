@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from nightcrew.engine.budgets import RAN_OUT
 from nightcrew.model.ids import split_task
 from nightcrew.model.plans import Plan, Task
-from nightcrew.model.records import TaskRecord
+from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader, Writer
@@ -57,6 +57,19 @@ def goes_on_by_itself(task: TaskRecord) -> bool:
     """Tell whether a paused task only waits for the agent that takes over: it was another one whose budget is spent."""
     spent, own = f"{RAN_OUT} agent ", f"{RAN_OUT} agent {task.agent} in "
     return task.state == "paused" and task.reason.startswith(spent) and not task.reason.startswith(own)
+
+
+def read_in_force(
+    tx: Reader, run: RunRecord, plan: Plan, task_id: str
+) -> tuple[RunRecord, Plan, Task] | None:
+    """Return a run with the plan and the task that it has now: another one may be in force than when it was read.
+
+    None when the task is in no plan any more.
+    """
+    now = tx.need(RunRecord, run.id)
+    if now.plan_version != run.plan_version:
+        run, plan = now, Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{now.plan_version}").body)
+    return None if tx.get(TaskRecord, task_id) is None else (run, plan, in_force(tx, plan, task_id))
 
 
 def in_force(tx: Reader, plan: Plan, task_id: str) -> Task:

@@ -24,7 +24,7 @@ COMPLEXITY: Final = ("SIMPLE", "MEDIUM", "COMPLEX", "CRITICAL")
 MAX_TASKS: Final = 60
 #: So many problems are told to a planner at once.
 _TOLD: Final = 25
-_NUMBER: Final = r"^[1-9][0-9]{0,3}(\.[0-9]{1,3})?$"
+_NUMBER: Final = r"^[1-9][0-9]{0,3}(\.(0|[1-9][0-9]{0,2}))?$"
 
 
 @cache
@@ -204,7 +204,8 @@ def _check_task(task: Task, goals: Goals, bounds: Bounds) -> Iterator[str]:
             yield f"{said}the scope {shown(glob)} {wrong}"
     if all(glob.startswith("!") for glob in task.scope):
         yield f"{said}the scope only excludes"
-    if hidden := find_hidden(" ".join((task.title, *task.accept, *task.install, *task.scope))):
+    prose = task.prompt.replace("\n", " ").replace("\t", " ")
+    if hidden := find_hidden(" ".join((prose, *task.accept, *task.install, *task.scope))):
         yield f"{said}invisible characters: {' '.join(hidden)}"
     yield from (said + each for each in _check_files(task, goals.files[task.id], bounds))
     made = [path for each in goals.files.values() for path in each["create"]]
@@ -227,7 +228,7 @@ def _check_files(task: Task, files: Mapping[str, tuple[str, ...]], bounds: Bound
                 yield f"{shown(path)} in files.{kind} does not exist"
     if bounds.within:
         for glob in (each for each in task.scope if not each.startswith("!")):
-            if not values.check_glob(glob) and not match(_sample(glob), bounds.within):
+            if not values.check_glob(glob) and not lies_within(glob, bounds.within):
                 yield f"the scope {shown(glob)} goes beyond what was allowed: {' '.join(bounds.within)}"
 
 
@@ -242,11 +243,29 @@ def _is_glob(path: str) -> bool:
     return any(character in path for character in "*?[")
 
 
-def _sample(glob: str) -> str:
-    """Return a path that a glob matches, made of what it says for certain."""
-    parts = [part for part in glob.strip("/").split("/") if part != "**"]
-    names = ["x" if _is_glob(part) else part for part in parts]
-    return "/".join([*names, "x"] if glob.endswith(("/", "/**")) or not names else names)
+#: Stands in a path for what a wildcard may be; no glob of a person names it.
+_ANY: Final = "any-7f3a"
+#: A glob with more `**` than this is not looked through.
+_MOST_STARS: Final = 4
+
+
+def lies_within(glob: str, globs: Sequence[str]) -> bool:
+    """Tell whether all that a glob can match is matched by other globs, as far as that can be told for certain."""
+    if glob in globs:
+        return True
+    parts = [part for part in glob.strip("/").split("/") if part]
+    if not parts or parts.count("**") > _MOST_STARS:
+        return False
+    # Without a slash inside, a glob matches in every folder.
+    found: list[list[str]] = [[]] if "/" in glob.rstrip("/") else [[], [_ANY]]
+    for number, part in enumerate(parts):
+        if part == "**":
+            ways = [[_ANY], [_ANY, _ANY]] if number == len(parts) - 1 else [[], [_ANY]]
+        else:
+            ways = [[_ANY if _is_glob(part) else part]]
+        found = [[*path, *way] for path in found for way in ways]
+    below = [_ANY] if glob.endswith("/") else []
+    return all(match("/".join([*path, *below]), globs) for path in found)
 
 
 def _check_writable(goals: Goals) -> Iterator[str]:

@@ -20,6 +20,7 @@ from nightcrew.runtime.goals import check_key, choose_planner, find_rejections
 from nightcrew.runtime.planning import Draft, Wish, Written, make_draft
 from nightcrew.runtime.rules import Rules, read_rules
 from nightcrew.runtime.starting import Start
+from nightcrew.runtime.terms import need_person
 
 if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
@@ -45,6 +46,7 @@ def edit(parts: Parts, name: str, text: str, *, before: int) -> dict[str, Any]:
         InvalidInput: with all problems; what was typed is kept in a file that is named. StaleError: the plan is decided, or
             another one by now. DeniedByPolicy: a rule forbids part of it.
     """
+    need_person(parts, "plan")
     run, record = find_plan(parts, name, before)
     versions.check_open(run, before)
     if text.strip() == versions.text_of(record).strip():
@@ -139,6 +141,7 @@ def comment(parts: Parts, name: str, task: str, text: str) -> dict[str, Any]:
     Raises:
         StaleError: the plan is decided. NotFound: it has no such task. UsageError: nothing was said.
     """
+    need_person(parts, "plan")
     if not text.strip() or len(text) > _MAX_COMMENT:
         raise UsageError(
             f"a comment of 1 to {_MAX_COMMENT} characters, please; nothing was recorded",
@@ -180,10 +183,11 @@ def replan(
     Raises:
         StaleError: the plan is decided. UsageError: nothing was said of it. PlanningFailed: the plan stays as it is.
     """
-    if also:
-        comment(parts, name, "", also)
+    need_person(parts, "plan")
     run, record = find_plan(parts, name)
     versions.check_open(run, run.plan_version)
+    if also:
+        comment(parts, name, "", also)
     comments = list_comments(parts, run)
     if not comments and not everything:
         raise UsageError(
@@ -209,6 +213,7 @@ def replan(
         fixed=[task.number for task in keep],
     )
     asking = Asking(parts, run, rules, start, asked, rules.settings.planning.model, tell)
+    asking.steps = {task.script: task.steps for task in tasks if task.script}
     found = asking.ask(brief, bounds, wish_of(run, record, title=run.title), keep=keep)
     origin = {**record.origin, "by": "planner", "agent": asked, **found.describe()}
     done = _finish(parts, run, record, found.draft, origin)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model.errors import Exit, InvalidInput, NightcrewError
-from nightcrew.model.plans import Task
+from nightcrew.model.plans import Step, Task
 from nightcrew.model.records import RunRecord
 from nightcrew.model.text import shown
 from nightcrew.model.usage import Spent, describe_spent
@@ -103,6 +103,8 @@ class Asking:
         self.took_s = 0.0
         self.spent = Spent()
         self.notes: dict[str, None] = {}
+        #: Scripts of tasks that stay, read when these were planned.
+        self.steps: Mapping[str, tuple[Step, ...]] = {}
 
     def ask(self, brief: Brief, bounds: Bounds, wish: Wish, *, keep: Sequence[Task] = ()) -> Found:
         """Ask until an answer can be taken, or the rounds are used up.
@@ -153,9 +155,8 @@ class Asking:
         text = goals.write(wish.title)
         source = f"{self.run.id}/P{self._next_version()}.md"
         try:
-            draft = make_draft(
-                self.parts, Written(text, source, self.parts.cwd), self.start, self.rules, wish
-            )
+            written = Written(text, source, self.parts.cwd, self.steps)
+            draft = make_draft(self.parts, written, self.start, self.rules, wish)
         except InvalidInput as error:
             return goals, text, None, [_describe_problem(each.message, each.hint) for each in error.problems]
         overlaps = tuple(find_overlaps(draft.plan.tasks, list_paths(self.parts, self.start)))

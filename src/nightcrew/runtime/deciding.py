@@ -14,10 +14,12 @@ from nightcrew.host.clock import stamp
 from nightcrew.model.errors import NightcrewError, StaleError, UsageError
 from nightcrew.model.ids import join_task
 from nightcrew.model.records import ApprovalRecord, RunRecord
-from nightcrew.runtime.identity import need_scope
+from nightcrew.runtime.identity import account_of, need_scope
+from nightcrew.runtime.offers import find_offer
 from nightcrew.runtime.planning import cancel_tasks
-from nightcrew.runtime.saying import COMMAND_LINE, Said
-from nightcrew.runtime.terms import complete, refuse_agents, time_of_answer
+from nightcrew.runtime.saying import COMMAND_LINE, SIGNED, Said
+from nightcrew.runtime.taking import accept_offer, refuse_offer
+from nightcrew.runtime.terms import check_name, complete, refuse_agents, time_of_answer
 from nightcrew.runtime.views import find_same, view_approval
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def check_plan_open(run: RunRecord) -> None:
     Raises:
         StaleError: it was decided already; who and when is named.
     """
-    if run.state == "awaiting_approval":
+    if run.state == "awaiting_approval" or find_offer(run):
         return
     if run.approved_at:
         said = f"was approved by {run.approved_by} at {run.approved_at}"
@@ -62,9 +64,17 @@ def approve_plan(parts: Parts, name: str, *, digest: str, via: str, with_asks: b
     """
     refuse_agents(parts)
     need_scope(parts, "plan")
+    if with_asks:
+        need_scope(parts, "decide:any")
     who = f"user:{parts.env.user}"
     with parts.journal.write() as tx:
         run = tx.need(RunRecord, name)
+        if offer := find_offer(run):
+            _check_digest(run.id, offer["digest"], digest)
+            if with_asks:
+                raise UsageError(f"--with-asks belongs to the first plan of {name}; nothing was changed")
+            accept_offer(tx, run, actor=who, via=via)
+            return
         check_plan_open(run)
         _check_digest(run.id, run.plan_digest, digest)
         at = stamp(parts.clock.now())
@@ -94,6 +104,11 @@ def deny_plan(parts: Parts, name: str, *, reason: str, digest: str = "") -> None
     need_scope(parts, "plan")
     with parts.journal.write() as tx:
         run = tx.need(RunRecord, name)
+        if offer := find_offer(run):
+            if digest:
+                _check_digest(run.id, offer["digest"], digest)
+            refuse_offer(tx, run, actor=f"user:{parts.env.user}", reason=reason)
+            return
         check_plan_open(run)
         if digest:
             _check_digest(run.id, run.plan_digest, digest)
@@ -142,14 +157,17 @@ def _decide(parts: Parts, name: str, said: Said) -> dict[str, Any]:
         _check_digest(record.id, record.digest, said.digest)
     if said.answer == "denied":
         _need_reason(said.reason)
+    check_name(parts, record)
     given = Answer(
         said.answer,
         by,
         said.via,
         record.digest,
-        time_of_answer(parts),
+        stamp(parts.clock.now()),
         said.reason,
         said.scope or record.scope,
+        as_of=time_of_answer(parts),
+        account=account_of(parts) if by == parts.env.user and said.via not in SIGNED else "",
     )
     check_answer(record, given, proven=False)
     given = replace(given, factor=_prove(parts, record, by, said))

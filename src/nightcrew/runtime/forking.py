@@ -21,6 +21,8 @@ from nightcrew.runtime.planning import flag_task, known_agents, read_steps
 from nightcrew.runtime.restoring import need_kept
 from nightcrew.runtime.rules import Rules, rules_from_plain
 from nightcrew.runtime.secrecy import find_secrets
+from nightcrew.runtime.terms import need_person
+from nightcrew.runtime.versions import last_version
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -123,10 +125,10 @@ def fork(parts: Parts, name: str, wanted: Wanted, *, digest: str) -> dict[str, A
         NotFound, UsageError, DeniedByPolicy, StaleError: as ``plan_fork``.
         StaleError: the plan would be another one than was shown; nothing was changed.
     """
+    need_person(parts, "plan")
     planned = plan_fork(parts, name, wanted)
     run, task, plan = planned.run, planned.task, planned.plan
     actor = f"user:{parts.env.user}"
-    version = planned.before.version + 1
     with parts.store(parts.repository_of(run)).using(), parts.journal.write() as tx:
         now = tx.need(RunRecord, run.id)
         need_kept(tx.need(CheckpointRecord, planned.source.id))
@@ -137,6 +139,8 @@ def fork(parts: Parts, name: str, wanted: Wanted, *, digest: str) -> dict[str, A
                 code="record.changed",
                 hint=f"nightcrew plan {run.id}",
             )
+        # Beside those in force there may be versions that were offered.
+        version = last_version(tx, run.id) + 1
         body = canonical.to_plain(plan)
         flags = (*planned.before.flags, *(canonical.to_plain(flag) for flag in planned.flags))
         amended = replace(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from nightcrew.model.plans import Flag
 from nightcrew.model.records import PlanRecord, RunRecord
+from nightcrew.model.text import shown
 
 
 def describe_origin(record: PlanRecord) -> list[str]:
@@ -30,6 +32,17 @@ def describe_origin(record: PlanRecord) -> list[str]:
         lines.append(f"it says: {' '.join(str(origin['summary']).split())}")
     gaps = [" ".join(str(each).split()) for each in origin.get("gaps", ())]
     return [*lines, *([f"gaps: {'; '.join(gaps)}"] if gaps else ["gaps: none named"])]
+
+
+def describe_offered(run: RunRecord, offered: Mapping[str, Any]) -> list[str]:
+    """Return what a person should know of a new version that waits while its run goes on."""
+    changes = ", ".join(f"{each['task']} {each['change']}" for each in offered["changes"])
+    more = [f"may do more than what was approved: {shown(each)}" for each in offered["more"]]
+    return [
+        f"P{offered['version']} waits for you; P{offered['before']} goes on meanwhile. Changed: {changes}",
+        *more,
+        f"nightcrew approve {run.id} --digest {offered['digest'][:12]} | nightcrew deny {run.id} -m why",
+    ]
 
 
 def describe_choices(run: RunRecord, flags: Sequence[Flag]) -> list[str]:

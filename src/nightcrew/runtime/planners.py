@@ -61,8 +61,8 @@ class Planners:
         everything: bool = False,
         also: str = "",
     ) -> dict[str, Any]:
-        """Ask the planner once more; see ``amending.replan``."""
-        from nightcrew.runtime.amending import replan
+        """Ask the planner once more; see ``replanning.replan``."""
+        from nightcrew.runtime.replanning import replan
 
         name = self.resolve(run, kinds="R")
         return replan(self._parts, name, tell=tell, planner=planner, everything=everything, also=also)

@@ -24,6 +24,7 @@ from nightcrew.runtime.crew import (
     flag_agents,
     note_routes,
 )
+from nightcrew.runtime.identity import need_scope
 from nightcrew.runtime.networking import check_agents, check_network, flag_network
 from nightcrew.runtime.project import read_project
 from nightcrew.runtime.roles import KEY as ROLES
@@ -203,6 +204,7 @@ def record(
         max_parallel: tasks at once; as configured when None.
         unsandboxed: a person has allowed S0.
     """
+    need_scope(parts, "plan")
     with parts.journal.write() as tx:
         run = _make_run(parts, tx.next_id(RUN), draft)
         run = replace(
@@ -449,10 +451,14 @@ def _add_plan(tx: Writer, run: RunRecord, draft: Draft, actor: str) -> None:
     add_tasks(tx, run.id, draft.plan.tasks, actor)
 
 
-def add_tasks(tx: Writer, run: str, tasks: Sequence[Task], actor: str) -> None:
-    """Record the tasks of a plan that are not recorded yet, in the order written."""
+def add_tasks(tx: Writer, run: str, tasks: Sequence[Task], actor: str, *, generation: int = 1) -> None:
+    """Record the tasks of a plan that are not recorded yet, in the order written.
+
+    Args:
+        generation: that they begin with; another one than a task of the same name that is gone had.
+    """
     for position, task in enumerate(tasks):
-        made = _make_task(run, position, task)
+        made = replace(_make_task(run, position, task), generation=generation)
         if tx.get(TaskRecord, made.id) is None:
             data = {"title": task.title, "agent": task.agent, "state": made.state}
             tx.add(made, "task.created", actor=actor, data=data)

@@ -1,0 +1,113 @@
+"""What of an approved task may become less by itself, and what is more; and globs that lie within others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nightcrew.model.errors import Place
+from nightcrew.model.plans import Task
+from nightcrew.plan.goals import lies_within
+from nightcrew.plan.revise import find_growth, narrows, revise
+
+TASK = Task(
+    "T01",
+    "1",
+    "Limit it",
+    Place("plan", 1),
+    agent="claude",
+    prompt="Limit it\n\nBy hand.",
+    scope=("src/**", "!src/x/**"),
+    accept=("true", "test -s a"),
+    network=("example.org:443",),
+    budget="5usd",
+    role="careful",
+)
+
+
+@pytest.mark.parametrize(
+    ("glob", "globs", "is_within"),
+    [
+        ("part1/**", ("part1/**",), True),
+        ("part1/a/**", ("part1/**",), True),
+        ("part1/a.txt", ("part1/**",), True),
+        ("/part1/", ("part1/**",), True),
+        ("part1/*.txt", ("part1/**",), True),
+        ("part1/", ("part1/**",), False),
+        ("part1", ("part1/**",), False),
+        ("**/part1/**", ("part1/**",), False),
+        ("**/part1/*", ("part1/**",), False),
+        ("*/**", ("x*/**",), False),
+        ("**", ("part1/**",), False),
+        ("*", ("part1/**",), False),
+        ("a/**/b", ("a/b",), False),
+        ("a/**/b/**/c/**/d/**/e/**", ("a/**",), False),
+        ("/", ("a/**",), False),
+    ],
+)
+def test_what_lies_within(glob: str, globs: tuple[str, ...], is_within: bool) -> None:
+    assert lies_within(glob, globs) is is_within
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "is_narrower"),
+    [
+        (("src/a.py",), ("src/**",), True),
+        (("src/**", "!src/b"), ("src/**",), True),
+        (("src/**",), ("src/**", "!src/b"), False),
+        (("src/**", "!src/b", "src/b/**"), ("src/**", "!src/b"), False),
+        (("!src/b", "src/**"), ("src/**", "!src/b"), False),
+        ((), ("src/**",), False),
+        (("anything",), (), True),
+        (("docs/**",), ("src/**",), False),
+        (("!src/b",), ("src/**", "!src/b"), False),
+    ],
+)
+def test_what_narrows(new: tuple[str, ...], old: tuple[str, ...], is_narrower: bool) -> None:
+    assert narrows(new, old) is is_narrower
+
+
+def test_what_a_planner_has_no_words_for_stays() -> None:
+    said = replace(
+        TASK,
+        prompt="Limit it\n\nLimit  it\n By hand.",
+        agent="codex",
+        budget="",
+        role="",
+        accept=("test -s a", "true"),
+        depends=("T02",),
+        depends_places=(Place("plan", 9),),
+    )
+    made = revise(TASK, said, agent_named=False)
+    assert made == replace(TASK, depends=("T02",), depends_places=(Place("plan", 9),))
+    assert find_growth(TASK, made) == []
+    assert revise(TASK, replace(said, depends=()), agent_named=False) is TASK
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"prompt": "Do something else."},
+        {"title": "Other"},
+        {"accept": ("true",)},
+        {"accept": ("true", "test -s a", "false")},
+        {"network": ("example.org:443", "example.com:443")},
+        {"install": ("true",)},
+        {"scope": ("src/**",)},
+        {"scope": ()},
+    ],
+    ids="-".join,
+)
+def test_what_is_more(more: dict[str, tuple[str, ...]]) -> None:
+    assert find_growth(TASK, revise(TASK, replace(TASK, **more), agent_named=False))
+
+
+def test_another_agent_is_more() -> None:
+    assert find_growth(TASK, revise(TASK, replace(TASK, agent="codex"), agent_named=True)) == [
+        "T01: another agent"
+    ]
+
+
+def test_fewer_places_to_go_to_are_not() -> None:
+    assert find_growth(TASK, revise(TASK, replace(TASK, network=()), agent_named=False)) == []
