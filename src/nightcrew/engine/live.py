@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -54,23 +54,30 @@ class Live:
         return self._interrupted
 
     @contextmanager
-    def running(self, task: str) -> Iterator[Signals]:
+    def running(self, task: str, abandon: Callable[[], None]) -> Iterator[Signals]:
         """Register the attempt of a task; the events given are set when it must end, or pause.
+
+        Args:
+            abandon: writes down that it ends with this host; whoever stops the host waits for that too.
 
         Raises:
             Interrupted: this host is being stopped.
         """
         signals = Signals()
         with self._changed:
-            if self._interrupted:
-                raise Interrupted
+            late = self._interrupted
             self._stops[task] = signals
             if task in self._doomed:
                 signals.stop.set()
             if task in self._pausing:
                 signals.pause.set()
         try:
+            if late:
+                raise Interrupted
             yield signals
+        except Interrupted:
+            abandon()
+            raise
         finally:
             with self._changed:
                 del self._stops[task]
