@@ -161,3 +161,11 @@ def test_no_program_of_the_repository_is_started(crew: Hermetic) -> None:
     mark.unlink(missing_ok=True)
     assert blame(crew, "src/app.py:1")["lines"][0]["by"] == "person"
     assert not mark.exists()
+
+
+def test_commits_that_are_to_be_passed_over_are_told_all_the_same(crew: Hermetic) -> None:
+    landed(crew)
+    number = line_of(crew, "src/app.py", GREET)
+    (crew.repo / ".ignored").write_text(crew.git("rev-parse", "HEAD") + "\n")
+    crew.git("config", "blame.ignoreRevsFile", ".ignored")
+    assert blame(crew, f"src/app.py:{number}")["lines"][0]["by"] == "nightcrew"

@@ -39,3 +39,9 @@ def test_a_reason_names_its_event_and_what_to_do_next(crew: Hermetic) -> None:
     event = named[-1].rpartition("(")[2].rstrip(")")
     told = crew.run("why", event, "--json").json
     assert told["because"][0] == named[-1].rpartition(" (")[0]
+
+
+def test_what_is_no_id_is_said_in_words(crew: Hermetic) -> None:
+    assert (crew.run("why", "").code, "not an id" in crew.run("why", "").stderr) == (2, True)
+    done = crew.run("why", "xyz", "--json")
+    assert (done.code, done.json["error"]["code"]) == (3, "id.missing"), done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,3 +34,9 @@ def test_the_shortcut_changes_nothing(globs: list[str], paths: list[str]) -> Non
     quick, plain = Globs(globs), Globs(globs)
     plain._maybe_inside = plain._maybe_outside = lambda _: True
     assert [quick.find(path) for path in paths] == [plain.find(path) for path in paths]
+
+
+@pytest.mark.parametrize("glob", ["**/" * 400 + "a", "*a*a*a*a*a*a*b", "**/**/*a*a*a*a*a*a*a*a*a*b"])
+def test_a_glob_that_would_take_hours_to_match_is_refused(glob):
+    assert "could take hours" in check_glob(glob)
+    assert check_glob("**/src/**/test_*_of_*_*.py") == ""

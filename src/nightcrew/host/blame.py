@@ -48,10 +48,13 @@ def blame(git: Git, path: str, *, first: int = 0, last: int = 0) -> list[Line]:
         UsageError: it has no such lines.
     """
     span = [f"-L{first},{last or first}"] if first else []
+    # Commits that somebody wants passed over are told all the same: who brought a line is no matter of taste.
+    all_of_them = ("--ignore-revs-file=",)
     try:
         # No textconv: an attribute of the repository must not choose a program to start.
         done = git.run(
-            "blame", "--porcelain", "--no-textconv", *_MOVES, *span, "--", path, timeout_s=_TIMEOUT_S
+            *("blame", "--porcelain", "--no-textconv", *all_of_them, *_MOVES, *span, "--", path),
+            timeout_s=_TIMEOUT_S,
         )
     except GitError as error:
         raise _explain(error, path) from error
@@ -65,7 +68,7 @@ def _explain(error: GitError, path: str) -> Exception:
         return NotFound(
             f"git does not know {path}",
             code="blame.path",
-            hint="a file that was never added to git has no history: git add it, or name another",
+            hint="a file that was never added to git has no history; that of a submodule is asked for inside of it",
         )
     return error
 

@@ -12,6 +12,9 @@ from typing import Any
 
 # pathspec's expressions use `.`, which does not match a line feed; a name may hold one and must not slip through.
 _NEWLINE_STANDS_FOR = "\x1a"
+#: Expressions try every way to share a path out among what is left open: with the power of how much that is.
+_MOST = 4
+_STARS = re.compile(r"\*+")
 _GROUP_NAME = re.compile(r"\(\?P<\w+>")
 
 
@@ -22,6 +25,10 @@ def check_glob(glob: str) -> str:
         return "an empty glob matches nothing"
     if plain.startswith(("./", "../")) or "/../" in plain or plain in (".", ".."):
         return "globs are relative to the repository; ./ and ../ never match"
+    if plain.split("/").count("**") > _MOST or any(_count_stars(part) > _MOST for part in plain.split("/")):
+        return (
+            f"more than {_MOST} of * in one name, or of **/: telling whether a path matches could take hours"
+        )
     if plain.startswith("#"):
         return "a glob that begins with # is a comment; write \\#"
     try:
@@ -29,6 +36,11 @@ def check_glob(glob: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _count_stars(part: str) -> int:
+    """Return how many pieces of a name are left open."""
+    return len(_STARS.findall(part))
 
 
 def _strip_root(glob: str) -> str:

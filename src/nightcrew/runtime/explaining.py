@@ -97,7 +97,7 @@ def find_subject(text: str) -> str:
 
 def _kind_of(name: str) -> str:
     if "/" not in name:
-        return name[0]
+        return name[:1]
     if _PLAN.fullmatch(name):
         return "P"
     return "T/" if _ATTEMPT.fullmatch(name) else "T"
