@@ -258,6 +258,8 @@ def test_a_forged_a_foreign_and_a_broken_head_file(crew: Hermetic) -> None:
     stranger.make_repository(FILES)
     assert stranger.run("audit", "head", "--sign", "-o", str(place), "--force").code == 0
     assert "a key that is not of this installation" in refused(crew, "--against", str(place)).stderr
+    place.write_text("[" * 100_000)
+    assert crew.run("audit", "verify", "--against", str(place)).code == 2
     place.write_text("{}")
     done = crew.run("audit", "verify", "--against", str(place))
     assert (done.code, "not a signed head" in done.stderr) == (2, True), done

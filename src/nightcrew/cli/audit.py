@@ -119,7 +119,7 @@ def verify(
     if key is not None and not key.strip():
         raise UsageError("--key is empty; nothing was verified", hint="--key HEX, or --key any")
     if bundle is not None:
-        _show_bundle(screen, runtime.audit.verify_bundle(bundle, (key or "").strip()))
+        _show_bundle(screen, runtime.audit.verify_bundle(bundle, (key or "").strip()), given=bool(key))
         return
     result = runtime.audit.verify(heads)
     if screen.json:
@@ -141,7 +141,7 @@ def verify(
         )
 
 
-def _show_bundle(screen: Screen, found: dict[str, Any]) -> None:
+def _show_bundle(screen: Screen, found: dict[str, Any], *, given: bool) -> None:
     if screen.json:
         screen.emit(found)
         return
@@ -149,7 +149,8 @@ def _show_bundle(screen: Screen, found: dict[str, Any]) -> None:
     screen.data(
         f"{found['run']}: {count(found['events'], 'event')} ({span}), {count(found['files'], 'file')}, intact"
     )
-    by = "the key that was given" if found["key_compared"] else "a key that was compared with nothing"
+    by = "the key that was given" if given else "a key of this installation"
+    by = by if found["key_compared"] else "a key that was compared with nothing"
     screen.data(f"signed at {found['signed_at']} by {by}: {found['key']}")
 
 

@@ -131,7 +131,7 @@ def read_head(path: Path) -> SignedHead:
             return read_signed(json.loads(file.read(_LARGEST).decode("ascii")))
     except OSError as error:
         raise _not_a_head(path, f"cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _not_a_head(path, str(error)) from None
 
 
