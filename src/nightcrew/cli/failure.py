@@ -9,6 +9,7 @@ import click
 
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import Exit, InvalidInput, NightcrewError, Problem
+from nightcrew.model.text import shown
 
 
 def describe_failure(error: BaseException, arguments: list[str], screen: Screen) -> int:
@@ -29,11 +30,16 @@ def show_error(error: NightcrewError, screen: Screen) -> None:
 
     What stands in an error was typed, read from a file or said by a program: anything.
     """
-    from nightcrew.runtime.reporting import hide_secrets as hide
+    from nightcrew.runtime.reporting import hide_secrets
 
     if screen.json:
-        screen.emit({"ok": False, "error": hide(as_json(error))})
+        screen.emit({"ok": False, "error": hide_secrets(as_json(error))})
         return
+
+    def hide(text: str) -> str:
+        # An agent's words may be in it: what a terminal would obey is shown by name.
+        return shown(hide_secrets(text), keep="\n\t")
+
     screen.say(f"{screen.paint('error:', 'bold red')} {hide(error.message)}")
     for line in _places(error):
         screen.say(f"{screen.paint('  -->', 'blue')} {hide(line)}")

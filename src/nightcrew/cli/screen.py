@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import IO, Any, Final, TextIO
 
+from nightcrew.model.text import shown
+
 _CODES: Final = {
     "bold": "1",
     "dim": "2",
@@ -18,6 +20,7 @@ _CODES: Final = {
     "cyan": "36",
 }
 _VERB_WIDTH: Final = 12
+_LINES: Final = "\n\t"
 
 STATE_STYLE: Final = {
     "succeeded": "green",
@@ -83,8 +86,8 @@ class Screen:
         return self.paint(text.ljust(width), STATE_STYLE.get(text, ""), sys.stdout)
 
     def verb(self, word: str, text: str, style: str = "green") -> None:
-        """Say on stderr what happened: a right-aligned verb and the rest."""
-        self.say(f"{self.paint(word.rjust(_VERB_WIDTH), f'bold {style}')}  {text}")
+        """Say on stderr what happened: a right-aligned verb and the rest, which may be anybody's words."""
+        self.say(f"{self.paint(word.rjust(_VERB_WIDTH), f'bold {style}')}  {shown(text, keep=_LINES)}")
 
     def warn(self, text: str) -> None:
         """Say on stderr what a person should notice."""
