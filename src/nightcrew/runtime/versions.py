@@ -14,7 +14,9 @@ from nightcrew.model.ids import RUN, find_origin
 from nightcrew.model.lifecycle import TASK_FINAL
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
+from nightcrew.runtime.identity import need_scope
 from nightcrew.runtime.planning import Draft, add_tasks, describe_limits
+from nightcrew.runtime.terms import need_person
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader, Writer
@@ -41,6 +43,7 @@ def begin(
         settings: of its record, beside what confines it.
         origin: see PlanRecord; with ``title``.
     """
+    need_scope(parts, "plan")
     title = str(origin["title"])
     actor = f"user:{parts.env.user}"
     empty = Plan(title, "", start.commit, rules.policy.digest, (), start.head, start.included)
@@ -175,6 +178,7 @@ def unapprove(parts: Parts, name: str) -> dict[str, Any]:
     Raises:
         StaleError: it is not approved, or has begun.
     """
+    need_person(parts, "plan")
     actor = f"user:{parts.env.user}"
     with parts.journal.write() as tx:
         run = tx.need(RunRecord, name)
