@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.test_conformance_21_approvers import (
+
+from nightcrew.gate import factors
+from nightcrew.testing.hermetic import Hermetic, Ran
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_conformance_21_approvers import (
     add_person,
     answer_to,
     give,
@@ -19,9 +25,6 @@ from tests.e2e.test_conformance_21_approvers import (
     set_webhook,
     sign,
 )
-
-from nightcrew.gate import factors
-from nightcrew.testing.hermetic import Hermetic, Ran
 
 pytestmark = pytest.mark.needs_userns
 
