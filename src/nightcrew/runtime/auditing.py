@@ -23,6 +23,7 @@ from nightcrew.runtime.sealing import (
     known_keys,
     own_key,
     read_head,
+    read_kept,
     seal,
     sign_in,
     view_head,
@@ -72,12 +73,13 @@ class Audit:
         heads = [read_head(path) for path in against]
         for path, head in zip(against, heads, strict=True):
             _check_signature(path, head)
+        kept = read_kept(self._parts)
         with self._parts.journal.read() as tx:
             found = tx.verify(heads)
             if not found.ok:
                 raise self._damaged(found.problem, found.first_bad)
             self._check_keys(found, heads)
-            if problem := compare_kept(self._parts, tx):
+            if problem := compare_kept(self._parts, tx, kept):
                 raise self._damaged(*problem)
             compared = _compare_records(tx, self._damaged)
         return {

@@ -57,7 +57,7 @@ def sign_in(parts: Parts, tx: Writer, key: SigningKey, *, actor: str) -> SignedH
     Raises:
         JournalDamaged: what was signed last is not in it any more; nothing was signed.
     """
-    if problem := compare_kept(parts, tx):
+    if problem := compare_kept(parts, tx, read_kept(parts)):
         raise JournalDamaged(f"{problem[0]}; nothing was signed", code="journal.damaged", hint=problem[2])
     return record_head(tx, key, at=stamp(parts.clock.now()), actor=actor)
 
@@ -89,22 +89,26 @@ def keep_head(parts: Parts, head: SignedHead) -> None:
         parts.say(f"{kept_file(parts)} cannot be written: {problem.strerror}; an older head stays there")
 
 
-def compare_kept(parts: Parts, tx: Reader) -> tuple[str, int, str] | None:
+def read_kept(parts: Parts) -> SignedHead | None:
+    """Return the head that was signed last; to be read before a journal is looked at, for others go on signing meanwhile."""
+    file = kept_file(parts)
+    return read_head(file) if os.path.lexists(file) else None
+
+
+def compare_kept(parts: Parts, tx: Reader, head: SignedHead | None) -> tuple[str, int, str] | None:
     """Compare a journal with the head that was signed last: it stands in it as the event after those that it covers.
 
     Returns:
         What is wrong, in words, the number of the first event that is missing or another, and what to do; None when all is well.
     """
-    file = kept_file(parts)
-    if not os.path.lexists(file):
+    if head is None:
         return None
-    head = read_head(file)
     seq = head.statement.seq
     found = tx.events(after=seq, limit=1)
     if found and found[0].kind == SIGNED and found[0].data == head.to_plain():
         return None
     why = f"the head of E-{seq}, signed {head.statement.at}, is not in it: it was cut back or rewritten"
-    hint = f"if you have put back an older database yourself, move {file} away"
+    hint = f"if you have put back an older database yourself, move {kept_file(parts)} away"
     return why, min(seq, tx.last_seq()) + 1, hint
 
 
