@@ -95,6 +95,9 @@ def test_discover_shallow_sparse_and_unfinished_merge(repo, env, tmp_path):
     git(env, repo, "commit", "-q", "--allow-empty", "-m", "second")
     git(env, tmp_path, "clone", "-q", "--depth=1", f"file://{repo}", "shallow")
     git(env, tmp_path / "shallow", "config", "core.sparseCheckout", "yes")
+    assert not discover(tmp_path / "shallow", env).sparse  # without patterns git shows every path
+    (tmp_path / "shallow" / ".git" / "info").mkdir(exist_ok=True)
+    (tmp_path / "shallow" / ".git" / "info" / "sparse-checkout").write_text("/*\n!/docs/\n")
     found = discover(tmp_path / "shallow", env)
     assert found.shallow
     assert found.sparse

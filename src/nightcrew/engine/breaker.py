@@ -25,12 +25,13 @@ from nightcrew.model.settings import Breaking
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader, Writer
 
-#: Failure classes that are the agent's own.
-COUNTS: Final = frozenset({"spawn", "agent", "idle", "provider_down", "provider_refused", "loop", "unusable"})
+#: Failure classes that are the agent's own. What a setting or a task makes impossible (``unusable``) is not: it is mended
+#: by the person, and the next attempt must show that at once.
+COUNTS: Final = frozenset({"spawn", "agent", "idle", "provider_down", "provider_refused", "loop"})
 #: It came to its end as it should; what it made was not good enough.
 WORKED: Final = frozenset({"acceptance"})
 #: Those that will not pass by themselves: they open it at once.
-LASTING: Final = frozenset({"provider_refused", "unusable"})
+LASTING: Final = frozenset({"provider_refused"})
 #: An attempt that fails within this long counts as fast.
 FAST_S: Final = 5.0
 #: However often it opens, it lets one attempt through after this long.

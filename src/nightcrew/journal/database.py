@@ -7,7 +7,6 @@ disk when it returns, and so is everything before it.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -80,7 +79,7 @@ class Database:
         """
         with translated(self.path, self._foreign), self._connect(write=write) as connection:
             if connection.dialect.name == "sqlite":
-                yield from _run_direct(connection, write=write, durable=durable)
+                yield from self._run_direct(connection, write=write, durable=durable)
                 return
             if not write:
                 connection.execution_options(isolation_level="REPEATABLE READ")
@@ -89,6 +88,32 @@ class Database:
                 connection.commit()
             finally:
                 connection.rollback()
+
+    def _run_direct(
+        self, connection: sa.Connection, *, write: bool, durable: bool
+    ) -> Iterator[sa.Connection]:
+        """Begin, yield and commit on the SQLite driver itself: through SQLAlchemy the same three steps cost 40 times as much.
+
+        What is executed through SQLAlchemy meanwhile is inside of this transaction; it has nothing of its own to commit.
+        """
+        driver: Any = connection.connection.dbapi_connection
+        if durable:
+            driver.execute("PRAGMA synchronous=FULL")
+        try:
+            driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            yield connection
+            driver.execute("COMMIT")
+        except BaseException:
+            # An interrupt inside of a statement has closed the driver's connection, and the transaction with it: what is told is
+            # the interrupt.
+            with suppress(self._foreign):
+                if driver.in_transaction:
+                    driver.rollback()
+                if durable:
+                    driver.execute("PRAGMA synchronous=NORMAL")
+            raise
+        if durable:
+            driver.execute("PRAGMA synchronous=NORMAL")
 
     @contextmanager
     def _connect(self, *, write: bool) -> Iterator[sa.Connection]:
@@ -219,31 +244,6 @@ def _unix_epoch(what: object) -> float | int | None:
     if what in ("subsec", "subsecond"):
         return milliseconds / 1000
     return milliseconds // 1000 if what == "now" else None
-
-
-def _run_direct(connection: sa.Connection, *, write: bool, durable: bool) -> Iterator[sa.Connection]:
-    """Begin, yield and commit on the SQLite driver itself: through SQLAlchemy the same three steps cost 40 times as much.
-
-    What is executed through SQLAlchemy meanwhile is inside of this transaction; it has nothing of its own to commit.
-    """
-    driver: Any = connection.connection.dbapi_connection
-    if durable:
-        driver.execute("PRAGMA synchronous=FULL")
-    try:
-        driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-        yield connection
-        driver.execute("COMMIT")
-    except BaseException:
-        # An interrupt inside of a statement has closed the driver's connection, and the transaction with it: what is told is
-        # the interrupt.
-        with suppress(sqlite3.ProgrammingError):
-            if driver.in_transaction:
-                driver.rollback()
-            if durable:
-                driver.execute("PRAGMA synchronous=NORMAL")
-        raise
-    if durable:
-        driver.execute("PRAGMA synchronous=NORMAL")
 
 
 @contextmanager
