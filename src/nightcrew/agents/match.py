@@ -15,12 +15,13 @@ _WORD: Final = re.compile(r"[a-z0-9][a-z0-9+#]*")
 _ENDINGS: Final = ("ations", "ation", "ings", "ing", "ers", "ies", "er", "ed", "es", "s")
 _SHORTEST: Final = 3
 #: Words that say nothing about what a task is.
-STOP: Final = frozenset(
-    """a about agent agents all also an and any are as at be been by can code coding do does each file files for from
+_SILENT: Final = """
+    a about agent agents all also an and any are as at be been by can code coding do does each file files for from
     get has have help how i if in into is it its make more must new no not of on one only or other our over per please
     project repository run runs should so some such task tasks than that the their them then there these this to
-    up use used user uses using want we what when where which who will with work works write you your""".split()
-)
+    up use used user uses using want we what when where which who will with work works write you your
+"""
+STOP: Final = frozenset(_SILENT.split())
 #: Field → what a word found in it counts.
 WEIGHTS: Final[Mapping[str, float]] = {
     "name": 3.0,

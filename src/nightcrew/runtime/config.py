@@ -310,7 +310,9 @@ class _Reading:
                 ("agents", name), f"'argv' is missing: adapter {agent.adapter} has no program of its own"
             )
         if named and agent.adapter == "api":
-            self.complain(("agents", name, "argv"), "adapter api has no program", "leave it out; env and providers hold")
+            self.complain(
+                ("agents", name, "argv"), "adapter api has no program", "leave it out; env and providers hold"
+            )
         if agent.adapter != "command" and agent.prompt != "argument":
             self.complain(("agents", name, "prompt"), f"adapter {agent.adapter} brings the prompt by itself")
 
