@@ -152,10 +152,7 @@ def allow_secret(
         raise UsageError(
             "allowing a secret needs a reason", code="reason.missing", hint='--reason "why it may be there"'
         )
-    today = parts.clock.now().date()
-    day = _read_day(until) if until else today + timedelta(days=DAYS)
-    if day < today:
-        raise UsageError(f"{day} is over already; nothing was written", code="secrets.until")
+    day = _find_last_day(until, parts.clock.now().date())
     seen = "" if force else _find_seen(parts, root, fingerprint)
     if not seen and not force:
         raise NotFound(
@@ -179,6 +176,14 @@ def allow_secret(
         "file": POLICY_FILE,
         "seen": seen,
     }
+
+
+def _find_last_day(until: str, today: date) -> date:
+    """Return the last day that is asked for, or the usual one."""
+    day = _read_day(until) if until else today + timedelta(days=DAYS)
+    if day < today:
+        raise UsageError(f"{day} is over already; nothing was written", code="secrets.until")
+    return day
 
 
 def _find_seen(parts: Parts, root: Path, fingerprint: str) -> str:
