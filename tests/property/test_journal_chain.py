@@ -18,6 +18,7 @@ from nightcrew.model.lifecycle import TABLES, IllegalMove
 from nightcrew.model.records import (
     ApprovalRecord,
     AttemptRecord,
+    BreakerRecord,
     PromotionRecord,
     RunRecord,
     TaskRecord,
@@ -219,6 +220,7 @@ RECORDS = {
         "A-1", "action", "", "R-1", "R-1/T01", "d", {}, "s", "r", "f", "w", "low", "q", "2025"
     ),
     "promotion": PromotionRecord("M-1", "R-1", "", (), "b", "o", "n", "t", (), "u", "2025"),
+    "breaker": BreakerRecord("claude", ""),
 }
 
 
