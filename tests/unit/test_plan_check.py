@@ -125,16 +125,16 @@ def test_ten_thousand_tasks_in_a_chain() -> None:
         + "  - Scope: a/**\n"
         for n in range(1, 10_001)
     )
-    started = time.process_time()
+    started = time.monotonic()
     file = load_tasks(text.encode(), "t.md", agents=AGENTS)
     assert len(waves(file.tasks)) == 10_000
     assert (
-        time.process_time() - started < 8
+        time.monotonic() - started < 8
     )  # about 0.8 s on an idle machine; the test only catches what is not linear
 
 
 def test_ten_thousand_tasks_with_unknown_needs_stay_fast() -> None:
     text = "".join(f"- [ ] {n}. t\n  - Run: x\n  - Depends: 99{n}\n" for n in range(1, 8_001))
-    started = time.process_time()
+    started = time.monotonic()
     assert len(check_tasks(parse_tasks(text, "t.md"), agents=AGENTS)) > 6_000
-    assert time.process_time() - started < 8
+    assert time.monotonic() - started < 8
