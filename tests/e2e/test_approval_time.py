@@ -134,7 +134,7 @@ import asyncio, sys
 from pathlib import Path
 
 from nightcrew.runtime.api import Runtime
-from nightcrew.runtime.environment import read_environment
+from nightcrew.runtime.settings.environment import read_environment
 from nightcrew.runtime.replies import Reply
 
 seen = []

@@ -144,7 +144,7 @@ def test_a_journal_that_somebody_else_signed_is_refused_and_an_own_earlier_key_i
     from nightcrew.host.clock import SystemClock
     from nightcrew.host.signing import need_key
     from nightcrew.journal import Journal
-    from nightcrew.runtime.sealing import record_head
+    from nightcrew.runtime.evidence.sealing import record_head
 
     stranger = need_key(crew.root / "elsewhere" / "journal.key")
     journal = Journal.open(f"sqlite:///{crew.state}/nightcrew.db", clock=SystemClock())

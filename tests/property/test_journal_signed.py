@@ -15,7 +15,7 @@ from nightcrew.host.signing import need_key
 from nightcrew.journal import Journal
 from nightcrew.journal.heads import PRUNED
 from nightcrew.model.events import GENESIS, Event, compute_hash
-from nightcrew.runtime.sealing import record_head
+from nightcrew.runtime.evidence.sealing import record_head
 
 FEW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 AT = "2025-01-01T00:00:00.000000Z"

@@ -22,7 +22,7 @@ from nightcrew.policy.roles.putting import put_on
 from nightcrew.policy.roles.reading import parse_role
 from nightcrew.policy.roles.role import Role
 from nightcrew.policy.rules import Policy
-from nightcrew.runtime.roletrying import SAMPLES
+from nightcrew.runtime.rulebook.roletrying import SAMPLES
 
 ORDER = {Verdict.ALLOW: 0, Verdict.ASK: 1, Verdict.DENY: 2}
 

@@ -16,10 +16,10 @@ from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Entry
 from nightcrew.plan.order import find_included
-from nightcrew.runtime.composing import cut_piece
-from nightcrew.runtime.environment import read_environment
+from nightcrew.runtime.landing.rolling import Reach, Removal, undo_rollback
 from nightcrew.runtime.parts import Parts
-from nightcrew.runtime.rolling import Reach, Removal, undo_rollback
+from nightcrew.runtime.results.composing import cut_piece
+from nightcrew.runtime.settings.environment import read_environment
 from nightcrew.runtime.views import tasks_of
 from nightcrew.testing.hermetic import Hermetic
 

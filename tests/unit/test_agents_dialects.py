@@ -24,7 +24,7 @@ from nightcrew.model.errors import Place, UsageError
 from nightcrew.model.isolation import Bind, Outcome
 from nightcrew.model.plans import Task
 from nightcrew.model.settings import AgentSetting
-from nightcrew.runtime.programs import find_program
+from nightcrew.runtime.crew.programs import find_program
 
 URLS = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(("anthropic", "openai", "gemini"), 8001)}
 TASK = Task(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from nightcrew.model.errors import UsageError
-from nightcrew.runtime.crew import choose_slots, read_slots
-from nightcrew.runtime.environment import read_environment
+from nightcrew.runtime.crew.assigning import choose_slots, read_slots
 from nightcrew.runtime.parts import Parts
-from nightcrew.runtime.planning import read_draft
+from nightcrew.runtime.plans.planning import read_draft
+from nightcrew.runtime.settings.environment import read_environment
 from nightcrew.testing.hermetic import Hermetic
 
 

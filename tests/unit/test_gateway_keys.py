@@ -9,10 +9,10 @@ import pytest
 
 from nightcrew.model.errors import InvalidInput, NotAuthenticated
 from nightcrew.model.usage import Budget, KeySource, Price, Provider
-from nightcrew.runtime.config import parse_settings
-from nightcrew.runtime.environment import read_environment
-from nightcrew.runtime.keys import Keyring, hide_keys
-from nightcrew.runtime.reporting import hide_secrets, write_report
+from nightcrew.runtime.settings.config import parse_settings
+from nightcrew.runtime.settings.environment import read_environment
+from nightcrew.runtime.settings.keys import Keyring, hide_keys
+from nightcrew.runtime.upkeep.reporting import hide_secrets, write_report
 
 KEY = "sk-real-0123456789"
 

@@ -117,7 +117,7 @@ def test_a_database_of_the_first_layout_is_taken_over_by_reading_it(tmp_path):
 def test_many_texts_are_redacted_once_and_a_key_read_later_is_taken_out_all_the_same():
     from pathlib import Path
 
-    from nightcrew.runtime import keys
+    from nightcrew.runtime.settings import keys
 
     searched = []
 

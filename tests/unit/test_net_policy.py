@@ -21,7 +21,7 @@ from nightcrew.policy.network import (
 )
 from nightcrew.policy.places import make_allow_list, matches_host, read_item, read_place, shipped_presets
 from nightcrew.policy.rules import Policy
-from nightcrew.runtime.networking import describe
+from nightcrew.runtime.plans.networking import describe
 
 NOTHING = AllowList()
 

@@ -16,7 +16,7 @@ from net_world import HOST, LIMITS, Resolver, Rules, Upstream, hello, make_egres
 from nightcrew.model.errors import InvalidInput
 from nightcrew.model.network import UpstreamProxy
 from nightcrew.model.usage import KeySource
-from nightcrew.runtime.config import parse_settings
+from nightcrew.runtime.settings.config import parse_settings
 from nightcrew.sandbox.egress.relaying import Relay
 from nightcrew.sandbox.gateway.upstream import Unreached, connect, make_context, read_address
 from nightcrew.sandbox.loop import Loop

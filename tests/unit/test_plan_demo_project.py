@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nightcrew.plan.check import waves
 from nightcrew.plan.script import parse_script
-from nightcrew.runtime.demo_project import ASKS, FAILS, TASKS_FILE, read_demo_files
+from nightcrew.runtime.showing.demo_project import ASKS, FAILS, TASKS_FILE, read_demo_files
 from plan_loading import load_tasks
 
 AGENTS = ("command", "script")
@@ -29,7 +29,7 @@ def run_tests(root: Path, *names: str) -> bool:
 
 
 def test_the_manifest_names_every_stored_file() -> None:
-    folder = Path(str(files("nightcrew.runtime.demo_project"))) / "files"
+    folder = Path(str(files("nightcrew.runtime.showing.demo_project"))) / "files"
     stored = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     import json
 

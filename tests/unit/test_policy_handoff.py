@@ -9,7 +9,7 @@ from nightcrew.model.errors import DeniedByPolicy, InvalidInput, UsageError, Wai
 from nightcrew.policy import handoff
 from nightcrew.policy.handoff import class_ids, find_handoffs, find_runner, read_table, shipped_classes
 from nightcrew.policy.load import layer, parse_policy
-from nightcrew.runtime.guarding import Guard
+from nightcrew.runtime.trees.guarding import Guard
 
 FILE, EXECUTABLE, LINK = 0o100644, 0o100755, 0o120000
 

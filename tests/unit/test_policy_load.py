@@ -19,7 +19,7 @@ from nightcrew.policy.load import DEFAULTS, default_policy, layer, parse_policy,
 from nightcrew.policy.rules import CommandPattern, FilePattern, Policy
 
 SHIPPED = files("nightcrew.policy").joinpath(DEFAULTS).read_text("utf-8")
-TEMPLATE = files("nightcrew.runtime").joinpath("templates", "policy.yaml").read_text("utf-8")
+TEMPLATE = files("nightcrew.runtime.upkeep").joinpath("templates", "policy.yaml").read_text("utf-8")
 
 RULE = "commands:\n  - id: a.b\n    when: {program: x}\n    decision: ask\n    reason: r\n"
 
@@ -481,7 +481,7 @@ def test_the_page_names_every_key_of_the_schema() -> None:
 
 def test_the_settings_on_the_page_are_the_defaults() -> None:
     from nightcrew.model.settings import AgentSetting, Settings
-    from nightcrew.runtime.config import config_schema, parse_settings
+    from nightcrew.runtime.settings.config import config_schema, parse_settings
 
     page = (DOCS / "config.md").read_text("utf-8")
     [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)

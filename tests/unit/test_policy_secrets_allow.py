@@ -8,7 +8,7 @@ import pytest
 
 from nightcrew.model.errors import InvalidInput, UsageError
 from nightcrew.policy.load import parse_policy
-from nightcrew.runtime.secretkeeping import _insert, _make_item
+from nightcrew.runtime.results.secretkeeping import _insert, _make_item
 
 ITEM = _make_item("12345678901234567e89", "it's closed: really", date(2027, 1, 31), "ada")
 OLD = 'fingerprint: "00000000000000000000", reason: r, until: "2027-01-01", by: bob'

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from nightcrew.model.errors import StaleError
 from nightcrew.model.records import RunRecord
 from nightcrew.model.trees import Entry
-from nightcrew.runtime.composing import check_landed, compose
+from nightcrew.runtime.results.composing import check_landed, compose
 from shadow_world import World, write_files
 
 LINES = [b"%d\n" % n for n in range(20)]

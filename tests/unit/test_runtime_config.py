@@ -13,9 +13,9 @@ from nightcrew.model.errors import InvalidInput
 from nightcrew.model.isolation import Level, Limits
 from nightcrew.model.settings import AgentSetting, Retries, Settings
 from nightcrew.model.units import parse_duration, parse_size
-from nightcrew.runtime.config import config_schema, parse_settings
+from nightcrew.runtime.settings.config import config_schema, parse_settings
 
-TEMPLATE = files("nightcrew.runtime").joinpath("templates", "config.yaml").read_text("utf-8")
+TEMPLATE = files("nightcrew.runtime.upkeep").joinpath("templates", "config.yaml").read_text("utf-8")
 
 FULL = """
 version: 1

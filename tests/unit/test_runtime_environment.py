@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nightcrew.model.isolation import Bind
-from nightcrew.runtime.environment import read_environment
 from nightcrew.runtime.inside import find_binds, find_path
+from nightcrew.runtime.settings.environment import read_environment
 
 
 def test_xdg_directories_are_used_when_absolute() -> None:

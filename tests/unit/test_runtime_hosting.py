@@ -10,14 +10,14 @@ import pytest
 from nightcrew.model.errors import NotFound, SandboxUnavailable, StaleError
 from nightcrew.model.isolation import IsolationReport, Level
 from nightcrew.model.records import ApprovalRecord, RunRecord, TaskRecord
-from nightcrew.runtime.deciding import approve_plan
-from nightcrew.runtime.environment import read_environment
-from nightcrew.runtime.explaining import why
+from nightcrew.runtime.answers.deciding import approve_plan
 from nightcrew.runtime.hosting import choose_level, going_runs, nudge
 from nightcrew.runtime.parts import Parts
-from nightcrew.runtime.planning import read_draft, record
+from nightcrew.runtime.plans.planning import read_draft, record
 from nightcrew.runtime.resting import find_rest
+from nightcrew.runtime.rulebook.explaining import why
 from nightcrew.runtime.rules import read_rules
+from nightcrew.runtime.settings.environment import read_environment
 from nightcrew.runtime.views import list_runs, show
 from nightcrew.runtime.watching import find_resumable
 from nightcrew.testing.hermetic import Hermetic

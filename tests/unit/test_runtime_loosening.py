@@ -8,8 +8,8 @@ from nightcrew.host.shell import parse
 from nightcrew.model.actions import Action, Verdict
 from nightcrew.policy.judge import judge
 from nightcrew.policy.load import default_policy, layer
-from nightcrew.runtime.loosening import tell_ways
-from nightcrew.runtime.replaying import reads_input
+from nightcrew.runtime.rulebook.loosening import tell_ways
+from nightcrew.runtime.rulebook.replaying import reads_input
 
 POLICY = layer([default_policy()])
 

@@ -20,7 +20,7 @@ from nightcrew.model.errors import DeniedByPolicy, NotAuthenticated, StaleError
 from nightcrew.model.people import Proof
 from nightcrew.model.records import ApprovalRecord
 from nightcrew.runtime.api import Runtime
-from nightcrew.runtime.environment import read_environment
+from nightcrew.runtime.settings.environment import read_environment
 
 PIN = "904711"
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

@@ -8,11 +8,11 @@ import pytest
 
 from nightcrew.model.errors import InvalidInput, NotFound, StaleError, UsageError
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
-from nightcrew.runtime.deciding import approve_plan, decide, deny_plan
-from nightcrew.runtime.environment import read_environment
+from nightcrew.runtime.answers.deciding import approve_plan, decide, deny_plan
 from nightcrew.runtime.parts import Parts
-from nightcrew.runtime.planning import read_draft, record
-from nightcrew.runtime.saying import Said
+from nightcrew.runtime.people.saying import Said
+from nightcrew.runtime.plans.planning import read_draft, record
+from nightcrew.runtime.settings.environment import read_environment
 from nightcrew.runtime.views import show, view_inbox
 from nightcrew.testing.hermetic import Hermetic
 

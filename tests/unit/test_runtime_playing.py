@@ -10,7 +10,7 @@ import pytest
 from nightcrew.model.errors import UsageError
 from nightcrew.model.plans import Step
 from nightcrew.plan.tasksfile import parse_tasks
-from nightcrew.runtime.playing import mark_task, play, read_fault, write_tasks
+from nightcrew.runtime.showing.playing import mark_task, play, read_fault, write_tasks
 from nightcrew.testing.scenario import read_scenarios
 
 FILE = """# Night

@@ -11,9 +11,9 @@ from nightcrew.journal.journal import Journal
 from nightcrew.model.errors import NotFound, Place, StaleError
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import PromotionRecord, RunRecord, TaskRecord
-from nightcrew.runtime.choosing import Landed, select
+from nightcrew.runtime.landing.choosing import Landed, select
+from nightcrew.runtime.landing.shaping import write_message
 from nightcrew.runtime.settling import settle_published
-from nightcrew.runtime.shaping import write_message
 
 RUN = RunRecord(
     id="R-1",

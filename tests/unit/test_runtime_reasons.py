@@ -7,8 +7,8 @@ from pathlib import Path
 
 import nightcrew
 from nightcrew.model.events import Event
-from nightcrew.runtime import reasons
-from nightcrew.runtime.reasons import REASONS, Reason, fill, tell
+from nightcrew.runtime.rulebook import reasons
+from nightcrew.runtime.rulebook.reasons import REASONS, Reason, fill, tell
 
 SOURCE = Path(nightcrew.__file__).parent
 

@@ -10,9 +10,9 @@ import pytest
 from nightcrew.model.actions import Action, Verdict
 from nightcrew.model.errors import InvalidInput, UsageError
 from nightcrew.model.isolation import Level
-from nightcrew.runtime.environment import Environment, read_environment
-from nightcrew.runtime.planning import judge_action
+from nightcrew.runtime.plans.planning import judge_action
 from nightcrew.runtime.rules import read_rules, rules_from_plain
+from nightcrew.runtime.settings.environment import Environment, read_environment
 
 ASK_MAKE = "version: 1\ncommands:\n  - id: my.make\n    when: {program: [make]}\n    decision: ask\n    reason: slow here\n"
 

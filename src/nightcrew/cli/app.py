@@ -158,7 +158,7 @@ def run(arguments: list[str]) -> int:
 
 def _color_allowed() -> bool:
     from nightcrew.model.errors import NightcrewError
-    from nightcrew.runtime.environment import read_environment
+    from nightcrew.runtime.settings.environment import read_environment
 
     try:
         return read_environment().color

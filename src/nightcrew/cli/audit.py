@@ -37,7 +37,7 @@ def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _read_query(runtime: Runtime, given: dict[str, Any]) -> Any:
-    from nightcrew.runtime.auditing import Query
+    from nightcrew.runtime.evidence.auditing import Query
 
     run = runtime.resolve(given["run"], kinds="R") if given["run"] else ""
     task = runtime.resolve(given["task"], kinds="T") if given["task"] else ""

@@ -30,7 +30,7 @@ def show_error(error: NightcrewError, screen: Screen) -> None:
 
     What stands in an error was typed, read from a file or said by a program: anything.
     """
-    from nightcrew.runtime.reporting import hide_secrets
+    from nightcrew.runtime.upkeep.reporting import hide_secrets
 
     if screen.json:
         screen.emit({"ok": False, "error": hide_secrets(as_json(error))})
@@ -112,8 +112,8 @@ def _bad_usage(error: click.UsageError) -> BadUsage:
 
 
 def _report(error: BaseException, arguments: list[str]) -> NightcrewError:
-    from nightcrew.runtime.environment import read_environment
-    from nightcrew.runtime.reporting import is_disk_full, write_report
+    from nightcrew.runtime.settings.environment import read_environment
+    from nightcrew.runtime.upkeep.reporting import is_disk_full, write_report
 
     if is_disk_full(error):
         return NightcrewError(

@@ -10,7 +10,7 @@ import click
 from nightcrew.cli.asking import ask
 from nightcrew.cli.screen import Screen
 from nightcrew.model.text import count
-from nightcrew.runtime.promoting import Publication
+from nightcrew.runtime.landing.promoting import Publication
 
 _MANY = 40
 

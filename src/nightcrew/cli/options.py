@@ -68,7 +68,7 @@ def command(
 def begin(ctx: click.Context, given: dict[str, Any]) -> tuple[Screen, Runtime]:
     """Take the shared options out of ``given`` and return what they stand for."""
     from nightcrew.runtime.api import Runtime
-    from nightcrew.runtime.environment import read_environment
+    from nightcrew.runtime.settings.environment import read_environment
 
     outer: dict[str, Any] = ctx.find_root().obj or {}
     directory = given.pop("directory") or outer.get("directory") or "."

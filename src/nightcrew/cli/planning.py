@@ -51,8 +51,8 @@ def name_unused(options: Mapping[str, Any]) -> str:
 
 def make_plan(runtime: Runtime, screen: Screen, goal: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Have a plan made of a goal and tell what that took."""
-    from nightcrew.runtime.crew import read_slots
-    from nightcrew.runtime.goals import Goal
+    from nightcrew.runtime.crew.assigning import read_slots
+    from nightcrew.runtime.goals.asking import Goal
 
     wanted = Goal(
         text=goal,

@@ -14,7 +14,7 @@ from nightcrew.cli.proving import proof_options, read_proof
 from nightcrew.cli.screen import Screen, short_branch
 from nightcrew.model.errors import UsageError
 from nightcrew.runtime.api import Runtime
-from nightcrew.runtime.promoting import Order, Publication
+from nightcrew.runtime.landing.promoting import Order, Publication
 
 _MANY = 40
 

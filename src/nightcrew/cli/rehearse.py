@@ -9,7 +9,7 @@ import click
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen, table
 from nightcrew.runtime.api import Runtime
-from nightcrew.runtime.playing import Order
+from nightcrew.runtime.showing.playing import Order
 
 
 @make(

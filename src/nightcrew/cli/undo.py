@@ -17,7 +17,7 @@ from nightcrew.cli.screen import Screen, short_branch
 from nightcrew.model.errors import WaitingForHuman
 from nightcrew.model.text import count
 from nightcrew.runtime.api import Runtime
-from nightcrew.runtime.promoting import Publication
+from nightcrew.runtime.landing.promoting import Publication
 
 
 @make(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from nightcrew.engine import pausing, settle
 from nightcrew.engine.holding import Bars
 from nightcrew.engine.live import Live
+from nightcrew.engine.replans import Replans
 from nightcrew.engine.rerouting import goes_on_by_itself
 from nightcrew.engine.schedule import Frontier, Moves
 from nightcrew.engine.shifts import Shifts, keep_hours, waits_for_hours
@@ -106,7 +107,15 @@ def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
 class Board:
     """The moves of one run. ``advance`` is called by one thread at a time, everything else by any."""
 
-    def __init__(self, journal: Journal, clock: Clock, live: Live, bell: Bell, run_id: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        live: Live,
+        bell: Bell,
+        run_id: str,
+        replans: Replans | None = None,
+    ) -> None:
         self.run_id = run_id
         self.bell = bell
         self._journal = journal
@@ -121,6 +130,8 @@ class Board:
         self._known = _Known()
         self._bars = Bars(journal, clock, run_id)
         self._watchman = Watchman(journal, clock, run_id)
+        self._occasions = (replans or Replans(journal, None)).watch(run_id, self.touch)
+        self._planning = False
         self._shifts: Shifts | None = None
         self._closed: frozenset[str] = frozenset()
         self._cancel_run = ""
@@ -195,6 +206,7 @@ class Board:
         self._shifts, self._closed = Shifts(run), frozenset[str]()
         self._loaded = (run.generation, run.plan_version)
         self._frontier = Frontier(plan, {}, run.max_parallel, run.settings.get("agents"))
+        self._occasions.forget()
         for task in tasks:
             self._note(task)
         reset_at = {event.task: event.seq for event in begun}
@@ -221,6 +233,7 @@ class Board:
         self._frontier.note(task.name, task.state)
         self._frontier.reassign(task.name, task.agent)
         self._watchman.note(task)
+        self._occasions.note(task)
         self._known.goes_on.discard(task.name)
         if goes_on_by_itself(task):
             self._known.goes_on.add(task.name)
@@ -257,7 +270,8 @@ class Board:
         while self._next_block() is not None:
             with self._journal.write() as tx:
                 self._block(tx)
-        if self._moves().final:
+        self._planning = self._occasions.look(run, goes_on=not self._cancel_run)
+        if self._moves().final and not self._planning:
             self._finish()
         else:
             self._watchman.look(run)
@@ -401,7 +415,7 @@ class Board:
         paused = run.state == "paused" or bool(self._cancel_run)
         if self._frontier is not None and not moves.final and not paused:
             moves = self._bars.choose(self._frontier, self._is_new)
-        if moves.final:
+        if moves.final and not self._planning:
             crash.point("engine.run.finished")
             return self._end()
         start = () if paused else tuple(self._launch(name) for name in moves.start if self._is_new(name))
@@ -409,7 +423,7 @@ class Board:
         with self._lock:
             self._rest = (
                 "waiting"
-                if (moves.quiet and not self._known.outside and not self._bars.next_at)
+                if (moves.quiet and not self._known.outside and not self._bars.next_at and not self._planning)
                 or (paused and not self._live.tasks() and not started)
                 else "going"
             )

@@ -33,6 +33,7 @@ from nightcrew.engine.live import Live
 from nightcrew.engine.logbook import Logbook
 from nightcrew.engine.network import Networks
 from nightcrew.engine.opened import OPEN, Opened
+from nightcrew.engine.replans import Ask, Replans
 from nightcrew.engine.tools import Tools
 from nightcrew.engine.workspace import Workspace, keep
 from nightcrew.host.clock import Clock, stamp
@@ -72,6 +73,7 @@ class Engine:
         open_workspace: opens what a run works with, from its record.
         redact: applied to the log.
         read_calendar: what a day and a month may cost.
+        replan: asks the planner of a run anew, see ``replans``; None where nobody can be asked.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Engine:
         open_workspace: Callable[[RunRecord], Workspace],
         redact: Callable[[str], str] = keep,
         read_calendar: Callable[[], Calendar] = Calendar,
+        replan: Ask | None = None,
     ) -> None:
         self._journal = journal
         self._state_dir = state_dir
@@ -108,6 +111,7 @@ class Engine:
         self._performing: Counter[str] = Counter()
         self._strays = Strays()
         self._drift = DriftWatch(journal, clock, self._opened.find_workspace, self._forecasts.find_paths)
+        self._replans = Replans(journal, replan)
         self._queues: dict[str, int] = {}
         self._logbook: Logbook | None = None
 
@@ -210,6 +214,7 @@ class Engine:
         self._stop.set()
         if not self._live.interrupt(STOP_S):
             LOG.error("agents did not end in %s s: %s", STOP_S, ", ".join(sorted(self._live.tasks())))
+        self._replans.stop(STOP_S)
         self._follower.stop()
         self._deadlines.beat()
         self._drift.stop(STOP_S)
@@ -352,7 +357,10 @@ class Engine:
             if run_id not in self._boards:
                 if self._loop is None:
                     raise EngineUnavailable("the engine is not hosted by this process", code="engine.closed")
-                self._boards[run_id] = Board(self._journal, self._clock, self._live, Bell(self._loop), run_id)
+                bell = Bell(self._loop)
+                self._boards[run_id] = Board(
+                    self._journal, self._clock, self._live, bell, run_id, self._replans
+                )
             return self._boards[run_id]
 
     # -- taking over --------------------------------------------------------------------------------------------------

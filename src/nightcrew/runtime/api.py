@@ -12,27 +12,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.host import crash
-from nightcrew.runtime.deciders import Deciders
-from nightcrew.runtime.environment import Environment
+from nightcrew.runtime.areas.deciders import Deciders
+from nightcrew.runtime.areas.planners import Planners
+from nightcrew.runtime.areas.rehearsals import Rehearsals
 from nightcrew.runtime.parts import Parts
-from nightcrew.runtime.planners import Planners
-from nightcrew.runtime.rehearsals import Rehearsals
+from nightcrew.runtime.settings.environment import Environment
 
 if TYPE_CHECKING:
     from nightcrew.host.clock import Clock
     from nightcrew.model.isolation import Backend, Level
     from nightcrew.model.people import Proof
-    from nightcrew.runtime.agents import Agents
-    from nightcrew.runtime.auditing import Audit
-    from nightcrew.runtime.checkpoints import Checkpoints
+    from nightcrew.runtime.areas.agents import Agents
+    from nightcrew.runtime.areas.checkpoints import Checkpoints
+    from nightcrew.runtime.areas.models import Models
+    from nightcrew.runtime.areas.money import Money
+    from nightcrew.runtime.areas.policies import Policies
+    from nightcrew.runtime.evidence.auditing import Audit
     from nightcrew.runtime.hosting import OnChange
-    from nightcrew.runtime.models import Models
-    from nightcrew.runtime.money import Money
-    from nightcrew.runtime.policies import Policies
-    from nightcrew.runtime.promoting import Order, Publication
+    from nightcrew.runtime.landing.promoting import Order, Publication
+    from nightcrew.runtime.landing.rolling import Removal
     from nightcrew.runtime.resting import Rest
-    from nightcrew.runtime.rolekeeping import Roles
-    from nightcrew.runtime.rolling import Removal
+    from nightcrew.runtime.rulebook.rolekeeping import Roles
     from nightcrew.runtime.rules import Rules
 
 View = dict[str, Any]
@@ -56,7 +56,7 @@ class Runtime(Planners, Deciders, Rehearsals):
         clock: Clock | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        from nightcrew.runtime.identity import identify
+        from nightcrew.runtime.people.identity import identify
 
         self._parts = Parts(identify(env), cwd, clock=clock, say=say)
         if env.crash_at:
@@ -66,7 +66,7 @@ class Runtime(Planners, Deciders, Rehearsals):
     @classmethod
     def open(cls, directory: Path | str = ".") -> Runtime:
         """Return the runtime of a directory, with the environment of this process; ``close`` it."""
-        from nightcrew.runtime.environment import read_environment
+        from nightcrew.runtime.settings.environment import read_environment
 
         return cls(read_environment(), cwd=Path(directory).resolve())
 
@@ -78,39 +78,39 @@ class Runtime(Planners, Deciders, Rehearsals):
 
     def init(self, *, force: bool = False) -> View:
         """Write the commented templates into ``.nightcrew/``."""
-        from nightcrew.runtime.initializing import initialize
+        from nightcrew.runtime.upkeep.initializing import initialize
 
         return initialize(self._parts, force=force)
 
     def doctor(self) -> View:
         """Return what this machine can enforce, with the exit code doctor ends with."""
-        from nightcrew.runtime.doctor import examine
+        from nightcrew.runtime.upkeep.doctor import examine
 
         return examine(self._parts)
 
     def attack(self, level: Level | None = None, backend: Backend | None = None) -> View:
         """Attack our own sandbox from inside and return what held, with the exit code ``doctor --attack`` ends with."""
-        from nightcrew.runtime.attacking import attack_self
+        from nightcrew.runtime.upkeep.attacking import attack_self
 
         return attack_self(self._parts, level, backend)
 
     @property
     def agents(self) -> Agents:
         """Return everything that can be done with agents."""
-        from nightcrew.runtime.agents import Agents
+        from nightcrew.runtime.areas.agents import Agents
 
         return Agents(self._parts)
 
     @property
     def roles(self) -> Roles:
         """Return everything that can be done with roles."""
-        from nightcrew.runtime.rolekeeping import Roles
+        from nightcrew.runtime.rulebook.rolekeeping import Roles
 
         return Roles(self._parts)
 
     def demo(self, *, say: Callable[[str], None], keep: bool, unsandboxed: bool) -> View:
         """Do the whole job in a throw-away repository, checking every step."""
-        from nightcrew.runtime.demo import run_demo
+        from nightcrew.runtime.showing.demo import run_demo
 
         return run_demo(self._parts.env, say=say, keep=keep, unsandboxed=unsandboxed)
 
@@ -120,7 +120,7 @@ class Runtime(Planners, Deciders, Rehearsals):
         """Return what a tasks file would become; nothing is recorded."""
         from nightcrew.plan.render import render_plan
         from nightcrew.runtime.isolating import preview
-        from nightcrew.runtime.planning import read_draft, view_draft
+        from nightcrew.runtime.plans.planning import read_draft, view_draft
 
         draft = read_draft(self._parts, file, include_dirty=include_dirty, role=role)
         isolation = preview(self._parts, draft.rules)
@@ -152,10 +152,10 @@ class Runtime(Planners, Deciders, Rehearsals):
             NotAuthenticated: a task needs a model, and its provider's key is not there; nothing was recorded.
             SandboxUnavailable: this machine cannot confine as required; nothing was recorded.
         """
-        from nightcrew.runtime.crew import read_slots
+        from nightcrew.runtime.crew.assigning import read_slots
         from nightcrew.runtime.isolating import choose
-        from nightcrew.runtime.keys import check_keys
-        from nightcrew.runtime.planning import read_draft, record
+        from nightcrew.runtime.plans.planning import read_draft, record
+        from nightcrew.runtime.settings.keys import check_keys
 
         slots = read_slots(agents)
         draft = read_draft(
@@ -237,7 +237,7 @@ class Runtime(Planners, Deciders, Rehearsals):
 
     def stats(self, run: str = "") -> View:
         """Return what the checkpoints of a run, or of all runs, cost: latencies, degradations, disk."""
-        from nightcrew.runtime.measuring import measure_checkpoints
+        from nightcrew.runtime.results.measuring import measure_checkpoints
 
         return measure_checkpoints(self._parts, run)
 
@@ -287,14 +287,14 @@ class Runtime(Planners, Deciders, Rehearsals):
     @property
     def money(self) -> Money:
         """Return everything that can be done about budgets and what was spent."""
-        from nightcrew.runtime.money import Money
+        from nightcrew.runtime.areas.money import Money
 
         return Money(self._parts)
 
     @property
     def models(self) -> Models:
         """Return everything that can be asked about models and who provides them."""
-        from nightcrew.runtime.models import Models
+        from nightcrew.runtime.areas.models import Models
 
         return Models(self._parts)
 
@@ -313,7 +313,7 @@ class Runtime(Planners, Deciders, Rehearsals):
     @property
     def checkpoints(self) -> Checkpoints:
         """Return everything that can be done with checkpoints."""
-        from nightcrew.runtime.checkpoints import Checkpoints
+        from nightcrew.runtime.areas.checkpoints import Checkpoints
 
         return Checkpoints(self._parts)
 
@@ -321,14 +321,14 @@ class Runtime(Planners, Deciders, Rehearsals):
         self, task: str, *, to: str = "", files: Sequence[str] = (), keep_valid: bool = False
     ) -> Removal:
         """Prepare to take a task out of the composed result; look at its ``view``, ``prove`` it, then ``apply`` it."""
-        from nightcrew.runtime.rolling import Reach, Removal
+        from nightcrew.runtime.landing.rolling import Reach, Removal
 
         target = self.resolve(to, kinds="C") if to else ""
         return Removal(self._parts, task, Reach(target, tuple(files), keep_valid))
 
     def undo_rollback(self, task: str) -> View:
         """Put back what the last rollback of a task took out."""
-        from nightcrew.runtime.rolling import undo_rollback
+        from nightcrew.runtime.landing.rolling import undo_rollback
 
         return undo_rollback(self._parts, task)
 
@@ -336,13 +336,13 @@ class Runtime(Planners, Deciders, Rehearsals):
 
     def review(self, run: str) -> View:
         """Return the review of a run."""
-        from nightcrew.runtime.reviewing import view_review
+        from nightcrew.runtime.results.reviewing import view_review
 
         return view_review(self._parts, run)
 
     def review_text(self, run: str, *, width: int) -> str:
         """Return the review of a run as text for a person."""
-        from nightcrew.runtime.reviewing import review_text
+        from nightcrew.runtime.results.reviewing import review_text
 
         return review_text(self._parts, run, width=width)
 
@@ -356,20 +356,20 @@ class Runtime(Planners, Deciders, Rehearsals):
         paths: Sequence[str] = (),
     ) -> View:
         """Return what a task, or all succeeded tasks of a run together, changed: ``{raw, shown, hidden, json}``."""
-        from nightcrew.runtime.differing import Form, diff_run, diff_task
+        from nightcrew.runtime.results.differing import Form, diff_run, diff_task
 
         form = Form(stat, hunks, tuple(paths), exact)
         return (diff_task if "/" in name else diff_run)(self._parts, name, form)
 
     def accept(self, names: Sequence[str]) -> View:
         """Accept tasks, or the green ones of whole runs: ``{accepted, left_out, runs}``."""
-        from nightcrew.runtime.reviewing import accept
+        from nightcrew.runtime.results.reviewing import accept
 
         return accept(self._parts, names)
 
     def reject(self, task: str, *, reason: str) -> View:
         """Reject the result of a task."""
-        from nightcrew.runtime.reviewing import reject
+        from nightcrew.runtime.results.reviewing import reject
 
         return reject(self._parts, task, reason=reason)
 
@@ -377,19 +377,19 @@ class Runtime(Planners, Deciders, Rehearsals):
         self, run: str, order: Order, *, dry_run: bool = False
     ) -> AbstractContextManager[Publication]:
         """Prepare a promotion; look at its ``view``, then ``publish`` it."""
-        from nightcrew.runtime.promoting import open_promotion
+        from nightcrew.runtime.landing.promoting import open_promotion
 
         return open_promotion(self._parts, run, order, dry_run=dry_run)
 
     def find_redo(self, promotion: str) -> str:
         """Return the undo that must be undone so that a promotion is there again."""
-        from nightcrew.runtime.promoting import find_redo
+        from nightcrew.runtime.landing.promoting import find_redo
 
         return find_redo(self._parts, promotion)
 
     def undoing(self, promotion: str, *, dry_run: bool = False) -> AbstractContextManager[Publication]:
         """Prepare the undo of a promotion; look at its ``view``, then ``publish`` it."""
-        from nightcrew.runtime.promoting import open_undo
+        from nightcrew.runtime.landing.promoting import open_undo
 
         return open_undo(self._parts, promotion, dry_run=dry_run)
 
@@ -397,7 +397,7 @@ class Runtime(Planners, Deciders, Rehearsals):
 
     def collect(self, *, dry_run: bool = False) -> View:
         """Give up what nothing needs any more; see ``collecting.collect``."""
-        from nightcrew.runtime.collecting import collect
+        from nightcrew.runtime.upkeep.collecting import collect
 
         return collect(self._parts, dry_run=dry_run)
 
@@ -405,34 +405,34 @@ class Runtime(Planners, Deciders, Rehearsals):
 
     def why(self, text: str) -> View:
         """Explain a thing: ``{id, state, what, because, history, next}``."""
-        from nightcrew.runtime.explaining import find_subject, why
+        from nightcrew.runtime.rulebook.explaining import find_subject, why
 
         self._parts.recover_here()
         return why(self._parts, find_subject(text) or self.resolve(text))
 
     def blame(self, place: str) -> View:
         """Tell where the lines of ``FILE``, ``FILE:LINE`` or ``FILE:FIRST-LAST`` come from; see ``blaming.blame_place``."""
-        from nightcrew.runtime.blaming import blame_place
+        from nightcrew.runtime.evidence.blaming import blame_place
 
         self._parts.recover_here()
         return blame_place(self._parts, place)
 
     def explain_command(self, words: Sequence[str], role: str = "") -> View:
         """Return what the policy says about a command line."""
-        from nightcrew.runtime.explaining import explain_command
+        from nightcrew.runtime.rulebook.explaining import explain_command
 
         return explain_command(self._rules().under(role), words)
 
     def show_network(self) -> View:
         """Return where tasks may go here: presets, lists, internal hosts, rules, limits."""
-        from nightcrew.runtime.networking import show_network
+        from nightcrew.runtime.plans.networking import show_network
 
         return show_network(self._rules())
 
     @property
     def policies(self) -> Policies:
         """Return everything that can be done with policies and forecasts."""
-        from nightcrew.runtime.policies import Policies
+        from nightcrew.runtime.areas.policies import Policies
 
         return Policies(self._parts)
 
@@ -454,7 +454,7 @@ class Runtime(Planners, Deciders, Rehearsals):
         Raises:
             NotFound: there is no such thing.
         """
-        from nightcrew.runtime.secretkeeping import scan_place
+        from nightcrew.runtime.results.secretkeeping import scan_place
 
         return scan_place(self._parts, target)
 
@@ -473,20 +473,20 @@ class Runtime(Planners, Deciders, Rehearsals):
             UsageError: no reason, a day that is over, or a policy that a program cannot add to.
             NotFound: nothing with this fingerprint was seen here, and ``force`` was not given.
         """
-        from nightcrew.runtime.secretkeeping import allow_secret
+        from nightcrew.runtime.results.secretkeeping import allow_secret
 
         return allow_secret(self._parts, fingerprint, reason=reason, until=until, force=force, proof=proof)
 
     def show_policy(self) -> View:
         """Return the rules in force."""
-        from nightcrew.runtime.explaining import show_rules
+        from nightcrew.runtime.rulebook.explaining import show_rules
 
         return show_rules(self._rules())
 
     @property
     def audit(self) -> Audit:
         """Return everything that can be done with the journal as evidence."""
-        from nightcrew.runtime.auditing import Audit
+        from nightcrew.runtime.evidence.auditing import Audit
 
         return Audit(self._parts)
 

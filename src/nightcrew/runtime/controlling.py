@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from nightcrew.host.clock import stamp
 from nightcrew.model.ids import find_origin, split_task
 from nightcrew.model.records import RunRecord, TaskRecord
-from nightcrew.runtime.budgeting import refuse_exhausted
-from nightcrew.runtime.stopping import forget_past
-from nightcrew.runtime.terms import need_person
+from nightcrew.runtime.money.budgeting import refuse_exhausted
+from nightcrew.runtime.money.stopping import forget_past
+from nightcrew.runtime.people.terms import need_person
 from nightcrew.runtime.views import tasks_of
 
 if TYPE_CHECKING:

@@ -14,15 +14,15 @@ from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
-from nightcrew.runtime.budgeting import read_calendar
-from nightcrew.runtime.callbacks import Asker
-from nightcrew.runtime.drifting import note_end
+from nightcrew.runtime.answers.callbacks import Asker
+from nightcrew.runtime.answers.webhook import Poster
 from nightcrew.runtime.isolating import confinement_of
+from nightcrew.runtime.money.budgeting import read_calendar
+from nightcrew.runtime.people.terms import time_of_answer
 from nightcrew.runtime.resting import Rest, find_rest
 from nightcrew.runtime.rules import Rules, rules_from_plain
-from nightcrew.runtime.terms import time_of_answer
+from nightcrew.runtime.trees.drifting import note_end
 from nightcrew.runtime.views import view_event
-from nightcrew.runtime.webhook import Poster
 
 if TYPE_CHECKING:
     from nightcrew.engine.engine import Engine
@@ -53,10 +53,10 @@ def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
     from nightcrew.engine.workspace import Workspace
     from nightcrew.host.shell import parse
     from nightcrew.policy.prices import prices_in_force
-    from nightcrew.runtime.canaries import read_key
-    from nightcrew.runtime.collecting import make_room
+    from nightcrew.runtime.crew.programs import find_program
     from nightcrew.runtime.inside import find_binds, find_python, find_variables
-    from nightcrew.runtime.programs import find_program
+    from nightcrew.runtime.trees.canaries import read_key
+    from nightcrew.runtime.upkeep.collecting import make_room
 
     with parts.journal.read() as tx:
         plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
@@ -314,8 +314,8 @@ def _serve(parts: Parts, host: Host, runs: Sequence[str]) -> set[str]:
 
 def _collect(parts: Parts, runs: Sequence[str]) -> None:
     """Give up what has become old, when it is time for that, where one of these runs is over."""
-    from nightcrew.runtime.collecting import collect_when_due
-    from nightcrew.runtime.sealing import seal_when_new
+    from nightcrew.runtime.evidence.sealing import seal_when_new
+    from nightcrew.runtime.upkeep.collecting import collect_when_due
 
     with parts.journal.read() as tx:
         over = [run for name in runs if (run := tx.need(RunRecord, name)).state in RUN_FINAL]

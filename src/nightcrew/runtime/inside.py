@@ -9,8 +9,8 @@ from typing import Final
 
 from nightcrew.model.isolation import Bind
 from nightcrew.model.settings import Settings
-from nightcrew.runtime.environment import Environment
-from nightcrew.runtime.keys import hide_keys, keepers_of
+from nightcrew.runtime.settings.environment import Environment
+from nightcrew.runtime.settings.keys import hide_keys, keepers_of
 
 #: What the sandbox shows of the host by itself (see sandbox): no bind is needed for what lies below.
 SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt")

@@ -21,9 +21,9 @@ from nightcrew.model.errors import DeniedByPolicy, NotFound, UsageError
 from nightcrew.model.records import ApprovalRecord
 from nightcrew.policy.secrets import redact
 from nightcrew.runtime.api import Runtime
-from nightcrew.runtime.environment import read_environment
-from nightcrew.runtime.planning import judge_action
+from nightcrew.runtime.plans.planning import judge_action
 from nightcrew.runtime.rules import Rules, check_file, read_rules
+from nightcrew.runtime.settings.environment import read_environment
 
 __all__ = ["Action", "Decision", "Gate", "Journal", "Policy", "Runtime"]
 

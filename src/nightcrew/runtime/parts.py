@@ -13,7 +13,7 @@ from nightcrew.model.errors import NotFound, UsageError
 from nightcrew.model.isolation import Confinement, IsolationReport
 from nightcrew.model.records import RunRecord
 from nightcrew.model.trees import Repository
-from nightcrew.runtime.environment import Environment
+from nightcrew.runtime.settings.environment import Environment
 
 if TYPE_CHECKING:
     from nightcrew.checkpoint.store import Store
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from nightcrew.host.locks import FileLock
     from nightcrew.journal.journal import Journal
     from nightcrew.promote.promoter import Promoter
-    from nightcrew.runtime.keys import Keyring
     from nightcrew.runtime.replies import Registered
+    from nightcrew.runtime.settings.keys import Keyring
     from nightcrew.sandbox.launcher import Launcher
     from nightcrew.shadow.shadows import Shadows
 
@@ -66,7 +66,7 @@ class Parts:
     def keyring(self) -> Keyring:
         """The user's keys to providers of models, as far as they were needed."""
         from nightcrew.policy.secrets import redact
-        from nightcrew.runtime.keys import Keyring
+        from nightcrew.runtime.settings.keys import Keyring
 
         return Keyring(self.env.variables, self.env.home, redact)
 

@@ -14,7 +14,7 @@ from nightcrew.model.network import AllowList, NetRequest
 from nightcrew.model.plans import Flag, Task
 from nightcrew.model.text import closest, count, shown
 from nightcrew.model.usage import Budget, parse_budget
-from nightcrew.runtime.rolefiles import find_role, find_shipped, known_roles, shipped_source
+from nightcrew.runtime.settings.rolefiles import find_role, find_shipped, known_roles, shipped_source
 
 if TYPE_CHECKING:
     from nightcrew.model.records import RunRecord, TaskRecord

@@ -14,14 +14,14 @@ from nightcrew.model.isolation import Level
 from nightcrew.model.settings import Settings
 from nightcrew.model.trees import Repository
 from nightcrew.policy.load import DEFAULTS, Policy, layer, parse_policy
-from nightcrew.runtime.config import parse_settings
-from nightcrew.runtime.limitsettings import narrow_limits
-from nightcrew.runtime.rolefiles import check_roles, find_role_texts, lay_on, parse_role_text
+from nightcrew.runtime.settings.config import parse_settings
+from nightcrew.runtime.settings.limits import narrow_limits
+from nightcrew.runtime.settings.rolefiles import check_roles, find_role_texts, lay_on, parse_role_text
 
 if TYPE_CHECKING:
     from nightcrew.policy.roles.role import Role
-    from nightcrew.runtime.environment import Environment
     from nightcrew.runtime.parts import Parts
+    from nightcrew.runtime.settings.environment import Environment
 
 POLICY_FILE: Final = ".nightcrew/policy.yaml"
 CONFIG_FILE: Final = ".nightcrew/config.yaml"

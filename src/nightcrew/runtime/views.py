@@ -22,10 +22,10 @@ from nightcrew.model.records import (
     RunRecord,
     TaskRecord,
 )
-from nightcrew.runtime.budgeting import view_run_spending, view_spending, view_task_spending
 from nightcrew.runtime.isolating import text_of, view_isolation
-from nightcrew.runtime.offers import GOING, find_offer, view_offer
-from nightcrew.runtime.stopping import view_stop
+from nightcrew.runtime.money.budgeting import view_run_spending, view_spending, view_task_spending
+from nightcrew.runtime.money.stopping import view_stop
+from nightcrew.runtime.plans.offers import GOING, find_offer, view_offer
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -54,7 +54,7 @@ def show(parts: Parts, name: str) -> dict[str, Any]:
 
 
 def _show_run(parts: Parts, name: str) -> dict[str, Any]:
-    from nightcrew.runtime.drifting import look_again
+    from nightcrew.runtime.trees.drifting import look_again
 
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
@@ -109,7 +109,7 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
 def view_outlook(parts: Parts, run: str) -> dict[str, Any]:
     """Return what a run was last told of, with ``drift`` (empty when there is none) as it is now when it waits for review,
     and coming conflicts (``forecast``)."""
-    from nightcrew.runtime.drifting import look_again
+    from nightcrew.runtime.trees.drifting import look_again
 
     with parts.journal.read() as tx:
         record = tx.need(RunRecord, run)
@@ -414,7 +414,7 @@ def plan_text(parts: Parts, name: str, *, width: int) -> str:
         run = tx.need(RunRecord, name)
         record = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
         offered = view_offer(tx, run)
-    from nightcrew.runtime.origins import describe_choices, describe_offered, describe_origin
+    from nightcrew.runtime.plans.origins import describe_choices, describe_offered, describe_origin
 
     flags = tuple(Flag(**flag) for flag in record.flags)
     remarks = describe_origin(record)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from nightcrew.host.clock import SystemClock
 from nightcrew.host.procs import Completed, run, start_detached
-from nightcrew.runtime.environment import read_environment
+from nightcrew.runtime.settings.environment import read_environment
 
 WIDTH: Final = 100
 """Columns of the screen in every test."""

@@ -1,0 +1,1 @@
+"""The answers of a person, or of a program of theirs, to what waits."""

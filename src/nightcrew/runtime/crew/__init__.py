@@ -1,0 +1,1 @@
+"""Which agents there are on this machine, and which of them does which task."""

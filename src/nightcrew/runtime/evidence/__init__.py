@@ -1,0 +1,1 @@
+"""The journal as evidence: verified, searched, signed, exported, bundled; from a line to who made it."""

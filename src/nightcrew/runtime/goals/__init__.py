@@ -1,0 +1,1 @@
+"""From a goal to a plan: a planner is asked, heard, corrected; and asked again while a run goes on."""

@@ -1,0 +1,1 @@
+"""The way into the user's repository: chosen, shaped, proven, promoted; and out of it again."""

@@ -1,0 +1,1 @@
+"""Budgets of runs and days, what ends a night, and what models cost."""

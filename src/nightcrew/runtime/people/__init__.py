@@ -1,0 +1,1 @@
+"""Who decides: accounts, factors, and on what terms a question is answered."""

@@ -1,0 +1,1 @@
+"""What the tasks of a run made: looked at, compared, put back, forked, put together."""

@@ -1,0 +1,1 @@
+"""Policies and roles as things to look at: tried, compared, replayed, explained."""
