@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 #: States of a run of which a plan may be in the making.
-PLANNED: Final = ("draft", "awaiting_approval", "running")
+PLANNED: Final = ("draft", "awaiting_approval", "running", "paused", "in_review")
 
 
 class AttemptFailed(Exception):
