@@ -19,9 +19,17 @@ def main() -> int:
         from nightcrew.agents.hook import main as answer_hook
 
         return answer_hook(*sys.argv[2:])
+    import gc
+
+    # What is imported stays: looking for garbage among it, again and again while more is imported and once more at the end,
+    # is an eighth of what a short command costs.
+    gc.set_threshold(50_000, 20, 50)
     from nightcrew.cli import run_command_line
 
-    return run_command_line(sys.argv[1:])
+    try:
+        return run_command_line(sys.argv[1:])
+    finally:
+        gc.freeze()
 
 
 if __name__ == "__main__":

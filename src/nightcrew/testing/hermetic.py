@@ -7,11 +7,14 @@ made and removes; ``find_processes`` finds what a test left running there.
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from nightcrew.host.clock import SystemClock
 from nightcrew.host.procs import Completed, run, start_detached
@@ -72,6 +75,7 @@ class Hermetic:
         self.program = tuple(program) or find_program()
         self.variables = self._make_environment()
         self._clock = SystemClock()
+        self._asked = 0
         for folder in (self.home, root / "tmp", root / "config"):
             folder.mkdir(parents=True, exist_ok=True)
         (self.home / ".gitconfig").write_text(GIT_CONFIG, encoding="utf-8")
@@ -141,6 +145,7 @@ class Hermetic:
             timeout_s: after this the whole process group is killed; ``timed_out`` tells.
             extra: further environment variables.
         """
+        self._asked += 1
         env = {**self.variables, **(extra or {})}
         return _read(run([*self.program, *args], env=env, cwd=cwd or self.repo, timeout_s=timeout_s))
 
@@ -188,15 +193,39 @@ class Hermetic:
     def wait_until(self, condition: Callable[[], Any], *, timeout_s: float = 30.0, what: str = "it") -> Any:
         """Ask ``condition`` until it is true and return its answer.
 
+        A condition that asks ``nightcrew`` itself is asked again when the journal has grown, or after a second: a command
+        that answers the same as before takes the processor from what is waited for.
+
         Raises:
             AssertionError: not within ``timeout_s``.
         """
         end = self._clock.monotonic() + timeout_s
+        asked, grown = self._asked, self._measure_journal()
         while not (answer := condition()):
             if self._clock.monotonic() > end:
                 raise AssertionError(f"{what} did not happen within {timeout_s:g} s")
             self._clock.sleep(0.05)
+            if self._asked > asked:
+                self._await_growth(grown, min(end, self._clock.monotonic() + 1.0))
+            asked, grown = self._asked, self._measure_journal()
         return answer
+
+    def _await_growth(self, before: int, end: float) -> None:
+        while self._measure_journal() == before and self._clock.monotonic() < end:
+            self._clock.sleep(0.05)
+
+    def _measure_journal(self) -> int:
+        """Return the number of the last event; every change of state has one. 0 where there is no journal (yet)."""
+        path = self.state / "nightcrew.db"
+        if not path.exists():
+            return 0
+        try:
+            with closing(
+                sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
+            ) as database:
+                return int(database.execute("SELECT max(seq) FROM nc_events").fetchone()[0] or 0)
+        except sqlite3.Error:  # being made, or damaged on purpose
+            return 0
 
     def find_processes(self) -> Iterator[int]:
         """Yield the ids of live processes that were started in this place (they carry its HOME)."""
