@@ -136,3 +136,21 @@ def test_a_risky_action_is_approved_by_its_digits(crew: Hermetic) -> None:
     terminal.say(item["digest"][:4])
     assert terminal.end() == 0
     assert crew.show(item["id"])["state"] == "approved"
+
+
+def test_no_input_asks_nothing_even_on_a_terminal(crew: Hermetic) -> None:
+    terminal = Terminal(crew, "run", "-f", str(crew.write_plan(PLAN)), "--no-input")
+    assert terminal.end() == 5
+    assert "first 4 digits" not in terminal.text
+    assert crew.show("R-1")["state"] == "awaiting_approval"
+
+
+def test_quiet_leaves_results_warnings_and_errors(crew: Hermetic) -> None:
+    done = crew.run("-q", "run", "-f", str(crew.write_plan(PLAN)), "--yes")
+    assert done.code == 0
+    assert "T01  succeeded" in done.stdout
+    assert done.stderr == ""
+    missing = crew.run("show", "R-7", "--quiet")
+    assert missing.code == 3
+    assert "error: no run R-7" in missing.stderr
+    assert "hint:" in missing.stderr

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from nightcrew import __version__
+from nightcrew.cli.options import shared_options
 from nightcrew.cli.screen import Screen
 
 # group title → name → (module, one line)
@@ -125,18 +126,16 @@ EXIT_CODES: Final = (
     epilog=f"\b\nExample:\n  nightcrew init\n  nightcrew run -f tasks.md\n\n{EXIT_CODES}",
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
+    params=shared_options(),
 )
 @click.version_option(__version__, "-V", "--version", prog_name="nightcrew", message="%(prog)s %(version)s")
-@click.option("-C", "directory", metavar="DIR", default=None, help="Work as if started in DIR.")
-@click.option("--no-color", is_flag=True, help="No colours (also: NO_COLOR).")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output on stdout.")
 @click.pass_context
-def app(ctx: click.Context, directory: str | None, no_color: bool, as_json: bool) -> None:
+def app(ctx: click.Context, /, **given: Any) -> None:
     """Your coding agents take the night shift; you stay in charge.
 
     Runs coding agents in sandboxed copies of your repository, under a policy, and lets you review and promote what they did.
     """
-    ctx.obj = {"directory": directory, "no_color": no_color, "as_json": as_json}
+    ctx.obj = given
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

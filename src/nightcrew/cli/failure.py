@@ -40,12 +40,12 @@ def show_error(error: NightcrewError, screen: Screen) -> None:
         # An agent's words may be in it: what a terminal would obey is shown by name.
         return shown(hide_secrets(text), keep="\n\t")
 
-    screen.say(f"{screen.paint('error:', 'bold red')} {hide(error.message)}")
+    screen.tell(f"{screen.paint('error:', 'bold red')} {hide(error.message)}")
     for line in _places(error):
-        screen.say(f"{screen.paint('  -->', 'blue')} {hide(line)}")
+        screen.tell(f"{screen.paint('  -->', 'blue')} {hide(line)}")
     if error.hint:
-        screen.hint(hide(error.hint))
-    screen.say(screen.paint(f" code: {error.code}   exit {int(error.exit)}", "dim"))
+        screen.tell(f"{screen.paint('hint:'.rjust(6), 'cyan')} {hide(error.hint)}")
+    screen.tell(screen.paint(f" code: {error.code}   exit {int(error.exit)}", "dim"))
 
 
 def _places(error: NightcrewError) -> Sequence[str]:
@@ -130,7 +130,7 @@ def _report(error: BaseException, arguments: list[str]) -> NightcrewError:
 
 
 def _interrupted(screen: Screen) -> int:
-    screen.say("interrupted")
+    screen.tell("interrupted")
     return int(Exit.INTERRUPTED)
 
 

@@ -56,7 +56,7 @@ def command(
         return click.Command(
             name,
             callback=invoke,
-            params=[*getattr(function, "__click_params__", [])[::-1], *_shared()],
+            params=[*getattr(function, "__click_params__", [])[::-1], *shared_options()],
             help=inspect.cleandoc(function.__doc__ or ""),
             epilog=_epilog(example, exits),
             **settings,
@@ -78,7 +78,13 @@ def begin(ctx: click.Context, given: dict[str, Any]) -> tuple[Screen, Runtime]:
     cwd = Path(directory)
     if not cwd.is_dir():
         raise UsageError(f"there is no directory {directory}", code="usage.directory")
-    screen = Screen(json=as_json, color=env.color and not no_color, columns=env.columns)
+    screen = Screen(
+        json=as_json,
+        color=env.color and not no_color,
+        columns=env.columns,
+        quiet=given.pop("quiet") or outer.get("quiet", False),
+        may_ask=not (given.pop("no_input") or outer.get("no_input", False)),
+    )
     return screen, Runtime(env, cwd=cwd.resolve(), say=screen.warn)
 
 
@@ -90,10 +96,15 @@ def group(name: str, *, purpose: str, commands: Sequence[click.Command]) -> clic
     return made
 
 
-def _shared() -> list[click.Parameter]:
+def shared_options() -> list[click.Parameter]:
+    """Return the options that every command takes, before or after its name."""
     return [
         click.Option(["--json", "as_json"], is_flag=True, help="Machine-readable output on stdout."),
         click.Option(["-C", "directory"], metavar="DIR", default=None, help="Work as if started in DIR."),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, help="Only results, warnings and errors; asks nothing."
+        ),
+        click.Option(["--no-input"], is_flag=True, help="Ask nothing, also on a terminal."),
         click.Option(["--no-color"], is_flag=True, help="No colours (also: NO_COLOR)."),
     ]
 

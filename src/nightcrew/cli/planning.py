@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import click
 
 from nightcrew.cli.screen import Screen
 from nightcrew.model.text import shown
 from nightcrew.runtime.api import Runtime
+
+if TYPE_CHECKING:
+    from nightcrew.runtime.goals.anew import Anew
 
 F = TypeVar("F", bound=Callable[..., Any])
 #: Without a terminal something is said so often, in seconds.
@@ -46,7 +49,39 @@ ONLY_GOALS: Final = ("planner", "planner_model", "context", "within", "never")
 
 def name_unused(options: Mapping[str, Any]) -> str:
     """Return the first option that is given and goes with a goal only; empty when there is none."""
-    return next((f"--{name.replace('_', '-')}" for name in ONLY_GOALS if options[name]), "")
+    asks = bool(options.get("replan_after") or options.get("replan_on_failure"))
+    names = [name for name in ONLY_GOALS if not (asks and name == "planner")]
+    return next((f"--{name.replace('_', '-')}" for name in names if options[name]), "")
+
+
+def replan_options(function: F) -> F:
+    """Add the options of a run that is planned anew by itself."""
+    options = (
+        click.option(
+            "--replan-after", type=click.IntRange(1, 1000), default=None, metavar="N",
+            help="After every N finished tasks, have what has not begun planned anew by itself.",
+        ),
+        click.option(
+            "--replan-on-failure", is_flag=True,
+            help="After a task that failed for good, have what has not begun planned anew by itself.",
+        ),
+        click.option("--no-replan", is_flag=True, help="Never by itself, whatever is configured."),
+    )  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def read_replan(options: Mapping[str, Any]) -> Anew:
+    """Return what was said of planning anew by itself."""
+    from nightcrew.runtime.goals.anew import Anew
+
+    return Anew(
+        options.get("replan_after") or 0,
+        bool(options.get("replan_on_failure")),
+        bool(options.get("no_replan")),
+        options["planner"],
+    )
 
 
 def make_plan(runtime: Runtime, screen: Screen, goal: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +103,7 @@ def make_plan(runtime: Runtime, screen: Screen, goal: str, options: Mapping[str,
         include_dirty=options.get("include_dirty", False),
         unsandboxed=options.get("allow_unsandboxed", False),
         max_parallel=options.get("max_parallel"),
+        replan=read_replan(options),
     )
     with Waiting(screen) as waiting:
         made = runtime.plan_goal(wanted, tell=waiting.tell)
@@ -106,7 +142,7 @@ class Waiting:
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        self._live = sys.stderr.isatty() and screen.color
+        self._live = screen.redraws
         self._told_s = 0.0
         self._drawn = False
 

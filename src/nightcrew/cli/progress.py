@@ -43,9 +43,7 @@ class Progress(Protocol):
 
 def make_progress(runtime: Runtime, screen: Screen, run: str) -> Progress:
     """Return a live view for a terminal, plain lines for a pipe."""
-    import sys
-
-    if sys.stderr.isatty() and screen.color:
+    if screen.redraws:
         return LiveView(runtime, run)
     return Lines(screen)
 

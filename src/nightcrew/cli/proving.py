@@ -88,7 +88,7 @@ def read_hidden(screen: Screen, question: str) -> str:
     """
     import getpass
 
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not screen.has_terminal:
         raise NotAuthenticated(
             "there is no terminal to ask on; nothing was done",
             code="auth.terminal",

@@ -57,11 +57,15 @@ class Screen:
         json: machine-readable output is wanted on stdout.
         color: colours are allowed at all.
         columns: forced width, 0 to ask the terminal.
+        quiet: only results, warnings and errors are wanted; what cannot be seen is not asked about either.
+        may_ask: a person may be asked at all.
     """
 
     json: bool = False
     color: bool = True
     columns: int = 0
+    quiet: bool = False
+    may_ask: bool = True
 
     @property
     def width(self) -> int:
@@ -70,8 +74,18 @@ class Screen:
 
     @property
     def interactive(self) -> bool:
-        """A person can be asked: stdin and stderr are terminals, and no machine reads us."""
-        return sys.stdin.isatty() and sys.stderr.isatty() and not self.json
+        """A person can be asked: on a terminal, no machine reads us, and nobody said not to."""
+        return self.has_terminal and not self.json
+
+    @property
+    def has_terminal(self) -> bool:
+        """Something can be typed: stdin and stderr are terminals, and nobody said not to ask."""
+        return self.may_ask and not self.quiet and sys.stdin.isatty() and sys.stderr.isatty()
+
+    @property
+    def redraws(self) -> bool:
+        """Progress can be drawn over itself: a terminal that takes control codes, and somebody who wants to see it."""
+        return self.color and not self.quiet and sys.stderr.isatty()
 
     def paint(self, text: str, style: str, stream: IO[str] | None = None) -> str:
         """Return ``text`` in a style when its stream (stderr by default) is a terminal."""
@@ -91,14 +105,19 @@ class Screen:
 
     def warn(self, text: str) -> None:
         """Say on stderr what a person should notice."""
-        self.say(f"{self.paint('warning:', 'bold yellow')} {text}")
+        self.tell(f"{self.paint('warning:', 'bold yellow')} {text}")
 
     def hint(self, text: str) -> None:
         """Say on stderr what to do next."""
         self.say(f"{self.paint('hint:'.rjust(6), 'cyan')} {text}")
 
     def say(self, text: str) -> None:
-        """Print a line on stderr."""
+        """Print a line on stderr, unless only results are wanted."""
+        if not self.quiet:
+            self.tell(text)
+
+    def tell(self, text: str) -> None:
+        """Print a line on stderr that is never left out."""
         sys.stdout.flush()
         print(printable(text, sys.stderr), file=sys.stderr, flush=True)
 
