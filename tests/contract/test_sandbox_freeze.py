@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from nightcrew.engine.halting import Halt
-from nightcrew.engine.live import Signals
+from nightcrew.engine.work.halting import Halt
+from nightcrew.engine.work.live import Signals
 from nightcrew.host.clock import SystemClock
 from nightcrew.model.isolation import Level, Outcome, Process
 from nightcrew.sandbox import tree

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightcrew.engine.schedule import Frontier, ready
+from nightcrew.engine.course.schedule import Frontier, ready
 from nightcrew.model.errors import Place
 from nightcrew.model.plans import Plan, Task
 

@@ -18,7 +18,7 @@ from nightcrew.agents.claude import describe_call as describe_claude
 from nightcrew.agents.lines import LINE_LIMIT_BYTES, STRAY_LIMIT, BrokenProtocol, JsonLines
 from nightcrew.agents.prompts import write_continuation, write_prompt
 from nightcrew.agents.wishes import make_relative, read_shell_line
-from nightcrew.engine.reconciling import compare_paths
+from nightcrew.engine.work.reconciling import compare_paths
 from nightcrew.model.actions import Action, Change, PathChange
 from nightcrew.model.errors import Place, UsageError
 from nightcrew.model.isolation import Bind, Outcome

@@ -15,7 +15,7 @@ import pytest
 
 from nightcrew.agents import hook
 from nightcrew.agents.verdicts import MOST, UNKNOWN, Verdicts
-from nightcrew.engine.hooks import HookDoor
+from nightcrew.engine.work.hooks import HookDoor
 from nightcrew.testing.hermetic import find_program
 
 CALL = {"tool_use_id": "c1", "tool_name": "Bash", "tool_input": {"command": "ls"}, "session_id": "s"}

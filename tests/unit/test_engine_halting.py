@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from nightcrew.engine.halting import Halt
-from nightcrew.engine.live import Signals
-from nightcrew.engine.questions import Questions
+from nightcrew.engine.work.halting import Halt
+from nightcrew.engine.work.live import Signals
+from nightcrew.engine.work.questions import Questions
 from nightcrew.host.clock import SystemClock
 
 

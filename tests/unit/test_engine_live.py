@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from nightcrew.engine.live import Interrupted, Live
+from nightcrew.engine.work.live import Interrupted, Live
 
 
 def test_an_interrupt_waits_until_every_attempt_is_written_down_as_lost() -> None:

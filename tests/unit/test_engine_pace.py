@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nightcrew.engine.pace import ALARM, LONGEST_S, Pace
+from nightcrew.engine.work.pace import ALARM, LONGEST_S, Pace
 from nightcrew.model.settings import Checkpoints
 
 SETTINGS = Checkpoints(every_s=30, after_paths=50, debounce_s=5, target_s=0.5, slow_s=2)

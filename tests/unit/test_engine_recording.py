@@ -10,7 +10,7 @@ import pytest
 
 from nightcrew.agents.adapter import Standing
 from nightcrew.checkpoint.memory import CaptureMemory
-from nightcrew.engine.recording import Recorder, _Read, _Request
+from nightcrew.engine.work.recording import Recorder, _Read, _Request
 from nightcrew.model.errors import StaleError
 from nightcrew.model.trees import Captured
 

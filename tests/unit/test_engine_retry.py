@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nightcrew.engine.retry import ENDINGS, LOST_LIMIT, back_off, decide_retry
+from nightcrew.engine.course.retry import ENDINGS, LOST_LIMIT, back_off, decide_retry
 from nightcrew.model.settings import Retries
 
 RETRIES = Retries(attempts=3, base_s=2.0, factor=2.0, cap_s=60.0, jitter=0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nightcrew.engine.schedule import Frontier, order_dependencies, ready
+from nightcrew.engine.course.schedule import Frontier, order_dependencies, ready
 from nightcrew.model.errors import Place
 from nightcrew.model.plans import Plan, Task
 

@@ -15,9 +15,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from engine_rig import Rig, task
-from nightcrew.engine.certainty import parse_certainty
-from nightcrew.engine.schedule import Frontier
-from nightcrew.engine.shifts import OUTSIDE, Shifts
+from nightcrew.engine.course.schedule import Frontier
+from nightcrew.engine.course.shifts import OUTSIDE, Shifts
+from nightcrew.engine.work.certainty import parse_certainty
 from nightcrew.host.clock import SystemClock, stamp
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import RunRecord
@@ -193,7 +193,7 @@ def test_how_sure_an_agent_is_is_the_last_line_that_says_it(said: list[str], num
 
 
 def test_a_task_that_a_person_paused_stays_paused_when_its_hours_begin(rig: Rig) -> None:
-    from nightcrew.engine import pausing
+    from nightcrew.engine.course import pausing
     from nightcrew.runtime.resting import find_rest
 
     run = begin(rig, task("1", "echo 1 > one.txt", role="qa"))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from nightcrew.engine import budgets
-from nightcrew.engine.budgets import Calendar, Limits
-from nightcrew.engine.gateway import FAILED, REMOVED, Payer, blame_model, choose_providers
-from nightcrew.engine.ledger import book
-from nightcrew.engine.retry import decide_retry
-from nightcrew.engine.spending import Spending, Spendings
+from nightcrew.engine.books import budgets
+from nightcrew.engine.books.budgets import Calendar, Limits
+from nightcrew.engine.books.ledger import book
+from nightcrew.engine.course.retry import decide_retry
+from nightcrew.engine.money.spending import Spending, Spendings
+from nightcrew.engine.work.gateway import FAILED, REMOVED, Payer, blame_model, choose_providers
 from nightcrew.host.calendar import local_day
 from nightcrew.host.clock import SystemClock
 from nightcrew.journal.journal import Journal

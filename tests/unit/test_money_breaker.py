@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nightcrew.engine import breaker
+from nightcrew.engine.course import breaker
 from nightcrew.host.clock import SystemClock, parse_stamp, stamp
 from nightcrew.journal.journal import Journal
 from nightcrew.model.records import BreakerRecord

@@ -10,12 +10,12 @@ from itertools import pairwise
 
 import pytest
 
-from nightcrew.engine.budgets import Calendar, Limits, Scope, read_limits
-from nightcrew.engine.looping import Loops
-from nightcrew.engine.rerouting import goes_on_by_itself, next_fallback
-from nightcrew.engine.reserving import Reservations
-from nightcrew.engine.slope import Slope
-from nightcrew.engine.stops import Conditions, Streaks
+from nightcrew.engine.books.budgets import Calendar, Limits, Scope, read_limits
+from nightcrew.engine.books.reserving import Reservations
+from nightcrew.engine.books.slope import Slope
+from nightcrew.engine.course.rerouting import goes_on_by_itself, next_fallback
+from nightcrew.engine.course.stops import Conditions, Streaks
+from nightcrew.engine.work.looping import Loops
 from nightcrew.host.calendar import describe_moment, local_day, next_moment
 from nightcrew.model.actions import Action
 from nightcrew.model.records import RunRecord, TaskRecord

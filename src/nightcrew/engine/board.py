@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from nightcrew.engine import pausing, settle
-from nightcrew.engine.holding import Bars
-from nightcrew.engine.live import Live
-from nightcrew.engine.replans import Replans
-from nightcrew.engine.rerouting import goes_on_by_itself
-from nightcrew.engine.schedule import Frontier, Moves
-from nightcrew.engine.shifts import Shifts, keep_hours, waits_for_hours
-from nightcrew.engine.watchman import Watchman
+from nightcrew.engine.course import pausing, settle
+from nightcrew.engine.course.holding import Bars
+from nightcrew.engine.course.replans import Replans
+from nightcrew.engine.course.rerouting import goes_on_by_itself
+from nightcrew.engine.course.schedule import Frontier, Moves
+from nightcrew.engine.course.shifts import Shifts, keep_hours, waits_for_hours
+from nightcrew.engine.course.watchman import Watchman
+from nightcrew.engine.work.live import Live
 from nightcrew.host import crash
 from nightcrew.host.clock import Clock, parse_stamp, stamp
 from nightcrew.model.ids import join_task

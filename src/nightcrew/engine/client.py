@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nightcrew.engine import ceilings, pausing, settle
+from nightcrew.engine.course import pausing, settle
+from nightcrew.engine.money import ceilings
 from nightcrew.host.clock import Clock, SystemClock, stamp
 from nightcrew.host.locks import FileLock
 from nightcrew.model.errors import EngineUnavailable, StaleError

@@ -19,22 +19,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from nightcrew.agents.adapters import find_setting
-from nightcrew.engine import attempts, pausing, settle
-from nightcrew.engine.attempt import run_attempt
 from nightcrew.engine.board import Bell, Board, Step
-from nightcrew.engine.budgets import Calendar
+from nightcrew.engine.books.budgets import Calendar
 from nightcrew.engine.client import LOCK_NAME
-from nightcrew.engine.deadlines import Deadlines
-from nightcrew.engine.drift import DriftWatch
+from nightcrew.engine.course import attempts, pausing, settle
+from nightcrew.engine.course.deadlines import Deadlines
+from nightcrew.engine.course.drift import DriftWatch
+from nightcrew.engine.course.forecast import Forecasts
+from nightcrew.engine.course.replans import Ask, Replans
 from nightcrew.engine.following import Follower, Strays
-from nightcrew.engine.forecast import Forecasts
-from nightcrew.engine.gateway import Models
-from nightcrew.engine.live import Live
 from nightcrew.engine.logbook import Logbook
-from nightcrew.engine.network import Networks
 from nightcrew.engine.opened import OPEN, Opened
-from nightcrew.engine.replans import Ask, Replans
-from nightcrew.engine.tools import Tools
+from nightcrew.engine.work.attempt import run_attempt
+from nightcrew.engine.work.gateway import Models
+from nightcrew.engine.work.live import Live
+from nightcrew.engine.work.network import Networks
+from nightcrew.engine.work.tools import Tools
 from nightcrew.engine.workspace import Workspace, keep
 from nightcrew.host.clock import Clock, stamp
 from nightcrew.host.files import ensure_private_directory

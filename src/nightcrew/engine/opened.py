@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from nightcrew.engine.jobs import sweep_memories
-from nightcrew.engine.place import sweep_shadows
+from nightcrew.engine.work.jobs import sweep_memories
+from nightcrew.engine.work.place import sweep_shadows
 from nightcrew.engine.workspace import Workspace
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import PlanRecord, RunRecord

@@ -5,28 +5,27 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.engine.deadlines import find_timed
+from nightcrew.engine.course.deadlines import find_timed
 from nightcrew.host.signals import endings_interrupt, uninterrupted
 from nightcrew.model.errors import EngineUnavailable
 from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import RUN_FINAL
-from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
+from nightcrew.model.records import ApprovalRecord, RunRecord, TaskRecord
 from nightcrew.runtime.answers.callbacks import Asker
 from nightcrew.runtime.answers.webhook import Poster
-from nightcrew.runtime.isolating import confinement_of
 from nightcrew.runtime.money.budgeting import read_calendar
+from nightcrew.runtime.opening import open_workspace
 from nightcrew.runtime.people.terms import time_of_answer
 from nightcrew.runtime.resting import Rest, find_rest
-from nightcrew.runtime.rules import Rules, rules_from_plain
+from nightcrew.runtime.rules import Rules
 from nightcrew.runtime.trees.drifting import note_end
 from nightcrew.runtime.views import view_event
 
 if TYPE_CHECKING:
     from nightcrew.engine.engine import Engine
-    from nightcrew.engine.workspace import Workspace
     from nightcrew.runtime.parts import Parts
 
 #: How long a follower sleeps at most before it looks whether the host is still alive.
@@ -46,46 +45,6 @@ def choose_level(parts: Parts, rules: Rules, *, unsandboxed: bool) -> Level:
     from nightcrew.runtime.isolating import choose
 
     return choose(parts, rules, unsandboxed=unsandboxed).level
-
-
-def open_workspace(parts: Parts, run: RunRecord) -> Workspace:
-    """Return what the attempts of a run work with: its repository under the rules stored with its plan."""
-    from nightcrew.engine.workspace import Workspace
-    from nightcrew.host.shell import parse
-    from nightcrew.policy.prices import prices_in_force
-    from nightcrew.runtime.crew.programs import find_program
-    from nightcrew.runtime.inside import find_binds, find_python, find_variables
-    from nightcrew.runtime.trees.canaries import read_key
-    from nightcrew.runtime.upkeep.collecting import make_room
-
-    with parts.journal.read() as tx:
-        plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
-    rules = rules_from_plain(plan.policies)
-    repository = parts.repository_of(run)
-    confinement = confinement_of(run)
-    overlay = Level(run.isolation or Level.S3).mounts and parts.isolation_by(confinement).overlay
-    binds = find_binds(repository.root)
-    return Workspace(
-        root=repository.root,
-        confinement=confinement,
-        shadows=parts.shadows(repository, overlay=overlay, environment=rules.settings.environment),
-        store=parts.store(repository),
-        policy=rules.policy,
-        roles={name: rules.under(name).policy for name in rules.roles},
-        settings=rules.settings,
-        parse_shell=parse,
-        agent_binds=binds,
-        transcripts=parts.state_of(repository) / "runs",
-        python=find_python(),
-        env=find_variables(parts.env, rules.settings, repository.root, binds),
-        redact=parts.keyring.redact,
-        read_key=parts.keyring.read,
-        prices=prices_in_force(rules.settings.prices, parts.clock.now()),
-        find_program=cache(partial(find_program, path=parts.env.path, root=repository.root)),
-        make_room=partial(make_room, parts, repository),
-        git=parts.git(repository),
-        canary_key=read_key(parts.env.state),
-    )
 
 
 class Host:
@@ -108,6 +67,7 @@ class Host:
     def take(self) -> bool:
         """Host the engine if nobody does; return whether this process does now."""
         from nightcrew.engine.engine import Engine
+        from nightcrew.runtime.goals.replanning import ask_anew
 
         if self._engine is not None:
             return True
@@ -121,6 +81,7 @@ class Host:
             open_workspace=lambda run: open_workspace(parts, run),
             redact=parts.keyring.redact,
             read_calendar=partial(read_calendar, parts),
+            replan=partial(ask_anew, parts),
         )
         try:
             engine.launch()

@@ -16,9 +16,10 @@ Rest = Literal["going", "waiting", "final"]
 
 def find_rest(tx: Reader, run: RunRecord) -> Rest:
     """Tell whether a run is over, waits for a human, or can go on."""
-    from nightcrew.engine.rerouting import goes_on_by_itself
-    from nightcrew.engine.schedule import ready
-    from nightcrew.engine.shifts import waits_for_hours
+    from nightcrew.engine.course.replans import Replan
+    from nightcrew.engine.course.rerouting import goes_on_by_itself
+    from nightcrew.engine.course.schedule import ready
+    from nightcrew.engine.course.shifts import waits_for_hours
 
     if run.state in RUN_FINAL:
         return "final"
@@ -30,7 +31,7 @@ def find_rest(tx: Reader, run: RunRecord) -> Rest:
     plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
     tasks = tx.find(TaskRecord, run=run.id)
     moves = ready({task.name: task.state for task in tasks}, plan, run.max_parallel)
-    if moves.final or not moves.quiet:
+    if moves.final or not moves.quiet or Replan.of(run.settings).asking:
         return "going"
     pending = {each.task for each in tx.find(ApprovalRecord, run=run.id, state="pending")}
     waiting = [task for task in tasks if task.state in TASK_WAITING]

@@ -236,7 +236,7 @@ def _flag_hosts(task: Task, rules: Rules) -> Iterator[Flag]:
 
 def tell_role(run: RunRecord, task: TaskRecord) -> list[str]:
     """Return what ``why`` says of a task's role; empty for none."""
-    from nightcrew.engine.shifts import waits_for_hours
+    from nightcrew.engine.course.shifts import waits_for_hours
 
     if not task.role:
         return []

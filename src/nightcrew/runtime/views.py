@@ -119,7 +119,7 @@ def view_outlook(parts: Parts, run: str) -> dict[str, Any]:
 
 
 def _read_outlook(tx: Reader, run: str) -> dict[str, Any]:
-    from nightcrew.engine.outlook import read_drift, read_forecasts
+    from nightcrew.engine.course.outlook import read_drift, read_forecasts
 
     told = read_forecasts(tx, run).items()
     return {
@@ -340,7 +340,7 @@ def _view_task_fully(tx: Reader, task: TaskRecord) -> dict[str, Any]:
 
 
 def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
-    from nightcrew.engine.outlook import read_drift
+    from nightcrew.engine.course.outlook import read_drift
 
     states = tx.count(TaskRecord, "state", run=run.id)
     return {
@@ -363,7 +363,7 @@ def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any
 
 def _count_unhealthy(tx: Reader, run: str) -> int:
     """Return how many tasks of a run have an agent that has said nothing for long (see ``engine.silence``)."""
-    from nightcrew.engine.silence import UNHEALTHY
+    from nightcrew.engine.work.silence import UNHEALTHY
 
     return sum(task.reason.startswith(UNHEALTHY) for task in tx.find(TaskRecord, run=run, state="running"))
 
@@ -402,7 +402,15 @@ def view_plan(parts: Parts, name: str) -> dict[str, Any]:
         run = tx.need(RunRecord, name)
         plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
         offered = view_offer(tx, run)
-    whole = {"run": run.id, "state": run.state, "plan": dict(plan.body), "offered": offered}
+    from nightcrew.runtime.goals.anew import view as view_anew
+
+    whole = {
+        "run": run.id,
+        "state": run.state,
+        "plan": dict(plan.body),
+        "offered": offered,
+        "replan": view_anew(run),
+    }
     return {**view_plan_shortly(run, plan), **whole}
 
 
@@ -414,6 +422,7 @@ def plan_text(parts: Parts, name: str, *, width: int) -> str:
         run = tx.need(RunRecord, name)
         record = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
         offered = view_offer(tx, run)
+    from nightcrew.runtime.goals.anew import describe as describe_anew
     from nightcrew.runtime.plans.origins import describe_choices, describe_offered, describe_origin
 
     flags = tuple(Flag(**flag) for flag in record.flags)
@@ -424,7 +433,7 @@ def plan_text(parts: Parts, name: str, *, width: int) -> str:
         run_id=run.id,
         isolation=text_of(run),
         width=width,
-        remarks=remarks,
+        remarks=[*remarks, *filter(None, [describe_anew(run)])],
         choices=describe_choices(run, flags) if remarks and run.state == "awaiting_approval" else (),
     )
     if not offered:

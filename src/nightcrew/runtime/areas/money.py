@@ -62,7 +62,7 @@ class Money:
 
     def reset_breaker(self, agent: str) -> bool:
         """Let an agent that is left alone for a while be used again; returns whether it was left alone."""
-        from nightcrew.engine.breaker import reset
+        from nightcrew.engine.course.breaker import reset
         from nightcrew.runtime.people.terms import need_person
 
         need_person(self._parts, "plan")

@@ -210,7 +210,7 @@ class _Crew:
 
     def find_missing_key(self, each: Listed) -> str:
         """Return which provider of an agent has no key, in words; empty when each has one, or it needs none."""
-        from nightcrew.engine.gateway import choose_providers
+        from nightcrew.engine.work.gateway import choose_providers
 
         known = self.rules.settings.providers
         try:
@@ -388,7 +388,7 @@ def match_agents(parts: Parts, rules: Rules, text: str) -> list[dict[str, Any]]:
 
 def find_open_breakers(parts: Parts) -> dict[str, str]:
     """Return the agents that are given nothing just now because they failed, each with why."""
-    from nightcrew.engine.breaker import find_hold, read_breakers
+    from nightcrew.engine.course.breaker import find_hold, read_breakers
 
     now = parts.clock.now()
     with parts.journal.read() as tx:

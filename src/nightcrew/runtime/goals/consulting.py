@@ -21,8 +21,8 @@ from nightcrew.runtime.rules import Rules
 from nightcrew.runtime.trees.starting import Start
 
 if TYPE_CHECKING:
-    from nightcrew.engine.planner import Told
-    from nightcrew.engine.planpaying import PlanPayer
+    from nightcrew.engine.money.planpaying import PlanPayer
+    from nightcrew.engine.work.planner import Told
     from nightcrew.runtime.parts import Parts
 
 _LOOK_S: Final = 0.25
@@ -103,6 +103,8 @@ class Asking:
         self.took_s = 0.0
         self.spent = Spent()
         self.notes: dict[str, None] = {}
+        #: Ends a question without an answer, where no person waits for it; what became of it is then told by who asked.
+        self.stop: threading.Event | None = None
         #: Scripts of tasks that stay, read when these were planned.
         self.steps: Mapping[str, tuple[Step, ...]] = {}
 
@@ -169,13 +171,23 @@ class Asking:
             return versions.last_version(tx, self.run.id) + 1
 
     def _ask_once(self, number: int, text: str) -> Told:
+        begun = self.parts.clock.monotonic()
+        cancel, payers = self.stop or threading.Event(), list[Any]()
+        job = self._prepare(number, text, cancel, payers.append)
+        told = job() if self.stop is not None else self._attend(number, job, cancel, payers)
+        self.took_s += self.parts.clock.monotonic() - begun
+        self.spent += told.spent
+        self._note_told(told, number)
+        return told
+
+    def _attend(
+        self, number: int, job: Callable[[], Told], cancel: threading.Event, payers: list[Any]
+    ) -> Told:
         """Ask in a thread of its own, so that this one can tell how it goes on, and hear a person's interrupt."""
         from nightcrew.host.signals import endings_interrupt
 
         begun = self.parts.clock.monotonic()
         answer: list[Any] = []
-        cancel, payers = threading.Event(), list[Any]()
-        job = self._prepare(number, text, cancel, payers.append)
 
         def work() -> None:
             try:
@@ -196,25 +208,21 @@ class Asking:
                 thread.join(_STOP_S)
                 self._cancel()
                 raise
-        self.took_s += self.parts.clock.monotonic() - begun
-        told = answer[0]
-        if isinstance(told, BaseException):
-            self._give_up(str(told))
-            raise told
-        self.spent += told.spent
-        self._note_told(told, number)
-        answered: Told = told
-        return answered
+        if isinstance(answer[0], BaseException):
+            self._give_up(str(answer[0]))
+            raise answer[0]
+        told: Told = answer[0]
+        return told
 
     def _prepare(
         self, number: int, text: str, cancel: threading.Event, paying: Callable[[PlanPayer], None]
     ) -> Callable[[], Told]:
         import json
 
-        from nightcrew.engine.planner import Office, Question, ask_planner, find_transcripts
+        from nightcrew.engine.work.planner import Office, Question, ask_planner, find_transcripts
         from nightcrew.plan.goals import goal_schema
-        from nightcrew.runtime.hosting import open_workspace
         from nightcrew.runtime.money.budgeting import read_calendar
+        from nightcrew.runtime.opening import open_workspace
         from nightcrew.sandbox.gateway.service import Services
 
         parts = self.parts
@@ -248,7 +256,7 @@ class Asking:
         return ask
 
     def _note_told(self, told: Told, number: int) -> None:
-        from nightcrew.engine.planner import name_paths
+        from nightcrew.engine.work.planner import name_paths
         from nightcrew.model.usage import describe_spent
 
         said = {
@@ -294,6 +302,8 @@ class Asking:
         """Record that there is no plan; a run that has one keeps it."""
         with self.parts.journal.write() as tx:
             run = tx.need(RunRecord, self.run.id)
+            if self.stop is not None:
+                return describe_run_spent(run)
             tx.append("plan.failed", run=run.id, data={"reason": reason})
             if run.state == "draft":
                 said = f"it could not be planned: {reason}"
@@ -313,7 +323,7 @@ class Asking:
 
 def describe_run_spent(run: RunRecord) -> str:
     """Return what a run has spent by now, in words; empty for nothing."""
-    from nightcrew.engine.budgets import read_run_spent
+    from nightcrew.engine.books.budgets import read_run_spent
 
     spent = read_run_spent(run)
     return describe_spent(spent) if spent.requests else ""

@@ -7,15 +7,17 @@ a yes, while the approved rest goes on; it holds for the version it was made fro
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from nightcrew.engine.course.replans import OFFERED
 from nightcrew.host import crash
 from nightcrew.host.clock import stamp
 from nightcrew.model import canonical
-from nightcrew.model.errors import DeniedByPolicy, UsageError
-from nightcrew.model.ids import find_origin
+from nightcrew.model.errors import DeniedByPolicy, StaleError, UsageError
+from nightcrew.model.ids import find_origin, sort_key
 from nightcrew.model.plans import Flag, Plan, Task
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
 from nightcrew.plan.prompt import Brief
@@ -23,13 +25,29 @@ from nightcrew.plan.revise import find_growth, revise
 from nightcrew.runtime.goals.news import list_news
 from nightcrew.runtime.people.terms import need_person
 from nightcrew.runtime.plans import versions
-from nightcrew.runtime.plans.offers import GOING, OFFERED
-from nightcrew.runtime.plans.taking import check_going, clear, find_changed, is_fixed, overtaken, put_in_force
+from nightcrew.runtime.plans.offers import GOING
+from nightcrew.runtime.plans.taking import (
+    check_going,
+    clear,
+    find_changed,
+    is_fixed,
+    overtaken,
+    put_in_force,
+    refuse_begun,
+)
 
 if TYPE_CHECKING:
     from nightcrew.runtime.goals.consulting import Found, OnProgress
     from nightcrew.runtime.parts import Parts
     from nightcrew.runtime.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Why a run asks by itself, and what ends the question without an answer."""
+
+    why: str
+    stop: threading.Event
 
 
 def replan(
@@ -52,12 +70,20 @@ def replan(
 
 
 def replan_going(
-    parts: Parts, name: str, *, tell: OnProgress, planner: str = "", also: str = "", actor: str = ""
+    parts: Parts,
+    name: str,
+    *,
+    tell: OnProgress,
+    planner: str = "",
+    also: str = "",
+    actor: str = "",
+    occasion: Occasion | None = None,
 ) -> dict[str, Any]:
     """Ask the planner for what has not begun of a run that goes on.
 
     Args:
         also: what the person wants to be different. actor: who wants it; the person when empty.
+        occasion: why the run asks by itself; None when a person does.
 
     Returns:
         As ``amending.replan``, with ``more``: in which ways the new version may do more; empty when it is in force.
@@ -66,30 +92,70 @@ def replan_going(
         StaleError: the run is over, or has changed meanwhile. UsageError: all of it has begun.
         DeniedByPolicy: a rule forbids part of the answer. PlanningFailed: the plan stays as it is in all of these cases.
     """
-    from nightcrew.runtime.goals.amending import find_plan
+    from nightcrew.runtime.goals.amending import find_plan, list_comments
 
     run, record = find_plan(parts, name)
     check_going(run)
     plan = Plan.from_plain(record.body)
-    with parts.journal.read() as tx:
-        fixed = {task.name for task in tx.find(TaskRecord, run=run.id) if is_fixed(task)}
-        version = versions.last_version(tx, run.id) + 1
-    if all(task.id in fixed for task in plan.tasks) and not also:
+    fixed = _find_fixed(parts, run)
+    comments = [(each["task"], each["text"]) for each in list_comments(parts, run)]
+    if all(task.id in fixed for task in plan.tasks) and not (also or occasion or comments):
         raise UsageError(
             f"every task of {name} has begun or is over; there is nothing left to plan",
             code="replan.nothing",
             hint=f'what should be added: nightcrew plan {name} replan -m "..."',
         )
-    asked, found = _ask(parts, run, record, fixed, tell, planner, also)
+    wish = _Wish(planner, [*comments, *([("", also)] if also else [])], occasion)
+    asked, found, kept = _ask(parts, run, record, fixed, tell, wish)
+    why = also or (occasion.why if occasion else "") or "asked to plan anew"
+    while True:
+        done = _settle(parts, run, record, found, kept, asked)
+        try:
+            return _take(parts, run, record, done, actor or f"user:{parts.env.user}", why)
+        except StaleError:
+            # What has begun while the planner thought stays as it is; what it says of the rest still holds.
+            begun = _find_fixed(parts, run) - kept
+            if not begun:
+                raise
+            kept |= begun
+
+
+def _find_fixed(parts: Parts, run: RunRecord) -> set[str]:
+    with parts.journal.read() as tx:
+        return {task.name for task in tx.find(TaskRecord, run=run.id) if is_fixed(task)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What is wanted of a planner: who is asked (as before when empty), what a person says, and why a run asks by itself."""
+
+    planner: str
+    comments: Sequence[tuple[str, str]]
+    occasion: Occasion | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    new: Plan
+    record: PlanRecord
+    more: list[str]
+    done: dict[str, Any]
+
+
+def _settle(
+    parts: Parts, run: RunRecord, record: PlanRecord, found: Found, fixed: set[str], asked: str
+) -> _Made:
+    """Return the version that an answer makes when some tasks stay as they are."""
+    plan = Plan.from_plain(record.body)
+    with parts.journal.read() as tx:
+        version = versions.last_version(tx, run.id) + 1
     tasks = _merge(plan, found, fixed)
     new = replace(plan, tasks=tasks)
     changes, more = versions.describe_changes(plan.tasks, tasks), find_more(plan.tasks, tasks)
     done = {
-        "id": name, "version": record.version, "digest": record.digest, "changes": changes, "more": more, "planner": asked,
+        "id": run.id, "version": record.version, "digest": record.digest, "changes": changes, "more": more, "planner": asked,
         "spent": found.spent, "took_s": found.took_s, "kept": sorted(fixed), "notes": list(found.notes),
     }  # fmt: skip
-    if not changes:
-        return done
     made = replace(
         record,
         id=f"{run.id}/P{version}",
@@ -99,16 +165,37 @@ def replan_going(
         flags=_flag(record, plan, new, found),
         origin=_describe(record, new, found, asked),
     )
-    _store(
+    return _Made(new, made, more, done)
+
+
+def _take(
+    parts: Parts, run: RunRecord, record: PlanRecord, made: _Made, actor: str, why: str
+) -> dict[str, Any]:
+    """Record a new version, and return what became of it."""
+    if not made.done["changes"]:
+        with parts.journal.write() as tx:
+            tx.append("plan.kept", run=run.id, actor=actor, data={"version": record.version, "why": why})
+        return made.done
+    _store(parts, run, made.record, record.version, made.more, actor, why)
+    return {**made.done, "version": made.record.version, "digest": made.record.digest}
+
+
+def ask_anew(parts: Parts, run: str, why: str, stop: threading.Event) -> None:
+    """Ask the planner of a run for what has not begun; see ``engine.replans.Ask``.
+
+    Raises:
+        NightcrewError: there is no new plan; the run goes on with the one that it has.
+    """
+    with parts.journal.read() as tx:
+        agent = Replan.of(tx.need(RunRecord, run).settings).agent
+    replan_going(
         parts,
         run,
-        made,
-        record.version,
-        more,
-        actor or f"user:{parts.env.user}",
-        also or "asked to plan anew",
+        tell=lambda word, seconds, spent: None,
+        planner=agent,
+        actor="engine",
+        occasion=Occasion(why, stop),
     )
-    return {**done, "version": version, "digest": made.digest}
 
 
 def find_more(old: Sequence[Task], new: Sequence[Task]) -> list[str]:
@@ -130,21 +217,26 @@ def _ask(
     record: PlanRecord,
     fixed: set[str],
     tell: OnProgress,
-    planner: str,
-    also: str,
-) -> tuple[str, Found]:
+    wish: _Wish,
+) -> tuple[str, Found, set[str]]:
+    """Return who was asked, the answer, and the tasks that stay as they are."""
     from nightcrew.plan.write import write_tasks
     from nightcrew.runtime.goals.amending import start_of, wish_of
-    from nightcrew.runtime.goals.asking import check_key, choose_planner, find_rejections
+    from nightcrew.runtime.goals.asking import find_rejections
+    from nightcrew.runtime.goals.choosing import check_key, choose_planner
     from nightcrew.runtime.goals.consulting import Asking
     from nightcrew.runtime.plans.bounding import describe_offered, find_bounds, list_paths
     from nightcrew.runtime.rules import rules_from_plain
 
     # Under the rules that the run was approved under: they are what its tasks go on with.
     start, rules = start_of(parts, run, record), rules_from_plain(record.policies)
-    asked = choose_planner(parts, rules, planner or str(record.origin.get("agent", "")))
+    asked = choose_planner(parts, rules, wish.planner or str(record.origin.get("agent", "")))
     check_key(parts, rules, asked)
     tasks = [task for task in Plan.from_plain(record.body).tasks if find_origin(task.id) == task.id]
+    about = {name for name, _ in wish.comments}
+    if about and "" not in about and wish.occasion is None:
+        # A person spoke of single tasks: what they did not speak of stays.
+        fixed = fixed | {task.id for task in tasks if task.id not in about}
     keep = tuple(task for task in tasks if task.id in fixed)
     within, never = (tuple(record.origin.get(key, ())) for key in ("within", "never"))
     brief = Brief(
@@ -153,28 +245,33 @@ def _ask(
         paths=list_paths(parts, start),
         rejections=find_rejections(parts, run.repo_key, rules.settings.planning.examples),
         current=write_tasks(run.title, tasks),
-        comments=[("", also)] if also else [],
+        comments=wish.comments,
+        occasion=wish.occasion.why if wish.occasion else "",
         fixed=[task.number for task in keep],
         news=list_news(parts, run, tasks),
     )
     asking = Asking(parts, run, rules, start, asked, rules.settings.planning.model, tell)
+    asking.stop = wish.occasion.stop if wish.occasion else None
     asking.steps = {task.script: task.steps for task in tasks if task.script}
     bounds = find_bounds(parts, rules, start, within, never)
-    return asked, asking.ask(brief, bounds, wish_of(run, record, title=run.title), keep=keep)
+    return asked, asking.ask(brief, bounds, wish_of(run, record, title=run.title), keep=keep), fixed
 
 
 def _merge(plan: Plan, found: Found, fixed: set[str]) -> tuple[Task, ...]:
     """Return the tasks of the new version: those that have begun as they are, those that were approved as far as they still hold."""
     old = {task.id: task for task in plan.tasks}
     named = {task.id for task in found.goals.tasks if task.agent != "any"}
+    said = {task.id: task for task in found.draft.plan.tasks}
+    # One that began while the planner thought stays, also when it is not in the answer.
+    stays = {name for name in fixed if name in old and find_origin(name) == name} - said.keys()
     tasks: list[Task] = []
-    for said in found.draft.plan.tasks:
-        was = old.get(said.id)
+    for name in sorted({*said, *stays}, key=sort_key) if stays else said:
+        was = old.get(name)
         if was is None:
-            tasks.append(said)
+            tasks.append(said[name])
         else:
-            tasks.append(was if said.id in fixed else revise(was, said, agent_named=said.id in named))
-        tasks += [task for task in plan.tasks if task.id != said.id and find_origin(task.id) == said.id]
+            tasks.append(was if name in fixed else revise(was, said[name], agent_named=name in named))
+        tasks += [task for task in plan.tasks if task.id != name and find_origin(task.id) == name]
     return tuple(tasks)
 
 
@@ -227,6 +324,7 @@ def _store(
         check_going(now)
         if now.plan_version != before or versions.last_version(tx, run.id) + 1 != made.version:
             raise overtaken(run.id, "another version of the plan was made meanwhile")
+        refuse_begun(tx, now, made)
         data = {"digest": made.digest, "version": made.version, "why": why, "more": list(more)}
         tx.add(made, "plan.replanned", actor=actor, data=data)
         if not more:

@@ -109,10 +109,10 @@ def _run_all(
     say: Callable[[str], None],
 ) -> list[tuple[str, Evidence]]:
     from nightcrew.agents.transcript import Transcript
-    from nightcrew.engine.acceptance import Acceptance
-    from nightcrew.engine.installing import Installer
-    from nightcrew.engine.network import Networks
-    from nightcrew.runtime.hosting import open_workspace
+    from nightcrew.engine.work.acceptance import Acceptance
+    from nightcrew.engine.work.installing import Installer
+    from nightcrew.engine.work.network import Networks
+    from nightcrew.runtime.opening import open_workspace
 
     launcher = parts.launcher
     workspace = open_workspace(parts, run)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from nightcrew.engine import ledger
-from nightcrew.engine.budgets import Calendar, find_scopes, read_limits
-from nightcrew.engine.spending import find_days
+from nightcrew.engine.books import ledger
+from nightcrew.engine.books.budgets import Calendar, find_scopes, read_limits
+from nightcrew.engine.money.spending import find_days
 from nightcrew.host.calendar import local_day
 from nightcrew.model.ids import sort_key
 from nightcrew.model.records import LedgerRecord, RunRecord, TaskRecord

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nightcrew.engine.budgets import (
+from nightcrew.engine.books.budgets import (
     Calendar,
     Limits,
     Scope,
@@ -18,7 +18,7 @@ from nightcrew.engine.budgets import (
     read_spent,
     view_usage,
 )
-from nightcrew.engine.spending import find_calendar, read_days
+from nightcrew.engine.money.spending import find_calendar, read_days
 from nightcrew.host.calendar import local_day
 from nightcrew.model.errors import DeniedByPolicy, LimitReached, NightcrewError, UsageError
 from nightcrew.model.ids import split_task

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nightcrew.engine import enlarging, ledger
-from nightcrew.engine.budgets import Calendar, find_exhausted, find_scopes, read_limits
+from nightcrew.engine.books import ledger
+from nightcrew.engine.books.budgets import Calendar, find_exhausted, find_scopes, read_limits
+from nightcrew.engine.money import enlarging
 from nightcrew.host.calendar import local_day
 from nightcrew.model.errors import DeniedByPolicy, LimitReached, StaleError
 from nightcrew.model.ids import split_task

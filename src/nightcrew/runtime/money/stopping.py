@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.engine.stops import Conditions, find_stop, read_conditions
+from nightcrew.engine.course.stops import Conditions, find_stop, read_conditions
 from nightcrew.host.calendar import describe_moment, next_moment
 from nightcrew.host.clock import stamp
 from nightcrew.model.errors import Problem, StaleError, UsageError

@@ -48,7 +48,7 @@ def complete(tx: Reader, record: ApprovalRecord) -> ApprovalRecord:
 
 def time_of_answer(parts: Parts) -> str:
     """Return the time that the clock of questions shows: it stands still while nobody hosts the engine."""
-    from nightcrew.engine.deadlines import last_beat
+    from nightcrew.engine.course.deadlines import last_beat
 
     now = stamp(parts.clock.now())
     if parts.engine_holder:

@@ -55,7 +55,7 @@ def allowed_of(task: Task, rules: Rules, phase: Phase) -> AllowList:
     Raises:
         ValueError: a preset that does not exist.
     """
-    from nightcrew.engine.network import find_allowed
+    from nightcrew.engine.work.network import find_allowed
 
     setting = rules.settings.agents.get(task.agent)
     return find_allowed(rules.policy, task, setting.network if setting else (), phase)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from nightcrew.engine.course.replans import OFFERED
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import PlanRecord, RunRecord
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 #: States of a run that has begun and can still be planned anew.
 GOING: Final = ("running", "paused", "in_review")
-#: Key of what waits in ``RunRecord.settings``: ``{version, before, digest, more, at}``.
-OFFERED: Final = "offered"
 
 
 def find_offer(run: RunRecord) -> Mapping[str, Any]:

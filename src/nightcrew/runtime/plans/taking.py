@@ -6,18 +6,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from nightcrew.engine.course.replans import OFFERED, settled
 from nightcrew.gate.approvals import AHEAD
 from nightcrew.model.errors import StaleError
 from nightcrew.model.ids import join_task
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.runtime.plans import versions
-from nightcrew.runtime.plans.offers import GOING, OFFERED, find_offer
+from nightcrew.runtime.plans.offers import GOING, find_offer
 from nightcrew.runtime.plans.planning import add_tasks
 from nightcrew.runtime.trees.adopting import reopen
 
 if TYPE_CHECKING:
-    from nightcrew.journal.transaction import Writer
+    from nightcrew.journal.transaction import Reader, Writer
 
 #: States of a task that never come to a result by themselves.
 _LOST: Final = ("failed", "cancelled")
@@ -28,6 +29,19 @@ def is_fixed(task: TaskRecord) -> bool:
     return task.attempts > 0 or task.state not in ("pending", "blocked")
 
 
+def check_unbegun(tx: Reader, run: RunRecord, plan: Plan, name: str) -> None:
+    """Raise StaleError when a task of a run that goes on (all of them with an empty name) can be no other one any more."""
+    records = {task.name: task for task in tx.find(TaskRecord, run=run.id)}
+    named = [name] if name else [task.id for task in plan.tasks]
+    if any(each in records and not is_fixed(records[each]) for each in named) or not name:
+        return
+    raise StaleError(
+        f"{run.id}/{name} has begun ({records[name].state}): what is said of its plan changes nothing any more; nothing was recorded",
+        code="plan.begun",
+        hint=f"nightcrew show {run.id}/{name}; do it again: nightcrew retry {run.id}/{name}",
+    )
+
+
 def find_changed(old: Plan, new: Plan) -> list[Task]:
     """Return the tasks of a new version that are new, or not as they were."""
     before = {task.id: task for task in old.tasks}
@@ -36,7 +50,8 @@ def find_changed(old: Plan, new: Plan) -> list[Task]:
 
 def clear(run: RunRecord) -> dict[str, Any]:
     """Return the settings of a run without what was offered before, and without what planning left in them."""
-    return {key: value for key, value in run.settings.items() if key not in (OFFERED, "planning")}
+    # A question that the run put by itself is answered with it.
+    return {key: value for key, value in settled(run.settings).items() if key not in (OFFERED, "planning")}
 
 
 def put_in_force(tx: Writer, run: RunRecord, made: PlanRecord, actor: str, why: str) -> None:
@@ -45,14 +60,8 @@ def put_in_force(tx: Writer, run: RunRecord, made: PlanRecord, actor: str, why: 
     Raises:
         StaleError: a task that it changes has begun.
     """
-    old = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
     new = Plan.from_plain(made.body)
-    records = {task.name: task for task in tx.find(TaskRecord, run=run.id)}
-    changed = {task.id: task for task in find_changed(old, new)}
-    dropped = {task.id for task in old.tasks} - {task.id for task in new.tasks}
-    begun = sorted(name for name in (*changed, *dropped) if name in records and is_fixed(records[name]))
-    if begun:
-        raise overtaken(run.id, f"{' '.join(begun)} has begun meanwhile")
+    records, changed, dropped = refuse_begun(tx, run, made)
     data = {"version": made.version}
     _withdraw_ahead(tx, run, {*changed, *dropped}, actor)
     for name in sorted(dropped):
@@ -78,6 +87,25 @@ def put_in_force(tx: Writer, run: RunRecord, made: PlanRecord, actor: str, why: 
         reopen(tx, run, actor)
 
 
+def refuse_begun(
+    tx: Writer, run: RunRecord, made: PlanRecord
+) -> tuple[dict[str, TaskRecord], dict[str, Task], set[str]]:
+    """Return the tasks of a run, those that a new version changes or adds, and the names of those it drops.
+
+    Raises:
+        StaleError: one of them has begun.
+    """
+    old = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
+    new = Plan.from_plain(made.body)
+    records = {task.name: task for task in tx.find(TaskRecord, run=run.id)}
+    changed = {task.id: task for task in find_changed(old, new)}
+    dropped = {task.id for task in old.tasks} - {task.id for task in new.tasks}
+    begun = sorted(name for name in (*changed, *dropped) if name in records and is_fixed(records[name]))
+    if begun:
+        raise overtaken(run.id, f"{' '.join(begun)} has begun meanwhile")
+    return records, changed, dropped
+
+
 def _place(tx: Writer, run: RunRecord, plan: Plan, actor: str) -> None:
     """Bring tasks to where the plan has them, and let those wait again that were blocked by what they no longer need."""
     records = {task.name: task for task in tx.find(TaskRecord, run=run.id)}
@@ -100,7 +128,7 @@ def _place(tx: Writer, run: RunRecord, plan: Plan, actor: str) -> None:
 
 def _limit(run: RunRecord, tasks: Iterable[Task]) -> dict[str, Any]:
     """Return the budgets of a run, with those of tasks that are new; what a person has raised stays."""
-    from nightcrew.engine.budgets import read_limits
+    from nightcrew.engine.books.budgets import read_limits
     from nightcrew.model.usage import parse_budget
 
     limits = read_limits(run)

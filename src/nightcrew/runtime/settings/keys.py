@@ -179,7 +179,7 @@ def check_keys(keys: Keyring, plan: Plan, settings: Settings) -> None:
         NotAuthenticated: there is no key.
     """
     from nightcrew.agents.adapters import find_adapter, find_setting
-    from nightcrew.engine.gateway import choose_providers
+    from nightcrew.engine.work.gateway import choose_providers
 
     names: dict[str, None] = {}
     for agent in dict.fromkeys(task.agent for task in plan.tasks if not task.done):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from nightcrew.engine.budgets import FOLLOWS
+from nightcrew.engine.books.budgets import FOLLOWS
 from nightcrew.model.settings import Breaking, Budgets, Looping, Settings, Stopping
 from nightcrew.model.units import parse_duration
 from nightcrew.model.usage import Budget, parse_budget

@@ -46,7 +46,7 @@ def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
     None where that says nothing: it still goes on (its host looks), something of it is promoted already (promotion
     looks, path by path), or git cannot look at the repository now.
     """
-    from nightcrew.engine import drift as engine_drift
+    from nightcrew.engine.course import drift as engine_drift
 
     if run.state != "in_review":
         return None
@@ -71,7 +71,7 @@ def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
 
 def note_end(parts: Parts, name: str) -> None:
     """Look once more when a run has come to its end, and tell what is new."""
-    from nightcrew.engine.drift import tell_drift
+    from nightcrew.engine.course.drift import tell_drift
 
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)

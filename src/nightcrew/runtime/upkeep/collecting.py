@@ -313,7 +313,7 @@ def _let_go_of_undo(parts: Parts, promoter: Promoter, rows: Rows, tally: Tally, 
 
 def _clear_shadows(parts: Parts, repository: Repository, tally: Tally, *, dry_run: bool) -> None:
     """Remove working copies that nothing will go on in; only while no engine is at work."""
-    from nightcrew.engine.place import find_shadows_in_use
+    from nightcrew.engine.work.place import find_shadows_in_use
     from nightcrew.shadow.collecting import measure_tree
 
     lock = parts.engine_lock
