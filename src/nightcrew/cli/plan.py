@@ -66,7 +66,8 @@ _VERBS: Final = ("edit", "comment", "replan", "diff", "unapprove", "export")
 def command(runtime: Runtime, screen: Screen, *, words: tuple[str, ...], **options: Any) -> int:  # fmt: skip
     """Show the plan of a run, what a tasks file would become, or have a plan made of a goal; change a plan that waits.
 
-    edit opens the plan as a tasks file in your editor (or takes it from --file); comment says something of it, or of one task;
+    edit opens the plan as a tasks file in your editor (or takes it from --file); comment says something of it, or of one task
+    (of a run that goes on, its planner is asked at once);
     replan has the planner make anew what was commented on, and nothing else; diff shows what is new; unapprove takes a yes back
     until the first task starts; of a run that goes on, replan plans what has not begun: what allows nothing new is in force at once,
     anything else waits for your yes while the approved rest goes on; export prints it as a tasks file. Each change makes a new version with a digest of its own: a yes
@@ -182,6 +183,10 @@ def _comment(runtime: Runtime, screen: Screen, run: str, rest: list[str], option
             "say it in one argument", hint=f'nightcrew plan {run} comment T03 "use what is there"'
         )
     done = runtime.comment_plan(run, rest[0], task=task)
+    if done["going"]:
+        screen.verb("Noted", f"{task or 'the whole plan'}: {shown(rest[0])}")
+        _replan(runtime, screen, run, [], options)
+        return
     if screen.json:
         screen.emit(done)
         return

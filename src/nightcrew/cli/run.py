@@ -10,7 +10,14 @@ from nightcrew.cli.asking import ask_plan_digest
 from nightcrew.cli.failure import as_json
 from nightcrew.cli.follow import follow_run
 from nightcrew.cli.options import command as make
-from nightcrew.cli.planning import goal_options, make_plan, name_unused, show_shape
+from nightcrew.cli.planning import (
+    goal_options,
+    make_plan,
+    name_unused,
+    read_replan,
+    replan_options,
+    show_shape,
+)
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import DeniedByPolicy, NightcrewError, UsageError, WaitingForHuman
 from nightcrew.runtime.api import Runtime
@@ -18,7 +25,7 @@ from nightcrew.runtime.api import Runtime
 
 @make(
     "run",
-    example="nightcrew run 'Add login rate limiting and document it'\nnightcrew run 'Add login rate limiting' --planner claude --context docs/auth.md --never 'migrations/**'\nnightcrew run -f tasks.md\nnightcrew run -f tasks.md --include-dirty\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --budget 25usd\nnightcrew run -f tasks.md --agents claude:2,codex:1\nnightcrew run -f tasks.md --yes --detach",
+    example="nightcrew run 'Add login rate limiting and document it'\nnightcrew run 'Add login rate limiting' --planner claude --context docs/auth.md --never 'migrations/**'\nnightcrew run -f tasks.md\nnightcrew run -f tasks.md --include-dirty\nnightcrew run -f tasks.md --yes --json\nnightcrew run -f tasks.md --budget 25usd\nnightcrew run -f tasks.md --replan-on-failure --planner claude\nnightcrew run -f tasks.md --agents claude:2,codex:1\nnightcrew run -f tasks.md --yes --detach",
     exits=(4, 5, 6, 7, 8, 9, 10, 11, 130),
 )
 @click.argument("goal", required=False, metavar="[GOAL]")
@@ -61,6 +68,7 @@ from nightcrew.runtime.api import Runtime
 @click.option(
     "--allow-unsandboxed", is_flag=True, help="Run even where this machine cannot confine agents (S0)."
 )
+@replan_options
 @goal_options
 def command(runtime: Runtime, screen: Screen, *, goal: str | None, **options: Any) -> int:
     """Plan, approve and run a goal or the tasks of a file, each task in its own sandboxed copy of the repository.
@@ -113,6 +121,7 @@ def _plan(runtime: Runtime, screen: Screen, goal: str | None, options: dict[str,
         budget=options["budget"],
         role=options["role"],
         agents=options["agents"],
+        replan=read_replan(options),
     )
 
 

@@ -31,6 +31,7 @@ class Retries:
         attempts: attempts in all. base_s, factor, cap_s: exponential back-off. jitter: +- fraction.
         provider_waits_s: waits after a provider could not answer, the last one for all further ones; that many attempts
             more there may be for it.
+        fallback_from: what an agent that takes over from a failed one begins with: ``base``, or its last ``checkpoint``.
         breaker: of each agent.
     """
 
@@ -40,6 +41,7 @@ class Retries:
     cap_s: float = 60.0
     jitter: float = 0.1
     provider_waits_s: tuple[float, ...] = (30.0, 60.0, 300.0, 900.0)
+    fallback_from: str = "base"
     breaker: Breaking = Breaking()
 
 
@@ -195,6 +197,20 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class Replanning:
+    """When a run asks its planner anew by itself.
+
+    Attributes:
+        after_tasks: after so many finished tasks; 0 for never. on_failure: after a task that failed for good.
+        rounds: at most so often in one run.
+    """
+
+    after_tasks: int = 0
+    on_failure: bool = False
+    rounds: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class Planning:
     """How a goal becomes a plan.
 
@@ -203,6 +219,7 @@ class Planning:
         rounds: how often an answer with problems is sent back.
         hard_s: longest time of one question.
         examples: rejections of earlier results that a planner is told of; 0 for none.
+        replan: when a run asks anew by itself.
     """
 
     agent: str = ""
@@ -210,6 +227,7 @@ class Planning:
     rounds: int = 2
     hard_s: float = 900.0
     examples: int = 5
+    replan: Replanning = Replanning()
 
 
 @dataclass(frozen=True, slots=True)

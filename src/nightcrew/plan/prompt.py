@@ -48,6 +48,7 @@ class Brief:
         rejections: what a person rejected before in this repository, and why.
         current: the plan that is there, as a tasks file. comments: task name (empty for the whole) and what the person wants.
         fixed: names of tasks that must stay as they are. news: what has happened since the plan was made.
+        occasion: why the plan is made anew, when no person wants it; in our words.
     """
 
     goal: str
@@ -59,6 +60,7 @@ class Brief:
     comments: Sequence[tuple[str, str]] = ()
     fixed: Sequence[str] = ()
     news: Sequence[str] = ()
+    occasion: str = ""
 
 
 def write_brief(brief: Brief, bounds: Bounds) -> str:
@@ -98,6 +100,11 @@ def _tell_current(brief: Brief) -> list[str]:
     ]
     if brief.news:
         parts.append(mark("\n".join(f"- {each}" for each in brief.news), "what has happened since"))
+    if brief.occasion:
+        parts.append(
+            f"You are asked because {brief.occasion}. Plan anew what has not begun, as far as that makes the goal more likely; what "
+            "is still right stays word for word as it is. Do not make the proof of a task weaker to have it pass."
+        )
     if brief.comments:
         lines = "\n".join(
             f"- {f'on task {name}' if name else 'on the whole plan'}: {said}" for name, said in brief.comments

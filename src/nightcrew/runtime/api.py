@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nightcrew.host import crash
 from nightcrew.runtime.areas.deciders import Deciders
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nightcrew.runtime.areas.money import Money
     from nightcrew.runtime.areas.policies import Policies
     from nightcrew.runtime.evidence.auditing import Audit
+    from nightcrew.runtime.goals.filing import Wanted
     from nightcrew.runtime.hosting import OnChange
     from nightcrew.runtime.landing.promoting import Order, Publication
     from nightcrew.runtime.landing.rolling import Removal
@@ -127,62 +128,21 @@ class Runtime(Planners, Deciders, Rehearsals):
         text = render_plan(draft.plan, draft.flags, run_id="", isolation=isolation, width=width)
         return {**view_draft(draft), "isolation": isolation, "text": text}
 
-    def plan(
-        self,
-        file: str,
-        *,
-        title: str = "",
-        max_parallel: int | None = None,
-        unsandboxed: bool = False,
-        include_dirty: bool = False,
-        budget: str = "",
-        agents: str = "",
-        role: str = "",
-    ) -> View:
+    def plan(self, file: str, **wanted: Unpack[Wanted]) -> View:
         """Record a tasks file as a run that waits for approval: ``{id, digest, notes, forbidden}``.
 
         Args:
-            include_dirty: start from the user's uncommitted work too.
-            budget: what models may cost, ``25usd``; as configured when empty.
-            role: of tasks that name none; as configured when empty.
-            agents: those that may be chosen, with attempts at once: ``claude:2,codex:1``; all when empty.
+            file: its path. wanted: what is wanted of the run beside its tasks: ``title``, ``budget``, ``agents`` and others,
+                see ``goals.filing.Wanted``.
 
         Raises:
             InvalidInput: with all problems; nothing was recorded.
             NotAuthenticated: a task needs a model, and its provider's key is not there; nothing was recorded.
             SandboxUnavailable: this machine cannot confine as required; nothing was recorded.
         """
-        from nightcrew.runtime.crew.assigning import read_slots
-        from nightcrew.runtime.isolating import choose
-        from nightcrew.runtime.plans.planning import read_draft, record
-        from nightcrew.runtime.settings.keys import check_keys
+        from nightcrew.runtime.goals.filing import plan_file
 
-        slots = read_slots(agents)
-        draft = read_draft(
-            self._parts,
-            file,
-            title=title,
-            include_dirty=include_dirty,
-            budget=budget,
-            agents=slots,
-            role=role,
-        )
-        check_keys(self._parts.keyring, draft.plan, draft.rules.settings)
-        choice = choose(self._parts, draft.rules, unsandboxed=unsandboxed)
-        run = record(
-            self._parts,
-            draft,
-            level=choice.level,
-            max_parallel=max_parallel,
-            unsandboxed=unsandboxed,
-            confined=choice.to_settings(),
-        )
-        return {
-            "id": run,
-            "digest": draft.plan.digest,
-            "notes": list(draft.notes),
-            "forbidden": draft.forbidden,
-        }
+        return plan_file(self._parts, file, wanted)
 
     def plan_view(self, run: str) -> View:
         """Return the plan of a run: digest, flags, and all tasks as approved."""

@@ -13,12 +13,15 @@ from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import PlanRecord, RunRecord
 from nightcrew.model.text import shown
 from nightcrew.plan.prompt import Brief
-from nightcrew.runtime.goals.asking import check_key, choose_planner, find_rejections
+from nightcrew.runtime.goals.asking import find_rejections
+from nightcrew.runtime.goals.choosing import check_key, choose_planner
 from nightcrew.runtime.goals.consulting import Asking, OnProgress
 from nightcrew.runtime.people.terms import need_person
 from nightcrew.runtime.plans import versions
 from nightcrew.runtime.plans.bounding import describe_offered, find_bounds, list_paths
+from nightcrew.runtime.plans.offers import GOING
 from nightcrew.runtime.plans.planning import Draft, Wish, Written, make_draft
+from nightcrew.runtime.plans.taking import check_unbegun
 from nightcrew.runtime.rules import Rules, read_rules
 from nightcrew.runtime.trees.starting import Start
 
@@ -138,8 +141,11 @@ def _finish(
 def comment(parts: Parts, name: str, task: str, text: str) -> dict[str, Any]:
     """Write down what a person says of a plan, or of one task of it; the planner hears it when it is asked again.
 
+    Returns:
+        ``{id, comments, going}``: ``going`` when the run has begun, and can be planned anew for what has not.
+
     Raises:
-        StaleError: the plan is decided. NotFound: it has no such task. UsageError: nothing was said.
+        StaleError: the plan is decided, or the task has begun. NotFound: it has no such task. UsageError: nothing was said.
     """
     need_person(parts, "plan")
     if not text.strip() or len(text) > _MAX_COMMENT:
@@ -149,16 +155,20 @@ def comment(parts: Parts, name: str, task: str, text: str) -> dict[str, Any]:
         )
     with parts.journal.write() as tx:
         run = tx.need(RunRecord, name)
-        versions.check_open(run, run.plan_version)
+        going = run.state in GOING
+        if not going:
+            versions.check_open(run, run.plan_version)
         plan = Plan.from_plain(versions.need_version(tx, run, run.plan_version).body)
         if task and task not in {each.id for each in plan.tasks}:
             known = " ".join(each.id for each in plan.tasks)
             raise NotFound(
                 f"the plan of {name} has no task {shown(task)}; it has {known}", hint=f"nightcrew plan {name}"
             )
+        if going:
+            check_unbegun(tx, run, plan, task)
         data = {"about": task, "text": text.strip(), "version": run.plan_version}
         tx.append(COMMENTED, run=name, actor=f"user:{parts.env.user}", data=data)
-    return {"id": name, "comments": list_comments(parts, run)}
+    return {"id": name, "comments": list_comments(parts, run), "going": going}
 
 
 def list_comments(parts: Parts, run: RunRecord) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.model.errors import NotFound, UsageError
 from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
-from nightcrew.model.settings import AgentSetting
 from nightcrew.plan.prompt import Brief
+from nightcrew.runtime.goals.anew import Anew, arrange
+from nightcrew.runtime.goals.choosing import check_key, choose_planner
 from nightcrew.runtime.goals.consulting import Asking, Found, OnProgress
 from nightcrew.runtime.plans import versions
 from nightcrew.runtime.plans.bounding import describe_offered, find_bounds, list_paths
@@ -33,6 +34,7 @@ class Goal:
     Attributes:
         text: in their words. planner: agent that is asked; as configured when empty. model: of it.
         context: files that it is pointed to. within, never: globs that the plan must stay in, and must not touch.
+        replan: when it is planned anew by itself; as configured when None.
         title, budget, role, agents: as for a tasks file. include_dirty, unsandboxed, max_parallel: as for a run.
     """
 
@@ -49,6 +51,7 @@ class Goal:
     include_dirty: bool = False
     unsandboxed: bool = False
     max_parallel: int | None = None
+    replan: Anew | None = None
 
 
 def plan_goal(parts: Parts, goal: Goal, tell: OnProgress) -> dict[str, Any]:
@@ -70,13 +73,14 @@ def plan_goal(parts: Parts, goal: Goal, tell: OnProgress) -> dict[str, Any]:
     bounds = find_bounds(parts, rules, start, tuple(goal.within), tuple(goal.never))
     _choose_budget(rules, goal)
     choice = choose(parts, rules, unsandboxed=goal.unsandboxed)
-    settings: dict[str, Any] = {"unsandboxed": goal.unsandboxed, "budget": _limit(rules, goal)}
+    replan, told = arrange(parts, rules, goal.replan or Anew(), planner=planner)
+    settings: dict[str, Any] = {"unsandboxed": goal.unsandboxed, "budget": _limit(rules, goal), **replan}
     origin = _describe(goal, planner)
     run = versions.begin(parts, start, rules, choice, settings, origin)
     if goal.max_parallel:
         with parts.journal.write() as tx:
             run = tx.change(run, "", max_parallel=goal.max_parallel)
-    notes = [*start.notes]
+    notes = [*start.notes, *told]
     if problem := keep_base(parts, run.id, start):
         notes.append(problem)
     wish = Wish(goal.title or _name(goal.text), goal.budget, goal.role, goal.agents)
@@ -121,66 +125,6 @@ def _describe(goal: Goal, planner: str) -> dict[str, Any]:
         "within": list(goal.within),
         "never": list(goal.never),
     }
-
-
-def choose_planner(parts: Parts, rules: Rules, wanted: str) -> str:
-    """Return the agent that is asked for a plan.
-
-    Raises:
-        UsageError: it cannot be asked, or nobody can be.
-    """
-    from nightcrew.agents.adapters import find_setting
-    from nightcrew.agents.answers import takes_questions
-    from nightcrew.runtime.crew.finding import find_listed
-
-    own = read_rules(parts.env, None).settings
-    named = wanted or rules.settings.planning.agent
-    if named:
-        setting = find_setting(named, rules.settings.agents)
-        if not takes_questions(setting.adapter, setting.argv):
-            raise UsageError(
-                f"the agent {named} cannot be asked for a plan: it takes no words",
-                code="planner.unfit",
-                where=["nothing was recorded"],
-                hint="nightcrew agent list; then: --planner NAME",
-            )
-        if not wanted and setting != own.agents.get(named, AgentSetting(named)):
-            raise UsageError(
-                f"the agent {named} is not yours but the repository's, and would begin before you have approved anything",
-                code="planner.foreign",
-                where=["nothing was recorded"],
-                hint=f"name it yourself if you want that: --planner {named}",
-            )
-        return named
-    for each in find_listed(parts, rules):
-        fits = takes_questions(each.setting.adapter, each.setting.argv)
-        # What only the repository says of an agent is not run before a person has seen it.
-        if fits and not each.problem and each.setting == own.agents.get(each.name, AgentSetting(each.name)):
-            return each.name
-    raise UsageError(
-        "there is no agent that could make a plan of a goal; nothing was recorded",
-        code="planner.none",
-        where=[
-            "a coding agent on PATH with a provider of models in your config.yaml is found by itself: nightcrew agent detect",
-            "or name one: `planner: {agent: NAME}` in config.yaml, or --planner NAME",
-        ],
-        hint="without one, write the tasks yourself: nightcrew run -f tasks.md (docs/formats/tasks.md)",
-    )
-
-
-def check_key(parts: Parts, rules: Rules, planner: str) -> None:
-    """See that the model of a planner can be asked, before anything is recorded.
-
-    Raises:
-        UsageError, NotAuthenticated: it cannot.
-    """
-    from nightcrew.agents.adapters import find_adapter, find_setting
-    from nightcrew.engine.gateway import choose_providers
-
-    setting = find_setting(planner, rules.settings.agents)
-    needs_model = find_adapter(setting).capabilities.needs_network
-    for name in choose_providers(setting, rules.settings.providers, needs_model=needs_model):
-        parts.keyring.read(rules.settings.providers[name])
 
 
 def find_rejections(parts: Parts, repo_key: str, limit: int) -> list[str]:

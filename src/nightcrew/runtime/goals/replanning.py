@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nightcrew.engine.course.replans import OFFERED
+from nightcrew.engine.course.replans import OFFERED, Replan
 from nightcrew.host import crash
 from nightcrew.host.clock import stamp
 from nightcrew.model import canonical

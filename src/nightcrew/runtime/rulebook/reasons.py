@@ -58,6 +58,15 @@ REASONS: Final[tuple[Reason, ...]] = (
         next=("nightcrew plan {run}",),
         until=("plan.in_force", "plan.offer_denied"),
     ),
+    Reason(
+        "plan.replan_begun",
+        "{agent} is asked to plan anew what has not begun: {why} (round {round} of {of})",
+        every=True,
+    ),
+    Reason(
+        "plan.replan_failed", "was not planned anew, and goes on as it was planned[: {reason}]", every=True
+    ),
+    Reason("plan.kept", "its planner changed nothing[: {why}]", every=True),
     Reason("plan.in_force", "goes on with P{version} of its plan: {why}[ (by {actor})]", every=True),
     Reason("plan.unapproved", "its approval was taken back[ by {actor}]", until=("plan.approved",)),
     Reason("run.paused", "paused[: {reason}]", until=("run.resumed", "run.recovered")),

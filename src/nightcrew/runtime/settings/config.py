@@ -17,6 +17,7 @@ from nightcrew.model.settings import (
     Checkpoints,
     DriftChecks,
     Planning,
+    Replanning,
     Retries,
     Routing,
     Settings,
@@ -205,6 +206,7 @@ class _Reading:
                     "factor": ("factor", float),
                     "longest_wait": ("cap_s", parse_duration),
                     "jitter": ("jitter", float),
+                    "fallback_from": ("fallback_from", str),
                     "provider_waits": ("provider_waits_s", lambda waits: tuple(map(parse_duration, waits))),
                 },
                 "retries",
@@ -242,7 +244,7 @@ class _Reading:
             "timeout": ("hard_s", parse_duration),
             "examples": ("examples", int),
         }
-        new = replace(old, **self.take(keys, "planner"))
+        new = replace(old, **self.take(keys, "planner"), replan=self.read_replanning(old.replan))
         if self.repository and (new.agent, new.model) != (old.agent, old.model):
             self.complain(
                 ("planner",),
@@ -252,6 +254,14 @@ class _Reading:
         if new.hard_s <= 0:
             self.complain(("planner", "timeout"), "cannot be without a limit", "write a long one")
         return new
+
+    def read_replanning(self, old: Replanning) -> Replanning:
+        keys: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "after_tasks": ("after_tasks", int),
+            "on_failure": ("on_failure", bool),
+            "rounds": ("rounds", int),
+        }
+        return replace(old, **self.take(keys, "planner", "replan"))
 
     def read_confinement(self, old: Confinement) -> Confinement:
         taken = self.take({name: (name, str) for name in ("backend", "image", "profile")}, "isolation")
