@@ -19,6 +19,7 @@ from urllib.parse import quote
 from nightcrew.host.clock import SystemClock
 from nightcrew.host.procs import Completed, run, start_detached
 from nightcrew.runtime.settings.environment import read_environment
+from nightcrew.testing import looker
 
 WIDTH: Final = 100
 """Columns of the screen in every test."""
@@ -149,6 +150,22 @@ class Hermetic:
         env = {**self.variables, **(extra or {})}
         return _read(run([*self.program, *args], env=env, cwd=cwd or self.repo, timeout_s=timeout_s))
 
+    def look(
+        self,
+        *args: str,
+        cwd: Path | None = None,
+        timeout_s: float = 60.0,
+        extra: Mapping[str, str] | None = None,
+    ) -> Ran:
+        """Run a command that changes nothing, like ``run`` but in a fork of a process that has loaded ``nightcrew`` already.
+
+        For what a test asks again and again. What decides, changes or starts something goes through ``run``.
+        """
+        self._asked += 1
+        env = {**self.variables, **(extra or {})}
+        argv = [*self.program, *args]
+        return _read(looker.look(argv, env=env, cwd=cwd or self.repo, timeout_s=timeout_s))
+
     def write_plan(self, text: str, *, scripts: Mapping[str, str] | None = None) -> Path:
         """Write a tasks file (and scripts beside it) outside the repository, and return its path."""
         folder = self.root / "plans"
@@ -175,7 +192,7 @@ class Hermetic:
         Raises:
             AssertionError: it failed.
         """
-        done = self.run("show", name, "--json")
+        done = self.look("show", name, "--json")
         if done.code != 0:
             raise AssertionError(str(done))
         view: dict[str, Any] = done.json
