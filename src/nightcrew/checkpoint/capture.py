@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from nightcrew.checkpoint.amending import Amendment
 from nightcrew.checkpoint.conversions import Conversions, FilterRefused
 from nightcrew.checkpoint.memory import TICKS_NS, CaptureMemory, Seen, Signature, read_file_clock, sign
 from nightcrew.checkpoint.objects import (
@@ -20,7 +21,7 @@ from nightcrew.checkpoint.objects import (
     write_loose,
 )
 from nightcrew.checkpoint.packs import LocalObjects, PackWriter
-from nightcrew.checkpoint.trees import TreeEdit, TreeReader
+from nightcrew.checkpoint.trees import Made, TreeEdit, TreeReader
 from nightcrew.host.leases import is_at_rest
 from nightcrew.model.errors import StaleError
 from nightcrew.model.trees import Captured, Entry
@@ -62,6 +63,7 @@ class Capture:
         self._changing: list[str] = []
         self._seen: dict[bytes, Seen] = {}
         self._edited: dict[bytes, str] = {}
+        self._made: Made = {}
         self._began_ns = 0
         self._read_files = self._read_bytes = 0
 
@@ -75,24 +77,23 @@ class Capture:
             StaleError: something still writes to the shadow; nothing was stored.
         """
         found = list(entries)
+        new = self._memory.find_new(found)
         self._local.refresh()
         self._began_ns = read_file_clock(self._objects)
         try:
-            self._take_content([(entry, path) for entry in found if (path := self._sort_out(entry))])
+            waiting = found if new is None else new
+            self._take_content([(entry, path) for entry in waiting if (path := self._sort_out(entry))])
             if when_read is not None:
                 when_read()
-            for path in self._memory.edited.keys() - self._edited.keys():
-                self._edit.leave(path)
-            tree = self._edit.write(self._write_tree)
+            tree = "" if new is None else self._amend()
+            if not tree:
+                waiting, known = found, self._memory.entries
+                tree = self._build([] if new is None else [e for e in found if known[e.path] is e])
             self._pack.publish()
             self._local.freshen(self._relied)
         finally:
             self._pack.abandon()
-        # What was learned holds only now that it is stored.
-        self._memory.seen, self._memory.edited = self._seen, self._edited
-        # What is inside a submodule is told by walking there, every time.
-        self._memory.made = {} if self._edit.blocked else self._edit.made
-        self._refused += [f"{path}: inside a submodule" for path in self._edit.blocked]
+        self._learn(waiting, whole=waiting is found)
         return Captured(
             tree,
             tuple(sorted(self._refused)),
@@ -100,6 +101,48 @@ class Capture:
             read_files=self._read_files,
             read_bytes=self._read_bytes,
         )
+
+    def _amend(self) -> str:
+        """Return the tree of the last capture with what is new; empty when it takes more than that."""
+        if self._refused:
+            # Stored before, perhaps: then it is gone from the tree.
+            return ""
+        leaves = {path: seen.entry for path, seen in self._seen.items() if seen.entry is not None}
+        amendment = Amendment(self._reader, self._base_tree, self._memory.made)
+        tree = amendment.write(leaves, self._write_tree)
+        self._made = amendment.made
+        return tree
+
+    def _build(self, rest: Sequence[Entry]) -> str:
+        """Return the tree of all entries; ``rest`` are those that have not been sorted out, none of which must be read."""
+        for entry in rest:
+            self._sort_out(entry)
+        for path in self._memory.edited.keys() - self._edited.keys():
+            self._edit.leave(path)
+        tree = self._edit.write(self._write_tree)
+        self._made = self._edit.made
+        return tree
+
+    def _learn(self, entries: Sequence[Entry], *, whole: bool) -> None:
+        """Remember what was found, which holds only now that it is stored.
+
+        Args:
+            whole: these are all entries, otherwise those that were new.
+        """
+        memory = self._memory
+        if whole:
+            memory.seen, memory.edited, memory.entries = self._seen, self._edited, {}
+        else:
+            memory.seen = memory.seen | self._seen
+            memory.edited = memory.edited | self._edited
+        # What is inside a submodule is told by walking there, every time.
+        memory.made = {} if self._edit.blocked else self._made
+        self._refused += [f"{path}: inside a submodule" for path in self._edit.blocked]
+        if self._refused:
+            # To be told each time, by going through everything.
+            memory.entries = {}
+        else:
+            memory.keep(entries)
 
     def _sort_out(self, entry: Entry) -> bytes:
         """Deal with an entry that has no content to be read; return the path of one that has."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 from nightcrew.checkpoint.conversions import Attributes
 from nightcrew.checkpoint.objects import TreeEntry
 from nightcrew.checkpoint.trees import Made, TreeReader
+from nightcrew.model.trees import Entry
 
 # Two ticks of the slowest kernel clock (100 Hz): within that time a file can be changed twice and show one time.
 TICKS_NS: Final = 20_000_000
@@ -41,7 +43,8 @@ class CaptureMemory:
     """The memory of one shadow's captures, for ``Store.capture``; made empty, kept as long as the shadow is open.
 
     ``seen`` is what was found at each path, ``edited`` which paths were changed and in which way (kind of entry), ``made``
-    what became of the directories above them, ``attributes`` what the base tree's rules say of files.
+    what became of the directories above them, ``attributes`` what the base tree's rules say of files. ``entries`` are those of
+    the last capture by path, None for one that must be looked at again; empty when that capture could not be built upon.
 
     It holds no content and may be thrown away at any time: a capture without it reads everything again and gives
     the same tree. Captures that share a memory take their turn.
@@ -52,6 +55,7 @@ class CaptureMemory:
     seen: dict[bytes, Seen] = field(default_factory=dict)
     edited: dict[bytes, str] = field(default_factory=dict)
     made: Made = field(default_factory=dict)
+    entries: dict[str, Entry | None] = field(default_factory=dict)
     attributes: Attributes = field(default_factory=dict)
     reader: TreeReader | None = None
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -63,6 +67,7 @@ class CaptureMemory:
             self.seen = {}
             self.edited = {}
             self.made = {}
+            self.entries = {}
             self.attributes = {}
             self.reader = None
 
@@ -70,6 +75,27 @@ class CaptureMemory:
         """Return what is known of a path when it still holds."""
         seen = self.seen.get(path)
         return seen if seen is not None and seen.certain and seen.signature == signature else None
+
+    def find_new(self, found: Sequence[Entry]) -> list[Entry] | None:
+        """Return which entries are not as they were in the last capture; None when all of them must be gone through.
+
+        A scan tells what is as it was by the very same entry (see ``ScanMemory``). Of what is new only files and links can be
+        put on top of the trees that were made then: a path that is gone, or hides others, has effects on its neighbours.
+        """
+        before = self.entries
+        new = [entry for entry in found if before.get(entry.path) is not entry]
+        known = sum(entry.path in before for entry in new)
+        whole = before and len(found) - len(new) + known == len(before)
+        return new if whole and all(entry.kind in ("file", "symlink") for entry in new) else None
+
+    def keep(self, entries: Iterable[Entry]) -> None:
+        """Remember entries of a capture that was stored, on top of those that it was built upon."""
+        kept: dict[str, Entry | None] = dict(self.entries)
+        for entry in entries:
+            seen = self.seen.get(os.fsencode(entry.path))
+            same = seen is None or (seen.certain and seen.signature == entry.signature)
+            kept[entry.path] = entry if same else None
+        self.entries = kept
 
 
 def sign(found: os.stat_result) -> Signature:

@@ -200,7 +200,7 @@ class TreeEdit:
         if before is not None and before[:2] == (key, edits):
             made = before[2]
         else:
-            made = _combine(old, rows, edits, write)
+            made = combine(old, rows, edits, write)
         self.made[path] = (key, edits, made)
         return made
 
@@ -228,7 +228,7 @@ class TreeEdit:
             self._block(child, path + name + b"/")
 
 
-def _combine(
+def combine(
     old: TreeEntry | None, rows: Rows, edits: dict[bytes, bytes | None], write: WriteTree
 ) -> TreeEntry | None:
     """Return the directory that these edits make of these rows, None when nothing is left in it."""

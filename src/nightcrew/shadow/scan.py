@@ -51,6 +51,8 @@ class ScanMemory:
     one, so what changed just now is not remembered. Nor is what was found *unchanged*: a program that has the file mapped can
     write to it a second time without any time being set.
 
+    What is found as it was is told by the very same entry: so whoever kept it need not compare.
+
     Args:
         under: what the layer lies on; never changes.
         clock: a file of ours on the same file system, touched to learn its time.
@@ -60,8 +62,10 @@ class ScanMemory:
         self.under = under
         self._clock = clock
         self._now_ns = 0
-        self._changed: dict[str, tuple[int, ...]] = {}
+        self._changed: dict[str, Entry] = {}
         self._listed: dict[str, tuple[tuple[int, ...], Listing]] = {}
+        self._covered: dict[str, tuple[str, os.stat_result] | None] = {}
+        self._gone: dict[str, tuple[Entry, ...]] = {}
 
     def start(self) -> None:
         """Take the time of a scan that begins."""
@@ -94,16 +98,55 @@ class ScanMemory:
             self._listed[path] = signature, made
         return made
 
-    def is_untouched(self, path: str, place: str, found: os.stat_result) -> bool:
-        """Tell whether a file of the layer is as the one under it: same kind, content and executable bit."""
-        signature = _sign(found)
-        if self._changed.get(path) == signature:
-            return False
-        if _is_untouched(place, found, self.under.find(path)):
-            return True
-        if found.st_ctime_ns + _TICKS_NS < self._now_ns:
-            self._changed[path] = signature
-        return False
+    def look_through(self, fd: int, listed: Listing) -> tuple[list[Entry], list[tuple[str, Listing | Entry]]]:
+        """Return what is changed in a directory of the layer, and what is in those below it.
+
+        Args:
+            fd: the layer.
+        """
+        entries: list[Entry] = []
+        directories: list[tuple[str, Listing | Entry]] = []
+        look, recall = os.lstat, self._changed.get
+        for path, place, refused in listed.items:
+            if refused is not None:
+                entries.append(refused)
+                continue
+            found = look(path, dir_fd=fd)
+            known = recall(path)
+            if (
+                # What differs most often comes first. Without a tuple of all of it: this is asked of every changed file.
+                known is not None
+                and found.st_ctime_ns == known.signature[3]
+                and _sign(found) == known.signature
+            ):
+                entries.append(known)
+            elif stat.S_ISDIR(found.st_mode):
+                below = self.look_into(place, path, found)
+                directories.append((path, below))
+                if isinstance(below, Listing) and below.replaces:
+                    entries.append(Entry(path, "opaque"))
+            elif is_whiteout(found):
+                entries += self._find_gone(path)
+            elif (entry := self._compare(path, place, found)) is not None:
+                entries.append(entry)
+        return entries, directories
+
+    def _compare(self, path: str, place: str, found: os.stat_result) -> Entry | None:
+        """Return what a file of the layer is; None when it is as the one under it: same kind, content and executable bit."""
+        if path not in self._covered:
+            self._covered[path] = self.under.find(path)
+        if _is_untouched(place, found, self._covered[path]):
+            return None
+        entry = describe(path, place, found)
+        if entry.signature and found.st_ctime_ns + _TICKS_NS < self._now_ns:
+            self._changed[path] = entry
+        return entry
+
+    def _find_gone(self, path: str) -> tuple[Entry, ...]:
+        """Return the deletions that a whiteout stands for."""
+        if path not in self._gone:
+            self._gone[path] = tuple(Entry(leaf, "deleted") for leaf in self.under.leaves(path))
+        return self._gone[path]
 
 
 def scan_layer(upper: str, memory: ScanMemory) -> Iterator[Entry]:
@@ -114,7 +157,15 @@ def scan_layer(upper: str, memory: ScanMemory) -> Iterator[Entry]:
     git, so its bytes need not be those of the blob.
     """
     memory.start()
-    under = memory.under
+    # From here the way to a file is short: that is a third of what it costs to ask for its status.
+    fd = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield from _scan(fd, upper, memory)
+    finally:
+        os.close(fd)
+
+
+def _scan(fd: int, upper: str, memory: ScanMemory) -> Iterator[Entry]:
     # Each directory with whether what lies under it is hidden: it was made anew, or is in one that was.
     waiting = [("", False, memory.look_into(upper, "", os.lstat(upper)))]
     while waiting:
@@ -123,22 +174,11 @@ def scan_layer(upper: str, memory: ScanMemory) -> Iterator[Entry]:
             yield listed
             continue
         if hidden:
-            yield from vanished(directory, listed.names, under)
-        for path, place, refused in listed.items:
-            if refused is not None:
-                yield refused
-                continue
-            found = os.lstat(place)
-            mode = found.st_mode
-            if stat.S_ISDIR(mode):
-                below = memory.look_into(place, path, found)
-                waiting.append((path, hidden or (isinstance(below, Listing) and below.opaque), below))
-                if isinstance(below, Listing) and below.replaces:
-                    yield Entry(path, "opaque")
-            elif is_whiteout(found):
-                yield from (Entry(leaf, "deleted") for leaf in under.leaves(path))
-            elif not memory.is_untouched(path, place, found):
-                yield describe(path, place, found)
+            yield from vanished(directory, listed.names, memory.under)
+        entries, directories = memory.look_through(fd, listed)
+        yield from entries
+        for path, below in directories:
+            waiting.append((path, hidden or (isinstance(below, Listing) and below.opaque), below))
 
 
 def vanished(directory: str, here: Collection[str], under: Stack) -> Iterator[Entry]:
