@@ -16,12 +16,12 @@ import stat
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from nightcrew.host.cachetree import forget
+from nightcrew.host.cachetree import TreeIds, renew, root_of
 
 _HEAD: Final = struct.Struct(">4sII")
 _EXTENSION: Final = struct.Struct(">4sI")
@@ -45,21 +45,26 @@ class IndexFile:
         data: the whole file.
         id_bytes: 20 or 32, by the object format.
         marks: offsets of some entries, ascending, and last where the entries end; found by a walk when not known.
+        end: where the entries end, when that is known (see ``find_end``): the walk is then put off until it is needed.
+
+    Attributes:
+        id_bytes: of one object id, and of the hash at the end.
 
     Raises:
         ValueError: another version, or no index at all.
     """
 
-    def __init__(self, data: bytes, id_bytes: int, marks: array[int] | None = None) -> None:
+    def __init__(
+        self, data: bytes | bytearray, id_bytes: int, marks: array[int] | None = None, end: int = 0
+    ) -> None:
         magic, self._version, self.count = _HEAD.unpack_from(data)
         if magic != b"DIRC" or self._version not in (2, 3):
             raise ValueError(f"index version {self._version} is not understood")
         self._data = data
-        self._id_bytes = id_bytes
+        self.id_bytes = id_bytes
         self._placed: Mapping[bytes, int] = {}
-        self._marks = array("Q") if marks is None else marks
-        if marks is None:
-            self._mark()
+        self._found = marks if marks is not None or end else self._mark()
+        self._end = end or (self._found[-1] if self._found else 0)
 
     @classmethod
     def read(cls, index: Path, marks: Path, id_bytes: int) -> IndexFile:
@@ -76,7 +81,13 @@ class IndexFile:
         return self._marks.tobytes()
 
     @property
-    def data(self) -> bytes:
+    def _marks(self) -> array[int]:
+        if self._found is None:
+            self._found = self._mark()
+        return self._found
+
+    @property
+    def data(self) -> bytes | bytearray:
         """The whole file."""
         return self._data
 
@@ -85,15 +96,23 @@ class IndexFile:
         """Names of what stands behind the entries."""
         return frozenset(name for name, _ in self._extensions())
 
+    @property
+    def root(self) -> str:
+        """Id of the tree that all entries make, empty when it is not remembered."""
+        return next((root_of(it, self.id_bytes) for name, it in self._extensions() if name == b"TREE"), "")
+
     def entries(self) -> dict[bytes, bytes]:
         """Return every entry by its name."""
-        return {name: self._data[at:end] for at, name, end in self._walk(_HEAD.size, self.count, array("Q"))}
+        return {
+            name: bytes(self._data[at:end])
+            for at, name, end in self._walk(_HEAD.size, self.count, array("Q"))
+        }
 
     def submodules(self) -> Iterator[tuple[bytes, str]]:
         """Yield path and commit of every submodule."""
         for at, name, _ in self._walk(_HEAD.size, self.count, array("Q")):
             if struct.unpack_from(">I", self._data, at + _MODE_AT)[0] == _SUBMODULE:
-                yield name, self._data[at + _ID_AT : at + _ID_AT + self._id_bytes].hex()
+                yield name, self._data[at + _ID_AT : at + _ID_AT + self.id_bytes].hex()
 
     def with_times(self, tree: Path, modified_s: int) -> IndexFile:
         """Set the modification time of every file the index names, in the tree and in the index returned.
@@ -112,8 +131,8 @@ class IndexFile:
                 # Outside the sparse checkout: the entry has no file.
                 continue
             struct.pack_into(">II", data, at + _MODIFIED_AT, modified_s, 0)
-        data[-self._id_bytes :] = self._digest([memoryview(data)[: -self._id_bytes]])
-        return IndexFile(bytes(data), self._id_bytes, self._marks)
+        data[-self.id_bytes :] = self._digest([memoryview(data)[: -self.id_bytes]])
+        return IndexFile(bytes(data), self.id_bytes, self._marks)
 
     def with_status(self, found: Mapping[bytes, os.stat_result]) -> bytes:
         """Return the whole file with the status of some files in their entries, which git takes as unmodified then.
@@ -122,6 +141,16 @@ class IndexFile:
             found: by name; a name without an entry is passed over.
         """
         data = bytearray(self._data)
+        self._put_status(data, found)
+        return bytes(data)
+
+    def seal(self, found: Mapping[bytes, os.stat_result]) -> bytearray:
+        """Return what ``with_status`` does without a copy of it, for one that was derived unsealed; only once."""
+        data = self._data if isinstance(self._data, bytearray) else bytearray(self._data)
+        self._put_status(data, found)
+        return data
+
+    def _put_status(self, data: bytearray, found: Mapping[bytes, os.stat_result]) -> None:
         near = 0
         for name, status in sorted(found.items()):
             at = self._placed.get(name, 0)
@@ -131,14 +160,14 @@ class IndexFile:
                     continue
             (mode,) = struct.unpack_from(">I", data, at + _MODE_AT)
             _STATUS.pack_into(data, at, *_status_words(status, mode))
-        data[-self._id_bytes :] = self._digest([memoryview(data)[: -self._id_bytes]])
-        return bytes(data)
+        data[-self.id_bytes :] = self._digest([memoryview(data)[: -self.id_bytes]])
 
     def derive(
         self,
         changes: Mapping[bytes, bytes | None],
         known: Mapping[bytes, int] | None = None,
         *,
+        trees: Mapping[bytes, TreeIds] | None = None,
         sealed: bool = True,
     ) -> IndexFile:
         """Return this index with some entries put in or replaced, and those with None taken out.
@@ -148,14 +177,16 @@ class IndexFile:
         Args:
             changes: whole entries by name; a name that is to go need not be there.
             known: where entries of these names begin (see ``find_entries``); others are searched for.
-            sealed: with the hash at its end; without it for ``with_status``, which hashes anew.
+            trees: ids of directories before and after (see ``cachetree.renew``); what is not known of them is forgotten.
+            sealed: with the hash at its end; without it for ``with_status`` and ``seal``, which hash anew.
         """
         if not changes:
             return self
         known = known or {}
         if all(entry is not None and name in known for name, entry in changes.items()):
-            return self._replace(changes, known, sealed=sealed)
+            return self._replace(changes, known, trees or {}, sealed=sealed)
         placed: dict[bytes, int] = {}
+        more: dict[bytes, int] = {}
         view = memoryview(self._data)
         out = _Pieces()
         at, count, version, near = _HEAD.size, self.count, self._version, 0
@@ -175,65 +206,73 @@ class IndexFile:
                 out.mark(out.size, sparsely=True)
                 placed[name] = out.size
                 out.add(entry)
-                if struct.unpack_from(">H", entry, _ID_AT + self._id_bytes)[0] & _EXTENDED:
+                if struct.unpack_from(">H", entry, _ID_AT + self.id_bytes)[0] & _EXTENDED:
                     version = 3
             while mark is not None and mark < end:
                 mark = next(marks, None)
-            count += (entry is not None) - (end > start)
+            more[name] = (entry is not None) - (end > start)
             at = end
         for left in (mark, *marks) if mark is not None else ():
             out.mark(left + out.size - at)
         out.add(view[at : self._marks[-1]])
         out.mark(out.size)
-        pieces = [_HEAD.pack(b"DIRC", version, count), *out.pieces, *self._remembered(changes)]
-        return self._finish(pieces, out.marks, placed, sealed=sealed)
+        head = _HEAD.pack(b"DIRC", version, count + sum(more.values()))
+        data = bytearray().join([head, *out.pieces, *self._remembered(more, trees or {})])
+        return self._finish(data, out.marks, out.size, placed, sealed=sealed)
 
     def _replace(
-        self, changes: Mapping[bytes, bytes | None], known: Mapping[bytes, int], *, sealed: bool
+        self,
+        changes: Mapping[bytes, bytes | None],
+        known: Mapping[bytes, int],
+        trees: Mapping[bytes, TreeIds],
+        *,
+        sealed: bool,
     ) -> IndexFile:
         """Put entries in the place of others of the same names, which are as long."""
-        end = self._marks[-1]
-        data = bytearray(memoryview(self._data)[:end])
-        version = self._version
+        data = bytearray(self._data)
+        del data[self._end :]
         for name, entry in changes.items():
             if entry is None or self._name_at(known[name]) != (name, known[name] + len(entry)):
                 raise ValueError("an entry is not where it is said to be")
             data[known[name] : known[name] + len(entry)] = entry
-        _HEAD.pack_into(data, 0, b"DIRC", version, self.count)
+        _HEAD.pack_into(data, 0, b"DIRC", self._version, self.count)
         placed = {name: known[name] for name in changes}
-        return self._finish([data, *self._remembered(changes)], self._marks, placed, sealed=sealed)
+        for piece in self._remembered(dict.fromkeys(changes, 0), trees):
+            data += piece
+        return self._finish(data, self._found, self._end, placed, sealed=sealed)
 
-    def _remembered(self, changes: Iterable[bytes]) -> Iterator[bytes]:
+    def _remembered(self, changes: Mapping[bytes, int], trees: Mapping[bytes, TreeIds]) -> Iterator[bytes]:
         """Yield the extensions that stay."""
         for name, content in self._extensions():
             # Others speak of offsets, of what is untracked, or of conflicts: of no use or wrong after a change.
             if name == b"TREE":
-                kept = forget(content, self._id_bytes, changes)
+                kept = renew(content, self.id_bytes, changes, trees)
                 yield _EXTENSION.pack(name, len(kept)) + kept
 
     def _finish(
         self,
-        pieces: Sequence[bytes | bytearray | memoryview],
-        marks: array[int],
+        data: bytearray,
+        marks: array[int] | None,
+        end: int,
         placed: Mapping[bytes, int],
         *,
         sealed: bool,
     ) -> IndexFile:
-        digest = self._digest(pieces) if sealed else bytes(self._id_bytes)
-        made = IndexFile(b"".join([*pieces, digest]), self._id_bytes, marks)
+        data += self._digest([data]) if sealed else bytes(self.id_bytes)
+        made = IndexFile(bytes(data) if sealed else data, self.id_bytes, marks, end)
         made._placed = placed
         return made
 
     def _extensions(self) -> Iterator[tuple[bytes, bytes]]:
-        at, end = self._marks[-1], len(self._data) - self._id_bytes
+        at, end = self._end, len(self._data) - self.id_bytes
         while at < end:
             name, size = _EXTENSION.unpack_from(self._data, at)
             at += _EXTENSION.size
-            yield name, self._data[at : at + size]
+            yield name, bytes(self._data[at : at + size])
             at += size
 
     def _digest(self, pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
-        digest = hashlib.sha256() if self._id_bytes == 32 else hashlib.sha1(usedforsecurity=False)
+        digest = hashlib.sha256() if self.id_bytes == 32 else hashlib.sha1(usedforsecurity=False)
         for piece in pieces:
             digest.update(piece)
         return digest.digest()
@@ -264,12 +303,12 @@ class IndexFile:
             at = end
         return at, at, near
 
-    def _mark(self) -> None:
+    def _mark(self) -> array[int]:
         """Find the marks in one pass, from entry to entry by the lengths of the names that stand in them."""
         words = memoryview(self._data)[: len(self._data) // 2 * 2].cast("H")
-        steps = _steps(_ID_AT + self._id_bytes)
-        flags_at = (_ID_AT + self._id_bytes) // 2
-        at, before, marks = _HEAD.size // 2, -_MARK_BYTES, self._marks
+        steps = _steps(_ID_AT + self.id_bytes)
+        flags_at = (_ID_AT + self.id_bytes) // 2
+        at, before, marks = _HEAD.size // 2, -_MARK_BYTES, array("Q")
         for _ in range(self.count):
             if at - before >= _MARK_BYTES // 2:
                 marks.append(at * 2)
@@ -277,6 +316,7 @@ class IndexFile:
             # Zero: flags, or a name that is longer than the field for its length can tell.
             at += steps[words[at + flags_at]] or self._name_at(at * 2)[1] // 2 - at
         marks.append(at * 2)
+        return marks
 
     def _walk(self, at: int, count: int, marks: array[int]) -> Iterator[tuple[int, bytes, int]]:
         last = -_MARK_BYTES
@@ -291,11 +331,11 @@ class IndexFile:
 
     def _name_at(self, at: int) -> tuple[bytes, int]:
         """Return the name of the entry at an offset, and where the next one begins."""
-        data, flags_at = self._data, at + _ID_AT + self._id_bytes
+        data, flags_at = self._data, at + _ID_AT + self.id_bytes
         name_at = flags_at + (4 if data[flags_at] & (_EXTENDED >> 8) else 2)
         end = data.index(0, name_at)
         # Entries are padded with one to eight NULs to a multiple of eight bytes.
-        return data[name_at:end], at + ((end - at) // 8 + 1) * 8
+        return bytes(data[name_at:end]), at + ((end - at) // 8 + 1) * 8
 
 
 def find_entries(content: bytes, entries: Mapping[bytes, str]) -> dict[bytes, int] | None:
@@ -317,6 +357,50 @@ def find_entries(content: bytes, entries: Mapping[bytes, str]) -> dict[bytes, in
             return None
         found[name] = position - _ID_AT
     return found
+
+
+def find_end(content: bytes, id_bytes: int, near: int) -> int:
+    """Return where the entries of an index end in which nothing but remembered trees comes after them; 0 when that is not certain.
+
+    From the last extension that looks like those trees and reaches to the end of the file, it is walked to from an entry before it:
+    another extension between the two would be walked over as entries, which it does not look like.
+
+    Args:
+        near: where an entry begins.
+    """
+    end = _find_last(content, id_bytes, near)
+    words = memoryview(content)[: len(content) // 2 * 2].cast("H")
+    steps, modes = _steps(_ID_AT + id_bytes), _modes()
+    flags_at, mode_at = (_ID_AT + id_bytes) // 2, _MODE_AT // 2
+    at, stop = near // 2, end // 2
+    while at < stop and at + flags_at < len(words):
+        step = steps[words[at + flags_at]]
+        if not step or words[at + mode_at] or words[at + mode_at + 1] not in modes:
+            return 0
+        at += step
+    return end if at == stop else 0
+
+
+def guess_root(content: bytes, id_bytes: int) -> str:
+    """Return the id of the tree that all entries seem to make, empty when none is remembered; ``find_end`` makes it certain."""
+    at = _find_last(content, id_bytes, _HEAD.size)
+    return root_of(content[at + _EXTENSION.size :], id_bytes) if at else ""
+
+
+def _find_last(content: bytes, id_bytes: int, near: int) -> int:
+    """Return where the last thing begins that looks like remembered trees and reaches to the hash at the end; 0 for none."""
+    last = len(content) - id_bytes
+    at = content.rfind(b"TREE", near, last)
+    if at < 0 or at % 4 or last - at < _EXTENSION.size:
+        return 0
+    return at if at + _EXTENSION.size + _EXTENSION.unpack_from(content, at)[1] == last else 0
+
+
+@cache
+def _modes() -> frozenset[int]:
+    """Return the lower half of the modes that an entry can have, as words in the order of this machine."""
+    modes = (0o100644, 0o100755, _LINK, _SUBMODULE)
+    return frozenset(int.from_bytes(mode.to_bytes(2, "big"), sys.byteorder) for mode in modes)
 
 
 @cache

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nightcrew.model.errors import StaleError, UsageError
+from nightcrew.promote.ahead import Ahead
 from nightcrew.promote.objects import (
     Identities,
     add_trailer,
@@ -60,7 +61,7 @@ def make_commits(
     base_commit: str,
     steps: Sequence[Step],
     target: Target,
-    names: Callable[[], Identities],
+    ahead: Ahead,
 ) -> Made:
     """Make the commits of a promotion.
 
@@ -70,7 +71,7 @@ def make_commits(
         base_commit: what the trees of the steps are made on.
         steps: at least one.
         target: how they come onto a branch that has moved on, and what of the same work it has already.
-        names: gives whom the commits are by, when that is needed.
+        ahead: gives whom the commits are by, when that is needed, and trees.
 
     Raises:
         StaleError: the branch has all of it already.
@@ -78,8 +79,8 @@ def make_commits(
         UsageError: a merge is asked for with a base that is no commit of the user's.
     """
     if target.join == "merge" and place.head != base_commit:
-        return _join(site, name, place, base_commit, steps, names())
-    ours = tree_of(site.store, place.head)
+        return _join(site, name, place, base_commit, steps, ahead.names())
+    ours = ahead.tree_of(place.head)
     base, untracked = "", dict[str, str]()
     if place.head == base_commit:
         trees = [step.tree for step in steps]
@@ -89,12 +90,12 @@ def make_commits(
         # different changes of one place where new work stands right beside it, and bring back what the user took out since.
         base = target.earlier or tree_of(site.store, base_commit)
         trees = [merge(site.store, base, start, step.tree) for step in steps]
-    commits = _chain(site, name, place.head, ours, list(zip(steps, trees, strict=True)), names())
+    commits = _chain(site, name, place.head, ours, list(zip(steps, trees, strict=True)), ahead.names())
     if not commits:
         raise StaleError(
             f"{short(place.branch)} has all of this already; nothing was changed", code="promote.empty"
         )
-    return Made(tuple(commits), trees[-1], untracked, names().made_up, base)
+    return Made(tuple(commits), trees[-1], untracked, ahead.names().made_up, base)
 
 
 def _chain(

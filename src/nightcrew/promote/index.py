@@ -14,7 +14,7 @@ from typing import Final
 
 from nightcrew.host.files import write_atomic
 from nightcrew.host.git import Git
-from nightcrew.host.indexfile import IndexFile, find_entries
+from nightcrew.host.indexfile import IndexFile, find_end, find_entries, guess_root
 from nightcrew.model.errors import DriftError
 from nightcrew.promote.site import index_locked
 from nightcrew.promote.standing import Signature, sign
@@ -36,6 +36,7 @@ class Reading:
     content: bytes = field(repr=False)
     signature: Signature
     _parsed: dict[int, IndexFile | None] = field(default_factory=dict, repr=False, compare=False)
+    _places: dict[bytes, int] = field(default_factory=dict, repr=False, compare=False)
 
     def parse(self, id_bytes: int) -> IndexFile | None:
         """Return what it holds, None for a version that is not understood; looked through once."""
@@ -46,6 +47,31 @@ class Reading:
                 # Version 4, or no index at all.
                 self._parsed[id_bytes] = None
         return self._parsed[id_bytes]
+
+    def find(self, entries: Mapping[str, str]) -> Mapping[bytes, int] | None:
+        """Return where entries without a flag begin, by name; None when one is not there in just this form.
+
+        Args:
+            entries: ``<mode> <id>`` by path. They are searched for once; asked for again, all of them must be among the first.
+        """
+        wanted = {os.fsencode(path): entry[7:] for path, entry in entries.items()}
+        if self._places.keys() >= wanted.keys():
+            return self._places
+        found = find_entries(self.content, wanted)
+        self._places.update(found or {})
+        return found
+
+    def find_end(self, id_bytes: int, places: Mapping[bytes, int]) -> bool:
+        """Find out without a walk over all of it where its entries end; tell whether that is known now.
+
+        Args:
+            places: where some entries begin.
+        """
+        if self._parsed.get(id_bytes) is None and places:
+            end = find_end(self.content, id_bytes, max(places.values()))
+            if end:
+                self._parsed[id_bytes] = IndexFile(self.content, id_bytes, end=end)
+        return self._parsed.get(id_bytes) is not None
 
     @property
     def is_plain(self) -> bool:
@@ -114,23 +140,43 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """An index as it was read, and where it differs from a commit: path → entry there, entry here."""
+    """An index as it was read, and where it differs from a commit: path → entry there, entry here.
+
+    Attributes:
+        reading, differing: of the index; what differs.
+        commit: the one it was compared with.
+        tree: that commit's tree, where the index seems to remember that it has the same, and nothing else was compared.
+    """
 
     reading: Reading
     differing: Mapping[bytes, tuple[str, str]]
+    commit: str
+    tree: str = ""
+
+    @property
+    def is_certain(self) -> bool:
+        """Tell whether the index has the tree that it seems to remember: it does once it is known where its entries end.
+
+        Git remembers the tree of all entries only while there is nothing unmerged and nothing that is only meant to be added.
+        """
+        parsed = self.reading.parse(len(self.commit) // 2)
+        return parsed is not None and self.reading.is_plain and parsed.root == self.tree
 
 
-def compare_index(git: Git, commit: str) -> Compared:
+def compare_index(git: Git, commit: str, tree: str = "") -> Compared:
     """Compare the index with a commit, which git does at the cost of what differs; it is looked through by us meanwhile.
 
     Args:
         git: on the user's repository.
         commit: the one that is checked out.
+        tree: of that commit, where it is known: an index that remembers the same need not be compared.
     """
     reading = read_reading(Path(git.git_dir) / "index")
+    if tree and guess_root(reading.content, len(commit) // 2) == tree:
+        return Compared(reading, {}, commit, tree)
     with ThreadPoolExecutor(1) as aside:
         aside.submit(reading.parse, len(commit) // 2)
-        return Compared(reading, _differences(git, commit))
+        return Compared(reading, _differences(git, commit), commit)
 
 
 def read_index(git: Git, compared: Compared, expected: Mapping[str, str]) -> Listing:
@@ -144,6 +190,8 @@ def read_index(git: Git, compared: Compared, expected: Mapping[str, str]) -> Lis
     Raises:
         DriftError: it has unmerged entries.
     """
+    if compared.tree:
+        compared = _make_certain(git, compared, {path: entry for path, entry in expected.items() if entry})
     reading, differing = compared.reading, compared.differing
     entries = {path: differing.get(os.fsencode(path), (entry, entry))[1] for path, entry in expected.items()}
     unmerged = sorted(os.fsdecode(path) for path, (_, new) in differing.items() if new == _UNMERGED)
@@ -155,9 +203,9 @@ def read_index(git: Git, compared: Compared, expected: Mapping[str, str]) -> Lis
             hint="resolve them first: git status",
         )
     present = {path: entry for path, entry in entries.items() if entry}
-    flags = {} if _are_ordinary(reading.content, present) else _read_flags(git, present)
+    flags = {} if reading.find(present) is not None else _read_flags(git, present)
     return Listing(
-        {path: entry for path, entry in entries.items() if entry},
+        present,
         flags,
         sorted(path for path, (old, new) in differing.items() if new and not old),
         int.from_bytes(reading.content[8:12], "big"),
@@ -178,11 +226,11 @@ def _differences(git: Git, commit: str) -> dict[bytes, tuple[str, str]]:
     return found
 
 
-def _are_ordinary(content: bytes, entries: Mapping[str, str]) -> bool:
-    """Tell whether all these entries stand in an index file without a flag."""
-    return (
-        find_entries(content, {os.fsencode(path): entry[7:] for path, entry in entries.items()}) is not None
-    )
+def _make_certain(git: Git, compared: Compared, present: Mapping[str, str]) -> Compared:
+    """Have git compare after all what does not remember what it seemed to; entries that are there say where to look."""
+    reading = compared.reading
+    reading.find_end(len(compared.commit) // 2, reading.find(present) or {})
+    return compared if compared.is_certain else compare_index(git, compared.commit)
 
 
 def _read_flags(git: Git, entries: Collection[str]) -> dict[str, str]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from nightcrew.host.files import sync_directory, write_atomic
+from nightcrew.host.cachetree import TreeIds
+from nightcrew.host.files import sync_directory, sync_together
 from nightcrew.host.git import Git
-from nightcrew.host.indexfile import IndexFile, find_entries, make_bare_entry
+from nightcrew.host.indexfile import IndexFile, make_bare_entry
 from nightcrew.promote.index import Reading, digest_of, read_bytes, read_entries, read_reading
 from nightcrew.promote.site import Configured, Site
 from nightcrew.promote.transaction import IndexChange, Transaction
 
 _NO_ID = {40: "0" * 40, 64: "0" * 64}
+_END = "end:"
+"""Before the hash that an index ends with, in ``index.sum``; alone there stands the SHA-256 of all of it."""
 _COMPARISONS_AT_MOST = 5_000_000
 """Git compares every entry of the index with every path given (about 0.1 s for so many on a busy machine); beyond this its own next `git
 status` looks for itself."""
@@ -32,19 +36,22 @@ class IndexSwap:
         self._back = transaction.path / "index.back"
         self._made: IndexFile | None = None
 
-    def prepare(self, changes: Sequence[IndexChange], known: Reading) -> Reading:
+    def prepare(
+        self, changes: Sequence[IndexChange], known: Reading, trees: Mapping[bytes, TreeIds] | None = None
+    ) -> Reading:
         """Make the next index aside; return the reading of the one it was made of.
 
         Args:
             changes: entries to change.
             known: what was read of the index before; it is read again when it may be another one by now.
+            trees: ids of directories before and after the changes, as far as they are known.
 
         Raises:
             GitError: git cannot write it (disk full).
             OSError: it cannot be written.
         """
         reading = known if known.is_unmoved(self._index) else read_reading(self._index)
-        self._made = edit_index(reading, changes)
+        self._made = edit_index(reading, changes, trees or {})
         if self._made is not None:
             self._new.unlink(missing_ok=True)
             self._reserve(len(self._made.data))
@@ -65,17 +72,16 @@ class IndexSwap:
             entries: how many the index has.
         """
         if self._made is not None:
-            data = self._made.with_status({os.fsencode(path): each for path, each in found.items()})
-            self._write(data)
-            write_atomic(self._sum, digest_of(data).encode("ascii"))
+            made, self._made = self._made, None
+            data = made.seal({os.fsencode(path): each for path, each in found.items()})
+            self._write(data, f"{_END}{data[-made.id_bytes :].hex()}")
         else:
             if 0 < len(written) * entries <= _COMPARISONS_AT_MOST:
                 self._refresh(written)
-            write_atomic(self._sum, _digest(self._new).encode("ascii"))
+            self._write(None, digest_of(read_bytes(self._new)))
         if self._index.exists():
             _keep(self._index, self._old)
-        with self._new.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_directory(self._new.parent)
         self._new.rename(self._index)
         sync_directory(self._index.parent)
 
@@ -88,21 +94,32 @@ class IndexSwap:
         finally:
             os.close(fd)
 
-    def _write(self, data: bytes) -> None:
-        """Write the next index into the space it has."""
-        fd = os.open(self._new, os.O_WRONLY | os.O_CLOEXEC)
+    def _write(self, data: bytearray | None, tells: str) -> None:
+        """Write the next index into the space it has, unless that is done, and what tells it; flush both."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        fds = [os.open(place, flags, 0o600) for place in (self._new, self._sum)]
         try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(fd, left) :]
+            for fd, content in zip(fds, (data or b"", tells.encode("ascii")), strict=True):
+                left = memoryview(content)
+                while left:
+                    left = left[os.write(fd, left) :]
+            sync_together(*fds)
         finally:
-            os.close(fd)
+            for fd in fds:
+                os.close(fd)
+
+    def _is_ours(self) -> bool:
+        """Tell whether the index is the one that was put in place, which nobody has changed since."""
+        tells = self._sum.read_text("ascii")
+        content = read_bytes(self._index)
+        ends = bytes.fromhex(tells.removeprefix(_END)) if tells.startswith(_END) else None
+        return digest_of(content) == tells if ends is None else content.endswith(ends)
 
     def take_back(self, changes: Sequence[IndexChange]) -> None:
         """Return to the old index; if somebody has changed the new one since, return to the old entries in it."""
         if self._new.exists() or not self._sum.exists():
             return
-        if self._old.exists() and self._sum.read_text("ascii") == _digest(self._index):
+        if self._old.exists() and self._is_ours():
             self._old.rename(self._index)
         else:
             self._restore_entries(changes)
@@ -134,8 +151,10 @@ class IndexSwap:
         )
 
 
-def edit_index(reading: Reading, changes: Iterable[IndexChange]) -> IndexFile | None:
-    """Return the index with the ``after`` entries in it; None where that is better left to git."""
+def edit_index(
+    reading: Reading, changes: Iterable[IndexChange], trees: Mapping[bytes, TreeIds]
+) -> IndexFile | None:
+    """Return the index with the ``after`` entries in it, not sealed; None where that is better left to git."""
     ordered = list(changes)
     ids = {len(entry.partition(" ")[2]) for each in ordered for entry in (each.before, each.after) if entry}
     if len(ids) != 1 or any(change.flags for change in ordered):
@@ -143,9 +162,12 @@ def edit_index(reading: Reading, changes: Iterable[IndexChange]) -> IndexFile | 
     old = reading.parse(ids.pop() // 2)
     if old is None or not reading.is_plain:
         return None
-    before = {os.fsencode(each.path): each.before[7:] for each in ordered if each.before}
+    before = {each.path: each.before for each in ordered if each.before}
     new = {os.fsencode(each.path): _bare_entry(each) for each in ordered}
-    return old.derive(new, find_entries(reading.content, before), sealed=False)
+    try:
+        return old.derive(new, reading.find(before), trees=trees, sealed=False)
+    except (ValueError, IndexError, struct.error):
+        return None
 
 
 def _bare_entry(change: IndexChange) -> bytes | None:
@@ -177,10 +199,6 @@ def _index_line(change: IndexChange) -> bytes:
 def _flags(tag: str) -> str:
     """Return the flags of a tag of ``ls-files -v``: a small letter means assume-unchanged, S (or s) skip-worktree."""
     return ("S" if tag in ("S", "s") else "") + ("h" if tag.islower() else "")
-
-
-def _digest(path: Path) -> str:
-    return digest_of(path.read_bytes()) if path.exists() else ""
 
 
 def _keep(path: Path, name: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from nightcrew.host.git import Git
@@ -13,7 +12,7 @@ from nightcrew.host.tokens import nonce
 from nightcrew.model.errors import DriftError, StaleError
 from nightcrew.model.text import shown
 from nightcrew.promote.guard import GITLINK
-from nightcrew.promote.site import Site
+from nightcrew.promote.site import Configured, Site
 
 _FALLBACK = ("nightcrew", "nightcrew@localhost")
 _NOBODY = {
@@ -28,6 +27,7 @@ _NOBODY = {
 
 _IDENTITY = re.compile(r"^(?P<name>[^<>]*?) ?<(?P<mail>[^<>]*)>(?: \d+ (?P<zone>[+-]\d{4}))?$")
 _NONE, _TREE = "000000", "040000"
+_WHAT = ("NAME", "EMAIL", "DATE")
 _TRAILER = re.compile(r"^[A-Za-z0-9-]+: ")
 
 
@@ -40,30 +40,48 @@ class Difference:
     new: str
 
 
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """All that two trees have differently.
+
+    Attributes:
+        files: of what is no directory.
+        directories: ids by path, before and after, empty where there is none; the topmost is not among them.
+        objects: ids of all that only the newer one has; the topmost tree is not among them.
+    """
+
+    files: tuple[Difference, ...]
+    directories: Mapping[str, tuple[str, str]]
+    objects: frozenset[str]
+
+    def trees(self, old: str, new: str) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return the ids of directories as an index remembers them; ``old`` and ``new`` are the topmost."""
+        ids = {f"{path}/": each for path, each in self.directories.items()} | {"": (old, new)}
+        return {os.fsencode(path): (bytes.fromhex(a), bytes.fromhex(b)) for path, (a, b) in ids.items()}
+
+
 def compare_trees(git: Git, old: str, new: str) -> tuple[Difference, ...]:
     """Return what differs between two trees, file by file."""
-    return compare_whole_trees(git, old, new)[0]
+    return compare_whole_trees(git, old, new).files
 
 
-def compare_whole_trees(git: Git, old: str, new: str) -> tuple[tuple[Difference, ...], frozenset[str]]:
-    """Return what differs between two trees, file by file, and the ids of all objects that only the newer one has.
-
-    Among those are its directories; the tree itself is not.
-    """
+def compare_whole_trees(git: Git, old: str, new: str) -> Differences:
+    """Return what differs between two trees."""
     options = ("-r", "-t", "-z", "--raw", "--no-renames", "--no-abbrev")
-    fields = git.run("diff-tree", *options, old, new).stdout.split(b"\0")
-    found, ids = [], set()
+    fields = os.fsdecode(git.run("diff-tree", *options, old, new).stdout).split("\0")
+    files, directories, objects = [], {}, set()
     for head, path in zip(fields[0::2], fields[1::2], strict=False):
-        old_mode, new_mode, old_id, new_id, _ = head.decode("ascii").lstrip(":").split(" ")
+        old_mode, new_mode, old_id, new_id, _ = head[1:].split(" ")
         if new_mode not in (_NONE, GITLINK):
-            ids.add(new_id)
+            objects.add(new_id)
+        before = "" if old_mode == _NONE else f"{old_mode} {old_id}"
+        after = "" if new_mode == _NONE else f"{new_mode} {new_id}"
         if _TREE not in (old_mode, new_mode):
-            found.append(Difference(os.fsdecode(path), _entry(old_mode, old_id), _entry(new_mode, new_id)))
-    return tuple(found), frozenset(ids)
-
-
-def _entry(mode: str, object_id: str) -> str:
-    return "" if mode == _NONE else f"{mode} {object_id}"
+            files.append(Difference(path, before, after))
+        else:
+            was, is_now = (each[7:] if each.startswith(_TREE) else "" for each in (before, after))
+            directories[path] = was, is_now
+    return Differences(tuple(files), directories, frozenset(objects))
 
 
 def tree_of(git: Git, commit: str) -> str:
@@ -170,15 +188,20 @@ class Identities:
         return env
 
 
-def read_identities(site: Site) -> Identities:
-    """Read who the user is, once for all commits of a promotion."""
+def read_identities(site: Site, committer: tuple[str, str, str], configured: Configured) -> Identities:
+    """Return who the user is, once for all commits of a promotion.
+
+    Args:
+        committer: as ``read_identity`` gives it.
+    """
     moment = int(site.clock.now().timestamp())
-    with ThreadPoolExecutor(1) as aside:
-        committer = aside.submit(_read_identity, site.git, "COMMITTER")
-        return Identities(_read_identity(site.git, "AUTHOR"), committer.result(), moment)
+    given = [[site.env.get(f"GIT_{who}_{what}") for what in _WHAT] for who in ("AUTHOR", "COMMITTER")]
+    alone = not configured.named_apart and given[0] == given[1]
+    return Identities(committer if alone else read_identity(site.git, "AUTHOR"), committer, moment)
 
 
-def _read_identity(git: Git, who: str) -> tuple[str, str, str]:
+def read_identity(git: Git, who: str) -> tuple[str, str, str]:
+    """Return name, mail and time zone of ``AUTHOR`` or ``COMMITTER``."""
     done = git.run("-c", "user.useConfigOnly=true", "var", f"GIT_{who}_IDENT", check=False)
     found = _IDENTITY.match(os.fsdecode(done.stdout).strip()) if done.code == 0 else None
     if found is None or not found["name"]:
@@ -215,7 +238,7 @@ def pack_up(site: Site, commits: Sequence[str], known: Collection[str] = ()) -> 
     if not known:
         ids |= set(site.store.text("rev-parse", *(f"{commit}^{{tree}}" for commit in commits)).split())
         for commit in commits:
-            ids |= compare_whole_trees(site.store, f"{commit}^", commit)[1]
+            ids |= compare_whole_trees(site.store, f"{commit}^", commit).objects
     lines = "".join(f"{object_id}\n" for object_id in sorted(ids)).encode("ascii")
     return site.store.run("pack-objects", "--stdout", "-q", "--window=0", input=lines).stdout
 
@@ -232,8 +255,9 @@ def take_in(site: Site, pack: bytes) -> None:
     site.write_git("index-pack", "--stdin", "--fsck-objects", input=pack)
 
 
-def has_commits(git: Git, *commits: str) -> bool:
-    """Tell whether commits with their trees are in an object database."""
+def find_trees(git: Git, *commits: str) -> tuple[str, ...]:
+    """Return the trees of commits; nothing when one commit or tree is not in the object database."""
     asked = "".join(f"{commit}^{{tree}}\n" for commit in commits).encode("ascii")
-    answers: Sequence[bytes] = git.run("cat-file", "--batch-check", input=asked).stdout.splitlines()
-    return len(answers) == len(commits) and not any(answer.endswith(b" missing") for answer in answers)
+    answers = git.run("cat-file", "--batch-check", input=asked).stdout.decode("ascii").splitlines()
+    found = tuple(answer.split(" ")[0] for answer in answers if " tree " in answer)
+    return found if len(found) == len(commits) else ()

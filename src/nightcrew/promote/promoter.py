@@ -22,7 +22,7 @@ from nightcrew.promote.guard import refuse_bad_paths
 from nightcrew.promote.hooks import find_promoted, refuse_promoted, run_message_hooks
 from nightcrew.promote.looking import look_around
 from nightcrew.promote.notes import write_notes
-from nightcrew.promote.objects import add_trailer, compare_whole_trees, make_commit
+from nightcrew.promote.objects import add_trailer, make_commit
 from nightcrew.promote.pins import list_pins, list_undo_pins, remove_pin, remove_undo_pin, set_pin
 from nightcrew.promote.prepared import Prepared, describe_changes
 from nightcrew.promote.publish import Known, explain_failure, publish
@@ -106,7 +106,7 @@ class Promoter:
         """
         self._settle()
         steps = tuple(steps) or (Step(tree, message, author),)
-        with Ahead(self._site, id) as ahead:
+        with Ahead(self._site) as ahead:
             return self._prepare(id, base_commit, steps, target, allow_paths, ahead)
 
     def _prepare(
@@ -118,12 +118,15 @@ class Promoter:
         allow_paths: Collection[str] | None,
         ahead: Ahead,
     ) -> Prepared:
+        ahead.begin_names()
         place = find_place(self._site, target)
         if place.kind == "here":
             ahead.begin_comparison(place.head)
+        if place.head == base_commit:
+            ahead.begin_changes(place.head, steps[-1].tree)
         if target.hooks:
             steps = self._reword(steps)
-        made = make_commits(self._site, id, place, base_commit, steps, target, ahead.names)
+        made = make_commits(self._site, id, place, base_commit, steps, target, ahead)
         draft = Prepared(
             id=id,
             kind="commit",
@@ -136,7 +139,7 @@ class Promoter:
             changes=(),
             merged=place.head != base_commit,
             notes=(),
-            transaction=self._choose_name(id, ahead),
+            transaction=self._choose_name(id),
             place=place.kind,
             start=place.head,
             commits=made.commits,
@@ -172,7 +175,7 @@ class Promoter:
             DriftError, UsageError: as ``prepare``; also paths edited since, and conflicts with later commits.
         """
         self._settle()
-        with Ahead(self._site, id) as ahead:
+        with Ahead(self._site) as ahead:
             return self._undo(record, id, message, author, ahead)
 
     def _undo(
@@ -186,7 +189,9 @@ class Promoter:
         site = self._site
         back = plan_undo(site, record)
         if back.place.kind == "here":
-            ahead.begin_comparison(back.place.head)
+            ahead.begin_comparison(back.place.head, back.old_tree)
+        if back.exact:
+            ahead.begin_changes(*((back.start, back.tree) if back.commit else (back.old_commit, back.start)))
         commits: tuple[str, ...] = ()
         new_commit, nobody = back.commit, False
         if not back.exact:
@@ -206,7 +211,7 @@ class Promoter:
             changes=(),
             merged=not back.exact,
             notes=(),
-            transaction=self._choose_name(id, ahead),
+            transaction=self._choose_name(id),
             undo_of=record.id,
             undone=record.transaction,
             place=back.place.kind,
@@ -340,12 +345,17 @@ class Promoter:
         self, draft: Prepared, allow_paths: Collection[str] | None, ahead: Ahead, *, nobody: bool
     ) -> Prepared:
         site = self._site
-        differences, objects = compare_whole_trees(site.store, *draft.compared)
-        refuse_bad_paths(((each.path, each.old, each.new) for each in differences), allow_paths)
+        differences = ahead.changes(*draft.compared)
+        # Of one commit on what was compared; several are compared each with the one before it.
+        single = draft.commits == (draft.new_commit,) and draft.start == draft.old_commit
+        objects = differences.objects | {draft.tree} if single else frozenset()
+        if draft.place == "here" and draft.kind == "commit":
+            ahead.begin_pack(draft.commits, objects)
+        refuse_bad_paths(((each.path, each.old, each.new) for each in differences.files), allow_paths)
         prepared = replace(
             draft,
-            paths=tuple(sorted(each.path for each in differences)),
-            changes=describe_changes(differences),
+            paths=tuple(sorted(each.path for each in differences.files)),
+            changes=describe_changes(differences.files),
         )
         configured = ahead.configured()
         prepared = replace(prepared, hook_paths=find_promoted(site, configured, prepared.paths))
@@ -357,16 +367,13 @@ class Promoter:
             found = look_around(site, tree, prepared, configured, ahead.compared())
             seen = dict(tree.seen)
         prepared = replace(prepared, notes=write_notes(site, prepared, found, configured, nobody=nobody))
-        # Of one commit on what was compared; several are compared each with the one before it.
-        single = prepared.commits == (prepared.new_commit,) and prepared.start == prepared.old_commit
-        self._known = Known(
-            prepared, found, seen, configured, objects | {prepared.tree} if single else frozenset()
-        )
+        trees = differences.trees(ahead.tree_of(prepared.old_commit), prepared.tree)
+        self._known = Known(prepared, found, seen, configured, objects, trees, ahead.packed())
         return prepared
 
-    def _choose_name(self, id: str, ahead: Ahead) -> str:  # noqa: A002
+    def _choose_name(self, id: str) -> str:  # noqa: A002
         """Return a name for the transaction that neither a directory nor a pin has; a lost state directory counts anew."""
-        name, pinned = id, ahead.is_pinned()
+        name, pinned = id, bool(self._site.commit_of(PINS + id))
         while pinned or Transaction(self._site.home, name).path.exists():
             name = f"{id}.{nonce()}"
             pinned = bool(self._site.commit_of(PINS + name))

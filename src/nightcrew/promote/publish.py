@@ -6,12 +6,13 @@ import errno
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from nightcrew.host import clock, crash
+from nightcrew.host.cachetree import TreeIds
 from nightcrew.host.files import write_atomic
 from nightcrew.host.git import GitError
 from nightcrew.model.errors import DeniedByPolicy, DriftError, LimitReached, NightcrewError, NotFound
@@ -22,7 +23,7 @@ from nightcrew.promote.index import IndexLock, Reading
 from nightcrew.promote.indexswap import IndexSwap
 from nightcrew.promote.looking import look_around, undone_plan
 from nightcrew.promote.moves import Move, Mover, PathMoved
-from nightcrew.promote.objects import has_commits, pack_up, take_in
+from nightcrew.promote.objects import find_trees, pack_up, take_in
 from nightcrew.promote.prepared import Prepared, differences_of
 from nightcrew.promote.pruning import prune
 from nightcrew.promote.recovery import beside, discard, settle
@@ -50,6 +51,8 @@ class Known:
     seen: Mapping[str, Signature]
     configured: Configured
     objects: frozenset[str] = frozenset()
+    trees: Mapping[bytes, TreeIds] = field(default_factory=dict)
+    packed: bytes = field(default=b"", repr=False)
 
 
 _NOTHING: Final = Survey((), (), (), (), 0, Reading(b"", ()))
@@ -90,6 +93,8 @@ class _Publication:
         self.prepared = prepared
         self.known = known
         self.objects = known.objects if known else frozenset()
+        self.trees = known.trees if known else {}
+        self.packed = known.packed if known else b""
         self.transaction = Transaction(site.home, prepared.transaction)
         self.lock = IndexLock(site.repository.git_dir, self.transaction)
         self.slots = choose_slots(site) if prepared.place == "here" else site.home
@@ -115,7 +120,8 @@ class _Publication:
             found = self._survey(tree)
             seen = dict(tree.seen)
             index = IndexSwap(self.site, self.transaction, self.configured)
-            next_index = aside.submit(index.prepare, found.index, found.reading)
+            trees = self._renewed(found)
+            next_index = aside.submit(index.prepare, found.index, found.reading, trees)
             moves, born = self._stage(tree, slots, found, source)
             objects.result()
             crash.point("promote.staged")
@@ -125,7 +131,7 @@ class _Publication:
             plan = self._write_plan(moves, found)
             if not next_index.result().is_still(self.site.repository.git_dir):
                 # Only times were recorded in it meanwhile (`git status` does that): what matters was compared just now.
-                index.prepare(found.index, found.reading)
+                index.prepare(found.index, found.reading, trees)
             crash.point("promote.planned")
             self.site.write_git("update-ref", plan.pin, plan.pin_commit)
             self.transaction.commit()
@@ -192,18 +198,25 @@ class _Publication:
 
     def _pack_up(self) -> bytes:
         prepared = self.prepared
-        return pack_up(self.site, prepared.commits, self.objects) if prepared.kind == "commit" else b""
+        if prepared.kind != "commit":
+            return b""
+        return self.packed or pack_up(self.site, prepared.commits, self.objects)
 
     def _hand_over_objects(self, packed: Future[bytes]) -> None:
         prepared = self.prepared
         ends = [commit for commit in (prepared.new_commit, prepared.old_commit) if commit]
         if prepared.kind == "commit":
             take_in(self.site, packed.result())
-        elif not has_commits(self.site.git, *ends):
+        elif not find_trees(self.site.git, *ends):
             raise NotFound(
                 f"the commit {ends[0][:12]} is not in the repository any more; nothing was changed",
                 code="promote.collected",
             )
+
+    def _renewed(self, found: Survey) -> Mapping[bytes, TreeIds]:
+        """Return the trees of directories, where the entries of the index become those of the commit."""
+        coming = {each.path: each.new for each in self.differences}
+        return self.trees if all(coming[each.path] == each.after for each in found.index) else {}
 
     def _open_slots(self, tree: Standing) -> Standing:
         return tree.beside(str(self.slots))
@@ -282,6 +295,9 @@ class _Publication:
         old, new = self.prepared.old_commit, self.prepared.new_commit
         if not old or not new:
             return old or new
+        undone = undone_plan(self.site, self.prepared)
+        if undone and undone.kind == "commit" and (undone.old_commit, undone.new_commit) == (new, old):
+            return old
         return new if self.site.is_ancestor(old, new) else old
 
     def _move(self, mover: Mover, plan: Plan) -> None:

@@ -11,6 +11,7 @@ from nightcrew.host.clock import Clock
 from nightcrew.host.git import Git
 from nightcrew.model.errors import DriftError, UsageError
 from nightcrew.model.trees import Repository
+from nightcrew.promote.reffiles import find_ref, read_head
 from nightcrew.promote.standing import Standing
 
 _IN_PROGRESS = (
@@ -42,6 +43,8 @@ class Configured:
     sign: bool = False
     hooks_path: str = ""
     filters: tuple[str, ...] = ()
+    named_apart: bool = False
+    """Author and committer of a commit are not simply the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ class Site:
             filters=tuple(
                 sorted({key.split(".", 1)[1].rpartition(".")[0] for key in found if _is_filter(key)})
             ),
+            named_apart=any(key.startswith(("author.", "committer.")) for key in found),
         )
 
     def head(self) -> tuple[str, str]:
@@ -134,6 +138,9 @@ class Site:
         Raises:
             UsageError: HEAD is detached, or the branch has no commit yet.
         """
+        branch, commit = read_head(Path(self.repository.git_dir), Path(self.repository.common_dir))
+        if commit:
+            return branch, commit
         # One git for both: the second word is an option that holds for what comes after it.
         done = self.git.run("rev-parse", "HEAD^{commit}", "--symbolic-full-name", "HEAD", check=False)
         words = os.fsdecode(done.stdout).split()
@@ -154,17 +161,25 @@ class Site:
 
     def is_checked_out(self, branch: str) -> bool:
         """Tell whether a branch is the one of this working tree."""
-        done = self.git.run("symbolic-ref", "-q", "HEAD", check=False)
-        return os.fsdecode(done.stdout).strip() == branch
+        found = read_head(Path(self.repository.git_dir), Path(self.repository.common_dir))[0]
+        if not found:
+            done = self.git.run("symbolic-ref", "-q", "HEAD", check=False)
+            found = os.fsdecode(done.stdout).strip()
+        return found == branch
 
     def commit_of(self, ref: str) -> str:
         """Return the commit a ref is at, empty when there is no such ref."""
+        found = find_ref(Path(self.repository.common_dir), ref)
+        if found is not None:
+            return found
         done = self.git.run("rev-parse", "--verify", "-q", f"{ref}^{{commit}}", check=False)
         return os.fsdecode(done.stdout).strip()
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Tell whether ``older`` is ``newer`` or one of its ancestors."""
-        return self.git.run("merge-base", "--is-ancestor", older, newer, check=False).code == 0
+        return (
+            older == newer or self.git.run("merge-base", "--is-ancestor", older, newer, check=False).code == 0
+        )
 
 
 def _is_filter(key: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nightcrew.model.errors import DriftError, NotFound, UsageError
 from nightcrew.model.records import PromotionRecord
 from nightcrew.promote.comparison import name_path
-from nightcrew.promote.objects import compare_trees, has_commits, merge, tree_of, write_tree
+from nightcrew.promote.objects import compare_trees, find_trees, merge, tree_of, write_tree
 from nightcrew.promote.site import Site, refuse_unless_writable, short
 from nightcrew.promote.target import Place, find_branch
 
@@ -24,6 +24,7 @@ class WayBack:
         tree: what the branch will have.
         start: the commit that the paths are relative to.
         exact: nothing came after the promotion.
+        old_tree: of ``old_commit``, where it is known.
     """
 
     place: Place
@@ -32,6 +33,7 @@ class WayBack:
     tree: str
     start: str
     exact: bool
+    old_tree: str = ""
 
 
 def plan_undo(site: Site, record: PromotionRecord) -> WayBack:
@@ -46,7 +48,10 @@ def plan_undo(site: Site, record: PromotionRecord) -> WayBack:
         raise UsageError(f"{record.id} is {record.state}, not published", code="undo.state")
     if not record.new_commit:
         return _make_again(site, record)
-    _check_commits(site, record.new_commit, record.start or record.old_commit, record.id)
+    old = record.start or record.old_commit
+    trees = dict(
+        zip((record.new_commit, old), _find_trees(site, record.new_commit, old, record.id), strict=True)
+    )
     place = _find_branch(site, record)
     _check_present(site, record, place.head)
     if place.head != record.new_commit:
@@ -56,12 +61,13 @@ def plan_undo(site: Site, record: PromotionRecord) -> WayBack:
         tree = tree_of(site.git, record.start)
         return WayBack(Place("new", place.branch, place.head), place.head, "", tree, record.start, exact=True)
     commit = record.old_commit or record.start
-    return WayBack(place, place.head, commit, tree_of(site.git, commit), place.head, exact=True)
+    tree = trees.get(commit) or tree_of(site.git, commit)
+    return WayBack(place, place.head, commit, tree, place.head, exact=True, old_tree=trees[place.head])
 
 
 def _make_again(site: Site, record: PromotionRecord) -> WayBack:
     """Undo the removal of a branch."""
-    _check_commits(site, record.old_commit, record.start, record.id)
+    _find_trees(site, record.old_commit, record.start, record.id)
     if site.commit_of(record.branch):
         raise DriftError(
             f"there is a branch {short(record.branch)} again; nothing was changed", code="drift.branch_exists"
@@ -84,9 +90,11 @@ def _find_branch(site: Site, record: PromotionRecord) -> Place:
         ) from error
 
 
-def _check_commits(site: Site, new: str, old: str, id: str) -> None:  # noqa: A002
-    if not has_commits(site.git, new, old):
+def _find_trees(site: Site, new: str, old: str, id: str) -> tuple[str, ...]:  # noqa: A002
+    found = find_trees(site.git, new, old)
+    if not found:
         raise DriftError(f"the commits of {id} are not in the repository any more", code="undo.collected")
+    return found
 
 
 def _check_present(site: Site, record: PromotionRecord, head: str) -> None:
