@@ -88,7 +88,7 @@ class Capture:
             tree = "" if new is None else self._amend()
             if not tree:
                 waiting, known = found, self._memory.entries
-                tree = self._build([] if new is None else [e for e in found if known[e.path] is e])
+                tree = self._build([] if new is None else [e for e in found if known.get(e.path) is e])
             self._pack.publish()
             self._local.freshen(self._relied)
         finally:

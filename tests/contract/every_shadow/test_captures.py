@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+from nightcrew.checkpoint.memory import CaptureMemory
 from shadow_samples import changed, open_one
 
 
@@ -144,3 +147,29 @@ def test_large_file_is_stored_in_pieces_and_read_back(world, shadows):
         world.git("--git-dir", str(world.store.path), "cat-file", "-s", f"{captured.tree}:big")
         == "20000004\n"
     )
+
+
+def test_captures_that_build_on_the_last_one_are_those_that_begin_anew(world, shadows):
+    shadow = open_one(world, shadows)
+    memory = CaptureMemory()
+    steps = (
+        ("mkdir -p new/deep && echo 1 > new/deep/one && echo 1 > src/app.py && rm README.md", ()),
+        ("true", ()),
+        ("echo 2 > src/app.py && echo 3 > new/deep/three", ()),
+        ("echo 4 > src/four && mkdir other && echo 5 > other/five", ()),
+        ("head -c 2000 /dev/zero > new/deep/one && echo 6 > src/six", ("new/deep/one",)),
+        ("true", ("new/deep/one",)),
+        ("echo 7 > new/deep/one && rm src/four", ()),
+        ("rm -r new && echo 8 > new && echo 8 > other/eight", ()),
+        ("echo 9 > other/five && git checkout -q HEAD README.md", ()),
+        ("ln -s five other/link && chmod +x other/five", ()),
+    )
+    for script, refused in steps:
+        world.run(shadows, shadow, script)
+        # So long that what was done shows in the times of the files.
+        time.sleep(0.05)
+        limits = {"max_file_bytes": 1000}
+        taken = world.store.capture(shadow.base.tree, shadows.scan(shadow), memory=memory, **limits)
+        anew = world.store.capture(shadow.base.tree, shadows.scan(shadow), **limits)
+        assert (script, taken.tree, taken.refused) == (script, anew.tree, anew.refused)
+        assert tuple(each.partition(":")[0] for each in taken.refused) == refused
