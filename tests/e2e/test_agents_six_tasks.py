@@ -120,30 +120,12 @@ def start(crew: Hermetic, *args: str) -> subprocess.Popen[bytes]:
     )
 
 
-def write_file(crew: Hermetic, agent: str) -> str:
-    """Return the same plan as a tasks file, for an agent that cannot make one."""
-    lines = [f"# {GOAL}\n"]
-    for number, (needs, scope, accept, _) in TASKS.items():
-        depends = f"  - Depends: {', '.join(needs)}\n" if needs else ""
-        lines.append(
-            f"- [ ] {number}. Piece {number}\n  - Agent: {agent}\n{depends}  - Scope: `{scope}`\n"
-            f"  - Accept: `{accept}`\n  - Prompt: {name_piece(number)} Write it.\n"
-        )
-    return str(crew.write_plan("\n".join(lines)))
-
-
 @pytest.mark.parametrize("agent", AGENTS)
 def test_six_tasks_from_a_goal_to_a_promotion(crew: Hermetic, agent: str) -> None:
     with ScriptedModel(make_scenarios(agent)) as model:
         settings = "retries: {first_wait: 1s}\n" + routing(agent)
         mark = set_up(crew, model, agent, settings, POLICY)
-        if agent == "aider":
-            # It plans nothing: it answers with changes of files only.
-            first = start(
-                crew, "run", "-f", write_file(crew, agent), "--yes", "--wait", "--max-parallel", "2"
-            )
-        else:
-            first = start(crew, "run", GOAL, "--planner", agent, "--yes", "--wait", "--max-parallel", "2")
+        first = start(crew, "run", GOAL, "--planner", agent, "--yes", "--wait", "--max-parallel", "2")
         crew.wait_until(
             lambda: heard(model, SLOW) or first.poll() is not None, timeout_s=240, what="the slow task"
         )
@@ -173,7 +155,7 @@ def answer_everything(crew: Hermetic, terminal: subprocess.Popen[bytes]) -> list
     answered: list[str] = []
 
     def look() -> bool:
-        for item in crew.run("inbox", "--json").json:
+        for item in crew.look("inbox", "--json").json:
             assert crew.run("approve", item["id"]).code == 0
             answered.append(item["action"])
         return terminal.poll() is not None
@@ -207,4 +189,4 @@ def check(crew: Hermetic, agent: str, answered: list[str]) -> None:
     assert names == {"base.txt", "site/index.txt", "copy.txt", "slow.txt", "join.txt", "docs/page.md"}
     denied = "deny: install -m 600 base.txt denied.txt" in read_transcripts(crew)
     assert denied == (agent != "aider")
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0

@@ -22,7 +22,7 @@ NARROWER = task("2", "Document it", depends=[], scope=["part2/**"])
 
 
 def events(crew: Hermetic, kind: str) -> list[dict[str, Any]]:
-    lines = crew.run("log", "R-1", "--json").stdout.splitlines()
+    lines = crew.look("log", "R-1", "--json").stdout.splitlines()
     return [each for each in map(json.loads, lines) if each["kind"] == kind]
 
 
@@ -62,11 +62,11 @@ def test_after_a_failure_less_is_in_force_at_once_and_told(crew: Hermetic) -> No
     }
     (taken,) = events(crew, "plan.in_force")
     assert (taken["actor"], taken["data"]["version"]) == ("engine", 2)
-    assert crew.run("inbox", "--json").json == []
-    why = crew.run("why", "R-1").stdout
+    assert crew.look("inbox", "--json").json == []
+    why = crew.look("why", "R-1").stdout
     assert "claude is asked to plan anew what has not begun: T01 failed for good (round 1 of 3)" in why
     assert "goes on with P2 of its plan: it only narrows" in why
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_the_plan_says_that_it_is_on_and_json_too(crew: Hermetic) -> None:
@@ -74,12 +74,12 @@ def test_the_plan_says_that_it_is_on_and_json_too(crew: Hermetic) -> None:
     answer_with(crew, LOST, SECOND)
     ran = crew.run("run", GOAL, "--replan-after", "2", "--replan-on-failure")
     assert ran.code == 5, ran
-    shown = " ".join(ran.stderr.split())
+    shown = " ".join(ran.stderr.replace("…", " ").split())
     assert (
         "re-planning is on: after every 2 finished tasks and after a task that failed for good, claude is asked by itself for what "
         "has not begun, at most 3 times" in shown
     )
-    said = crew.run("plan", "R-1", "--json").json["replan"]
+    said = crew.look("plan", "R-1", "--json").json["replan"]
     assert (said["agent"], said["after_tasks"], said["on_failure"], said["rounds"]) == ("claude", 2, True, 3)
 
 
@@ -89,7 +89,7 @@ def test_more_is_offered_while_the_run_comes_to_its_end(crew: Hermetic) -> None:
     plan_and_replace(crew, [LOST, SECOND], [{**SECOND, "depends": ["4"]}, again])
     assert states(crew) == {"T01": "failed", "T02": "blocked"}
     assert crew.show("R-1")["plan"]["version"] == 1
-    (item,) = crew.run("inbox", "--json").json
+    (item,) = crew.look("inbox", "--json").json
     assert item["id"] == "R-1"
     (offer,) = events(crew, "plan.offered")
     assert offer["data"]["more"] == ["T04 is new: Again"]
@@ -99,14 +99,14 @@ def test_more_is_offered_while_the_run_comes_to_its_end(crew: Hermetic) -> None:
         what="the new tasks",
         timeout_s=60,
     )
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_what_is_offered_can_be_denied(crew: Hermetic) -> None:
     configure(crew, ON_FAILURE)
     plan_and_replace(crew, [LOST, SECOND], [{**SECOND, "depends": []}, task("4", "Again")])
     assert crew.run("deny", "R-1", "-m", "no").code == 0
-    assert crew.run("inbox", "--json").json == []
+    assert crew.look("inbox", "--json").json == []
     assert states(crew) == {"T01": "failed", "T02": "blocked"}
 
 
@@ -131,8 +131,8 @@ def test_a_planner_that_fails_is_told_of_and_the_run_goes_on_as_planned(crew: He
     assert states(crew) == {"T01": "failed", "T02": "succeeded"}
     (failed,) = events(crew, "plan.replan_failed")
     assert "claude made no plan that can be taken" in failed["data"]["reason"]
-    assert "was not planned anew, and goes on as it was planned" in crew.run("why", "R-1").stdout
-    assert crew.run("audit", "verify").code == 0
+    assert "was not planned anew, and goes on as it was planned" in crew.look("why", "R-1").stdout
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_off_in_spite_of_the_settings(crew: Hermetic) -> None:
@@ -140,12 +140,12 @@ def test_off_in_spite_of_the_settings(crew: Hermetic) -> None:
     plan_and_replace(crew, [LOST, SECOND], [NARROWER], "--no-replan")
     assert states(crew) == {"T01": "failed", "T02": "blocked"}
     assert events(crew, "plan.replan_begun") == []
-    assert "re-planning" not in crew.run("plan", "R-1").stdout
+    assert "re-planning" not in crew.look("plan", "R-1").stdout
 
 
 def test_a_run_from_a_tasks_file_asks_the_configured_agent(crew: Hermetic) -> None:
     configure(crew)
-    answer_with(crew, {**NARROWER, "description": "unused", "agent": "command"})
+    answer_with(crew, {**NARROWER, "description": "It has a command of its own."})
     crew.repo.joinpath("tasks.md").write_text(
         "# Tidy\n\n- [ ] 1. First\n  - Run: true\n  - Accept: `test -s nowhere.txt`\n  - Scope: part1/**\n\n"
         "- [ ] 2. Document it\n  - Run: mkdir -p part2 && echo 2 > part2/done.txt\n  - Depends: 1\n"
@@ -153,14 +153,16 @@ def test_a_run_from_a_tasks_file_asks_the_configured_agent(crew: Hermetic) -> No
     )
     ran = crew.run("run", "-f", "tasks.md", "--replan-on-failure", "--planner", "claude")
     assert ran.code == 5, ran
-    assert "re-planning is on: after a task that failed for good, claude is asked" in " ".join(
+    assert "re-planning is on: after a task that failed for good, claude is" in " ".join(
         ran.stderr.split()
     )
     assert crew.run("approve", "R-1").code == 0
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the end of the run", timeout_s=90)
     (begun,) = events(crew, "plan.replan_begun")
     assert begun["data"]["agent"] == "claude"
-    assert len(events(crew, "plan.in_force")) + len(events(crew, "plan.offered")) == 1
+    # What its command line does no words change: it only narrows, and goes on by itself.
+    assert len(events(crew, "plan.in_force")) == 1, events(crew, "plan.replan_failed")
+    assert states(crew) == {"T01": "failed", "T02": "succeeded"}
 
 
 def test_what_cannot_be_is_refused_before_anything_is_recorded(crew: Hermetic) -> None:
@@ -171,7 +173,7 @@ def test_what_cannot_be_is_refused_before_anything_is_recorded(crew: Hermetic) -
     assert crew.run("run", "-f", "tasks.md", "--replan-after", "2", "--no-replan").code == 2
     assert crew.run("run", "-f", "tasks.md", "--replan-after", "0").code == 2
     assert crew.run("run", "-f", "tasks.md", "--planner", "claude").code == 2
-    assert crew.run("ps", "-a", "--json").json == []
+    assert crew.look("ps", "-a", "--json").json == []
 
 
 def test_configured_but_nobody_to_ask_is_told_and_the_run_is_planned(crew: Hermetic) -> None:

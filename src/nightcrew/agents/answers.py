@@ -55,6 +55,10 @@ _READERS: Final[Mapping[str, Callable[[Message, str], str]]] = {
 }
 
 
+#: Adapters without a protocol that can be asked: what they print is the answer.
+_PRINTING: Final = frozenset({"aider"})
+
+
 class Listening:
     """A session that another one drives, and whose words are kept.
 
@@ -104,4 +108,4 @@ class Listening:
 
 def takes_questions(adapter: str, argv: tuple[str, ...]) -> bool:
     """Tell whether an agent can be asked something in words: it speaks a protocol, or is a program that takes a prompt."""
-    return adapter in _READERS or bool(argv and adapter == "command")
+    return adapter in _READERS or adapter in _PRINTING or bool(argv and adapter == "command")

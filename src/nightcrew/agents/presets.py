@@ -14,7 +14,7 @@ from typing import Final
 from nightcrew.agents.adapter import AgentSession, Capabilities, Desk, Job, Launch, ModelAccess
 from nightcrew.agents.command import CommandSession
 from nightcrew.agents.launching import find_argv
-from nightcrew.agents.prompts import write_prompt
+from nightcrew.agents.prompts import read_prompt, write_prompt
 from nightcrew.agents.reaching import describe_access
 from nightcrew.model.actions import Action
 from nightcrew.model.errors import UsageError
@@ -23,6 +23,8 @@ from nightcrew.model.settings import AgentSetting
 
 #: Its own files, in the home directory inside, which is gone with the attempt.
 _NOTES: Final = "/home/agent"
+#: A question that it is to answer, in a file there.
+_QUESTION: Final = "question.md"
 #: In the names of variables that lead to a model.
 _LEADS: Final = "_API_"
 #: Providers in the order of preference; these programs put them before a model's name.
@@ -37,6 +39,8 @@ class Preset:
         name: of its adapter and its program. write_words: prompt, model (empty for its own choice) and environment → the
             words behind the program. env: variables it needs. note: in words, for a person.
         files: name in its home directory → what is there, read-only.
+        write_question: file with the prompt, model and environment → the words behind the program for a question whose answer
+            is a text; None when it always works.
     """
 
     name: str
@@ -44,13 +48,24 @@ class Preset:
     env: Mapping[str, str]
     note: str
     files: Mapping[str, bytes] = field(default_factory=dict)
+    write_question: Callable[[str, str, Mapping[str, str]], tuple[str, ...]] | None = None
 
 
 def _write_aider(prompt: str, model: str, env: Mapping[str, str]) -> tuple[str, ...]:
-    # One message, edits as text, no questions. It commits nothing and asks nobody whether it is the newest.
+    # One message, edits as text.
+    return (f"--message={prompt}", "--edit-format", "diff", *_write_alone(model, env))
+
+
+def _ask_aider(file: str, model: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    # One question in the mode that edits nothing; in a file, because a command line has an end.
+    return ("--message-file", file, "--chat-mode", "ask", *_write_alone(model, env))
+
+
+def _write_alone(model: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    # No questions. It commits nothing and asks nobody whether it is the newest.
     return (
         *(("--model", model) if model else ()),
-        *(f"--message={prompt}", "--yes-always", "--edit-format", "diff", "--map-tokens", "0", "--no-stream"),
+        *("--yes-always", "--map-tokens", "0", "--no-stream"),
         *("--no-auto-commits", "--no-dirty-commits", "--no-gitignore", "--no-suggest-shell-commands"),
         # What the repository sets for it could name programs to run.
         *("--no-auto-lint", "--no-auto-test", "--no-notifications"),
@@ -81,6 +96,7 @@ AIDER: Final = Preset(
     env={"AIDER_CACHE_DIR": f"{_NOTES}/.aider", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
     # Without it it looks for prices of models in the network, and waits there for long.
     files={".aider/caches/model_prices_and_context_window.json": b'{"none": {}}'},
+    write_question=_ask_aider,
     note="aider, one message: it edits files and runs nothing; it asks for nothing, its whole change is judged",
 )
 MINI: Final = Preset(
@@ -117,6 +133,7 @@ class PresetAdapter:
             resume="none",
             deterministic=False,
             needs_network=True,
+            structured_output="none" if self._preset.write_question is None else "prompt",
             note=self._preset.note,
         )
 
@@ -137,19 +154,27 @@ class PresetAdapter:
         if job.model is not None:
             env = {**describe_access(job.model), **env}
         program = job.program
-        shown = self._preset.files if job.mounted else {}
+        shown = dict(self._preset.files) if job.mounted else {}
+        words = self._write_words(job, model, env, shown)
         files = {path.rpartition("/")[2]: data for path, data in shown.items()}
         binds = [Bind(str(job.private / path.rpartition("/")[2]), f"{_NOTES}/{path}") for path in shown]
         return Launch(
-            argv=(
-                *find_argv(job, self._preset.name),
-                *self._preset.write_words(write_prompt(job), model, env),
-            ),
+            argv=(*find_argv(job, self._preset.name), *words),
             env=env,
             binds=(*(program.binds if program else ()), *binds),
             files=files,
             search=program.search if program else (),
         )
+
+    def _write_words(
+        self, job: Job, model: str, env: Mapping[str, str], shown: dict[str, bytes]
+    ) -> tuple[str, ...]:
+        """Return the words behind the program; a question becomes one more file that is shown."""
+        if not job.schema or self._preset.write_question is None:
+            return self._preset.write_words(write_prompt(job), model, env)
+        shown[_QUESTION] = read_prompt(job).encode("utf-8", "surrogateescape")
+        where = f"{_NOTES}/{_QUESTION}" if job.mounted else str(job.private / _QUESTION)
+        return self._preset.write_question(where, model, env)
 
     def open(self, job: Job, desk: Desk) -> AgentSession:
         """Return the session: it waits for the end."""

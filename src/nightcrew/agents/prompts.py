@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from nightcrew.agents.adapter import Job
 from nightcrew.agents.lines import items, text
+from nightcrew.model.text import shown
 from nightcrew.policy.suspicion import mark
 
 #: Finished actions that a new conversation is told of; older ones are only counted.
@@ -23,7 +24,8 @@ RULES: Final = (
 def read_prompt(job: Job) -> str:
     """Return the text of the task: ``Prompt:``, else title and description; below who does it and in what role."""
     said = [job.task.prompt] if job.task.prompt else [job.task.title, job.task.description]
-    return "\n\n".join(part for part in (*_tell_persona(job), job.task.brief, *said) if part)
+    parts = (*_tell_persona(job), job.task.brief, *said, *_tell_taken_over(job))
+    return "\n\n".join(part for part in parts if part)
 
 
 def write_prompt(job: Job) -> str:
@@ -82,6 +84,30 @@ def _tell_persona(job: Job) -> list[str]:
     # It came with the repository: nobody who wrote it may give orders here, not by its name either.
     said = mark(f"{persona.name}\n{persona.text}", "a role as a file of the repository describes it")
     return [f"Take on this role as far as the task below needs it. {said}"]
+
+
+def _tell_taken_over(job: Job) -> list[str]:
+    """Return what an agent is told that another one was at its task before; the names and reasons are anybody's words."""
+    told = job.progress.get("taken_over")
+    if not isinstance(told, Mapping):
+        return []
+    left, paths, more = text(told, "checkpoint"), items(told, "paths"), told.get("more")
+    known = [
+        f"agent: {shown(text(told, 'agent'))}",
+        f"why it ended: {shown(text(told, 'why')) or 'not known'}",
+    ]
+    named = ", ".join(shown(each) for each in paths if isinstance(each, str)) or "nothing"
+    known.append(f"files it had changed: {named}{f' and {more} more' if more else ''}")
+    if told.get("kept") is True:
+        where = f"You go on with its files as it left them (checkpoint {left}): look at them before you change anything."
+    elif left:
+        where = f"You begin with the files as they were before it; what it did is kept aside (checkpoint {left}) and is not here."
+    else:
+        where = "It left nothing: you begin with the files as they were before it."
+    said = mark("\n".join(known), "what is known of the agent that was at this task before")
+    return [
+        f"Another agent was at this task before you and did not finish it. {where} Do not repeat what failed. {said}"
+    ]
 
 
 def _read_answers(job: Job) -> list[Mapping[str, Any]]:

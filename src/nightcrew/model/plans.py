@@ -47,6 +47,8 @@ class Task:
         scope: gitignore-style globs of the paths it may change; empty means anywhere policy allows.
         accept: commands that prove the task, each run by us on the resulting tree.
         files: how many files it is expected to change, 0 when nobody said.
+        creates, modifies, deletes: globs of the files that it says it will add, change and remove; all empty when it does
+            not say.
         budget: what its models may cost, as ``5usd 200000tokens``; empty for no limit of its own.
         network: where it may go without a question (``pypi``, ``example.org:443``, ``install:npm``); empty for nowhere.
         install: commands run in its copy before its agent works, with a network list of their own.
@@ -97,6 +99,14 @@ class Task:
     persona: Persona | None = None
     fallback: tuple[str, ...] = ()
     fallback_place: Place | None = None
+    creates: tuple[str, ...] = ()
+    modifies: tuple[str, ...] = ()
+    deletes: tuple[str, ...] = ()
+
+    @property
+    def lists_files(self) -> bool:
+        """Whether it says what it will do to which files."""
+        return bool(self.creates or self.modifies or self.deletes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +159,10 @@ class Plan:
 
 _PLACE = ("run_place", "agent_place", "script_place", "role_place", "fallback_place")
 _PLACES = ("accept_places", "depends_places", "network_places", "install_places")
-_TEXTS = ("depends", "scope", "accept", "network", "install", "fallback")
+_TEXTS = (
+    *("depends", "scope", "accept", "network", "install", "fallback"),
+    *("creates", "modifies", "deletes"),
+)
 
 
 def _restore_task(body: Mapping[str, Any]) -> Task:

@@ -46,6 +46,9 @@ class _Builder:
             accept=tuple(values.strip_ticks(value.text) for value in accept),
             timeout_s=self._read_timeout(),
             files=self._read_files(),
+            creates=self._read_listed("creates"),
+            modifies=self._read_listed("modifies"),
+            deletes=self._read_listed("deletes"),
             budget=self._read_budget(),
             role=self._read("role"),
             model=self._read("model"),
@@ -167,6 +170,18 @@ class _Builder:
         what = f"`{shown(text)}` is not a number of files between 1 and {values.MAX_FILES}"
         self._report(self.draft.values["files"][0].place, what, "write `- Files: 4`")
         return 0
+
+    def _read_listed(self, name: str) -> tuple[str, ...]:
+        """Return the files that it says it will create, modify or delete, each once."""
+        globs: dict[str, None] = {}
+        for value in self.draft.values.get(name, []):
+            for glob, at in values.split_items(value.text):
+                globs[glob] = None
+                wrong = values.check_glob(glob) or ("begins with `!`" if glob.startswith("!") else "")
+                if wrong:
+                    what = f"`{shown(glob)}` in `{KEYS[name]}:` {wrong}"
+                    self._report(_shift(value, at), what, f"write paths such as `- {KEYS[name]}: src/app.py`")
+        return tuple(globs)
 
     def _read_script(self) -> str:
         path = self._read("script")

@@ -160,7 +160,8 @@ def _check_shape(plain: Mapping[str, Any], *, may_be_empty: bool) -> Iterator[st
 def _make_task(plain: Mapping[str, Any], bounds: Bounds) -> Task:
     name = ids.name_task(plain["id"])
     title = " ".join(plain["title"].split())
-    changed = [path for kind in plain.get("files", {}).values() for path in kind]
+    listed = plain.get("files", {})
+    changed = [path for kind in listed.values() for path in kind]
     return Task(
         id=name,
         number=plain["id"],
@@ -175,6 +176,9 @@ def _make_task(plain: Mapping[str, Any], bounds: Bounds) -> Task:
         install=tuple(plain.get("install", ())),
         network=tuple(plain.get("network", ())),
         files=len(set(changed)),
+        creates=tuple(dict.fromkeys(listed.get("create", ()))),
+        modifies=tuple(dict.fromkeys(listed.get("modify", ()))),
+        deletes=tuple(dict.fromkeys(listed.get("delete", ()))),
     )
 
 

@@ -24,6 +24,9 @@ KEYS: Final[Mapping[str, str]] = {
     "network": "Network",
     "install": "Install",
     "files": "Files",
+    "creates": "Creates",
+    "modifies": "Modifies",
+    "deletes": "Deletes",
     "budget": "Budget",
     "timeout": "Timeout",
     "role": "Role",
@@ -32,7 +35,9 @@ KEYS: Final[Mapping[str, str]] = {
 }
 """Lower-case key → as written in messages."""
 
-REPEATABLE: Final = frozenset({"depends", "scope", "accept", "network", "install"})
+REPEATABLE: Final = frozenset(
+    {"depends", "scope", "accept", "network", "install", "creates", "modifies", "deletes"}
+)
 IN_COMMENTS: Final = frozenset({"agent", "depends", "model"})
 """Keys that Aurora's HTML comments may carry. A command must be where a reader of the rendered page sees it."""
 

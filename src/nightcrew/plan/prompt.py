@@ -26,7 +26,8 @@ Cut the goal into tasks so that
 - `accept` holds at least one command that proves the task. It is run afterwards, in a fresh copy with the result of this task and
   of what it depends on, without a network. It must fail before the task and pass after it, where that is possible;
 - `description` tells an agent who has seen nothing of this all it needs: what is wanted, where, how it is told that it is done;
-- `files` lists what you expect to be created, modified and deleted (leave it out when you cannot know);
+- `files` lists what will be created, modified and deleted, as paths or globs (leave it out when you cannot know: where it is
+  there, the result is held against it, and what it does not list may have to wait for the person);
 - `agent` is one of those offered, or `any`; leave it out when it does not matter;
 - `network` and `install` are left out unless a task cannot be done without them (a person is asked about them).
 `complexity` of the whole: SIMPLE (one or two small tasks), MEDIUM, COMPLEX (several parts depend on each other), or CRITICAL

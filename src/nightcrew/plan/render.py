@@ -199,7 +199,13 @@ def _describe(task: Task) -> Iterator[tuple[str, str]]:
         yield "prompt", task.prompt
     if extra:
         yield "with", ", ".join(extra)
-    for label, listed in (("scope", task.scope), ("network", task.network)):
+    named = (
+        ("scope", task.scope),
+        ("creates", task.creates),
+        ("modifies", task.modifies),
+        ("deletes", task.deletes),
+    )
+    for label, listed in (*named, ("network", task.network)):
         if listed:
             yield label, " ".join(listed)
     yield from (("install", command) for command in task.install)

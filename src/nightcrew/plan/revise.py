@@ -29,6 +29,8 @@ _SAME: Final = (
     "timeout_s",
     "persona",
 )
+#: What it says that it will do to files; without any of them it says nothing.
+_LISTED: Final = ("creates", "modifies", "deletes")
 #: What a planner has no words for: it stays as it was approved.
 _KEPT: Final = ("role", "role_place", "brief", "model", "budget", "fallback", "fallback_place", "timeout_s")
 _AGENT: Final = (
@@ -44,7 +46,7 @@ _AGENT: Final = (
 )
 _WORDS: Final = ("title", "prompt", "description")
 #: What decides whether two tasks are the same one, places in files left aside.
-_COMPARED: Final = (*_SAME, "depends", "scope", "accept", "install", "network")
+_COMPARED: Final = (*_SAME, *_LISTED, "depends", "scope", "accept", "install", "network")
 
 
 def revise(old: Task, said: Task, *, agent_named: bool) -> Task:
@@ -56,7 +58,8 @@ def revise(old: Task, said: Task, *, agent_named: bool) -> Task:
     kept = {name: getattr(old, name) for name in _KEPT}
     if not agent_named or said.agent == old.agent:
         kept |= {name: getattr(old, name) for name in _AGENT}
-    if _words(said) == _words(old):
+    told_nothing = bool(kept.get("run") or kept.get("script"))
+    if told_nothing or _words(said) == _words(old):
         kept |= {name: getattr(old, name) for name in _WORDS}
     if set(said.accept) == set(old.accept):
         kept |= {"accept": old.accept, "accept_places": old.accept_places}
@@ -75,7 +78,19 @@ def find_growth(old: Task, new: Task) -> list[str]:
         found.append(f"{new.id}: other acceptance commands")
     if not narrows(new.scope, old.scope):
         found.append(f"{new.id}: another scope: {' '.join(new.scope) or 'anywhere'}")
+    if unlisted := _find_unlisted(old, new):
+        found.append(f"{new.id}: {unlisted}")
     return found + [f"{new.id}: another {name}" for name in _SAME if getattr(new, name) != getattr(old, name)]
+
+
+def _find_unlisted(old: Task, new: Task) -> str:
+    """Return what a new version lists of files that the approved one does not; empty when nothing."""
+    if not any(getattr(old, name) for name in _LISTED):
+        return ""
+    if not any(getattr(new, name) for name in _LISTED):
+        return "no list of files any more"
+    more = [each for name in _LISTED for each in getattr(new, name) if each not in getattr(old, name)]
+    return f"may do to more files: {' '.join(more)}" if more else ""
 
 
 def narrows(new: Sequence[str], old: Sequence[str]) -> bool:

@@ -56,8 +56,7 @@ def _write(task: Task) -> Iterator[str]:
         yield from _value("Install", command)
     for command in task.accept:
         yield from _value("Accept", command)
-    if task.files:
-        yield f"  - Files: {task.files}"
+    yield from _files(task)
     if task.timeout_s is not None:
         yield f"  - Timeout: {task.timeout_s:g}s"
     for key, text in (("Budget", task.budget), ("Role", task.role), ("Model", task.model)):
@@ -65,6 +64,13 @@ def _write(task: Task) -> Iterator[str]:
     if task.description and task.description != task.prompt:
         yield ""
         yield from _prose(task.description)
+
+
+def _files(task: Task) -> Iterator[str]:
+    for key, listed in (("Creates", task.creates), ("Modifies", task.modifies), ("Deletes", task.deletes)):
+        yield from _items(key, listed)
+    if task.files:
+        yield f"  - Files: {task.files}"
 
 
 def _spell(name: str) -> str:

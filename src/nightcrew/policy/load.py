@@ -84,7 +84,9 @@ def layer(policies: Sequence[Policy]) -> Policy:
 
 
 #: What ``safety`` decides.
-_SAFETY: Final = ("handoff", "outside_scope", "suspicious", "while_running")
+_SAFETY: Final = (
+    *("handoff", "outside_scope", "suspicious", "unplanned_change", "unplanned_delete", "while_running"),
+)
 
 
 @dataclass

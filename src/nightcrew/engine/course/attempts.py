@@ -80,11 +80,22 @@ def name_attempt(task: str, number: int) -> str:
 
 
 def begin(
-    tx: Writer, task_id: str, number: int, *, agent: str, nonce: str, transcript: str, now: str
+    tx: Writer,
+    task_id: str,
+    number: int,
+    *,
+    agent: str,
+    nonce: str,
+    transcript: str,
+    now: str,
+    fallback_from: str = "base",
 ) -> AttemptRecord | None:
     """Return attempt ``number`` of a task, begun now if it was not; None when the task must not go on.
 
     A host that died may have begun it already: then it is returned as it stands, and its state says the rest.
+
+    Args:
+        fallback_from: what an agent that takes over from a failed one begins with, see ``Retries``.
     """
     found = tx.get(AttemptRecord, name_attempt(task_id, number))
     if found is not None:
@@ -94,7 +105,7 @@ def begin(
     held = run.state == "paused" or task.state == "paused"
     if task.state not in ("pending", "running", "paused") or not (held or run.state == "running"):
         return None
-    start = _next_start(tx, task, number)
+    start = _next_start(tx, task, number, fallback_from)
     start = replace(start, agent=inquiring.add_answers(tx, task, number, start.agent))
     record = AttemptRecord(
         id=name_attempt(task_id, number),
@@ -156,7 +167,7 @@ def _begin_paused(
     return record
 
 
-def _next_start(tx: Writer, task: TaskRecord, number: int) -> Start:
+def _next_start(tx: Writer, task: TaskRecord, number: int, fallback_from: str) -> Start:
     """A parked or paused attempt is gone on with; a lost one from where it can be, but never in its own shadow.
 
     From nothing, a fork begins with the checkpoint it was made of.
@@ -174,7 +185,15 @@ def _next_start(tx: Writer, task: TaskRecord, number: int) -> Start:
         )
     if before.state == "lost":
         return recover(tx, before)
-    return Start(checkpoint=task.forked_from)
+    first = rerouting.find_predecessor(tx, task, number) if fallback_from == "checkpoint" else None
+    left = find_left(tx, first) if first is not None else None
+    return Start(checkpoint=left.id if left is not None else task.forked_from)
+
+
+def find_left(tx: Reader, attempt: AttemptRecord) -> CheckpointRecord | None:
+    """Return the best checkpoint of an attempt that did not come to its end: what it left, else the last between two actions."""
+    left = tx.get(CheckpointRecord, str(attempt.progress.get("checkpoint", "")))
+    return left if left is not None and not left.pruned else find_boundary(tx, attempt)
 
 
 def recover(tx: Reader, attempt: AttemptRecord) -> Start:
@@ -364,7 +383,9 @@ def fail(
         reason=failure.reason,
         progress={**attempt.progress, **again},
     )
-    if failure.kind == "lost" or (retry.again and _stayed_inside(tx, attempt)):
+    # What it did with its grants is gone with its copy, unless another agent goes on from there.
+    kept = other is not None and retries.fallback_from == "checkpoint"
+    if failure.kind == "lost" or (retry.again and not kept and _stayed_inside(tx, attempt)):
         _give_back(tx, ended)
     task = tx.need(TaskRecord, attempt.task)
     if held:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from nightcrew.engine.books.budgets import RAN_OUT
 from nightcrew.model.ids import split_task
 from nightcrew.model.plans import Plan, Task
-from nightcrew.model.records import PlanRecord, RunRecord, TaskRecord
+from nightcrew.model.records import AttemptRecord, PlanRecord, RunRecord, TaskRecord
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader, Writer
@@ -51,6 +51,18 @@ def fall_back(tx: Writer, task: TaskRecord, failure: str, why: str) -> TaskRecor
     if failure not in FALLS_BACK or not other:
         return None
     return reroute(tx, task, other, why=why, kind="fallback")
+
+
+def find_predecessor(tx: Reader, task: TaskRecord, number: int) -> AttemptRecord | None:
+    """Return the last attempt before ``number`` that another agent made since the task began; None when there is none."""
+    found = [
+        each
+        for each in tx.find(AttemptRecord, task=task.id)
+        if each.number < number
+        and each.progress["generation"] == task.generation
+        and each.agent != task.agent
+    ]
+    return max(found, key=lambda each: each.number, default=None)
 
 
 def goes_on_by_itself(task: TaskRecord) -> bool:

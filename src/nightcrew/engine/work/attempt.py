@@ -34,7 +34,8 @@ from nightcrew.engine.work.confined import (
 from nightcrew.engine.work.endings import classify_problem, describe_ending
 from nightcrew.engine.work.gateway import ModelWay, find_spent, run_with_models
 from nightcrew.engine.work.halting import Halt
-from nightcrew.engine.work.inspecting import find_in_result, refuse_denied
+from nightcrew.engine.work.handover import find_handover
+from nightcrew.engine.work.inspecting import inspect_result
 from nightcrew.engine.work.installing import install, install_action, make_acceptance
 from nightcrew.engine.work.jobs import forget_memory, make_job, prepare_memory, show_in_place
 from nightcrew.engine.work.judging import make_judge
@@ -49,7 +50,6 @@ from nightcrew.engine.work.place import (
     place_of,
 )
 from nightcrew.engine.work.questions import Questions, accept_action
-from nightcrew.engine.work.reconciling import find_unexplained
 from nightcrew.engine.work.recording import Recorder
 from nightcrew.engine.work.tools import Tools
 from nightcrew.engine.work.vigil import Vigil
@@ -58,7 +58,7 @@ from nightcrew.host import crash
 from nightcrew.host.clock import stamp
 from nightcrew.host.tokens import nonce
 from nightcrew.model import canonical
-from nightcrew.model.actions import Evidence, Finding, Verdict
+from nightcrew.model.actions import Evidence, Finding
 from nightcrew.model.errors import UsageError
 from nightcrew.model.isolation import Level, Outcome, Process
 from nightcrew.model.plans import Plan, Task
@@ -91,6 +91,7 @@ def run_attempt(
             nonce=name,
             transcript=str(workspace.transcripts / run.id / task.id / f"{number}.jsonl"),
             now=stamp(tools.clock.now()),
+            fallback_from=workspace.settings.retries.fallback_from,
         )
     crash.point("engine.attempt.started")
     if record is None or attempts.is_over(record):
@@ -144,6 +145,7 @@ class Attempt:
         self.place: Place | None = None
         self.way: ModelWay | None = None
         self.known: dict[Known, tuple[Finding, ...]] = {}
+        self.handover = find_handover(tools.journal, workspace, record, self.start)
 
     @property
     def record(self) -> AttemptRecord:
@@ -325,7 +327,7 @@ class Attempt:
         """Inspect the real change, prove it, and record success."""
         self.note_progress()
         checkpoint = self.find_checkpoint()
-        findings = self.inspect(checkpoint)
+        findings = inspect_result(self, checkpoint)
         tree = self.workspace.store.promotable(checkpoint.base_tree, checkpoint.tree)
         shown = tuple(canonical.to_plain(finding) for finding in findings)
         evidence = self.prove(tree, shown)
@@ -346,25 +348,6 @@ class Attempt:
         name = self.record.progress.get("checkpoint") or self.start.checkpoint
         with self.tools.journal.read() as tx:
             return tx.need(CheckpointRecord, name)
-
-    def inspect(self, checkpoint: CheckpointRecord) -> tuple[Finding, ...]:
-        """Return what policy finds in the change, once nothing of it stands in the way.
-
-        Raises:
-            AttemptFailed: a finding denies the change; names rules and paths.
-            Parked: a human must decide on the change.
-        """
-        today = self.tools.clock.now().date()
-        findings = find_in_result(self.workspace, self.task, checkpoint, self.known, self.canaries, today)
-        findings += find_unexplained(self.tools.journal, self.workspace, self.adapter, checkpoint)
-        findings += certainty.doubt(self.tools.journal, self.workspace.policy, self.record)
-        refuse_denied(findings)
-        asked = [finding for finding in findings if finding.verdict is Verdict.ASK]
-        if asked:
-            resume = self.resume_judging(checkpoint.id)
-            odd = [finding for finding in findings if finding.check == "anomaly"]
-            self.obey(self.questions.ask_change(checkpoint.tree, asked, odd), resume, checkpoint.id)
-        return findings
 
     def resume_judging(self, checkpoint: str) -> Start:
         """Return the start of an attempt that only has to judge what this one's agent made."""
@@ -497,7 +480,8 @@ class Attempt:
     @property
     def job(self) -> Job:
         """The task as its adapter sees it."""
-        return make_job(self.workspace, self.task, self.record, self.start, self.level)
+        job = make_job(self.workspace, self.task, self.record, self.start, self.level)
+        return replace(job, progress={**job.progress, **self.handover}) if self.handover else job
 
     def is_deterministic(self) -> bool:
         """Tell whether another attempt would give the same result; of an unusable agent, yes."""
