@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Final
 
-from nightcrew.host.git import Git
+from nightcrew.checkpoint.trees import ReadObjects
 
 # What is held in memory at a time.
 BATCH_BYTES: Final = 8 << 20
@@ -18,13 +18,13 @@ class BlobBatches:
     """Opens blobs in any order; cheap in the order they were given in.
 
     Args:
-        git: git on the store.
+        read: gives the contents of several objects, for one question.
         blobs: ids; one may come up twice.
         sizes: their sizes in bytes.
     """
 
-    def __init__(self, git: Git, blobs: Sequence[str], sizes: Mapping[str, int]) -> None:
-        self._git = git
+    def __init__(self, read: ReadObjects, blobs: Sequence[str], sizes: Mapping[str, int]) -> None:
+        self._read = read
         self._batches = _cut(blobs, sizes)
         self._batch_of = {blob: batch for batch in reversed(self._batches) for blob in batch}
         self._held: dict[str, bytes] = {}
@@ -34,19 +34,9 @@ class BlobBatches:
         """Open one of the blobs."""
         with self._turn:
             if blob not in self._held:
-                self._held = self._fetch(self._batch_of[blob])
+                batch = self._batch_of[blob]
+                self._held = dict(zip(batch, self._read(batch), strict=True))
             return io.BytesIO(self._held[blob])
-
-    def _fetch(self, batch: Sequence[str]) -> dict[str, bytes]:
-        data = self._git.run("cat-file", "--batch", input="\n".join(batch).encode() + b"\n").stdout
-        found: dict[str, bytes] = {}
-        at = 0
-        for blob in batch:
-            end = data.index(b"\n", at)
-            size = int(data[at:end].rsplit(b" ", 1)[1])
-            found[blob] = data[end + 1 : end + 1 + size]
-            at = end + 1 + size + 1
-        return found
 
 
 def _cut(blobs: Sequence[str], sizes: Mapping[str, int]) -> list[list[str]]:

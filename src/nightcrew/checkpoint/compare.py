@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from nightcrew.checkpoint.objects import MODE_LINK
@@ -54,25 +54,6 @@ def list_with_counts(git: Git, old_tree: str, new_tree: str) -> tuple[list[Diffe
             added, deleted, path = field.split(b"\t", 2)
             counts[path] = None if added == b"-" else (int(added), int(deleted))
     return differences, counts
-
-
-def measure(git: Git, blobs: Iterable[str]) -> dict[str, int]:
-    """Return the sizes of blobs in bytes, asked for all at once.
-
-    Raises:
-        KeyError: one of them is missing.
-    """
-    wanted = sorted({blob for blob in blobs if blob})
-    if not wanted:
-        return {}
-    rows = git.run("cat-file", "--batch-check", input="\n".join(wanted).encode() + b"\n").stdout.splitlines()
-    sizes = {}
-    for blob, row in zip(wanted, rows, strict=True):
-        words = row.split()
-        if len(words) != 3:
-            raise KeyError(blob)
-        sizes[blob] = int(words[2])
-    return sizes
 
 
 def describe_changes(

@@ -26,7 +26,6 @@ from nightcrew.checkpoint.compare import (
     is_blob,
     list_differences,
     list_with_counts,
-    measure,
 )
 from nightcrew.checkpoint.compose import Composer, Part
 from nightcrew.checkpoint.conversions import Conversions, UserSettings, read_user_settings
@@ -118,7 +117,7 @@ class Store:
         memory = CaptureMemory() if memory is None else memory
         with memory.turn:
             memory.start(base_tree, max_file_bytes)
-            reader = memory.reader = memory.reader or TreeReader(self._read_tree, self._read_trees)
+            reader = memory.reader = memory.reader or TreeReader(self._read_tree, self._read_objects)
             scratch = self.path / "scratch"
             conversions = Conversions(
                 reader,
@@ -266,11 +265,12 @@ class Store:
         wanted = {d.new_id for d in found if d.new_id}
         loose = {blob for blob in wanted if os.path.exists(f"{self.path}/objects/{blob[:2]}/{blob[2:]}")}  # noqa: PTH110
         blobs = [d.new_id for d in found if d.new_id in wanted - loose]
-        batches = BlobBatches(self._git(), blobs, self._measure(blobs))
+        sizes = self._measure(blobs)
+        batches = BlobBatches(self._read_objects, blobs, sizes)
         for d in found:
             open_blob = self._open_blob if d.new_id in loose else batches.open
             content = partial(open_blob, d.new_id)
-            yield DeltaEntry(os.fsdecode(d.path), d.new_mode, content, d.new_id)
+            yield DeltaEntry(os.fsdecode(d.path), d.new_mode, content, d.new_id, sizes.get(d.new_id, -1))
 
     def patch(self, old_tree: str, new_tree: str, *, paths: Sequence[str] = (), stat: bool = False) -> bytes:
         """Return the difference as text for a person (``stat``: a table of files and counts).
@@ -425,15 +425,15 @@ class Store:
             return self._reader
 
     def _read_object(self, object_id: str) -> bytes:
-        return self._ask(lambda reader: reader.read(object_id), object_id)
+        return self._ask(lambda reader: reader.read(object_id))
 
     def _read_tree(self, tree: str) -> bytes:
         return self._read_object(tree)
 
-    def _read_trees(self, trees: Sequence[str]) -> list[bytes]:
-        return self._ask(lambda reader: reader.read_many(trees), f"of the tree {' or '.join(trees[:1])}")
+    def _read_objects(self, objects: Sequence[str]) -> list[bytes]:
+        return self._ask(lambda reader: reader.read_many(objects))
 
-    def _ask(self, question: Callable[[BlobReader], _T], object_id: str) -> _T:
+    def _ask(self, question: Callable[[BlobReader], _T]) -> _T:
         """Put a question to git, to a new one when the old one has ended (somebody killed it, memory was short)."""
         try:
             try:
@@ -443,8 +443,8 @@ class Store:
                     raise
                 self.close()
                 return question(self._open())
-        except KeyError:
-            raise self._missing(object_id) from None
+        except KeyError as missing:
+            raise self._missing(str(missing.args[0])) from None
 
     def _open_blob(self, blob: str) -> BinaryIO:
         # Large blobs were stored loose so that they can be read in pieces; loose ones of git itself are small.
@@ -452,10 +452,11 @@ class Store:
         return open_loose_blob(path) if path.exists() else io.BytesIO(self._read_object(blob))
 
     def _measure(self, blobs: Iterable[str]) -> dict[str, int]:
-        try:
-            return measure(self._git(), blobs)
-        except KeyError as missing:
-            raise self._missing(str(missing.args[0])) from None
+        wanted = sorted({blob for blob in blobs if blob})
+        if not wanted:
+            return {}
+        sizes = self._ask(lambda reader: reader.sizes(wanted))
+        return dict(zip(wanted, sizes, strict=True))
 
     def _ignored(self, base_tree: str, tree: str, added: Sequence[bytes]) -> set[bytes]:
         reader = TreeReader(self._read_tree)

@@ -283,6 +283,25 @@ class BlobReader:
                 found.append(data)
         return found
 
+    def sizes(self, object_ids: Sequence[str]) -> list[int]:
+        """Return the sizes of several objects in bytes, in this order; one wait instead of one per object.
+
+        Raises:
+            KeyError: one of them is missing; it is named.
+            NightcrewError: git ended or does not answer.
+        """
+        found: list[int] = []
+        for at in range(0, len(object_ids), self._AT_ONCE):
+            batch = object_ids[at : at + self._AT_ONCE]
+            with self._conversation as talk:
+                talk.send(b"".join(os.fsencode(f"info {each}\n") for each in batch))
+                answers = [self._hear() for _ in batch]
+            for object_id, answer in zip(batch, answers, strict=True):
+                if answer is None:
+                    raise KeyError(object_id)
+                found.append(answer[1])
+        return found
+
     def info(self, object_id: str) -> tuple[str, int]:
         """Return type (``blob``, ``tree``, ``commit``, ``tag``) and size in bytes of an object.
 

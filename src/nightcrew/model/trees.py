@@ -43,12 +43,14 @@ class DeltaEntry:
         mode: new git mode, 0 for a deletion.
         open: gives the new content (bytes of the link target for a symbolic link); not called for deletions.
         blob: its id, where our own objects or the user's have it; empty when that is not known.
+        size: of the content in bytes; negative when that is not known.
     """
 
     path: str
     mode: int
     open: Callable[[], BinaryIO]
     blob: str = ""
+    size: int = -1
 
 
 @dataclass(frozen=True, slots=True)

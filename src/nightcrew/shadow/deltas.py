@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from nightcrew.model.trees import DeltaEntry
 from nightcrew.shadow.bases import boot_id
 from nightcrew.shadow.collecting import GRACE_S, Ages, measure_tree
 from nightcrew.shadow.export import Base
-from nightcrew.shadow.history import commit_delta
+from nightcrew.shadow.history import commit_delta, commit_stored, is_stored
 from nightcrew.shadow.layers import Stack, write_layer
 from nightcrew.shadow.objects import Objects
 
@@ -100,17 +101,29 @@ class Deltas:
         lock = FileLock(aside / "lock")
         lock.acquire()
         try:
-            # One second after the base, so that what was built from the base alone is older.
-            write_layer(layer, delta, Stack(base.lowers), base.modified_s + 1)
-            written = commit_delta(base, layer, delta, self._objects, tree)
+            written = self._write(base, layer, delta, tree)
             meta = {"version": _VERSION, "base": base.commit, "boot": boot_id()}
             # Not flushed, as nothing of a shadow is.
             (aside / "meta.json").write_text(json.dumps(meta, sort_keys=True), encoding="ascii")
             crash.point("shadow.delta_publish")
-            return self._publish(aside, f"{base.commit}-{tree or written}")
+            return self._publish(aside, f"{base.commit}-{written}")
         finally:
             lock.release()
             files.remove_tree(aside, inside=self._directory)
+
+    def _write(self, base: Base, layer: Path, delta: list[DeltaEntry], tree: str) -> str:
+        """Write the files and their commit; return the tree they make."""
+        # One second after the base, so that what was built from the base alone is older.
+        under, modified_s = Stack(base.lowers), base.modified_s + 1
+        if not is_stored(delta, self._objects, tree):
+            write_layer(layer, delta, under, modified_s)
+            written = commit_delta(base, layer, delta, self._objects)
+            return tree or written
+        with ThreadPoolExecutor(1) as other:
+            committing = other.submit(commit_stored, base, layer, delta, self._objects, tree)
+            write_layer(layer, delta, under, modified_s)
+            committing.result()
+        return tree
 
     def _publish(self, aside: Path, name: str) -> DeltaLayer:
         place = self._directory / name

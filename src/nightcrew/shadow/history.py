@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import RawIOBase
 from pathlib import Path
 from typing import Final
 
@@ -33,36 +35,72 @@ _UNFLUSHED: Final = ("-c", "core.fsync=none")
 _SETTINGS: Final = ("-c", "fastimport.unpackLimit=1", "-c", "pack.compression=1", "-c", "core.compression=1")
 
 
-def commit_delta(
-    base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: Objects, tree: str = ""
-) -> str:
+def is_stored(delta: Sequence[DeltaEntry], objects: Objects, tree: str) -> bool:
+    """Tell whether our own store has the tree and everything of the delta, so that ``commit_stored`` will do."""
+    return bool(tree and objects.own) and all(entry.blob and entry.size >= 0 for entry in delta if entry.mode)
+
+
+def commit_stored(base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: Objects, tree: str) -> None:
+    """Do what ``commit_delta`` does with a delta that is stored: its objects are copied as they are.
+
+    Nothing of it needs the files of the layer, which may be written meanwhile.
+    """
+    place = _make_git(layer)
+    with ThreadPoolExecutor(1) as other:
+        copying = other.submit(_copy, base, layer, tree, objects)
+        changes = {os.fsencode(entry.path): _describe(base, entry) for entry in delta}
+        _write_index(base, place / "index", changes)
+        commit = copying.result()
+    _move_head(Path(base.skeleton) / GIT, place, base.commit.encode(), commit)
+
+
+def commit_delta(base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: Objects) -> str:
     """Put a commit of the delta on top of the base commit into the layer's own ``.git``; return its tree.
 
-    So ``git status`` of a dependent task is clean: what its dependencies did is history, not its own work. Objects that
-    our own store has are copied as they are; other blobs are written here byte by byte, not by ``git add``, which would
-    run the user's filters on what an agent wrote.
+    So ``git status`` of a dependent task is clean: what its dependencies did is history, not its own work. Blobs are written here
+    byte by byte, not by ``git add``, which would run the user's filters on what an agent wrote.
 
     Args:
         base: its skeleton is only read.
         layer: directory that holds the delta's files as an overlay layer, all of them a second younger than the base.
         delta: the same delta; objects: where the base commit is.
-        tree: what base and delta make together, when it is known.
     """
-    skeleton, place = Path(base.skeleton) / GIT, layer / GIT
+    place = _make_git(layer)
+    changes, commit, tree = _write(base, layer, delta, objects)
+    _move_head(Path(base.skeleton) / GIT, place, base.commit.encode(), commit)
+    _write_index(base, place / "index", changes)
+    return tree
+
+
+def _make_git(layer: Path) -> Path:
+    place = layer / GIT
     for name in ("info", "pack"):
         (place / "objects" / name).mkdir(parents=True)
-    if tree and objects.own and all(entry.blob for entry in delta if entry.mode):
-        changes = {
-            os.fsencode(entry.path): _entry_of(base, layer, entry, entry.blob) if entry.mode else None
-            for entry in delta
-        }
-        commit = _copy(base, layer, tree, objects)
-    else:
-        changes, commit, tree = _write(base, layer, delta, objects)
-    _move_head(skeleton, place, base.commit.encode(), commit)
-    index = IndexFile.read(base.index, base.marks, len(base.commit) // 2).derive(changes)
-    (place / "index").write_bytes(index.data)
-    return tree
+    return place
+
+
+def _write_index(base: Base, target: Path, changes: Mapping[bytes, bytes | None]) -> None:
+    """Write the index of the base with some entries changed: as large as the repository, so hashed while it is written."""
+    width = len(base.commit) // 2
+    made = IndexFile.read(base.index, base.marks, width).derive(changes, sealed=False)
+    with target.open("wb", buffering=0) as out, ThreadPoolExecutor(1) as other:
+        writing = other.submit(_write_all, out, memoryview(made.data)[:-width])
+        sealed = made.seal({})
+        writing.result()
+        _write_all(out, memoryview(sealed)[-width:])
+
+
+def _write_all(out: RawIOBase, data: memoryview) -> None:
+    while data:
+        data = data[out.write(data) :]
+
+
+def _describe(base: Base, entry: DeltaEntry) -> bytes | None:
+    """Return the index entry of what the layer will have at a path, None for nothing."""
+    if not entry.mode:
+        return None
+    found = os.stat_result((entry.mode, 0, 0, 1, 0, 0, entry.size, 0, 0, 0))
+    return make_entry(os.fsencode(entry.path), found, entry.blob, base.modified_s + 1)
 
 
 def _entry_of(base: Base, layer: Path, entry: DeltaEntry, blob: str) -> bytes:
