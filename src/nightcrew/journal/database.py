@@ -19,7 +19,16 @@ from sqlalchemy import exc
 
 from nightcrew.host.files import ensure_private_directory
 from nightcrew.host.locks import FileLock
-from nightcrew.journal.tables import COUNTED, COUNTERS, METADATA, SCHEMA, SCHEMA_TABLE
+from nightcrew.journal.tables import (
+    COUNTED,
+    COUNTERS,
+    EVENTS,
+    METADATA,
+    SCHEMA,
+    SCHEMA_TABLE,
+    STRETCH,
+    STRETCHES,
+)
 from nightcrew.model.errors import EngineUnavailable, JournalDamaged, NightcrewError
 
 _BUSY_S: Final = 30.0
@@ -39,6 +48,11 @@ class Database:
         self._making = threading.Lock()
         self._writing = threading.Lock()
         self._writer: sa.Connection | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the tables are known to be there, as this version needs them."""
+        return self._ready
 
     def has_tables(self, now: str) -> bool:
         """Tell whether our tables are there; where there are none, none are made, and what is older gets what is new.
@@ -198,11 +212,21 @@ def _find_version(connection: sa.Connection) -> int:
 def _add_missing(connection: sa.Connection, now: str) -> None:
     """Add the tables and counters that the database does not have yet; what is there stays as it is."""
     METADATA.create_all(connection)
+    _mark_stretches(connection)
     known = set(connection.execute(sa.select(COUNTERS.c.name)).scalars())
     missing = [{"name": name, "value": 0} for name in COUNTED if name not in known]
     if missing:
         connection.execute(sa.insert(COUNTERS), missing)
     connection.execute(sa.insert(SCHEMA_TABLE).values(version=SCHEMA, created_at=now))
+
+
+def _mark_stretches(connection: sa.Connection) -> None:
+    """Put the list of stretches in the place of the index by run that layouts before the third had."""
+    stretch = EVENTS.c.seq.op(">>")(sa.literal_column(str(STRETCH)))
+    found = sa.select(EVENTS.c.run, stretch).distinct()
+    connection.execute(sa.delete(STRETCHES))
+    connection.execute(sa.insert(STRETCHES).from_select(["run", "stretch"], found))
+    connection.execute(sa.text(f"DROP INDEX IF EXISTS {EVENTS.name}_run"))
 
 
 def _make_engine(url: str, path: Path | None) -> sa.Engine:

@@ -155,7 +155,8 @@ class Journal:
 
     def _made(self) -> Database:
         database = self._database()
-        database.make_tables(stamp(self._clock.now()))
+        if not database.ready:
+            database.make_tables(stamp(self._clock.now()))
         return database
 
     @contextmanager

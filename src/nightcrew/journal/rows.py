@@ -106,10 +106,10 @@ def _redacted(value: Any, redact: Redact) -> Any:
 def encode_clean(value: Any, redact: Redact) -> str:
     """Return the canonical JSON of ``clean(value)``: the same text, made in one pass. Events are written with it."""
     kind = type(value)
-    if kind is str:
-        return quote(value if len(value) in _DIGITS and _DIGEST.fullmatch(value) else redact(value))
     if kind is dict:
         return _encode_object(value, redact)
+    if kind is str:
+        return quote(value if len(value) in _DIGITS and _DIGEST.fullmatch(value) else redact(value))
     if kind is list or kind is tuple:
         return "[" + ",".join([encode_clean(item, redact) for item in value]) + "]"
     if kind is int:
@@ -120,20 +120,40 @@ def encode_clean(value: Any, redact: Redact) -> str:
 
 
 def _encode_object(value: dict[Any, Any], redact: Redact) -> str:
-    parts = []
-    try:
-        for key in sorted(value):
-            item = value[key]
-            # Most values are texts; the same as above, without a call. A key that is no text cannot be quoted.
-            if type(item) is str and len(item) != 64 and len(item) != 40:
-                parts.append(f"{quote(key)}:{quote(redact(item))}")
-            else:
-                parts.append(f"{quote(key)}:{encode_clean(item, redact)}")
-    except TypeError:
-        return canonical.encode_plain(clean(value, redact))
-    return "{" + ",".join(parts) + "}"
+    keys = tuple(value)
+    frame = _FRAMES.get(keys)
+    if frame is None:
+        try:
+            frame = _make_frame(keys)
+        except TypeError:  # a key that is no text cannot be quoted
+            return canonical.encode_plain(clean(value, redact))
+    text = ""
+    for key, before in frame:
+        item = value[key]
+        # Most values are texts; the same as above, without a call.
+        if type(item) is str and len(item) != 64 and len(item) != 40:
+            text += before + quote(redact(item))
+        else:
+            text += before + encode_clean(item, redact)
+    return text + "}" if text else "{}"
 
 
+def _make_frame(keys: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the keys of an object in their order, each with what stands before its value; kept for the next with these keys.
+
+    Raises:
+        TypeError: a key is no text.
+    """
+    frame = tuple((key, f"{',' if at else '{'}{quote(key)}:") for at, key in enumerate(sorted(keys)))
+    if len(_FRAMES) >= _MOST_FRAMES:
+        _FRAMES.clear()
+    _FRAMES[keys] = frame
+    return frame
+
+
+_FRAMES: Final[dict[tuple[Any, ...], tuple[tuple[str, str], ...]]] = {}
+"""What was made of names alone: the data of events of one kind have the same keys."""
+_MOST_FRAMES: Final = 1000
 _DIGITS: Final = (40, 64)
 _CONSTANTS: Final[Mapping[bool | None, str]] = {True: "true", False: "false", None: "null"}
 

@@ -1,35 +1,71 @@
-"""Which events are asked for, as a query."""
+"""Which events are asked for, as a query, and how those of one run are found."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from nightcrew.journal.tables import EVENTS
+from nightcrew.journal.tables import EVENTS, STRETCH, STRETCHES
 from nightcrew.journal.wanted import Wanted
 
-__all__ = ["Wanted", "choose", "of_kind"]
+__all__ = ["Wanted", "choose", "of_kind", "select_rows"]
 
 _C = EVENTS.c
+_ROWS_AT_ONCE: Final = 1000
+_GAP: Final = 8
+"""Stretches without an event of the run that are read all the same: a statement costs as much as looking at so many."""
+
+
+def select_rows(
+    connection: sa.Connection, query: sa.Select[Any], chain: str | None, *, newest: bool = False
+) -> Iterator[Any]:
+    """Yield the events of a query in the order of their numbers, read as they are asked for.
+
+    Args:
+        chain: only of the run of this name (the empty one is the installation), and only the stretches that hold such events are
+            read; None for all.
+        newest: the other way round.
+    """
+    query = query.order_by(_C.seq.desc() if newest else _C.seq).execution_options(yield_per=_ROWS_AT_ONCE)
+    if chain is None:
+        yield from connection.execute(query)
+        return
+    query = query.where(_C.run == chain)
+    spans = _find_spans(connection, chain)
+    for first, last in reversed(spans) if newest else spans:
+        yield from connection.execute(query.where(_C.seq.between(first, last)))
+
+
+def _find_spans(connection: sa.Connection, chain: str) -> list[tuple[int, int]]:
+    """Return first and last number of each part of the journal that holds events of a chain, in their order."""
+    query = sa.select(STRETCHES.c.stretch).where(STRETCHES.c.run == chain).order_by(STRETCHES.c.stretch)
+    spans: list[tuple[int, int]] = []
+    for stretch in connection.execute(query).scalars():
+        first, last = stretch << STRETCH, ((stretch + 1) << STRETCH) - 1
+        if spans and first - spans[-1][1] <= _GAP << STRETCH:
+            first = spans.pop()[0]
+        spans.append((first, last))
+    return spans
 
 
 def choose(query: sa.Select[Any], wanted: Wanted) -> sa.Select[Any]:
-    """Return the query of events with everything that a column can tell; ``wanted.has_text`` tells the rest."""
+    """Return the query of events with everything that a column can tell but the run; ``wanted.has_text`` tells the rest."""
     conditions: list[sa.ColumnElement[bool]] = []
     if wanted.kinds:
         conditions.append(sa.or_(*(_in_family(kind) for kind in wanted.kinds)))
     if wanted.who:
         conditions.append(sa.or_(*(_of_actor(name) for name in wanted.who)))
-    if wanted.chain is not None:
-        conditions.append(_C.run == wanted.chain)
-    exact = ((_C.run, wanted.run), (_C.task, wanted.task))
-    conditions += [column == value for column, value in exact if value]
+    if wanted.chain is not None and wanted.run and wanted.chain != wanted.run:
+        conditions.append(sa.false())
+    if wanted.task:
+        conditions.append(_C.task == wanted.task)
     if wanted.since:
         conditions.append(_C.at >= wanted.since)
     if wanted.until:
         conditions.append(_C.at < wanted.until)
-    return query.where(*conditions).order_by(_C.seq)
+    return query.where(*conditions)
 
 
 def of_kind(kind: str) -> sa.ColumnElement[bool]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from nightcrew.journal.rows import NAMES, SEARCHED
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Version of this layout. Records grow inside ``body`` without a new one. A new table or counter needs a higher number and
 is then added to older databases when they are opened; a new column needs a step of its own in ``database``."""
 
@@ -46,8 +46,19 @@ EVENTS: Final = sa.Table(
     sa.Column("data", _TEXT, nullable=False),
     sa.Column("prev", _TEXT, nullable=False),
     sa.Column("hash", _TEXT, nullable=False),
-    sa.Index("nc_events_run", "run", "seq"),
 )
+
+STRETCH: Final = 8
+"""Bits of an event's number that say where in its stretch it stands: a stretch is 256 numbers."""
+
+STRETCHES: Final = sa.Table(
+    "nc_stretches",
+    METADATA,
+    sa.Column("run", _TEXT, primary_key=True),
+    sa.Column("stretch", sa.BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+"""Which stretches of the journal hold events of a run. An index by run would be written for every event, this once in 256."""
 
 HEADS: Final = sa.Table(
     "nc_heads",

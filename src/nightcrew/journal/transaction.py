@@ -27,7 +27,7 @@ from nightcrew.journal.rows import (
     encode_body,
     encode_clean,
 )
-from nightcrew.journal.searching import Wanted, choose, of_kind
+from nightcrew.journal.searching import Wanted, choose, of_kind, select_rows
 from nightcrew.journal.tables import COUNTERS, EVENTS, HEADS, RECORDS
 from nightcrew.model import canonical, lifecycle
 from nightcrew.model.errors import JournalDamaged, NotFound, StaleError
@@ -87,14 +87,14 @@ class StoredReader(Reader):
         """Return events in the order they happened; see Reader."""
         columns = EVENTS.c
         query = sa.select(EVENTS).where(columns.seq > after)
-        if run:
-            query = query.where(columns.run == run)
         if task:
             query = query.where(columns.task == task)
         if kinds:
             query = query.where(sa.or_(*(of_kind(kind) for kind in kinds)))
-        query = query.order_by(columns.seq.desc() if newest else columns.seq)
-        return [read_event(row) for row in self.connection.execute(query.limit(limit) if limit else query)]
+        if limit:
+            query = query.limit(limit)
+        rows = select_rows(self.connection, query, run or None, newest=newest)
+        return [read_event(row) for row in islice(rows, limit or None)]
 
     def last_seq(self) -> int:
         """Return the number of the last event, 0 when there is none.
@@ -124,8 +124,9 @@ class StoredReader(Reader):
 
     def search(self, wanted: Wanted) -> Iterator[Event]:
         """Yield the events that are asked for, oldest first, a thousand at a time."""
-        query = choose(sa.select(EVENTS), wanted).execution_options(yield_per=_ROWS_AT_ONCE)
-        found = (read_event(row) for row in self.connection.execute(query))
+        chain = wanted.run or wanted.chain
+        rows = select_rows(self.connection, choose(sa.select(EVENTS), wanted), chain)
+        found = (read_event(row) for row in rows)
         return islice((event for event in found if wanted.has_text(event)), wanted.limit or None)
 
     def _ids(self, kind: str, field: str, text: str, *, prefix: bool) -> list[str]:
