@@ -63,6 +63,18 @@ def sweep(place: Hermetic) -> None:
         time.sleep(0.02)
 
 
+#: Folders of tests, the slow ones first: what is short then fills up what is left of each processor at the end.
+ORDER = ("e2e", "crash", "contract", "security", "property", "docs", "unit")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the slow tests where several run at once; by oneself, what is told soon comes as it stands."""
+    if hasattr(config, "workerinput"):
+        place = {name: number for number, name in enumerate(ORDER)}
+        root = Path(__file__).parent
+        items.sort(key=lambda item: place.get(item.path.relative_to(root).parts[0], len(ORDER)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, with the reason, what this machine cannot do."""
     if item.get_closest_marker("needs_userns") and not has_user_namespaces():

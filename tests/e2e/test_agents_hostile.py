@@ -92,12 +92,12 @@ def test_what_hostile_agents_come_to(crew: Hermetic, adapter: str, token: str) -
     # Nothing of them is in the repository, and what was not asked for is told as that.
     assert sorted(path.name for path in crew.repo.iterdir()) == before
     check_questions(crew, tasks)
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def check_questions(crew: Hermetic, tasks: dict[str, dict[str, Any]]) -> None:
     """What was done without an answer is asked about as nothing else is; denying it leaves nothing of it."""
-    waiting = {each["task"]: each for each in crew.run("inbox", "--json").json}
+    waiting = {each["task"]: each for each in crew.look("inbox", "--json").json}
     unasked, sneaky = (waiting[tasks[fault]["id"]] for fault in ("unasked", "sneaky"))
     assert (unasked["rule"], unasked["risk"]) == ("agent.unasked", "critical")
     assert "touch unasked.txt" in str(unasked)
@@ -108,7 +108,7 @@ def check_questions(crew: Hermetic, tasks: dict[str, dict[str, Any]]) -> None:
     for task in (tasks["unasked"], tasks["sneaky"]):
         name = task["id"]
         crew.wait_until(lambda name=name: crew.show(name)["state"] == "failed", what="the end of the task")
-        why = crew.run("why", name)
+        why = crew.look("why", name)
         assert why.code == 0, why
 
 
@@ -122,6 +122,6 @@ def test_words_of_a_dead_agent_are_kept_for_a_person(crew: Hermetic, token: str,
     )
     done = crew.run_tasks("# Night\n\n- [ ] 1. Go\n  - Agent: dead\n  - Prompt: go\n")
     assert done.code == 10, done
-    said = crew.run("why", "R-1/T01")
+    said = crew.look("why", "R-1/T01")
     assert "never spoke its protocol" in said.stdout + said.stderr, said
     assert "the licence has run out" in said.stdout + said.stderr, said

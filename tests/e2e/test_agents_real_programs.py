@@ -92,7 +92,7 @@ def check_done(crew: Hermetic, agent: str) -> None:
 
 def changed(crew: Hermetic) -> set[str]:
     """Return the paths that the task would land."""
-    shown = crew.run("diff", "R-1/T01", "--stat")
+    shown = crew.look("diff", "R-1/T01", "--stat")
     return {line.split()[0] for line in shown.stdout.splitlines() if "|" in line} or {shown.stdout}
 
 
@@ -137,7 +137,7 @@ def test_a_question_parks_it_and_it_goes_on_after_the_answer(crew: Hermetic, age
         mark = set_up(crew, model, agent)
         parked = run(crew, agent, accept="grep -q hi copy.txt && grep -q bye last.txt")
         assert parked.code == 5, parked
-        (waiting,) = crew.run("inbox", "--json").json
+        (waiting,) = crew.look("inbox", "--json").json
         assert waiting["action"] == ASKS
         assert find_marked(mark) == []
         assert crew.run("approve", waiting["id"]).code == 0
@@ -274,7 +274,7 @@ def test_a_key_that_is_refused_ends_it_and_is_said(crew: Hermetic, agent: str) -
     assert ("refused" in task["reason"] or "401" in task["reason"]) == (agent != "aider"), task
     failed = [
         json.loads(line)
-        for line in crew.run("events", "--kinds", "model.failed", "--json").stdout.splitlines()
+        for line in crew.look("events", "--kinds", "model.failed", "--json").stdout.splitlines()
     ]
     assert {each["data"]["status"] for each in failed} == {401}
     assert find_marked(mark) == []
@@ -376,7 +376,7 @@ def test_what_it_runs_reaches_nothing(crew: Hermetic, agent: str, outside: tuple
         set_up(crew, model, agent)
         done = run(crew, agent, accept="test -e nothing.txt && test -e last.txt")
         if done.code == 5:
-            (waiting,) = crew.run("inbox", "--json").json
+            (waiting,) = crew.look("inbox", "--json").json
             assert crew.run("approve", waiting["id"]).code == 0
             wait_for(crew, "succeeded", "failed")
     check_done(crew, agent)
@@ -398,4 +398,4 @@ def test_it_can_be_rehearsed_without_a_key(crew: Hermetic, agent: str) -> None:
     assert [task["state"] for task in report["tasks"]] == ["succeeded"]
     denied = [each["action"] for each in report["denied"]]
     assert denied == ([] if agent == "aider" else ["git push --force origin main"])
-    assert crew.run("ps", "--json").json == []
+    assert crew.look("ps", "--json").json == []

@@ -24,10 +24,10 @@ TASKS = """# Night
 
 @pytest.mark.needs_userns
 def test_from_path_to_a_result(crew: Hermetic) -> None:
-    agents = {each["name"]: each for each in crew.run("agent", "list", "--json").json}
+    agents = {each["name"]: each for each in crew.look("agent", "list", "--json").json}
     assert (agents["claude"]["usable"], agents["claude"]["text"]) == (False, "claude is not installed")
     program = install(crew, "claude")
-    missing_key = {each["name"]: each for each in crew.run("agent", "list", "--json").json}["claude"]
+    missing_key = {each["name"]: each for each in crew.look("agent", "list", "--json").json}["claude"]
     assert "providers" in missing_key["text"]
     refused = crew.run_tasks(TASKS.format(agent="claude"))
     assert "no provider called anthropic" in crew.show("R-1")["tasks"][0]["reason"], refused
@@ -41,11 +41,11 @@ def test_from_path_to_a_result(crew: Hermetic) -> None:
 
     parked = crew.run_tasks(TASKS.format(agent="claude"))
     assert parked.code == 5, parked
-    (waiting,) = crew.run("inbox", "--json").json
+    (waiting,) = crew.look("inbox", "--json").json
     assert waiting["action"] == "wget -q http://127.0.0.1:9/x || true"
     assert crew.run("approve", waiting["id"]).code == 0
     crew.wait_until(lambda: crew.show("R-2")["tasks"][0]["state"] == "succeeded", what="the task's end")
-    events = crew.run("log", "R-2", "--json").stdout
+    events = crew.look("log", "R-2", "--json").stdout
     assert events.count("git push --force") >= 1
     assert not (crew.repo / "one").exists()
 
@@ -56,7 +56,7 @@ def test_broken_agents_and_odd_names_are_told(crew: Hermetic) -> None:
     install(crew, "claude", "garbage", as_name="odd")
     assert crew.run("agent", "add", "odd", "--adapter", "claude", "--", "odd").code == 0
     assert crew.run("agent", "add", "other", "--", "bash", "-c", "{prompt}").code == 0
-    agents = {each["name"]: each for each in crew.run("agent", "list", "--json").json}
+    agents = {each["name"]: each for each in crew.look("agent", "list", "--json").json}
     assert [agents[name]["usable"] for name in ("odd", "other", "acp")] == [True, True, False]
     tried = crew.run("agent", "test", "nobody")
     assert (tried.code, "known agents" in tried.stderr) == (2, True), tried

@@ -39,7 +39,7 @@ def use(tool: str, **arguments: str) -> Turn:
 @pytest.mark.skipif(find_spec("pydantic_ai") is not None, reason="the extra `api` is installed")
 def test_without_the_extra_it_says_how_to_get_it(crew: Hermetic) -> None:
     configure(crew)
-    (listed,) = [each for each in crew.run("agent", "list", "--json").json if each["name"] == "api"]
+    (listed,) = [each for each in crew.look("agent", "list", "--json").json if each["name"] == "api"]
     assert not listed["usable"]
     assert "pip install 'nightcrew[api]'" in listed["text"]
     ran = crew.run("run", "Add login rate limiting and document it", "--planner", "api")
@@ -70,7 +70,7 @@ def test_each_call_is_a_question_and_a_denial_is_gone_around(crew: Hermetic, wir
         assert view["tasks"][0]["verified"] == "verified"
         assert view["usage"]["requests"] == 5
         assert {each.key for each in model.seen} == {"sk-real-key-of-the-user"}
-    lines = [json.loads(line) for line in crew.run("log", "R-1", "--json").stdout.splitlines()]
+    lines = [json.loads(line) for line in crew.look("log", "R-1", "--json").stdout.splitlines()]
     decided = {e["data"]["action"]: e["data"]["verdict"] for e in lines if e["kind"] == "policy.decided"}
     assert decided["git push --force origin main"] == "deny"
     assert decided["cat out.txt"] == "allow"
@@ -89,7 +89,7 @@ def test_a_call_that_waits_is_taken_up_after_the_answer(crew: Hermetic) -> None:
         serve(crew, model, "anthropic")
         ran = crew.run_tasks(TASKS)
         assert ran.code == 5, ran
-        (waiting,) = crew.run("inbox", "--json").json
+        (waiting,) = crew.look("inbox", "--json").json
         assert crew.run("approve", waiting["id"]).code == 0
         crew.wait_until(
             lambda: crew.show("R-1")["state"] == "in_review", what="the end of the run", timeout_s=60
@@ -121,7 +121,7 @@ def test_it_makes_plans(crew: Hermetic, wire: str) -> None:
     view = ran.json
     assert [each["title"] for each in view["tasks"]] == ["a"]
     assert view["usage"]["requests"] == 4
-    lines = [json.loads(line) for line in crew.run("log", "R-1", "--json").stdout.splitlines()]
+    lines = [json.loads(line) for line in crew.look("log", "R-1", "--json").stdout.splitlines()]
     decided = {e["data"]["action"]: e["data"]["verdict"] for e in lines if e["kind"] == "policy.decided"}
     assert decided["read src/app.py"] == "allow"
     assert [verdict for action, verdict in decided.items() if action.startswith("write x")] == ["deny"]

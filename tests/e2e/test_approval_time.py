@@ -34,7 +34,7 @@ def prepare(crew: Hermetic, terms: str) -> None:
 
 
 def events(crew: Hermetic, kind: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in crew.run("events", "--json", "--kinds", kind).stdout.splitlines()]
+    return [json.loads(line) for line in crew.look("events", "--json", "--kinds", kind).stdout.splitlines()]
 
 
 def test_nobody_answers_and_it_is_denied_without_anybody_at_the_terminal(crew: Hermetic) -> None:
@@ -45,7 +45,7 @@ def test_nobody_answers_and_it_is_denied_without_anybody_at_the_terminal(crew: H
     assert [each["data"]["percent"] for each in events(crew, "approval.reminded")] in ([50, 90], [90], [50])
     late = crew.run("approve", "A-1", "--json")
     assert (late.code, late.json["error"]["code"]) == (7, "gate.decided"), late
-    assert "expired without an answer" in crew.run("why", "R-1/T01").stdout
+    assert "expired without an answer" in crew.look("why", "R-1/T01").stdout
 
 
 def test_nobody_answers_and_it_waits_on(crew: Hermetic) -> None:
@@ -54,7 +54,7 @@ def test_nobody_answers_and_it_waits_on(crew: Hermetic) -> None:
     crew.wait_until(lambda: events(crew, "approval.waits_on"), timeout_s=60, what="the end of its time")
     shown = crew.show("A-1")
     assert (shown["state"], shown["expires_at"]) == ("pending", "")
-    assert "its time is over, it waits on" in crew.run("inbox").stdout
+    assert "its time is over, it waits on" in crew.look("inbox").stdout
     assert crew.run("approve", "A-1").code == 0
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", timeout_s=60, what="the end of the run")
 
@@ -74,7 +74,7 @@ def test_nobody_answers_and_it_waits_on(crew: Hermetic) -> None:
 )
 def test_terms_that_cannot_be_met_are_errors_of_the_file(crew: Hermetic, terms: str, problem: str) -> None:
     prepare(crew, terms)
-    refused = crew.run("policy", "check")
+    refused = crew.look("policy", "check")
     assert refused.code == 2, refused
     assert problem in refused.stderr
     assert ".nightcrew/policy.yaml:2:" in refused.stderr

@@ -30,14 +30,14 @@ def line_of(crew: Hermetic, path: str, text: str) -> int:
 
 
 def blame(crew: Hermetic, place: str) -> dict:
-    done = crew.run("blame", place, "--json")
+    done = crew.look("blame", place, "--json")
     assert done.code == 0, done
     found: dict = done.json
     return found
 
 
 def said(crew: Hermetic, place: str) -> Ran:
-    done = crew.run("blame", place)
+    done = crew.look("blame", place)
     assert done.code == 0, done
     return done
 
@@ -142,12 +142,12 @@ def test_places_that_are_none(crew: Hermetic) -> None:
         ("new.txt", 3),
         (f"{crew.home}/.gitconfig", 2),
     ):
-        done = crew.run("blame", place)
+        done = crew.look("blame", place)
         assert done.code == code, (place, done)
     crew.git("add", "odd:3")
     assert len(blame(crew, "odd:3")["lines"]) == 2
     assert len(blame(crew, "odd:3:2")["lines"]) == 1
-    assert json.loads(crew.run("blame", "nope.py", "--json").stdout)["error"]["code"] == "blame.file"
+    assert json.loads(crew.look("blame", "nope.py", "--json").stdout)["error"]["code"] == "blame.file"
 
 
 def test_no_program_of_the_repository_is_started(crew: Hermetic) -> None:

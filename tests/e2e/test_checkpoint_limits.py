@@ -21,8 +21,8 @@ def test_without_room_only_what_is_needed_is_taken(crew: Hermetic) -> None:
     crew.commit("settings")
     done = crew.run_tasks(PLAN, scripts={"s.yaml": SCRIPT})
     assert by_name(done.json)["T01"]["state"] == "succeeded", done
-    assert '"kind":"checkpoint.refused"' in crew.run("log", "R-1/T01", "--json").stdout
-    taken = crew.run("checkpoint", "list", "R-1/T01", "--json").json
+    assert '"kind":"checkpoint.refused"' in crew.look("log", "R-1/T01", "--json").stdout
+    taken = crew.look("checkpoint", "list", "R-1/T01", "--json").json
     assert 1 < len(taken) < 5
     assert taken[-1]["current"]
     assert taken[-1]["paths"] == 4
@@ -47,7 +47,7 @@ def test_a_collection_that_is_killed_is_finished_by_the_next(crew: Hermetic) -> 
     assert done.code == 0, done
     crew.write({".nightcrew/config.yaml": "checkpoints:\n  disk: 1kB\n"})
     assert crew.run("gc").code == 0
-    young = crew.run("checkpoint", "list", "R-1/T01", "--json").json
+    young = crew.look("checkpoint", "list", "R-1/T01", "--json").json
     assert len(young) > 2
     assert not any(each["pruned"] for each in young), "nothing would become free"
     with sqlite3.connect(crew.state / "nightcrew.db") as database:
@@ -64,8 +64,8 @@ def test_a_collection_that_is_killed_is_finished_by_the_next(crew: Hermetic) -> 
     assert crew.run("gc").code == 0
     (store,) = crew.state.glob("*/objects")
     crew.git("--git-dir", str(store), "fsck", "--strict", "--no-dangling")
-    taken = crew.run("checkpoint", "list", "R-1/T01", "--json").json
+    taken = crew.look("checkpoint", "list", "R-1/T01", "--json").json
     kept = [each["id"] for each in taken if not each["pruned"]]
     refs = crew.git("--git-dir", str(store), "for-each-ref", "--format=%(refname:lstrip=3)").split()
     assert sorted(refs) == sorted(kept)
-    assert crew.run("checkpoint", "diff", kept[-1]).code == 0
+    assert crew.look("checkpoint", "diff", kept[-1]).code == 0

@@ -27,7 +27,7 @@ def begin(crew: Hermetic, plan: str, script: str = "") -> subprocess.Popen[bytes
 
 
 def listed(crew: Hermetic) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = crew.run("checkpoint", "list", "R-1/T01", "--json").json
+    found: list[dict[str, object]] = crew.look("checkpoint", "list", "R-1/T01", "--json").json
     return found
 
 
@@ -52,15 +52,15 @@ def test_each_action_has_a_checkpoint_of_its_own(crew: Hermetic) -> None:
     assert all(each["between"] and each["event"] and each["took_ms"] for each in found)
     assert [bool(each["frozen_ms"]) for each in found] == [True, True, False]
     assert found[1]["parent"] == found[0]["id"]
-    stats = crew.run("stats", "R-1", "--json").json
+    stats = crew.look("stats", "R-1", "--json").json
     assert (stats["checkpoints"], stats["running"], stats["failed"]) == (3, 2, 0)
     assert {name: figures["count"] for name, figures in stats["latency_ms"].items()} == {
         "checkpoint": 3, "freeze": 2, "capture": 3, "validation": 3,
     }  # fmt: skip
     assert stats["latency_ms"]["freeze"]["max"] < 1000
     assert stats["disk"][0]["checkpoint_bytes"] > 0
-    assert "P99" in crew.run("stats").stdout
-    assert crew.run("stats", "R-9").code == 3
+    assert "P99" in crew.look("stats").stdout
+    assert crew.look("stats", "R-9").code == 3
 
 
 def test_an_agent_that_says_nothing_is_watched(crew: Hermetic) -> None:
@@ -83,7 +83,7 @@ def test_what_is_written_without_a_pause_is_captured_all_the_same(crew: Hermetic
     *while_running, last = listed(crew)
     assert while_running, "the agent never stopped writing, and there was no checkpoint"
     assert last["paths"] == 8
-    assert "busy.1" in crew.run("checkpoint", "diff", str(last["id"]), "--stat").stdout
+    assert "busy.1" in crew.look("checkpoint", "diff", str(last["id"]), "--stat").stdout
 
 
 def test_after_kill_9_finished_steps_are_not_run_again(crew: Hermetic, token: str) -> None:
@@ -101,7 +101,7 @@ def test_after_kill_9_finished_steps_are_not_run_again(crew: Hermetic, token: st
     assert done.code == 0, done
     task = by_name(done.json)["T01"]
     assert (task["state"], task["attempts"]) == ("succeeded", 2)
-    kept = crew.run("checkpoint", "diff", "C-2", str(task["checkpoint"]), "--json").json
+    kept = crew.look("checkpoint", "diff", "C-2", str(task["checkpoint"]), "--json").json
     assert [path["path"] for path in kept["paths"]] == ["three.txt"], "a finished step ran again"
     assert [each["tree"] for each in listed(crew)][:2] == before
 
@@ -117,6 +117,6 @@ def test_killed_while_a_checkpoint_is_recorded(crew: Hermetic) -> None:
         assert killed.code not in (0, 10), killed
         done = crew.run("resume", f"R-{number}", "--json")
         assert done.code == 0, done
-        text = crew.run("diff", f"R-{number}/T01").stdout
+        text = crew.look("diff", f"R-{number}/T01").stdout
         assert "+1\n+2\n+3\n" in text, text
-        assert crew.run("audit", "verify").code == 0
+        assert crew.look("audit", "verify").code == 0

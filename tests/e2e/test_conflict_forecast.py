@@ -27,12 +27,12 @@ def steps(letter: str, wait_s: float) -> str:
 def test_a_coming_conflict_is_told(crew: Hermetic) -> None:
     done = crew.run_tasks(PLAN, scripts={"a.yaml": steps("A", 2), "b.yaml": steps("B", 2)})
     assert done.code == 0, done
-    events = crew.run("events", "--kinds", "conflict.forecast", "--json").stdout
+    events = crew.look("events", "--kinds", "conflict.forecast", "--json").stdout
     assert events.count("conflict.forecast") == 1, events
     assert "src/data.txt" in events
     view = crew.show("R-1")
     assert view["forecast"] == [{"tasks": ["R-1/T01", "R-1/T02"], "paths": ["src/data.txt"]}]
-    assert "R-1/T01 and R-1/T02 will collide in src/data.txt" in crew.run("show", "R-1").stdout
+    assert "R-1/T01 and R-1/T02 will collide in src/data.txt" in crew.look("show", "R-1").stdout
     assert "R-1/T01 and R-1/T02 collide in src/data.txt" in crew.run("review", "R-1").stdout
 
 
@@ -44,7 +44,7 @@ def test_serialised_tasks_do_not_collide(crew: Hermetic) -> None:
     tasks = by_name(done.json)
     assert {task["state"] for task in tasks.values()} == {"succeeded"}
     assert (tasks["T01"]["attempts"], tasks["T02"]["generation"]) == (1, 2)
-    log = crew.run("log", "R-1/T02", "--json").stdout
+    log = crew.look("log", "R-1/T02", "--json").stdout
     kinds = [json.loads(line)["kind"] for line in log.splitlines()]
     assert kinds.index("task.paused") < kinds.index("task.reset") < kinds.index("task.succeeded")
     assert crew.run("accept", "R-1", "--json").code == 0

@@ -47,7 +47,7 @@ def check_finished(crew: Hermetic, view: dict[str, object], *, attempts: tuple[i
     assert [task["state"] for task in tasks.values()] == ["succeeded", "succeeded"]
     assert tasks["T01"]["attempts"] == 1, "a finished task ran again"
     assert tasks["T02"]["attempts"] in attempts
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_01_interrupt_then_resume_skips_finished_tasks(crew: Hermetic, token: str) -> None:

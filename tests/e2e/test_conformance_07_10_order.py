@@ -114,5 +114,5 @@ def test_10_a_plan_with_problems_is_refused_with_their_places(
     done = crew.run("run", "-f", str(crew.write_plan(text)), "--yes")
     assert done.code == 2, done
     assert all(word in done.stderr for word in expected), done
-    assert crew.run("ps", "-a", "--json").json == []
+    assert crew.look("ps", "-a", "--json").json == []
     assert not list(crew.find_processes())

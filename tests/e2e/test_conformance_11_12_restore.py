@@ -76,7 +76,7 @@ def test_11_every_checkpoint_is_restored_to_the_byte(crew: Hermetic) -> None:
     before = look(crew.repo)
     assert crew.run_tasks(PLAN, scripts={"steps.yaml": STEPS}).code == 0
     states = make_states(before)
-    taken = crew.run("checkpoint", "list", "R-1/T01", "--json").json
+    taken = crew.look("checkpoint", "list", "R-1/T01", "--json").json
     after_steps = taken[: len(states)]
     assert [each["why"].split()[0] for each in after_steps] == ["after"] * len(states)
     # Out of order, so that none builds on the one before.
@@ -95,19 +95,19 @@ def test_11_every_checkpoint_is_restored_to_the_byte(crew: Hermetic) -> None:
     # The agent's own, and one judgement of each result that was put in its place.
     assert crew.show("R-1/T01")["attempts"] == crew.show_tasks("R-1")["T01"]["attempts"] == 4
     assert "attempts 4" in crew.run("review", "R-1").stdout
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_12_a_file_edited_again_and_again_goes_back_to_any_of_its_versions(crew: Hermetic) -> None:
     texts = [f"version {number}\n" * number for number in range(1, 5)]
     steps = "".join(f"- write: src/data.txt\n  content: {text!r}\n".replace("'", '"') for text in texts)
     assert crew.run_tasks(PLAN, scripts={"steps.yaml": steps}).code == 0
-    taken = crew.run("checkpoint", "list", "R-1/T01", "--json").json
+    taken = crew.look("checkpoint", "list", "R-1/T01", "--json").json
     path = "src/data.txt"
     for number in (1, 0):
         restored = crew.run("checkpoint", "restore", taken[number]["id"], "--yes", "--no-start", "--json")
         assert restored.code == 0, restored
-        shown = crew.run("checkpoint", "diff", restored.json["id"], "--", path).stdout
+        shown = crew.look("checkpoint", "diff", restored.json["id"], "--", path).stdout
         added = [
             line[1:] for line in shown.splitlines() if line.startswith("+") and not line.startswith("+++")
         ]

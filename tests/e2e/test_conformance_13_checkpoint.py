@@ -42,8 +42,8 @@ def test_13_a_checkpoint_holds_everything_the_agent_did(crew: Hermetic) -> None:
     before = (crew.git("rev-parse", "HEAD"), crew.git("status", "--porcelain=v2"))
     done = crew.run_tasks("- [ ] 1. everything\n  - Run: python3 agent.py\n  - Accept: test ! -e README.md\n")
     assert by_name(done.json)["T01"]["attempts"] == 1, done
-    [*_, last] = crew.run("checkpoint", "list", "R-1/T01", "--json").json
-    change = crew.run("checkpoint", "diff", last["id"], "--json").json
+    [*_, last] = crew.look("checkpoint", "list", "R-1/T01", "--json").json
+    change = crew.look("checkpoint", "diff", last["id"], "--json").json
     kinds = {path["path"]: path for path in change["paths"]}
     assert {path for path, entry in kinds.items() if entry["kind"] == "added"} == ADDED
     assert {path for path, entry in kinds.items() if entry["kind"] == "deleted"} == {
@@ -74,7 +74,7 @@ def test_13_every_attempt_and_every_question_has_its_checkpoint(crew: Hermetic) 
     done = crew.run_tasks(text)
     assert done.code == 10, done
     for name, path in (("T01", "a.txt"), ("T02", "b.txt")):
-        [*_, last] = crew.run("checkpoint", "list", f"R-1/{name}", "--json").json
-        assert [p["path"] for p in crew.run("checkpoint", "diff", last["id"], "--json").json["paths"]] == [
+        [*_, last] = crew.look("checkpoint", "list", f"R-1/{name}", "--json").json
+        assert [p["path"] for p in crew.look("checkpoint", "diff", last["id"], "--json").json["paths"]] == [
             path
         ]

@@ -37,7 +37,7 @@ def asking(crew: Hermetic) -> Hermetic:
 
 
 def find_open(crew: Hermetic) -> list[dict[str, Any]]:
-    return [item for item in crew.run("inbox", "--json").json if item["kind"] == "action"]
+    return [item for item in crew.look("inbox", "--json").json if item["kind"] == "action"]
 
 
 def wait_for_end(crew: Hermetic) -> dict[str, dict[str, Any]]:

@@ -65,7 +65,7 @@ def add_person(crew: Hermetic, name: str, pin: str) -> None:
 def refusals(crew: Hermetic, name: str = "A-1") -> list[str]:
     events = [
         json.loads(line)
-        for line in crew.run("events", "--json", "--kinds", "approval.refused").stdout.splitlines()
+        for line in crew.look("events", "--json", "--kinds", "approval.refused").stdout.splitlines()
     ]
     return [each["data"]["code"] for each in events if each["data"]["id"] == name]
 
@@ -130,7 +130,7 @@ def test_21_two_people_must_say_yes_and_they_must_be_two(crew: Hermetic) -> None
     account = first.json["votes"][0]["by"]
     assert second.json["decided_by"] == f"{account}, grace"
     assert crew.run("resume", "R-1", "--wait").code == 0
-    assert "grace" in crew.run("why", "A-1").stdout
+    assert "grace" in crew.look("why", "A-1").stdout
 
 
 def test_21_who_handed_it_over_may_not_say_yes(crew: Hermetic) -> None:
@@ -155,16 +155,16 @@ def test_21_two_at_the_same_moment_are_one_decision(crew: Hermetic) -> None:
     ]  # fmt: skip
     codes = [each.wait(60) for each in running]
     assert sorted(codes) == [0, 7, 7, 7, 7, 7], codes
-    decided = crew.run("events", "--json", "--kinds", "approval.decided").stdout.splitlines()
+    decided = crew.look("events", "--json", "--kinds", "approval.decided").stdout.splitlines()
     assert len(decided) == 1
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_21_one_answer_serves_all_that_ask_for_exactly_the_same(crew: Hermetic) -> None:
     prepare(crew, "{reason: false}", tasks=THREE)
-    items = [item for item in crew.run("inbox", "--json").json if item["kind"] == "action"]
+    items = [item for item in crew.look("inbox", "--json").json if item["kind"] == "action"]
     assert [sorted([item["id"], *item["same"]]) for item in items] == [["A-1", "A-2"]] * 2
-    assert crew.run("inbox").stdout.count("2 tasks ask this; one answer serves all") == 1
+    assert crew.look("inbox").stdout.count("2 tasks ask this; one answer serves all") == 1
     one = crew.run("approve", "A-1", "--only", "--no-start", "--json")
     assert (one.code, one.json["also"]) == (0, []), one
     assert crew.show("A-2")["state"] == "pending"
@@ -173,7 +173,7 @@ def test_21_one_answer_serves_all_that_ask_for_exactly_the_same(crew: Hermetic) 
     done = crew.run("resume", "R-1", "--wait", "--json")
     assert done.code == 0, done
     assert [task["state"] for task in done.json["tasks"]] == ["succeeded"] * 3
-    assert not crew.run("inbox", "--json").json, "the third was covered by the yes for the run"
+    assert not crew.look("inbox", "--json").json, "the third was covered by the yes for the run"
 
 
 def test_21_kill_9_between_a_decision_and_its_effect(crew: Hermetic) -> None:
@@ -184,7 +184,7 @@ def test_21_kill_9_between_a_decision_and_its_effect(crew: Hermetic) -> None:
     assert crew.run("resume", "R-1", "--wait").code == 0
     before = crew.run("approve", "A-1", "--no-start")
     assert before.code == 7
-    assert crew.run("diff", "R-1/T01").stdout.count("+released") == 1
+    assert crew.look("diff", "R-1/T01").stdout.count("+released") == 1
 
 
 def test_21_an_agents_own_process_cannot_answer_its_question(crew: Hermetic) -> None:
@@ -326,7 +326,7 @@ def test_21_the_webhook_is_told_and_its_signed_answer_decides(crew: Hermetic) ->
     assert came[0][1]["data"]["digest"] == crew.show("A-1")["digest"]
     kinds = [
         json.loads(line)["kind"]
-        for line in crew.run("events", "--json", "--kinds", "webhook.*").stdout.splitlines()
+        for line in crew.look("events", "--json", "--kinds", "webhook.*").stdout.splitlines()
     ]
     assert kinds == ["webhook.failed", "webhook.delivered"]
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", timeout_s=60, what="the end of the run")
@@ -338,7 +338,7 @@ def test_21_a_webhook_that_talks_nonsense_changes_nothing(crew: Hermetic) -> Non
         prepare(crew, "{reason: false}")
         crew.wait_until(lambda: came, timeout_s=60, what="the message")
         left = crew.wait_until(
-            lambda: crew.run("events", "--json", "--kinds", "approval.left").stdout,
+            lambda: crew.look("events", "--json", "--kinds", "approval.left").stdout,
             timeout_s=30,
             what="its refusal",
         )

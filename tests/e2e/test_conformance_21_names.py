@@ -48,7 +48,7 @@ STEERING: tuple[tuple[str, ...], ...] = (
 
 
 def account_of(crew: Hermetic) -> str:
-    return str(crew.run("auth", "whoami", "--json").json["account"])
+    return str(crew.look("auth", "whoami", "--json").json["account"])
 
 
 def code_of(done: Ran) -> tuple[int, str]:
@@ -65,7 +65,7 @@ def test_21_one_person_under_two_names_is_one_of_two(crew: Hermetic) -> None:
     assert crew.run("approve", "A-1", "--no-start", "--json").json["state"] == "pending"
     for name in ("grace", "linus"):
         assert crew.run("auth", "user", "add", name, "--account", account_of(crew)).code == 0
-        assert crew.run("auth", "whoami", "--json").json["person"] == name
+        assert crew.look("auth", "whoami", "--json").json["person"] == name
         again = crew.run("approve", "A-1", "--no-start", "--json")
         assert code_of(again) == (7, "approval.voted"), again
         by_token = crew.run("approve", "A-1", "--no-start", "--json", extra=make_token(crew, "decide:any"))
@@ -108,15 +108,15 @@ def test_21_a_name_out_of_another_or_a_forged_file_is_nobodys(crew: Hermetic, tm
 
 def test_21_a_token_steers_nothing_that_it_is_not_for(crew: Hermetic) -> None:
     prepare(crew, "{reason: false}")
-    before = len(crew.run("events", "--json").stdout.splitlines())
+    before = len(crew.look("events", "--json").stdout.splitlines())
     token = make_token(crew, "read", "decide:low")
-    made = len(crew.run("events", "--json").stdout.splitlines())
+    made = len(crew.look("events", "--json").stdout.splitlines())
     for args in STEERING:
         refused = crew.run(*args, "--json", extra=token)
         assert code_of(refused) == (6, "auth.scope"), (args, str(refused))
     plan = str(crew.write_plan("- [ ] 1. a\n  - Run: echo a > a.txt\n"))
     assert code_of(crew.run("run", "-f", plan, "--json", extra=token)) == (6, "auth.scope")
-    assert len(crew.run("events", "--json").stdout.splitlines()) == made > before
+    assert len(crew.look("events", "--json").stdout.splitlines()) == made > before
     planner = make_token(crew, "plan")
     assert crew.run("run", "-f", plan, "--json", extra=planner).code == 5
     asks = crew.run("approve", "R-2", "--with-asks", "--no-start", "--json", extra=planner)
@@ -153,7 +153,7 @@ def test_21_an_older_auth_file_makes_no_used_code_good_again(crew: Hermetic) -> 
         again = crew.run(*args)
         assert again.code == 4, again
         book.write_bytes(kept)
-    assert done.json["backup_codes"][0] not in crew.run("events", "--json").stdout
+    assert done.json["backup_codes"][0] not in crew.look("events", "--json").stdout
 
 
 @pytest.mark.parametrize(

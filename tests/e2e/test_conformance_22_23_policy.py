@@ -60,7 +60,7 @@ def test_22_every_denied_command_is_seen_wherever_it_stands(crew: Hermetic, plac
 
 @pytest.mark.parametrize("command", [DENIED[5], DENIED[8], DENIED[10]])
 def test_22_explain_says_the_same(crew: Hermetic, command: str) -> None:
-    explained = crew.run("policy", "explain", "--json", "--", command)
+    explained = crew.look("policy", "explain", "--json", "--", command)
     assert explained.code == 0, explained
     assert explained.json["decision"] == "deny"
     assert explained.json["rule"]
@@ -128,15 +128,15 @@ def test_23_a_broken_policy_stops_the_run(crew: Hermetic, kind: str) -> None:
     done = crew.run("run", "-f", str(crew.write_plan("- [ ] 1. a\n  - Run: echo a > a.txt\n")), "--yes")
     assert done.code == 2, done
     assert place in done.stderr, done
-    assert crew.run("ps", "-a", "--json").json == []
-    checked = crew.run("policy", "check")
+    assert crew.look("ps", "-a", "--json").json == []
+    checked = crew.look("policy", "check")
     assert checked.code == 2, checked
     assert place in checked.stderr
 
 
 def test_23_all_problems_of_a_policy_come_at_once(crew: Hermetic) -> None:
     crew.write({".nightcrew/policy.yaml": "version: 2\ncommads: []\ndefaults:\n  commands: perhaps\n"})
-    done = crew.run("policy", "check")
+    done = crew.look("policy", "check")
     assert done.code == 2, done
     assert all(
         place in done.stderr for place in ("policy.yaml:1:10", "policy.yaml:2:1", "policy.yaml:4:13")

@@ -93,7 +93,7 @@ def test_24_nothing_outside_is_in_reach(crew: Hermetic, token: str) -> None:
     done = crew.run_tasks(text, extra={"MY_SECRET_TOKEN": "x"})
     for server in sockets:
         server.close()
-    patch = crew.run("diff", "R-1/T01", "--json").json["patch"]
+    patch = crew.look("diff", "R-1/T01", "--json").json["patch"]
     section = patch[patch.index("b/report.json") :]
     report = json.loads(
         "".join(

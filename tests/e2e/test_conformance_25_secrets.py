@@ -98,7 +98,7 @@ def test_25_all_eighteen_are_found_and_none_is_shown(crew: Hermetic) -> None:
     assert len(SECRETS) == 18
     done = crew.run_tasks(hand_over(crew, {name: held for name, (held, _, _) in SECRETS.items()}))
     assert done.code == 5, done
-    asked = crew.run("show", "A-1", "--json")
+    asked = crew.look("show", "A-1", "--json")
     text = asked.stdout
     for name, (_, rule, hidden) in SECRETS.items():
         assert f"{name}:" in text, name
@@ -151,7 +151,7 @@ def test_25_promotion_refuses_it_until_it_is_allowed_by_its_fingerprint(crew: He
     assert crew.git("rev-parse", "HEAD") != before
     [event] = [
         e
-        for e in map(json.loads, crew.run("events", "--json").stdout.splitlines())
+        for e in map(json.loads, crew.look("events", "--json").stdout.splitlines())
         if e["kind"] == "promotion.prepared"
     ]
     assert event["data"]["secrets_allowed"] == [found["fingerprint"]]

@@ -58,8 +58,8 @@ def test_26_above_a_soft_limit_a_person_is_asked(crew: Hermetic, program: str) -
     done = run(crew, program)
     assert done.code == 5, done
     assert by_name(done.json)["T01"]["state"] == "awaiting_approval"
-    shown = crew.run("diff", "R-1/T01").stdout
-    [item] = crew.run("inbox", "--json").json
+    shown = crew.look("diff", "R-1/T01").stdout
+    [item] = crew.look("inbox", "--json").json
     assert item["kind"] == "change"
     assert item["task"] == "R-1/T01"
     assert crew.run("approve", item["id"], "--no-start").code == 0
@@ -67,7 +67,7 @@ def test_26_above_a_soft_limit_a_person_is_asked(crew: Hermetic, program: str) -
     assert resumed.code == 0, resumed
     task = by_name(resumed.json)["T01"]
     assert (task["state"], task["verified"]) == ("succeeded", "verified")
-    assert crew.run("diff", "R-1/T01").stdout == shown, "the agent ran again after its result was approved"
+    assert crew.look("diff", "R-1/T01").stdout == shown, "the agent ran again after its result was approved"
 
 
 def test_26_limits_of_the_repository_are_used(crew: Hermetic) -> None:

@@ -67,18 +67,18 @@ def tamper(crew: Hermetic, *statements: str) -> None:
 
 
 def refused(crew: Hermetic, *args: str) -> Ran:
-    done = crew.run("audit", "verify", *args)
+    done = crew.look("audit", "verify", *args)
     assert done.code == 12, done
     return done
 
 
 def test_a_sound_journal_verifies_and_matches_the_head_kept_elsewhere(crew: Hermetic) -> None:
-    found = crew.run("audit", "verify", "--against", str(crew.root / "head.json"), "--json")
+    found = crew.look("audit", "verify", "--against", str(crew.root / "head.json"), "--json")
     assert found.code == 0, found
     # Of the end of the run, of the promotion, by hand, and of the bundle; and once more from the file.
     assert found.json["signed"] >= 4
     assert len(found.json["keys"]) == 1
-    assert crew.run("audit", "verify").stdout.rstrip().endswith("0 gaps")
+    assert crew.look("audit", "verify").stdout.rstrip().endswith("0 gaps")
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,13 @@ def test_a_journal_that_somebody_else_signed_is_refused_and_an_own_earlier_key_i
     with journal.write() as tx:
         record_head(tx, stranger, at="2025-01-01T00:00:00.000000Z", actor="engine")
     journal.close()
-    assert crew.run("audit", "query", "--kind", "journal").code == 0
+    assert crew.look("audit", "query", "--kind", "journal").code == 0
     assert "a key that is not of this installation" in refused(crew).stderr
     assert crew.run("audit", "head", "--sign").code == 12  # nothing is signed over it
     known = crew.state / "signing" / "known.keys"
     before = known.read_text()
     known.write_text(before + f"{stranger.public}  # mine as well\n")
-    assert "signed by 2 keys" in crew.run("audit", "verify").stdout
+    assert "signed by 2 keys" in crew.look("audit", "verify").stdout
     known.write_text(before)
 
 
@@ -214,9 +214,9 @@ def test_a_journal_cut_back_to_an_older_signed_head_is_noticed_and_not_signed_ag
     assert not (crew.root / "no.tar.gz").exists()
     # A person who has put back an older database says so by moving the kept head away.
     (crew.state / "signing" / "last.head").unlink()
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
     assert crew.run("audit", "head", "--sign").code == 0
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_no_bundle_is_made_of_a_journal_that_somebody_else_signed_or_whose_records_were_edited(
@@ -234,7 +234,7 @@ def test_no_bundle_is_made_of_a_journal_that_somebody_else_signed_or_whose_recor
 def test_a_bundle_is_never_compared_with_nothing_by_mistake(crew: Hermetic, tmp_path: Path) -> None:
     bundle = str(crew.root / "R-1.tar.gz")
     for key in ("", "abc"):
-        assert crew.run("audit", "verify", "--bundle", bundle, "--key", key).code == 2
+        assert crew.look("audit", "verify", "--bundle", bundle, "--key", key).code == 2
     nobody = Hermetic(tmp_path)
     nobody.make_repository(FILES)
     done = nobody.run("audit", "verify", "--bundle", bundle)
@@ -259,9 +259,9 @@ def test_a_forged_a_foreign_and_a_broken_head_file(crew: Hermetic) -> None:
     assert stranger.run("audit", "head", "--sign", "-o", str(place), "--force").code == 0
     assert "a key that is not of this installation" in refused(crew, "--against", str(place)).stderr
     place.write_text("[" * 100_000)
-    assert crew.run("audit", "verify", "--against", str(place)).code == 2
+    assert crew.look("audit", "verify", "--against", str(place)).code == 2
     place.write_text("{}")
-    done = crew.run("audit", "verify", "--against", str(place))
+    done = crew.look("audit", "verify", "--against", str(place))
     assert (done.code, "not a signed head" in done.stderr) == (2, True), done
 
 
@@ -290,7 +290,7 @@ def test_the_bundle_verifies_with_nothing_but_its_own_program(crew: Hermetic, tm
     (tmp_path / "plan.json").write_text("{}")
     done = subprocess.run([*isolated, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.returncode, "plan.json was changed" in done.stdout) == (1, True)
-    found = crew.run("audit", "verify", "--bundle", str(bundle), "--json").json
+    found = crew.look("audit", "verify", "--bundle", str(bundle), "--json").json
     assert (found["ok"], found["run"], found["key_compared"]) == (True, "R-1", True)
     bundle_of_others = refused_bundle(crew, bundle.read_bytes()[:-1])
     assert "NOT" not in bundle_of_others.stdout
@@ -338,23 +338,23 @@ def test_two_writers_at_once_leave_one_chain(crew: Hermetic) -> None:
     for number, log in enumerate(logs):
         crew.start("audit", "head", "--sign", "-o", str(crew.root / f"w{number}.json"), log=log)
     crew.wait_until(lambda: all((crew.root / f"w{n}.json").exists() for n in range(4)), what="four heads")
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_a_search_by_kind_person_time_and_text(crew: Hermetic) -> None:
-    lines = crew.run("audit", "query", "--kind", "promotion", "--json").stdout.splitlines()
+    lines = crew.look("audit", "query", "--kind", "promotion", "--json").stdout.splitlines()
     assert {json.loads(line)["kind"] for line in lines} == {"promotion.prepared", "promotion.published"}
     user = json.loads(lines[-1])["actor"].removeprefix("user:")
-    assert crew.run("audit", "query", "--kind", "promotion", "--who", user, "--since", "today").stdout
+    assert crew.look("audit", "query", "--kind", "promotion", "--who", user, "--since", "today").stdout
     assert crew.run("audit", "--kind", "promotion", "--json").stdout.splitlines() == lines
-    assert not crew.run("audit", "query", "--who", "nobody-of-that-name").stdout
-    assert not crew.run("audit", "query", "--until", "2001-01-01").stdout
-    assert "Greet" in crew.run("audit", "query", "--text", "GREET", "--limit", "1").stdout
-    table = crew.run("audit", "query", "--kind", "promotion.published", "--fields", "seq,ts,id,tasks").stdout
+    assert not crew.look("audit", "query", "--who", "nobody-of-that-name").stdout
+    assert not crew.look("audit", "query", "--until", "2001-01-01").stdout
+    assert "Greet" in crew.look("audit", "query", "--text", "GREET", "--limit", "1").stdout
+    table = crew.look("audit", "query", "--kind", "promotion.published", "--fields", "seq,ts,id,tasks").stdout
     assert "M-1" in table
     assert "R-1/T01, R-1/T02" in table
     for wrong in (("--since", "soon"), ("--run", "R-9")):
-        assert crew.run("audit", "query", *wrong).code in (2, 3)
+        assert crew.look("audit", "query", *wrong).code in (2, 3)
 
 
 def test_events_leave_in_three_forms(crew: Hermetic) -> None:
@@ -382,13 +382,13 @@ def test_what_is_old_is_emptied_under_a_signature_and_still_verifies(crew: Herme
     head = str(crew.root / "head.json")
     done = crew.run("audit", "prune", "--before", "1s", "--yes")
     assert done.code == 0, done
-    found = crew.run("audit", "verify", "--against", head, "--json").json
+    found = crew.look("audit", "verify", "--against", head, "--json").json
     assert found["emptied"] == dry["events"]
     assert "Greet" not in crew.run("audit", "export", "--run", "R-1").stdout
-    assert crew.run("show", "R-1").code == 0
-    assert crew.run("why", "R-1/T01").code == 0
+    assert crew.look("show", "R-1").code == 0
+    assert crew.look("why", "R-1/T01").code == 0
     made = crew.run("audit", "bundle", "R-1", "-o", str(crew.root / "late.tar.gz"), "--force")
     assert made.code == 0, made
-    assert crew.run("audit", "verify", "--bundle", str(crew.root / "late.tar.gz")).code == 0
+    assert crew.look("audit", "verify", "--bundle", str(crew.root / "late.tar.gz")).code == 0
     tamper(crew, "update nc_events set hash = prev where seq = 4")
     assert "first bad record: E-" in refused(crew).stderr

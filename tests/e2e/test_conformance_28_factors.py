@@ -73,7 +73,7 @@ def set_totp(crew: Hermetic) -> tuple[str, list[str]]:
 
 
 def test_28_there_is_no_default_and_the_pin_is_a_slow_hash_in_a_private_file(crew: Hermetic) -> None:
-    assert crew.run("auth", "whoami", "--json").json["methods"] == []
+    assert crew.look("auth", "whoami", "--json").json["methods"] == []
     for bad in ("1234", "0000", "12", "12a4", ""):
         refused = give(crew, "auth", "pin", "set", "--pin-stdin", stdin=f"{bad}\n")
         assert refused.code == 2, refused
@@ -96,10 +96,10 @@ def test_28_a_lock_that_lasts_over_processes_and_methods_and_doubles(crew: Herme
     assert codes == ["auth.wrong"] * 5
     locked = try_pin(crew, PIN)
     assert (locked.code, locked.json["error"]["code"]) == (8, "auth.locked"), locked
-    assert crew.run("auth", "whoami", "--json").json["locked_until"]
+    assert crew.look("auth", "whoami", "--json").json["locked_until"]
     kinds = [
         json.loads(line)["kind"]
-        for line in crew.run("events", "--json", "--kinds", "auth.*").stdout.splitlines()
+        for line in crew.look("events", "--json", "--kinds", "auth.*").stdout.splitlines()
     ]
     assert kinds == ["auth.pin_set", "auth.stored", *["auth.failed"] * 5, "auth.locked"]
     put(crew, locked_until="2020-01-01T00:00:00.000000Z", failures=4)
@@ -155,8 +155,8 @@ def test_28_no_code_is_taken_twice_nor_one_of_before(crew: Hermetic) -> None:
     assert one.code == 3, one
     twice = crew.run("auth", "user", "remove", "nobody", "--otp", backup[0], "--json")
     assert twice.code == 4, twice
-    assert crew.run("auth", "whoami", "--json").json["backup_codes"] == 9
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("auth", "whoami", "--json").json["backup_codes"] == 9
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_28_switching_and_removing_need_the_old_factor(crew: Hermetic) -> None:
@@ -254,7 +254,7 @@ def test_28_a_token_decides_what_it_is_for_and_is_no_factor(crew: Hermetic) -> N
     token = made.json["token"]
     assert token not in book_of(crew).read_text()
     assert token.rpartition("_")[2] not in book_of(crew).read_text()
-    who = crew.run("auth", "whoami", "--json", extra={"NIGHTCREW_TOKEN": token})
+    who = crew.look("auth", "whoami", "--json", extra={"NIGHTCREW_TOKEN": token})
     assert (who.json["via"], who.json["scopes"]) == ("token", ["decide:low"]), who
     for bad in (
         token[:-1] + ("0" if token[-1] != "0" else "1"),
@@ -262,7 +262,7 @@ def test_28_a_token_decides_what_it_is_for_and_is_no_factor(crew: Hermetic) -> N
         "x",
         f"nct_K-9_{token.rpartition('_')[2]}",
     ):
-        refused = crew.run("auth", "whoami", "--json", extra={"NIGHTCREW_TOKEN": bad})
+        refused = crew.look("auth", "whoami", "--json", extra={"NIGHTCREW_TOKEN": bad})
         assert (refused.code, refused.json["error"]["code"]) == (4, "auth.token"), refused
     escalated = crew.run(
         "auth", "token", "add", "--scope", "admin", "--json", extra={"NIGHTCREW_TOKEN": token}
@@ -273,7 +273,7 @@ def test_28_a_token_decides_what_it_is_for_and_is_no_factor(crew: Hermetic) -> N
     approved = crew.run("approve", "R-1", "--no-start", "--json", extra={"NIGHTCREW_TOKEN": token})
     assert (approved.code, approved.json["error"]["code"]) == (6, "auth.scope"), approved
     assert crew.run("auth", "token", "revoke", "K-1").code == 0
-    assert crew.run("auth", "whoami", extra={"NIGHTCREW_TOKEN": token}).code == 4
+    assert crew.look("auth", "whoami", extra={"NIGHTCREW_TOKEN": token}).code == 4
 
 
 def talk(crew: Hermetic, args: list[str], answers: list[tuple[str, str]]) -> tuple[int, str]:
@@ -317,5 +317,5 @@ def test_28_on_a_terminal_it_is_asked_for_and_never_shown(crew: Hermetic) -> Non
 
 
 def me_name(crew: Hermetic) -> str:
-    name: str = crew.run("auth", "whoami", "--json").json["person"]
+    name: str = crew.look("auth", "whoami", "--json").json["person"]
     return name

@@ -27,18 +27,18 @@ def test_29_a_hung_agent_is_shown_unhealthy_and_its_task_recovered(crew: Hermeti
     crew.start("run", "-f", str(crew.write_plan(PLAN)), "--yes", log=tmp_path / "log")
 
     def read_kinds() -> list[str]:
-        lines = crew.run("events", "--json").stdout.splitlines()
+        lines = crew.look("events", "--json").stdout.splitlines()
         return [json.loads(line)["kind"] for line in lines]
 
     crew.wait_until(lambda: "agent.silent" in read_kinds(), timeout_s=60, what="the silence to be told")
-    shown = crew.run("show", "R-1").stdout
+    shown = crew.look("show", "R-1").stdout
     if "running" in shown:
         # It still hangs: whoever looks now sees it; the log and `why` say it later, too.
         assert "unhealthy: it has said nothing for" in shown
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", timeout_s=90, what="the run to be over")
     task = crew.show("R-1")["tasks"][0]
     assert (task["state"], task["agent"], task["planned_agent"]) == ("succeeded", "healthy", "hung")
-    tries = crew.run("show", "R-1/T01", "--json").json["tries"]
+    tries = crew.look("show", "R-1/T01", "--json").json["tries"]
     assert [(each["state"], each["failure"]) for each in tries] == [("timed_out", "idle"), ("succeeded", "")]
-    assert "unhealthy" in (tmp_path / "log").read_text() + crew.run("log", "R-1").stdout
+    assert "unhealthy" in (tmp_path / "log").read_text() + crew.look("log", "R-1").stdout
     assert crew.find_commands("sleep 600") == []

@@ -47,7 +47,7 @@ def test_30_concurrent_checkpoints_are_serialised_per_task_and_lose_nothing(crew
     done = crew.run_tasks(text, "--max-parallel", "3", scripts=scripts)
     assert done.code == 0, done
     for task in done.json["tasks"]:
-        taken = crew.run("checkpoint", "list", task["id"], "--json").json
+        taken = crew.look("checkpoint", "list", task["id"], "--json").json
         assert len(taken) >= 8, "one after each action at least"
         assert [each["parent"] for each in taken] == ["", *[each["id"] for each in taken[:-1]]], "one chain"
         assert [each["event"] for each in taken] == sorted(each["event"] for each in taken)
@@ -56,7 +56,7 @@ def test_30_concurrent_checkpoints_are_serialised_per_task_and_lose_nothing(crew
             assert earlier["paths"] <= later["paths"], "files were only added"
         assert taken[-1]["paths"] == 20
         assert not any(each["refused"] for each in taken)
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_30_a_thousand_files_are_one_checkpoint(crew: Hermetic) -> None:
@@ -64,9 +64,9 @@ def test_30_a_thousand_files_are_one_checkpoint(crew: Hermetic) -> None:
     crew.commit("many")
     done = crew.run_tasks("- [ ] 1. many\n  - Run: python3 many.py\n  - Accept: test -f many/19/999.txt\n")
     assert done.code == 0, done
-    [*_, last] = crew.run("checkpoint", "list", "R-1/T01", "--json").json
+    [*_, last] = crew.look("checkpoint", "list", "R-1/T01", "--json").json
     assert last["paths"] == 1000
-    paths = crew.run("checkpoint", "diff", last["id"], "--json").json["paths"]
+    paths = crew.look("checkpoint", "diff", last["id"], "--json").json["paths"]
     assert {path["path"] for path in paths} == {f"many/{number % 20}/{number}.txt" for number in range(1000)}
-    measured = crew.run("stats", "R-1", "--json")
+    measured = crew.look("stats", "R-1", "--json")
     assert measured.code == 0, measured

@@ -61,7 +61,7 @@ def test_programs_are_listed_with_version_and_sign_in_and_no_credential_is_read(
     set_up(crew, "version: 1\nproviders:\n  anthropic: {url: 'http://127.0.0.1:9', key: none}\n")
     count = crew.root / "started"
     program = put_program(crew, "claude", f"echo x >> {count}; echo '9.9 (fake)'")
-    absent = by_name(crew.run("agent", "list", "--json").json)["claude"]
+    absent = by_name(crew.look("agent", "list", "--json").json)["claude"]
     assert (absent["version"], absent["login"], absent["usable"], absent["quality"]) == (
         "9.9 (fake)",
         "absent",
@@ -70,19 +70,19 @@ def test_programs_are_listed_with_version_and_sign_in_and_no_credential_is_read(
     )
     secret = put(crew.home / ".claude" / ".credentials.json", '{"accessToken": "SECRET-OF-THE-USER"}')
     secret.chmod(0)
-    shown = crew.run("agent", "list", "--json")
+    shown = crew.look("agent", "list", "--json")
     listed = by_name(shown.json)
     assert listed["claude"]["login"] == "present"
     assert listed["aider"]["login"] == "unknown"
     assert listed["codex"]["text"] == "codex is not installed"
-    table = crew.run("agent", "list")
+    table = crew.look("agent", "list")
     kept = "".join(path.read_text() for path in crew.state.glob("agents.json"))
     assert "SECRET-OF-THE-USER" not in shown.stdout + table.stdout + kept
     assert count.read_text() == "x\n", "its version was known"
-    assert crew.run("agent", "list", "--refresh").code == 0
+    assert crew.look("agent", "list", "--refresh").code == 0
     assert count.read_text() == "x\nx\n"
     program.write_text("#!/bin/sh\necho '10.0 (newer)'\n")
-    assert by_name(crew.run("agent", "list", "--json").json)["claude"]["version"] == "10.0 (newer)"
+    assert by_name(crew.look("agent", "list", "--json").json)["claude"]["version"] == "10.0 (newer)"
 
 
 def test_a_program_of_the_repository_is_never_started(crew: Hermetic) -> None:
@@ -94,7 +94,7 @@ def test_a_program_of_the_repository_is_never_started(crew: Hermetic) -> None:
         crew.repo / ".nightcrew" / "config.yaml",
         f"version: 1\nagents: {{odd: {{argv: [{tool}]}}, touchy: {{argv: [touch, '{ran}']}}}}\n",
     )
-    assert by_name(crew.run("agent", "list", "--json").json)["claude"]["usable"] is False
+    assert by_name(crew.look("agent", "list", "--json").json)["claude"]["usable"] is False
     assert crew.run("agent", "detect").code == 0
     assert not ran.exists()
 
@@ -116,17 +116,17 @@ def test_markdown_agents_are_found_but_a_repository_cannot_lead_out_of_itself(cr
     outside = put(crew.home / "elsewhere" / "far.md", "---\nname: far\nrole: far\n---\nPRIVATE-OF-THE-USER\n")
     (crew.repo / ".gemini").mkdir()
     (crew.repo / ".gemini" / "agents").symlink_to(outside.parent)
-    ran = crew.run("agent", "list", "--json")
+    ran = crew.look("agent", "list", "--json")
     found = {each["name"]: each for each in ran.json if each["kind"] == "markdown"}
     assert set(found) == {"qa-expert", "deep", "broken", "changelog-writer"}
     assert (found["qa-expert"]["own"], found["qa-expert"]["ignored"]) == (True, ["model", "tools"])
     assert (found["broken"]["usable"], found["broken"]["quality"]) == (False, "insufficient")
     assert "~/.codex/agents/broken.md:1" in found["broken"]["text"]
     assert found["changelog-writer"]["own"] is False
-    assert "MARK-OF-QA" in crew.run("agent", "show", "@qa-expert").stdout
+    assert "MARK-OF-QA" in crew.look("agent", "show", "@qa-expert").stdout
     assert "PRIVATE-OF-THE-USER" not in ran.stdout
-    assert crew.run("agent", "show", "leak").code == 3
-    best = crew.run("agent", "match", "raise the pytest coverage of the parser", "--json").json[0]
+    assert crew.look("agent", "show", "leak").code == 3
+    best = crew.look("agent", "match", "raise the pytest coverage of the parser", "--json").json[0]
     assert (best["name"], best["quality"]) == ("qa-expert", "excellent")
 
 
@@ -150,12 +150,12 @@ def test_tasks_without_an_agent_get_one_with_a_reason(crew: Hermetic) -> None:
     assert ran.code == 0, ran
     tasks = crew.show_tasks("R-1")
     assert [tasks[f"T0{number}"]["agent"] for number in (1, 2, 5)] == ["alpha", "beta", "command"]
-    why = crew.run("why", "R-1/T02", "--json").json
+    why = crew.look("why", "R-1/T02", "--json").json
     routed = [each for each in why["history"] if each["kind"] == "agent.routed"]
     assert routed[0]["data"]["agent"] == "beta"
     assert routed[0]["data"]["alternatives"]
     assert any("beta does it: excellent by capability" in line for line in why["because"]), why
-    told = {name: crew.run("diff", f"R-1/{name}").stdout for name in ("T01", "T03", "T04")}
+    told = {name: crew.look("diff", f"R-1/{name}").stdout for name in ("T01", "T03", "T04")}
     assert "MARK-OF-QA" in told["T03"]
     assert "For this task you are qa-expert" in told["T03"]
     assert "MARK-OF-EVIL" in told["T04"]
@@ -174,7 +174,7 @@ def test_slots_bound_each_agent_and_agents_work_side_by_side(crew: Hermetic) -> 
     agents = {each["id"]: each["agent"] for each in crew.show("R-1")["tasks"]}
     busy = {"alpha": 0, "beta": 0}
     most, together = dict(busy), False
-    for event in crew.run("events", "--json").stdout.splitlines():
+    for event in crew.look("events", "--json").stdout.splitlines():
         kind, task = _read(event)
         if kind in ("attempt.started", "attempt.succeeded"):
             busy[agents[task]] += 1 if kind == "attempt.started" else -1
@@ -235,7 +235,7 @@ def test_an_agent_that_is_left_alone_or_has_no_key_is_not_chosen(crew: Hermetic)
     plan = str(crew.write_plan("# N\n\n- [ ] 1. Prose for the changelog\n"))
     (task,) = crew.run("plan", "-f", plan, "--json").json["plan"]["tasks"]
     assert (task["agent"], "left alone until" in task["route"]["gap"]) == ("beta", True), task
-    assert "left alone" in by_name(crew.run("agent", "list", "--json").json)["alpha"]["breaker"]
+    assert "left alone" in by_name(crew.look("agent", "list", "--json").json)["alpha"]["breaker"]
     assert crew.run("agent", "reset", "alpha").code == 0
     (task,) = crew.run("plan", "-f", plan, "--json").json["plan"]["tasks"]
     assert task["agent"] == "alpha"
@@ -256,11 +256,11 @@ def test_a_repository_s_role_that_nobody_can_be_given_is_refused_with_its_place(
         "---\nname: nul\nauthority: {autonomous: ['**']}\n---\na\0b\n",
     )
     put(crew.repo / ".claude" / "agents" / "deep.md", f"---\nname: deep\na: {'[' * 60_000}\n---\nDig.\n")
-    found = by_name(crew.run("agent", "list", "--json").json)
+    found = by_name(crew.look("agent", "list", "--json").json)
     assert found["deep"]["usable"]
     assert found["nul"]["ignored"] == ["authority"]
     ran = crew.run_tasks("- [ ] 1. Do it\n  - Agent: @nul\n")
-    assert (ran.code, crew.run("ps", "--all", "--json").json) == (2, []), ran
+    assert (ran.code, crew.look("ps", "--all", "--json").json) == (2, []), ran
     assert "the agent nul cannot be used: .claude/agents/nul.md:1:1: it has a NUL character" in ran.stdout, (
         ran
     )

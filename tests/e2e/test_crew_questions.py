@@ -41,7 +41,7 @@ ASKING = """# Night
 
 def wait_for_question(crew: Hermetic) -> dict[str, Any]:
     def look() -> dict[str, Any] | None:
-        found = [each for each in crew.run("inbox", "--json").json if each["kind"] == "question"]
+        found = [each for each in crew.look("inbox", "--json").json if each["kind"] == "question"]
         return found[0] if found else None
 
     asked: dict[str, Any] = crew.wait_until(look, timeout_s=60, what="the question")
@@ -57,9 +57,9 @@ def test_a_question_parks_its_task_and_an_answer_lets_it_go_on(crew: Hermetic) -
         "T01": "awaiting_answer",
         "T02": "succeeded",
     }
-    (asked,) = crew.run("inbox", "--json").json
+    (asked,) = crew.look("inbox", "--json").json
     assert (asked["kind"], asked["question"]["choices"]) == ("question", ["8080", "9090"])
-    shown = crew.run("inbox").stdout
+    shown = crew.look("inbox").stdout
     assert "  2. 9090" in shown
     assert f"nightcrew answer {asked['id']} --choice N" in shown
     refused = {
@@ -82,10 +82,10 @@ def test_a_question_parks_its_task_and_an_answer_lets_it_go_on(crew: Hermetic) -
     assert crew.show("R-1/T01")["verified"] == "verified"
     twice = crew.run("answer", asked["id"], "8080")
     assert (twice.code, "answered already by" in twice.stderr) == (7, True), twice
-    why = crew.run("why", asked["id"]).stdout
+    why = crew.look("why", asked["id"]).stdout
     assert "Which port?" in why
     assert "answered by" in why
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 @pytest.mark.needs_userns
@@ -99,7 +99,7 @@ def test_a_question_outlives_a_killed_host(crew: Hermetic, mark: str) -> None:
     assert asked["requester"] == "agent:claude"
     os.kill(host, signal.SIGKILL)
     crew.wait_until(lambda: not Path(f"/proc/{host}").exists() or _is_dead(host), what="the end of the host")
-    (still,) = [each for each in crew.run("inbox", "--json").json if each["kind"] == "question"]
+    (still,) = [each for each in crew.look("inbox", "--json").json if each["kind"] == "question"]
     assert still["digest"] == asked["digest"]
     assert crew.run("answer", asked["id"], "own", "words").code == 0
     crew.wait_until(
@@ -108,7 +108,7 @@ def test_a_question_outlives_a_killed_host(crew: Hermetic, mark: str) -> None:
     task = crew.show("R-1/T01")
     assert (task["state"], task["verified"]) == ("succeeded", "verified"), task
     events = [
-        each for each in crew.run("log", "R-1", "--json").stdout.splitlines() if "question.delivered" in each
+        each for each in crew.look("log", "R-1", "--json").stdout.splitlines() if "question.delivered" in each
     ]
     assert len(events) == (2 if mark == "ASK!:" else 1), events
 
@@ -116,7 +116,7 @@ def test_a_question_outlives_a_killed_host(crew: Hermetic, mark: str) -> None:
 @pytest.mark.needs_userns
 def test_no_answer_at_all_ends_the_task_with_the_reason(crew: Hermetic) -> None:
     assert crew.run_tasks(SCRIPTED.format(answer="x"), scripts={"ask.yaml": SCRIPT}).code == 5
-    (asked,) = crew.run("inbox", "--json").json
+    (asked,) = crew.look("inbox", "--json").json
     assert crew.run("deny", asked["id"], "-m", "decide it yourself").code == 0
     crew.wait_until(lambda: crew.show("R-1/T01")["state"] == "failed", what="the end of the task")
     assert "decide it yourself" in crew.show("R-1/T01")["reason"]
@@ -129,7 +129,7 @@ def test_scripts_with_odd_questions_are_refused_with_their_places(crew: Hermetic
     assert refused.code == 2, refused
     places = [each["line"] for each in refused.json["error"]["problems"]]
     assert len(places) == 6, refused
-    assert crew.run("ps", "--json", "--all").json == []
+    assert crew.look("ps", "--json", "--all").json == []
 
 
 def _is_dead(pid: int) -> bool:

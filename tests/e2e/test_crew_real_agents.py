@@ -40,7 +40,7 @@ def test_it_asks_is_answered_and_goes_on(crew: Hermetic, agent: str) -> None:
         set_up(crew, model, agent)
         parked = crew.run_tasks(TASKS.format(agent=agent), timeout_s=180)
         assert parked.code == 5, parked
-        (asked,) = crew.run("inbox", "--json").json
+        (asked,) = crew.look("inbox", "--json").json
         assert (asked["kind"], asked["question"]["choices"]) == ("question", ["left", "right"])
         assert crew.show("R-1/T01")["state"] == "awaiting_answer"
         assert crew.run("answer", asked["id"], "--choice", "2").code == 0

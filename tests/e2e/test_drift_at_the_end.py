@@ -30,5 +30,5 @@ def test_drift_is_as_it_is_now(crew: Hermetic, token: str) -> None:
 
 
 def told(crew: Hermetic) -> list[dict[str, object]]:
-    lines = crew.run("events", "--kinds", "drift.detected", "--json").stdout.splitlines()
+    lines = crew.look("events", "--kinds", "drift.detected", "--json").stdout.splitlines()
     return [json.loads(line)["data"] for line in lines]

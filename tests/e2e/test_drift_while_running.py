@@ -40,8 +40,8 @@ def test_severity_and_its_end_are_told(crew: Hermetic, token: str) -> None:
         ["package.json"],
         ["R-1/T01"],
     )
-    assert "drift: high" in crew.run("ps").stdout
-    assert "drift high: you and this run both changed src/app.py" in crew.run("show", "R-1").stdout
+    assert "drift: high" in crew.look("ps").stdout
+    assert "drift high: you and this run both changed src/app.py" in crew.look("show", "R-1").stdout
     before = crew.git("status", "--porcelain")
     crew.git("checkout", "-q", "--", "src/app.py")
     (crew.repo / "package.json").unlink()
@@ -55,15 +55,15 @@ def test_a_question_pauses_the_run_and_a_yes_lets_it_go_on(crew: Hermetic, token
     settings(crew, "  on_high: ask\n")
     begin(crew, token, 8)
     crew.write({"src/app.py": "print('yours')\n"})
-    [item] = crew.wait_until(lambda: crew.run("inbox", "--json").json, what="the question")
+    [item] = crew.wait_until(lambda: crew.look("inbox", "--json").json, what="the question")
     assert (item["kind"], item["run"], item["risk"]) == ("drift", "R-1", "high")
     assert "src/app.py" in item["action"]
     crew.wait_until(lambda: by_name(crew.show("R-1"))["T02"]["state"] == "paused", what="the pause")
     assert crew.show("R-1")["state"] == "paused"
-    why = crew.run("why", "R-1").stdout
+    why = crew.look("why", "R-1").stdout
     assert "drift (high)" in why
     assert "nightcrew resume R-1" in why
-    assert "drift of R-1" in crew.run("why", item["id"]).stdout
+    assert "drift of R-1" in crew.look("why", item["id"]).stdout
     approved = crew.run("approve", item["id"])
     assert approved.code == 0, approved
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", timeout_s=60, what="the end of the run")

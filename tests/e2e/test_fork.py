@@ -25,7 +25,7 @@ def rest(crew: Hermetic) -> dict:
 
 
 def paths(crew: Hermetic, name: str) -> set[str]:
-    return {path["path"] for path in crew.run("diff", name, "--json").json["paths"]}
+    return {path["path"] for path in crew.look("diff", name, "--json").json["paths"]}
 
 
 def test_a_fork_goes_on_from_a_checkpoint_and_one_answer_lands(crew: Hermetic) -> None:
@@ -45,7 +45,7 @@ def test_a_fork_goes_on_from_a_checkpoint_and_one_answer_lands(crew: Hermetic) -
     view = crew.show("R-1")["plan"]
     assert (view["version"], view["digest"]) == (2, dry.json["digest"])
     # It began with what the checkpoint held, and its change is measured against what the original started on.
-    patch = crew.run("diff", "R-1/T01F1").stdout
+    patch = crew.look("diff", "R-1/T01F1").stdout
     assert "+one" in patch
     assert "+two" in patch
     assert (paths(crew, "R-1/T01"), paths(crew, "R-1/T01F1")) == ({"a.txt", "note.txt"}, {"a.txt"})

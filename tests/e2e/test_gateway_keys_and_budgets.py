@@ -98,7 +98,7 @@ def tell(*agents: str, budget: str = "") -> str:
 
 
 def read_events(crew: Hermetic) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in crew.run("events", "--json").stdout.splitlines()]
+    return [json.loads(line) for line in crew.look("events", "--json").stdout.splitlines()]
 
 
 def find_everywhere(root: Path, text: str) -> list[Path]:
@@ -118,17 +118,17 @@ def test_a_key_is_used_and_nobody_inside_or_afterwards_has_seen_it(
     assert view["usage"]["usd"] == pytest.approx(3 * EACH_USD)
     assert (view["usage"]["budget"], view["usage"]["exhausted"]) == ("5usd", {})
     assert {seen.key for seen in model.seen} == {KEY}
-    with_model, without = (crew.run("diff", f"R-1/{task}").stdout for task in ("T02", "T03"))
+    with_model, without = (crew.look("diff", f"R-1/{task}").stdout for task in ("T02", "T03"))
     assert "key, name, placeholder: [False, True, True] reached: []" in with_model
     assert "key, name, placeholder: [False, False, False] reached: []" in without
     assert find_everywhere(crew.root, KEY) == []
     # Everybody is told what it cost, in words and as data.
-    assert "$0.62 12%" in crew.run("ps", "--all").stdout
-    shown = crew.run("show", "R-1").stdout
+    assert "$0.62 12%" in crew.look("ps", "--all").stdout
+    shown = crew.look("show", "R-1").stdout
     assert "spent $0.62, 303.0k tokens of 5usd (12%)" in shown
-    stats = crew.run("stats", "R-1", "--json").json["usage"]
+    stats = crew.look("stats", "R-1", "--json").json["usage"]
     assert stats["models"]["anthropic/claude-sonnet-4-5"]["cached"] == 120_000
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_a_spent_budget_pauses_and_a_larger_one_lets_go_on(crew: Hermetic, model: ScriptedModel) -> None:
@@ -174,7 +174,7 @@ def test_what_stands_in_the_way_is_said_before_anything_starts(crew: Hermetic, m
     plan = crew.write_plan(tell("thrice"))
     missing = crew.run("run", "-f", str(plan), "--yes")
     assert (missing.code, "$ANTHROPIC_API_KEY is not set" in missing.stderr) == (4, True), missing
-    assert crew.run("ps", "--all", "--json").json == []
+    assert crew.look("ps", "--all", "--json").json == []
     assert crew.run("run", "-f", str(plan), "--yes", "--budget", "lots", extra=ENV).code == 2
     # A repository cannot send the key elsewhere, nor make what it spends free, nor raise what it may spend.
     crew.write(
@@ -215,9 +215,9 @@ def test_a_model_without_a_price_is_refused_in_money_and_counted_otherwise(
     assert second["state"] == "failed"
     assert "nobody knows the price of nobody-knows-9" in second["reason"]
     assert len(model.seen) == 1
-    assert "101.0k tokens, price unknown" in crew.run("show", "R-1").stdout
-    assert crew.run("keys", "prices", "nobody-knows-9").code == 3
-    assert crew.run("keys", "prices", "claude-sonnet-4-5", "--json").json["prices"][0]["output"] == 15
+    assert "101.0k tokens, price unknown" in crew.look("show", "R-1").stdout
+    assert crew.look("keys", "prices", "nobody-knows-9").code == 3
+    assert crew.look("keys", "prices", "claude-sonnet-4-5", "--json").json["prices"][0]["output"] == 15
 
 
 def test_what_a_provider_does_decides_whether_to_try_again(crew: Hermetic) -> None:
@@ -227,7 +227,7 @@ def test_what_a_provider_does_decides_whether_to_try_again(crew: Hermetic) -> No
         done = crew.run_tasks(tell("thrice"), extra=ENV)
         assert done.code == 0, done
         assert done.json["tasks"][0]["attempts"] == 2
-        failed = crew.run("show", "R-1/T01", "--json").json["tries"][0]
+        failed = crew.look("show", "R-1/T01", "--json").json["tries"][0]
         assert (failed["failure"], "cannot answer at the moment (HTTP 529)" in failed["reason"]) == (
             "provider_down",
             True,
@@ -249,7 +249,7 @@ def test_a_killed_host_forgets_no_money(crew: Hermetic, model: ScriptedModel) ->
     assert done.json["usage"]["requests"] == len(model.seen) == 5
     told = [event["data"] for event in read_events(crew) if event["kind"] == "usage.recorded"]
     assert sum(each["requests"] for each in told) == 5
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_without_a_sandbox_the_gateway_is_at_a_port_of_the_machine(
@@ -263,7 +263,7 @@ def test_without_a_sandbox_the_gateway_is_at_a_port_of_the_machine(
 
 
 def test_keys_are_listed_and_tried_and_never_shown(crew: Hermetic, model: ScriptedModel) -> None:
-    assert "no providers" in crew.run("keys", "list").stderr
+    assert "no providers" in crew.look("keys", "list").stderr
     configure(crew, model.url)
     secret = crew.home / "key"
     secret.write_text(KEY)
@@ -275,7 +275,7 @@ def test_keys_are_listed_and_tried_and_never_shown(crew: Hermetic, model: Script
         f'  local: {{wire: openai, url: "{gone}", key: none}}\n'
         "  openai: {key: {env: NOT_SET_ANYWHERE}}\n"
     )
-    listed = crew.run("keys", "list", "--json")
+    listed = crew.look("keys", "list", "--json")
     assert [(each["name"], each["ready"]) for each in listed.json] == [
         ("anthropic", True), ("local", True), ("openai", False),
     ]  # fmt: skip
@@ -288,6 +288,6 @@ def test_keys_are_listed_and_tried_and_never_shown(crew: Hermetic, model: Script
     assert crew.run("keys", "check", "local").code == 1
     assert crew.run("keys", "check", "nobody").code == 3
     os.chmod(secret, 0o644)
-    open_ = crew.run("keys", "list")
+    open_ = crew.look("keys", "list")
     assert "others can read ~/key" in open_.stdout
     assert KEY not in json.dumps([listed.stdout, tried.stdout, open_.stdout, open_.stderr])

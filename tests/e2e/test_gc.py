@@ -69,11 +69,11 @@ def collect(crew: Hermetic, *options: str) -> dict[str, object]:
 
 def find_kept(crew: Hermetic, task: str) -> dict[str, bool]:
     """Return whether each checkpoint of a task is kept, in order; what is kept can be read."""
-    listed = crew.run("checkpoint", "list", f"R-1/{task}", "--json").json
+    listed = crew.look("checkpoint", "list", f"R-1/{task}", "--json").json
     kept = {c["id"]: not c["pruned"] for c in listed}
     last = [name for name, there in kept.items() if there][-1:]
     for name in last:
-        assert crew.run("checkpoint", "diff", name, "--stat").code == 0
+        assert crew.look("checkpoint", "diff", name, "--stat").code == 0
     return kept
 
 

@@ -114,6 +114,6 @@ def test_a_checkpoint_that_a_kill_left_without_a_row_leaves_no_broken_name(crew:
         os.utime(path, (then_s, then_s))
     assert crew.run("gc").code == 0
     crew.git("--git-dir", str(store), "fsck", "--strict", "--no-dangling")
-    recorded = {each["id"] for each in crew.run("checkpoint", "list", "R-1", "--json").json}
+    recorded = {each["id"] for each in crew.look("checkpoint", "list", "R-1", "--json").json}
     names = crew.git("--git-dir", str(store), "for-each-ref", "--format=%(refname:lstrip=3)").split()
     assert set(names) == recorded

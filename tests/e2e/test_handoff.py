@@ -54,7 +54,7 @@ def test_yes_alone_does_not_cover_them(crew: Hermetic) -> None:
     )  # fmt: skip
     assert done.code == 0, done
     assert crew.git("rev-parse", "HEAD") != before
-    events = [json.loads(line) for line in crew.run("events", "--json").stdout.splitlines()]
+    events = [json.loads(line) for line in crew.look("events", "--json").stdout.splitlines()]
     [prepared] = [event for event in events if event["kind"] == "promotion.prepared"]
     assert prepared["data"]["handoff"] == {
         ".husky/pre-commit": "git",

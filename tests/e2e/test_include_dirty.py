@@ -164,7 +164,7 @@ def test_our_own_state_is_not_taken_along_from_a_home_under_git(crew: Hermetic) 
     done = crew.run_tasks(text, "--include-dirty", extra=inside)
     assert done.code == 0, done
     assert "1 uncommitted path taken along" in done.stderr
-    seen = crew.run("diff", "R-1/T01", extra=inside).stdout
+    seen = crew.look("diff", "R-1/T01", extra=inside).stdout
     assert "./mine.txt" in seen
     assert "nightcrew.db" not in seen
 
@@ -182,6 +182,6 @@ def test_the_base_outlives_rewriting_and_garbage_collection(crew: Hermetic) -> N
     assert crew.git("for-each-ref", "--format=%(objectname)", "refs/nightcrew/base").strip() == base
     crew.run("approve", "R-1")
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", timeout_s=60)
-    seen = crew.run("diff", "R-1/T01").stdout
+    seen = crew.look("diff", "R-1/T01").stdout
     assert "in no branch any more" in seen
     assert "dirty" in seen

@@ -51,7 +51,7 @@ def test_without_user_namespaces(crew: Hermetic, secret: Path) -> None:
         "isolation: {require: S1}",
     ):
         assert words in refused.stdout, refused
-    assert crew.run("ps", "--all", "--json").json == []
+    assert crew.look("ps", "--all", "--json").json == []
     doctor = crew.run("doctor")
     assert doctor.code == 11
     assert "S1" in doctor.stdout
@@ -92,7 +92,7 @@ def test_the_hosts_bubblewrap(crew: Hermetic, secret: Path) -> None:
     assert done.code == 0, done
     assert crew.show("R-1")["confined"]["text"] == "S3 (namespaces, by bwrap)"
     assert crew.show_tasks("R-1")["T01"]["verified"] == "verified"
-    where = crew.run("diff", "R-1/T01").stdout
+    where = crew.look("diff", "R-1/T01").stdout
     assert f"+{crew.repo}" in where, "the copy was seen at the repository's own path"
     assert secret.stat().st_mode & 0o777 == 0o600
 

@@ -78,14 +78,14 @@ def tell(*agents: str, more: str = "", depends: bool = False) -> str:
 
 
 def read_events(crew: Hermetic, *kinds: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in crew.run("events", "--json").stdout.splitlines()]
+    lines = [json.loads(line) for line in crew.look("events", "--json").stdout.splitlines()]
     return [each for each in lines if not kinds or each["kind"] in kinds]
 
 
 def run_to_its_end(crew: Hermetic, run: str = "R-1") -> Ran:
     """Follow a run until it is over, also when the host that a decision has started was faster."""
     done = crew.run("resume", run, "--json", extra=ENV, timeout_s=120)
-    return done if done.code != 7 else crew.run("show", run, "--json")
+    return done if done.code != 7 else crew.look("show", run, "--json")
 
 
 def test_four_agents_at_once_do_not_all_spend_the_last_dollar(crew: Hermetic, model: ScriptedModel) -> None:
@@ -99,9 +99,9 @@ def test_four_agents_at_once_do_not_all_spend_the_last_dollar(crew: Hermetic, mo
     assert done.json["usage"]["usd"] == pytest.approx(5 * EACH_USD)
     kinds = [event["kind"] for event in read_events(crew, "budget.warned", "budget.reached")]
     assert kinds == ["budget.warned", "budget.reached"]
-    shown = crew.run("show", "R-1").stdout
+    shown = crew.look("show", "R-1").stdout
     assert "nightcrew extend R-1 --budget AMOUNT" in shown
-    budgets = crew.run("budget", "show", "R-1", "--json").json["runs"][0]["budgets"]
+    budgets = crew.look("budget", "show", "R-1", "--json").json["runs"][0]["budgets"]
     assert [(each["of"], each["budget"], each["share"] >= 1) for each in budgets] == [("run", "1usd", True)]
 
 
@@ -118,9 +118,9 @@ def test_a_killed_host_counts_what_it_had_asked(crew: Hermetic, model: ScriptedM
     lost = 1 if "held" in point else 0
     assert (usage["requests"], usage["estimated"]) == (len(model.seen) + lost, lost)
     assert usage["usd"] > len(model.seen) * EACH_USD if lost else usage["usd"] == pytest.approx(4 * EACH_USD)
-    spent = crew.run("budget", "history", "--json").json
+    spent = crew.look("budget", "history", "--json").json
     assert spent["total"]["usd"] == pytest.approx(usage["usd"])
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_a_day_holds_over_all_runs_and_can_be_given_more(crew: Hermetic, model: ScriptedModel) -> None:
@@ -132,7 +132,7 @@ def test_a_day_holds_over_all_runs_and_can_be_given_more(crew: Hermetic, model: 
     assert second.code == 8, second
     assert len(model.seen) == 2
     assert "the budget of the day" in second.json["reason"]
-    assert "nightcrew extend day --budget AMOUNT" in crew.run("show", "R-2").stdout
+    assert "nightcrew extend day --budget AMOUNT" in crew.look("show", "R-2").stdout
     refused = crew.run("resume", "R-2", extra=ENV)
     assert (refused.code, "nightcrew extend day" in refused.stderr) == (8, True), refused
     less = crew.run("extend", "day", "--budget", "0.3usd")
@@ -140,10 +140,10 @@ def test_a_day_holds_over_all_runs_and_can_be_given_more(crew: Hermetic, model: 
     more = crew.run("extend", "day", "--budget", "5usd", "--json", extra=ENV)
     assert "R-2" in more.json["resumed"], more
     assert run_to_its_end(crew, "R-2").json["tasks"][0]["state"] == "succeeded"
-    by_agent = crew.run("budget", "history", "--by", "agent", "--json").json["lines"]
+    by_agent = crew.look("budget", "history", "--by", "agent", "--json").json["lines"]
     assert [each["agent"] for each in by_agent] == ["once", "twice"]
     assert sum(each["requests"] for each in by_agent) == len(model.seen)
-    by_model = crew.run("budget", "history", "--by", "model").stdout
+    by_model = crew.look("budget", "history", "--by", "model").stdout
     assert "anthropic/claude-sonnet-4-5" in by_model
 
 
@@ -178,7 +178,7 @@ def test_more_is_asked_for_and_a_yes_gives_it(crew: Hermetic, model: ScriptedMod
     configure(crew, model.url, "budget: {on_spent: ask}\n")
     done = crew.run_tasks(tell("greedy"), "--budget", "3calls", extra=ENV, timeout_s=120)
     assert done.code in (5, 8), done
-    asked = [each for each in crew.run("inbox", "--json").json if each["kind"] == "budget"]
+    asked = [each for each in crew.look("inbox", "--json").json if each["kind"] == "budget"]
     assert len(asked) == 1
     assert "give as much again" in asked[0]["action"]
     crew.run("approve", asked[0]["id"], "-m", "it is worth it", extra=ENV)
@@ -186,7 +186,7 @@ def test_more_is_asked_for_and_a_yes_gives_it(crew: Hermetic, model: ScriptedMod
         lambda: crew.show("R-1")["usage"]["requests"] >= 6, timeout_s=60, what="the next three calls"
     )
     crew.wait_until(lambda: crew.show("R-1")["state"] == "paused", timeout_s=60, what="the second pause")
-    budgets = crew.run("budget", "show", "R-1", "--json").json["runs"][0]["budgets"]
+    budgets = crew.look("budget", "show", "R-1", "--json").json["runs"][0]["budgets"]
     assert budgets[0]["budget"] == "6calls"
 
 
@@ -220,10 +220,10 @@ def test_a_night_ends_when_it_was_to_and_can_be_reviewed_and_gone_on_with(
     plan = crew.write_plan(tell("once", "slow", depends=True))
     wrong = crew.run("run", "-f", str(plan), "--yes", "--until", "soon", extra=ENV)
     assert (wrong.code, "is not a time" in wrong.stderr) == (2, True), wrong
-    assert crew.run("ps", "--all", "--json").json == []
+    assert crew.look("ps", "--all", "--json").json == []
     crew.start("run", "-f", str(plan), "--yes", "--until", "+8h", log=tmp_path / "log", extra=ENV)
     crew.wait_until(lambda: crew.find_commands("time.sleep(120)"), timeout_s=90, what="the second task")
-    assert "works until" in crew.run("show", "R-1").stdout
+    assert "works until" in crew.look("show", "R-1").stdout
     done = crew.run("resume", "R-1", "--until", "+1s", "--json", extra=ENV, timeout_s=120)
     assert done.code == 8, done
     view = done.json
@@ -233,7 +233,7 @@ def test_a_night_ends_when_it_was_to_and_can_be_reviewed_and_gone_on_with(
         "until",
     )
     assert [task["state"] for task in view["tasks"]] == ["succeeded", "paused"]
-    assert "until when it was to work" in crew.run("why", "R-1").stdout
+    assert "until when it was to work" in crew.look("why", "R-1").stdout
     assert crew.find_commands("time.sleep(120)") == []
     # What was finished can be looked at and taken before the rest goes on.
     assert "T01" in crew.run("review", "R-1").stdout
@@ -261,7 +261,7 @@ def test_a_breaker_opens_lets_one_try_and_closes(crew: Hermetic) -> None:
         for event in read_events(crew, "breaker.opened", "breaker.half_opened", "breaker.closed")
     ]
     assert told == ["breaker.opened", "breaker.half_opened", "breaker.closed"]
-    assert "once works again" in crew.run("why", "R-1/T01").stdout
+    assert "once works again" in crew.look("why", "R-1/T01").stdout
 
 
 def test_an_open_breaker_outlives_its_host_and_a_person_can_close_it(crew: Hermetic, tmp_path: Path) -> None:
@@ -276,10 +276,10 @@ def test_an_open_breaker_outlives_its_host_and_a_person_can_close_it(crew: Herme
         pid = crew.start("run", "-f", str(plan), "--yes", log=tmp_path / "log", extra=ENV)
         crew.wait_until(lambda: read_events(crew, "task.held"), timeout_s=60, what="the task to be held")
         os.kill(pid, signal.SIGKILL)
-        listed = {each["name"]: each["breaker"] for each in crew.run("agent", "list", "--json").json}
+        listed = {each["name"]: each["breaker"] for each in crew.look("agent", "list", "--json").json}
         assert listed["once"], listed
-        assert "is left alone until" in crew.run("why", "R-1/T01").stdout
-        assert "529" in crew.run("why", "R-1/T01").stdout
+        assert "is left alone until" in crew.look("why", "R-1/T01").stdout
+        assert "529" in crew.look("why", "R-1/T01").stdout
         asked = len(model.seen)
         closed = crew.run("agent", "reset", "once")
         assert closed.code == 0, closed
@@ -296,7 +296,7 @@ def test_a_fallback_agent_takes_over_and_the_review_says_so(crew: Hermetic, mode
     task = done.json["tasks"][0]
     assert (task["agent"], task["planned_agent"], task["attempts"]) == ("once", "broken", 2)
     assert "done by once in place of broken, which had 1 failed attempts" in crew.run("review", "R-1").stdout
-    assert "fallback: once in place of broken" in crew.run("why", "R-1/T01").stdout
+    assert "fallback: once in place of broken" in crew.look("why", "R-1/T01").stdout
     wrong = crew.run(
         "plan", "-f", str(crew.write_plan(tell("broken", more="  - Fallback: nobody\n"))), extra=ENV
     )

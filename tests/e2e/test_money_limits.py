@@ -56,7 +56,7 @@ def test_a_month_holds_as_a_day_does(crew: Hermetic, model: ScriptedModel) -> No
     second = crew.run_tasks(tell("once"), extra=ENV, timeout_s=120)
     assert (second.code, len(model.seen)) == (8, 2), second
     assert "the budget of the month" in second.json["reason"]
-    assert "nightcrew extend month --budget AMOUNT" in crew.run("budget", "show").stdout
+    assert "nightcrew extend month --budget AMOUNT" in crew.look("budget", "show").stdout
     assert "R-2" in crew.run("extend", "month", "--budget", "9calls", "--json", extra=ENV).json["resumed"]
     assert run_to_its_end(crew, "R-2").json["tasks"][0]["state"] == "succeeded"
 
@@ -70,7 +70,7 @@ def test_two_runs_at_once_have_one_day(crew: Hermetic, model: ScriptedModel) -> 
         crew.wait_until(lambda run=run: crew.show(run)["state"] == "paused", timeout_s=90, what="the pause")
     # Four cost 0.83: one more goes out alone, whichever run asks it.
     assert len(model.seen) == 5
-    day = crew.run("budget", "show", "--json").json["day"]
+    day = crew.look("budget", "show", "--json").json["day"]
     assert day["requests"] == 5
     for run in ("R-1", "R-2"):
         assert "the budget of the day" in crew.show(run)["reason"]
@@ -93,7 +93,7 @@ def test_tasks_that_change_nothing_stop_a_run(crew: Hermetic, model: ScriptedMod
     done = crew.run_tasks(tasks, "--max-parallel", "1", extra=ENV)
     assert (done.code, done.json["stopped"]["condition"]) == (8, "no_progress"), done
     assert [each["state"] for each in done.json["tasks"]] == ["succeeded", "succeeded", "pending"]
-    assert "2 tasks in a row changed nothing" in crew.run("why", "R-1").stdout
+    assert "2 tasks in a row changed nothing" in crew.look("why", "R-1").stdout
 
 
 def test_tasks_that_their_agents_doubt_stop_a_run(crew: Hermetic, model: ScriptedModel) -> None:
@@ -106,7 +106,7 @@ def test_tasks_that_their_agents_doubt_stop_a_run(crew: Hermetic, model: Scripte
     done = crew.run_tasks(tasks, "--max-parallel", "1", extra=ENV)
     assert (done.code, done.json["stopped"]["condition"]) == (8, "low_confidence"), done
     assert [each["state"] for each in done.json["tasks"]] == [*["succeeded"] * 5, "pending"]
-    assert "less than 50% confidence" in crew.run("why", "R-1").stdout
+    assert "less than 50% confidence" in crew.look("why", "R-1").stdout
 
 
 def test_an_agent_that_wants_the_same_for_ever_is_ended(crew: Hermetic) -> None:
@@ -151,7 +151,7 @@ def test_an_agent_that_says_nothing_is_shown_as_unhealthy(
     plan = crew.write_plan(tell("slow"))
     crew.start("run", "-f", str(plan), "--yes", log=tmp_path / "log", extra=ENV)
     crew.wait_until(lambda: read_events(crew, "agent.silent"), timeout_s=90, what="the silence")
-    assert "unhealthy" in crew.run("ps").stdout, crew.run("ps")
-    assert crew.run("ps", "--json").json[0]["unhealthy"] == 1
-    assert "unhealthy: it has said nothing for" in crew.run("show", "R-1").stdout
+    assert "unhealthy" in crew.look("ps").stdout, crew.look("ps")
+    assert crew.look("ps", "--json").json[0]["unhealthy"] == 1
+    assert "unhealthy: it has said nothing for" in crew.look("show", "R-1").stdout
     assert crew.run("cancel", "R-1", "-m", "enough").code == 0

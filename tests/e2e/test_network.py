@@ -81,7 +81,7 @@ def online(crew: Hermetic, server: ThreadingHTTPServer) -> Hermetic:
 
 
 def events(crew: Hermetic, kind: str) -> list[dict[str, Any]]:
-    lines = crew.run("events", "--kinds", kind, "--json").stdout.splitlines()
+    lines = crew.look("events", "--kinds", kind, "--json").stdout.splitlines()
     return [json.loads(line) for line in lines]
 
 

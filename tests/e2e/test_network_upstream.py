@@ -59,7 +59,7 @@ def test_a_task_goes_out_through_the_proxy_of_its_user(crew: Hermetic, proxy: in
     )
     crew.write({"fetch.py": FETCH})
     crew.commit("fetch")
-    shown = crew.run("policy", "network", "--json").json
+    shown = crew.look("policy", "network", "--json").json
     assert shown["upstream_proxy"] == f"127.0.0.1:{proxy}"
     tasks = (
         "- [ ] 1. Fetch\n  - Network: world.test\n"
@@ -75,7 +75,7 @@ def test_a_task_goes_out_through_the_proxy_of_its_user(crew: Hermetic, proxy: in
     ran = crew.run("run", "-f", str(plan), "--yes", timeout_s=180, extra={"PROXY_LOGIN": "me:secret"})
     assert Proxy.heard == [("http://world.test/a", "Basic bWU6c2VjcmV0")], ran
     assert "secret" not in ran.stdout + ran.stderr
-    events = crew.run("events", "--kinds", "net.requested", "--json").stdout
+    events = crew.look("events", "--kinds", "net.requested", "--json").stdout
     assert '"host": "world.test"' in events or '"host":"world.test"' in events
 
 

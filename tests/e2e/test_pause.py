@@ -29,7 +29,7 @@ def begin(crew: Hermetic, plan: str, **scripts: str) -> subprocess.Popen[bytes]:
 
 
 def read(crew: Hermetic, checkpoint: str) -> str:
-    return crew.run("checkpoint", "diff", checkpoint, "--json").stdout
+    return crew.look("checkpoint", "diff", checkpoint, "--json").stdout
 
 
 def test_a_paused_script_goes_on_at_the_next_step(crew: Hermetic, token: str) -> None:
@@ -52,10 +52,10 @@ def test_a_paused_script_goes_on_at_the_next_step(crew: Hermetic, token: str) ->
     done = crew.run("resume", "R-1/T01", "--json")
     assert done.code == 0, done
     assert by_name(done.json)["T01"]["state"] == "succeeded"
-    assert "+1\n+2\n+3" in crew.run("diff", "R-1/T01").stdout, "a step was lost, or done twice"
-    whys = [each["why"] for each in crew.run("checkpoint", "list", "R-1/T01", "--json").json]
+    assert "+1\n+2\n+3" in crew.look("diff", "R-1/T01").stdout, "a step was lost, or done twice"
+    whys = [each["why"] for each in crew.look("checkpoint", "list", "R-1/T01", "--json").json]
     assert "paused" in whys
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_a_paused_run_starts_nothing_and_survives_its_host(crew: Hermetic, token: str) -> None:
@@ -71,7 +71,7 @@ def test_a_paused_run_starts_nothing_and_survives_its_host(crew: Hermetic, token
     view = crew.show("R-1")
     assert (view["state"], by_name(view)["T01"]["state"]) == ("paused", "paused")
     assert by_name(view)["T02"]["state"] == "pending"
-    [*_, last] = crew.run("checkpoint", "list", "R-1/T01", "--json").json
+    [*_, last] = crew.look("checkpoint", "list", "R-1/T01", "--json").json
     assert "kept.txt" in read(crew, last["id"])
     again = crew.run("retry", "R-1/T01")
     assert (again.code, "nightcrew resume R-1/T01" in again.stderr) == (7, True), again
@@ -90,7 +90,7 @@ def test_a_paused_run_starts_nothing_and_survives_its_host(crew: Hermetic, token
     done = crew.run("resume", "R-1", "--json")
     assert done.code == 0, done
     assert {task["state"] for task in done.json["tasks"]} == {"succeeded"}
-    assert "done.txt" in crew.run("diff", "R-1/T01").stdout, "it did not go on in what it left"
+    assert "done.txt" in crew.look("diff", "R-1/T01").stdout, "it did not go on in what it left"
 
 
 def test_a_run_without_a_host_is_paused_too(crew: Hermetic, token: str) -> None:
@@ -130,9 +130,9 @@ def test_a_host_killed_while_it_pauses(crew: Hermetic, token: str, point: str) -
     crew.start("resume", "R-1/T01", log=crew.root / "resume.log")
     if point == "engine.attempt.paused":
         crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", timeout_s=60, what="the end")
-        assert "done.txt" in crew.run("diff", "R-1/T01").stdout
+        assert "done.txt" in crew.look("diff", "R-1/T01").stdout
     else:
         # Its checkpoint was not recorded with the pause: it begins where it had begun.
         crew.wait_until(lambda: crew.find_commands(token), timeout_s=60, what="the agent again")
         assert crew.run("cancel", "R-1").code == 0
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0

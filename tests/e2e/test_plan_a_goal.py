@@ -20,7 +20,7 @@ pytestmark = pytest.mark.needs_userns
 
 
 def events(crew: Hermetic, run: str, kind: str) -> list[dict]:
-    ran = crew.run("log", run, "--json")
+    ran = crew.look("log", run, "--json")
     lines = ran.stdout.splitlines() if ran.code == 0 else []
     return [each for each in map(json.loads, lines) if each["kind"] == kind]
 
@@ -36,7 +36,7 @@ def test_without_an_agent_it_says_what_to_do_and_records_nothing(crew: Hermetic)
     assert "there is no agent that could make a plan" in ran.stderr
     assert "nightcrew agent detect" in ran.stderr
     assert "nightcrew run -f tasks.md" in ran.stderr
-    assert crew.run("ps", "-a", "--json").json == []
+    assert crew.look("ps", "-a", "--json").json == []
 
 
 def test_a_goal_without_a_key_or_with_odd_words_is_refused_before_anything_is_recorded(
@@ -55,7 +55,7 @@ def test_a_goal_without_a_key_or_with_odd_words_is_refused_before_anything_is_re
     crew.variables["EXAMPLE_KEY"] = "never-sent"
     assert crew.run("run", GOAL, "--context", "missing.md").code == 3
     assert crew.run("run", GOAL, "--never", "/etc").code == 2
-    assert crew.run("ps", "-a", "--json").json == []
+    assert crew.look("ps", "-a", "--json").json == []
 
 
 def test_from_a_goal_to_results(crew: Hermetic) -> None:
@@ -146,7 +146,7 @@ def test_a_hostile_answer_is_shown_like_a_file_and_nothing_of_it_is_believed(cre
     assert "example.org:443" in ran.stderr
     assert "\x1b[2J" not in ran.stderr
     assert "<U+001B>" in ran.stderr
-    (only,) = crew.run("plan", "R-1", "--json").json["plan"]["tasks"]
+    (only,) = crew.look("plan", "R-1", "--json").json["plan"]["tasks"]
     assert (only["agent"], only["run"], only["id"]) == ("claude", "", "T01")
     assert only["prompt"].endswith(evil)
     assert "- Run: `touch /tmp/owned`" in ran.stderr
@@ -170,7 +170,7 @@ def test_what_a_planner_does_is_decided_and_what_it_writes_is_gone(crew: Hermeti
     # The tasks begin from the base, and not from what the planner left.
     assert crew.run("approve", "R-1").code == 0
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the end of the run", timeout_s=60)
-    assert "written-by-planner" not in crew.run("diff", "R-1", "--stat").stdout
+    assert "written-by-planner" not in crew.look("diff", "R-1", "--stat").stdout
     assert list((crew.root / "state").glob("nightcrew/*/shadows/*")) == []
 
 
@@ -244,7 +244,7 @@ def test_a_plan_is_changed_in_versions_and_a_yes_is_to_one_of_them(crew: Hermeti
     edited = crew.root / "edited.md"
     edited.write_text(text.replace("test -s part2/done.txt", "test -e part2/done.txt"))
     assert crew.run("plan", "edit", "R-1", "-f", str(edited)).code == 0
-    plain = crew.run("plan", "R-1", "--json").json
+    plain = crew.look("plan", "R-1", "--json").json
     assert plain["version"] == 3
     assert plain["plan"]["tasks"][1]["accept"] == ["test -e part2/done.txt"]
     edited.write_text(text.replace("Depends: 1", "Depends: 7"))
@@ -257,7 +257,7 @@ def test_a_plan_is_changed_in_versions_and_a_yes_is_to_one_of_them(crew: Hermeti
     assert crew.run("plan", "unapprove", "R-1").code == 0
     assert crew.show("R-1")["state"] == "awaiting_approval"
     assert crew.run("plan", "unapprove", "R-1").code == 7
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_formats_and_bounds(crew: Hermetic) -> None:
@@ -306,7 +306,7 @@ def test_a_repository_does_not_choose_who_plans(crew: Hermetic) -> None:
     assert "there is no agent that could make a plan" in crew.run("run", GOAL).stderr
     configure(crew, "planner: {agent: evil}\nagents: {evil: {argv: ['true', '{prompt}']}}\n")
     assert "not yours but the repository's" in crew.run("run", GOAL).stderr
-    assert crew.run("ps", "-a", "--json").json == []
+    assert crew.look("ps", "-a", "--json").json == []
 
 
 def test_a_command_line_that_would_be_asked_about_is_not_run_for_a_plan(crew: Hermetic) -> None:
@@ -326,13 +326,13 @@ def test_a_planner_that_is_cut_off_leaves_a_run_that_can_be_planned_again(crew: 
     os.kill(started, signal.SIGKILL)
     crew.wait_until(lambda: not list(crew.find_processes()), what="the end of all that it started")
     assert crew.show("R-1")["state"] == "draft"
-    assert "nightcrew plan replan R-1 --all" in crew.run("plan", "R-1").stdout
+    assert "nightcrew plan replan R-1 --all" in crew.look("plan", "R-1").stdout
     install_planner(crew, "claude")
     configure(crew)
     ran = crew.run("plan", "replan", "R-1", "--all", "--planner", "claude")
     assert ran.code == 0, ran
     assert crew.show("R-1")["state"] == "awaiting_approval"
-    assert GOAL in crew.run("plan", "R-1").stdout
+    assert GOAL in crew.look("plan", "R-1").stdout
 
 
 def test_an_interrupt_cancels_what_is_not_planned_yet(crew: Hermetic) -> None:

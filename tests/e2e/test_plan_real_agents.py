@@ -41,7 +41,7 @@ def test_it_makes_a_plan_and_mends_a_bad_one(crew: Hermetic, agent: str) -> None
     assert [each["title"] for each in view["tasks"]] == ["Limit the rate"]
     assert view["plan"]["origin"]["rounds"] == 2
     assert view["usage"]["requests"] >= 2
-    lines = [json.loads(line) for line in crew.run("log", "R-1", "--json").stdout.splitlines()]
+    lines = [json.loads(line) for line in crew.look("log", "R-1", "--json").stdout.splitlines()]
     decided = [
         e["data"] for e in lines if e["kind"] == "policy.decided" and "by-planner" in e["data"]["action"]
     ]

@@ -29,7 +29,7 @@ def asking(crew: Hermetic) -> Hermetic:
 def test_all_problems_come_with_their_lines(crew: Hermetic) -> None:
     text = "version: 1\ncommads: []\ndestructive:\n  git_force_push: alow\n  drop_table: deny\ngates: [{id: a}]\n"
     crew.write({".nightcrew/policy.yaml": text})
-    done = crew.run("policy", "check")
+    done = crew.look("policy", "check")
     assert done.code == 2, done
     for said in (
         "policy.yaml:2:1: unknown key 'commads'",
@@ -40,7 +40,7 @@ def test_all_problems_come_with_their_lines(crew: Hermetic) -> None:
         "policy.yaml:6:9: gates[1]: 'run' is missing",
     ):
         assert said in done.stderr, done
-    problems = crew.run("policy", "check", "--json").json["error"]["problems"]
+    problems = crew.look("policy", "check", "--json").json["error"]["problems"]
     assert [(each["line"], each["column"]) for each in problems] == [(2, 1), (4, 19), (6, 9)]
 
 
@@ -54,12 +54,12 @@ def test_the_schema_is_the_one_that_files_are_checked_by(crew: Hermetic) -> None
 
 
 def test_examples_are_tried_also_those_of_rules_that_inherit_their_condition(crew: Hermetic) -> None:
-    done = crew.run("policy", "test")
+    done = crew.look("policy", "test")
     assert done.code == 0, done
     assert "all as they say" in done.stdout
     rule = "{id: net.python_packages, decision: deny, reason: r, examples: {match: [echo pip]}}"
     crew.write({"p.yaml": f"version: 1\ncommands: [{rule}]\n"})
-    done = crew.run("policy", "test", "p.yaml")
+    done = crew.look("policy", "test", "p.yaml")
     assert done.code == 2, done
     assert "rule net.python_packages: does not match its own example" in done.stderr, done
 
@@ -71,7 +71,7 @@ def test_two_policies_are_compared_by_what_they_mean(crew: Hermetic) -> None:
             'safety: {protected_paths: [secret/, "!.env"]}\n'
         }
     )
-    found = crew.run("policy", "diff", "p.yaml", "--json").json
+    found = crew.look("policy", "diff", "p.yaml", "--json").json
     effects = {change["name"]: change["effect"] for change in found["changes"]}
     assert effects == {
         "git.push": "tighter",
@@ -80,7 +80,7 @@ def test_two_policies_are_compared_by_what_they_mean(crew: Hermetic) -> None:
         "secret/": "tighter",
         "!.env": "looser",
     }
-    assert crew.run("policy", "diff", "p.yaml", "p.yaml").stdout == "they say the same\n"
+    assert crew.look("policy", "diff", "p.yaml", "p.yaml").stdout == "they say the same\n"
 
 
 def test_auroras_file_is_imported_and_then_in_force(crew: Hermetic) -> None:
@@ -93,8 +93,8 @@ def test_auroras_file_is_imported_and_then_in_force(crew: Hermetic) -> None:
     done = crew.run("policy", "import", "a.yaml", "--write")
     assert done.code == 0, done
     assert "agent_recovery.fallback_to_llm: left out" in done.stderr, done
-    assert crew.run("policy", "check").code == 0
-    assert crew.run("policy", "explain", "--json", "--", "psql -c 'TRUNCATE x'").json["decision"] == "ask"
+    assert crew.look("policy", "check").code == 0
+    assert crew.look("policy", "explain", "--json", "--", "psql -c 'TRUNCATE x'").json["decision"] == "ask"
     assert crew.run("policy", "import", "a.yaml", "--write").code == 2
     crew.write({"b.yaml": "budgets: {}\n"})
     assert "b.yaml:1:1: unknown key 'budgets'" in crew.run("policy", "import", "b.yaml").stderr
@@ -109,16 +109,16 @@ def test_auroras_file_is_imported_and_then_in_force(crew: Hermetic) -> None:
     ],
 )
 def test_explain_says_what_would_change_it(crew: Hermetic, line: str, change: str) -> None:
-    done = crew.run("policy", "explain", "--", line)
+    done = crew.look("policy", "explain", "--", line)
     assert any(change in said for said in done.stdout.splitlines() if said.startswith("change:")), done
 
 
 def test_the_way_that_explain_names_is_a_way(crew: Hermetic) -> None:
-    [exception, _] = crew.run("policy", "explain", "--json", "--", "pip install limits").json["to_change"]
+    [exception, _] = crew.look("policy", "explain", "--json", "--", "pip install limits").json["to_change"]
     snippet = exception.removeprefix(".nightcrew/policy.yaml: ").removesuffix("   (this command alone)")
     crew.write({".nightcrew/policy.yaml": f"version: 1\n{snippet}\n"})
-    assert crew.run("policy", "explain", "--json", "--", "pip install limits").json["decision"] == "allow"
-    assert crew.run("policy", "explain", "--json", "--", "pip install other").json["decision"] == "ask"
+    assert crew.look("policy", "explain", "--json", "--", "pip install limits").json["decision"] == "allow"
+    assert crew.look("policy", "explain", "--json", "--", "pip install other").json["decision"] == "ask"
 
 
 def test_scripts_of_the_project_are_read(crew: Hermetic) -> None:
@@ -126,7 +126,7 @@ def test_scripts_of_the_project_are_read(crew: Hermetic) -> None:
     crew.write({"package.json": json.dumps({"scripts": scripts})})
     crew.commit("scripts")
     for line, rule in (("npm run deploy", "git.force_push"), ("yarn wipe", "destructive.sql_drop")):
-        found = crew.run("policy", "explain", "--json", "--", line).json
+        found = crew.look("policy", "explain", "--json", "--", line).json
         assert (found["decision"], found["rule"]) == ("deny", rule)
     done = crew.run_tasks("- [ ] 1. ships\n  - Run: npm run deploy\n")
     assert done.code == 6, done
@@ -193,7 +193,7 @@ def test_gates_recovery_and_expectations_of_the_policy_hold_for_every_task(crew:
     assert tasks["T02"]["attempts"] == 1
     assert "adds python b ==1" in tasks["T03"]["reason"]
     assert {f["rule"] for f in tasks["T05"]["findings"]} >= {"sql.file", "anomalies.unexpected_file_types"}
-    plan = {task["id"]: task for task in crew.run("plan", "R-1", "--json").json["plan"]["tasks"]}
+    plan = {task["id"]: task for task in crew.look("plan", "R-1", "--json").json["plan"]["tasks"]}
     assert plan["T04"]["timeout_s"] == 20.0
 
 
@@ -205,7 +205,7 @@ def test_what_is_odd_raises_the_risk_of_the_question_and_terms_go_by_risk(crew: 
     crew.run_tasks(
         "- [ ] 1. odd\n  - Run: touch a b c d\n  - Files: 1\n- [ ] 2. large\n  - Run: touch e f g\n"
     )
-    items = {item["task"]: item for item in crew.run("inbox", "--json").json}
+    items = {item["task"]: item for item in crew.look("inbox", "--json").json}
     assert items["R-1/T01"]["risk"] == "high"
     assert items["R-1/T02"]["risk"] == "medium"
     assert (items["R-1/T01"]["expires_at"], bool(items["R-1/T02"]["expires_at"])) == ("", True)

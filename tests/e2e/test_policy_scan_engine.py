@@ -40,7 +40,7 @@ def test_it_refuses_what_ours_does_not_know_and_can_be_allowed(crew: Hermetic) -
     assert crew.run("secrets", "allow", found["fingerprint"], "--reason", "closed account").code == 0
     done = crew.run("promote", "R-1", "--yes", extra=extra)
     assert done.code == 0, done
-    events = [json.loads(line) for line in crew.run("events", "--json").stdout.splitlines()]
+    events = [json.loads(line) for line in crew.look("events", "--json").stdout.splitlines()]
     [prepared] = [event for event in events if event["kind"] == "promotion.prepared"]
     assert prepared["data"]["secret_engines"] == ["nightcrew", "kingfisher"]
     assert not list(crew.state.rglob("scan-*")), "the copies are gone"

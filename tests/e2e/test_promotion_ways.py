@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from conftest import FILES, sweep
+from kept_place import KeptPlace
 from nightcrew.testing.hermetic import Hermetic
 
 pytestmark = pytest.mark.needs_userns
@@ -22,16 +25,26 @@ TASKS = """
 """
 
 
-@pytest.fixture
-def night(crew: Hermetic) -> Hermetic:
-    """Two accepted tasks."""
+def prepare(crew: Hermetic) -> None:
     crew.write({"src/data.txt": NUMBERS})
     crew.commit("numbers")
     done = crew.run_tasks(TASKS)
     assert done.code == 0, done
     accepted = crew.run("accept", "R-1")
     assert accepted.code == 0, accepted
-    return crew
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> KeptPlace:
+    return KeptPlace(tmp_path_factory.mktemp("accepted"), FILES, prepare)
+
+
+@pytest.fixture
+def night(kept: KeptPlace) -> Iterator[Hermetic]:
+    """Two accepted tasks."""
+    crew = kept.put_back()
+    yield crew
+    sweep(crew)
 
 
 def ok(crew: Hermetic, *words: str) -> object:
@@ -88,7 +101,7 @@ def test_new_branch_patch_bundle_and_commits_per_task(night: Hermetic, tmp_path:
     assert (onto["place"], crew.git("status", "--porcelain")) == ("branch", status)
     ok(crew, "undo", onto["id"])
     assert crew.git("rev-parse", "release").strip() == head
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_what_another_branch_has_does_not_come_along(night: Hermetic) -> None:
@@ -204,7 +217,7 @@ def test_chosen_files_and_hunks(night: Hermetic) -> None:
     assert (tasks["T01"]["promoted"], tasks["T02"]["promoted"]) == ("", part["id"])
     assert crew.show("R-1")["state"] == "partially_promoted"
 
-    listed = crew.run("diff", "R-1/T01", "--hunks", "--json").json["hunks"]
+    listed = crew.look("diff", "R-1/T01", "--hunks", "--json").json["hunks"]
     first = next(hunk["id"] for hunk in listed if hunk["path"] == "src/data.txt")
     unproven = crew.run("promote", "R-1", "--hunks", "H-ffffffffffff", "--yes")
     assert unproven.code == 2, unproven

@@ -49,7 +49,7 @@ def test_what_would_be_asked_and_what_denied(crew: Hermetic) -> None:
         ("T02", False, "succeeded"),
     ]
     # Nothing of it is in the person's own state, repository or temporary files, and nothing of it runs.
-    assert crew.run("ps", "--json").json == []
+    assert crew.look("ps", "--json").json == []
     assert (crew.git("status", "--porcelain"), crew.git("rev-parse", "HEAD")) == before
     assert list((crew.root / "tmp").iterdir()) == []
     assert crew.find_commands("nightcrew.testing.models") == [] or not list(crew.find_processes())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from conftest import FILES, sweep
+from kept_place import KeptPlace
 from nightcrew.testing.hermetic import Hermetic
 from planning_peers import configure, install_planner, plan, task
 
@@ -22,7 +25,7 @@ LOST = task("1", "Limit the rate", accept=["test -s nowhere.txt"])
 
 
 def events(crew: Hermetic, run: str, kind: str) -> list[dict[str, Any]]:
-    lines = crew.run("log", run, "--json").stdout.splitlines()
+    lines = crew.look("log", run, "--json").stdout.splitlines()
     return [each for each in map(json.loads, lines) if each["kind"] == kind]
 
 
@@ -45,6 +48,19 @@ def run_to_review(crew: Hermetic, *tasks: dict[str, Any]) -> None:
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the end of the run", timeout_s=60)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> KeptPlace:
+    return KeptPlace(tmp_path_factory.mktemp("lost"), FILES, lambda crew: run_to_review(crew, LOST, SECOND))
+
+
+@pytest.fixture
+def lost(kept: KeptPlace) -> Iterator[Hermetic]:
+    """A run whose first task has failed, and whose second one waits for it."""
+    crew = kept.put_back()
+    yield crew
+    sweep(crew)
+
+
 def test_after_a_failure_more_waits_and_goes_on_with_a_yes(crew: Hermetic) -> None:
     run_to_review(crew, LOST, SECOND, THIRD)
     assert states(crew) == {"T01": "failed", "T02": "blocked", "T03": "blocked"}
@@ -63,14 +79,14 @@ def test_after_a_failure_more_waits_and_goes_on_with_a_yes(crew: Hermetic) -> No
     assert ran.json["more"] == ["T04 is new: Again"], ran
     assert states(crew) == {"T01": "failed", "T02": "blocked", "T03": "blocked"}
     assert crew.show("R-1")["plan"]["version"] == 1
-    offered = crew.run("plan", "R-1", "--json").json["offered"]
+    offered = crew.look("plan", "R-1", "--json").json["offered"]
     assert [(each["task"], each["change"]) for each in offered["changes"]] == [
         ("T02", "changed"),
         ("T04", "added"),
     ]
-    (item,) = crew.run("inbox", "--json").json
+    (item,) = crew.look("inbox", "--json").json
     assert (item["id"], item["digest"]) == ("R-1", offered["digest"])
-    shown = crew.run("plan", "R-1").stdout
+    shown = crew.look("plan", "R-1").stdout
     assert "may do more than what was approved: T04 is new: Again" in shown
     stale = crew.run("approve", "R-1", "--digest", crew.show("R-1")["plan"]["digest"])
     assert stale.code == 7, stale
@@ -84,7 +100,7 @@ def test_after_a_failure_more_waits_and_goes_on_with_a_yes(crew: Hermetic) -> No
     )
     assert crew.show("R-1/T01")["tries"] == before["tries"]
     assert crew.run("approve", "R-1", "--digest", offered["digest"]).code == 7
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 def test_less_is_in_force_at_once_and_recorded(crew: Hermetic) -> None:
@@ -96,11 +112,11 @@ def test_less_is_in_force_at_once_and_recorded(crew: Hermetic) -> None:
     assert ran.json["plan"]["version"] == 2
     (event,) = events(crew, "R-1", "plan.in_force")
     assert event["data"]["why"].startswith("it only narrows")
-    assert crew.run("inbox", "--json").json == []
+    assert crew.look("inbox", "--json").json == []
     crew.wait_until(
         lambda: states(crew) == {"T01": "failed", "T02": "succeeded"}, what="the rest", timeout_s=60
     )
-    assert crew.run("audit", "verify").code == 0
+    assert crew.look("audit", "verify").code == 0
 
 
 @pytest.mark.parametrize(
@@ -115,14 +131,14 @@ def test_less_is_in_force_at_once_and_recorded(crew: Hermetic) -> None:
     ],
     ids="-".join,
 )
-def test_anything_larger_waits_and_a_no_keeps_what_there_is(crew: Hermetic, more: dict[str, Any]) -> None:
-    run_to_review(crew, LOST, SECOND)
+def test_anything_larger_waits_and_a_no_keeps_what_there_is(lost: Hermetic, more: dict[str, Any]) -> None:
+    crew = lost
     answer_with(crew, {**SECOND, "depends": [], **more})
     ran = crew.run("plan", "R-1", "replan", "--json")
     assert ran.code == 0, ran
     assert ran.json["more"]
     assert crew.run("deny", "R-1", "-m", "no").code == 0
-    assert crew.run("inbox", "--json").json == []
+    assert crew.look("inbox", "--json").json == []
     assert crew.show("R-1")["plan"]["version"] == 1
     assert states(crew) == {"T01": "failed", "T02": "blocked"}
 
@@ -140,9 +156,9 @@ def test_while_it_runs_what_has_begun_since_is_not_changed(crew: Hermetic) -> No
     assert ran.json["more"] == ["T03: another title", "T03: another prompt"]
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the end of the run", timeout_s=60)
     assert set(states(crew).values()) == {"succeeded"}
-    offered = crew.run("plan", "R-1", "--json").json["offered"]
+    offered = crew.look("plan", "R-1", "--json").json["offered"]
     late = crew.run("approve", "R-1", "--digest", offered["digest"])
     assert late.code == 7, late
     assert "T03 has begun meanwhile" in late.stderr
     assert crew.run("plan", "R-1", "replan").code == 2
-    assert json.loads(crew.run("show", "R-1", "--json").stdout)["plan"]["version"] == 1
+    assert json.loads(crew.look("show", "R-1", "--json").stdout)["plan"]["version"] == 1

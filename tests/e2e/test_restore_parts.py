@@ -40,7 +40,7 @@ def make(crew: Hermetic) -> None:
 
 
 def changed(crew: Hermetic) -> dict[str, dict]:
-    return {path["path"]: path for path in crew.run("diff", "R-1/T01", "--json").json["paths"]}
+    return {path["path"]: path for path in crew.look("diff", "R-1/T01", "--json").json["paths"]}
 
 
 def settled(crew: Hermetic) -> dict:
@@ -51,10 +51,10 @@ def settled(crew: Hermetic) -> dict:
 def test_14_what_passes_is_kept_and_what_does_not_is_put_back(crew: Hermetic) -> None:
     make(crew)
     assert crew.show("R-1/T01")["state"] == "failed"
-    [last] = [c["id"] for c in crew.run("checkpoint", "list", "R-1", "--json").json if c["current"]]
-    listed = crew.run("checkpoint", "diff", last, "--hunks").stdout.splitlines()
+    [last] = [c["id"] for c in crew.look("checkpoint", "list", "R-1", "--json").json if c["current"]]
+    listed = crew.look("checkpoint", "diff", last, "--hunks").stdout.splitlines()
     assert [line.split("  ")[1] for line in listed if "feed" in line] == ["src/line<U+000A>feed"]
-    assert "nothing differs in nope" in crew.run("checkpoint", "diff", last, "nope").stderr
+    assert "nothing differs in nope" in crew.look("checkpoint", "diff", last, "nope").stderr
     dry = crew.run("checkpoint", "restore", last, "--keep-valid", "--dry-run", "--json")
     assert dry.code == 0, dry
     back = {each["path"]: each for each in dry.json["put_back"]}
@@ -65,7 +65,7 @@ def test_14_what_passes_is_kept_and_what_does_not_is_put_back(crew: Hermetic) ->
     }
     assert "becomes executable" in back["src/app.py"]["why"][0]
     assert "outside_scope" in back["outside.txt"]["why"][0]
-    assert len(crew.run("checkpoint", "list", "R-1", "--json").json) == 1, "a rehearsal took a checkpoint"
+    assert len(crew.look("checkpoint", "list", "R-1", "--json").json) == 1, "a rehearsal took a checkpoint"
     done = crew.run("checkpoint", "restore", last, "--keep-valid", "--yes", "--json")
     assert done.code == 0, done
     task = settled(crew)
@@ -86,20 +86,20 @@ def test_14_what_passes_is_kept_and_what_does_not_is_put_back(crew: Hermetic) ->
 
 def test_one_hunk_is_taken_from_a_checkpoint_and_the_restore_is_undone(crew: Hermetic) -> None:
     make(crew)
-    [first] = [c["id"] for c in crew.run("checkpoint", "list", "R-1", "--json").json if c["current"]]
+    [first] = [c["id"] for c in crew.look("checkpoint", "list", "R-1", "--json").json if c["current"]]
     crew.run("checkpoint", "restore", first, "--keep-valid", "--yes", "--no-start")
-    [second] = [c["id"] for c in crew.run("checkpoint", "list", "R-1", "--json").json if c["current"]]
+    [second] = [c["id"] for c in crew.look("checkpoint", "list", "R-1", "--json").json if c["current"]]
     # Out of the first checkpoint only the file outside, out of the base (by an earlier state) only one line.
-    hunks = crew.run("checkpoint", "diff", second, first, "--hunks", "--json").json["hunks"]
+    hunks = crew.look("checkpoint", "diff", second, first, "--hunks", "--json").json["hunks"]
     [outside] = [hunk for hunk in hunks if hunk["path"] == "outside.txt"]
     [mode] = [hunk for hunk in hunks if hunk["path"] == "src/app.py"]
     assert (mode["kind"], mode["old_mode"], mode["new_mode"]) == ("mode", 0o100644, 0o100755)
-    shown = crew.run("checkpoint", "diff", second, first, "--hunks", "--", "outside.txt").stdout
+    shown = crew.look("checkpoint", "diff", second, first, "--hunks", "--", "outside.txt").stdout
     assert shown.startswith(f"{outside['id']}  outside.txt  added as a whole")
     done = crew.run("checkpoint", "restore", first, "--hunk", mode["id"], "--yes", "--no-start", "--json")
     assert done.code == 0, done
     third = done.json["checkpoint"]
-    between = crew.run("checkpoint", "diff", second, third, "--json").json["paths"]
+    between = crew.look("checkpoint", "diff", second, third, "--json").json["paths"]
     assert [(p["path"], p["old_mode"], p["new_mode"]) for p in between] == [
         ("src/app.py", 0o100644, 0o100755)
     ]
@@ -111,7 +111,7 @@ def test_one_hunk_is_taken_from_a_checkpoint_and_the_restore_is_undone(crew: Her
     same = crew.run("checkpoint", "restore", third, "--dry-run")
     assert "no path of it will change" in same.stderr, same
     back = crew.run("checkpoint", "restore", second, "--yes", "--no-start", "--json").json
-    tree = {c["id"]: c["tree"] for c in crew.run("checkpoint", "list", "R-1", "--json").json}
+    tree = {c["id"]: c["tree"] for c in crew.look("checkpoint", "list", "R-1", "--json").json}
     assert back["tree"] == tree[second]
     only = crew.run("checkpoint", "restore", first, "--files", "*.txt", "--yes", "--no-start", "--json")
     assert [path["path"] for path in only.json["changed"]] == ["outside.txt"]
@@ -125,11 +125,11 @@ def test_a_running_task_is_paused_for_a_restore(crew: Hermetic, token: str) -> N
     crew.start("run", "-f", str(crew.write_plan(text)), "--yes", log=crew.root / "log")
     crew.wait_until(lambda: crew.find_commands(token), what="the agent")
     crew.run("pause", "R-1/T02")
-    [first] = [c["id"] for c in crew.run("checkpoint", "list", "R-1/T02", "--json").json]
+    [first] = [c["id"] for c in crew.look("checkpoint", "list", "R-1/T02", "--json").json]
     crew.start("resume", "R-1/T02", log=crew.root / "log")
     crew.wait_until(lambda: crew.find_commands(token), what="the agent, again")
     done = crew.run("checkpoint", "restore", first, "--yes", "--json")
     assert done.code == 0, done
     crew.wait_until(lambda: not crew.find_commands(token), what="the end of the agent")
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the end of the run")
-    assert {path["path"] for path in crew.run("diff", "R-1/T02", "--json").json["paths"]} == {"one.txt"}
+    assert {path["path"] for path in crew.look("diff", "R-1/T02", "--json").json["paths"]} == {"one.txt"}

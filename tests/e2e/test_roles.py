@@ -57,17 +57,17 @@ def test_an_agent_is_denied_and_asked_what_its_role_says(crew: Hermetic) -> None
         "  - Prompt:\n    ```\n    RUN: touch one\n    RUN: make deploy\n    RUN: make slow || true\n    RUN: touch two\n    ```\n"
     )
     assert ran.code == 5, ran
-    (waiting,) = crew.run("inbox", "--json").json
+    (waiting,) = crew.look("inbox", "--json").json
     assert (waiting["rule"], waiting["source"]) == ("role:tester.slow", ".nightcrew/roles/tester.yaml:12")
-    why = crew.run("why", "R-1/T01").stdout
+    why = crew.look("why", "R-1/T01").stdout
     assert "denied: make deploy" in why
     assert "rule role:tester.deploy, .nightcrew/roles/tester.yaml:14" in why
     assert "role tester (.nightcrew/roles/tester.yaml)" in why
-    asked = crew.run("why", waiting["id"]).stdout
+    asked = crew.look("why", waiting["id"]).stdout
     assert "to change: .nightcrew/roles/tester.yaml:12: the authority of the role" in asked
     # The rules of a run are those it was planned with, whatever becomes of the file.
     (crew.repo / ".nightcrew/roles/tester.yaml").unlink()
-    assert "role:tester.slow" in crew.run("why", waiting["id"]).stdout
+    assert "role:tester.slow" in crew.look("why", waiting["id"]).stdout
     assert crew.run("approve", waiting["id"]).code == 0
     crew.wait_until(lambda: crew.show("R-1")["tasks"][0]["state"] == "succeeded", what="the task's end")
     transcript = next((crew.state).glob("*/runs/R-1/T01/1.jsonl")).read_text()
@@ -115,7 +115,7 @@ def test_what_a_command_changes_beside_its_role_is_asked_or_fails(crew: Hermetic
         f"- [ ] 1. Test\n  - Role: tester\n  - Run: {quiet}\n- [ ] 2. Test\n  - Role: strict\n  - Run: {quiet}\n"
     )
     assert ran.code == 5, ran
-    (waiting,) = crew.run("inbox", "--json").json
+    (waiting,) = crew.look("inbox", "--json").json
     assert (waiting["task"], waiting["rule"]) == ("R-1/T01", "role:tester.otherwise")
     task = crew.show_tasks("R-1")["T02"]
     assert task["state"] == "failed"
@@ -133,7 +133,7 @@ def test_a_task_waits_for_the_working_hours_of_its_role(crew: Hermetic) -> None:
     )
     started = crew.run("run", "-f", str(plan), "--yes", "--detach")
     assert started.code == 0, started
-    flags = crew.run("plan", "R-1", "--json").json["flags"]
+    flags = crew.look("plan", "R-1", "--json").json["flags"]
     (flag,) = [each for each in flags if each["rule"] == "role:tester.working_hours"]
     assert flag["text"] == f"the role tester works {since}-{until} (UTC); outside of that its tasks wait"
     crew.wait_until(lambda: crew.show_tasks("R-1")["T02"]["state"] == "succeeded", what="the other task")
@@ -144,11 +144,11 @@ def test_a_task_waits_for_the_working_hours_of_its_role(crew: Hermetic) -> None:
     assert task["reason"].startswith(
         f"outside the working hours of role tester ({since}-{until} (UTC), .nightcrew/roles/tester.yaml:19)"
     )
-    assert "waits for its working hours" in crew.run("why", "R-1/T01").stdout
-    assert f"{since}-{until}" in crew.run("show", "R-1").stdout
+    assert "waits for its working hours" in crew.look("why", "R-1/T01").stdout
+    assert f"{since}-{until}" in crew.look("show", "R-1").stdout
     # Waiting for a time is not waiting for a person: the run goes on, and is no question in the inbox.
     assert crew.show("R-1")["state"] == "running"
-    assert crew.run("inbox", "--json").json == []
+    assert crew.look("inbox", "--json").json == []
     assert crew.run("cancel", "R-1").code == 0
     assert crew.show_tasks("R-1")["T01"]["state"] == "cancelled"
 
@@ -187,10 +187,10 @@ def test_caps_of_a_role_are_part_of_the_plan(crew: Hermetic) -> None:
         "- [ ] 1. Test\n  - Role: tester\n  - Budget: 9usd\n  - Timeout: 1h\n  - Run: `sleep 20`\n"
     )
     assert ran.code == 10, ran
-    (task,) = crew.run("plan", "R-1", "--json").json["plan"]["tasks"]
+    (task,) = crew.look("plan", "R-1", "--json").json["plan"]["tasks"]
     assert (task["budget"], task["timeout_s"], task["role"]) == ("1usd", 2.0, "tester")
     assert crew.show_tasks("R-1")["T01"]["state"] == "failed"
-    text = crew.run("plan", "R-1").stdout
+    text = crew.look("plan", "R-1").stdout
     assert "one task 1usd" in text
     assert "5usd 10calls" in text.replace("\n    …", "")
 
@@ -221,27 +221,27 @@ def test_a_person_and_a_repository_both_have_a_say(crew: Hermetic) -> None:
 
 
 def test_roles_are_listed_written_checked_and_tried(crew: Hermetic) -> None:
-    names = [each["name"] for each in crew.run("role", "list", "--json").json["roles"]]
+    names = [each["name"] for each in crew.look("role", "list", "--json").json["roles"]]
     assert names == ["devops", "qa", "software-engineer", "technical-writer"]
-    assert crew.run("role", "show", "q").code == 3
-    shown = crew.run("role", "show", "qa", "--json").json
+    assert crew.look("role", "show", "q").code == 3
+    shown = crew.look("role", "show", "qa", "--json").json
     assert {each["id"] for each in shown["authority"]["base"]} >= {
         "role:base.rules",
         "role:base.decides",
         "role:base.network",
     }
     for name in names:
-        tried = crew.run("role", "test", name, "--json")
+        tried = crew.look("role", "test", name, "--json")
         assert (tried.code, len(tried.json["samples"]) >= 6) == (0, True), tried
     made = crew.run("role", "new", "night-qa", "--from", "qa")
     path = crew.repo / ".nightcrew" / "roles" / "night-qa.yaml"
     assert (made.code, made.stdout.strip()) == (0, str(path)), made
     assert crew.run("role", "new", "night-qa").code == 7
     assert crew.run("role", "new", "Night").code == 2
-    assert crew.run("role", "path", "night-qa").stdout.strip() == str(path)
-    assert crew.run("role", "path", "qa").code == 3
-    assert crew.run("role", "validate").code == 0
-    assert "night-qa" in crew.run("events", "--json").stdout
+    assert crew.look("role", "path", "night-qa").stdout.strip() == str(path)
+    assert crew.look("role", "path", "qa").code == 3
+    assert crew.look("role", "validate").code == 0
+    assert "night-qa" in crew.look("events", "--json").stdout
     before = path.read_text()
     wrong = crew.root / "wrong.yaml"
     wrong.write_text(
@@ -265,7 +265,7 @@ def test_roles_are_listed_written_checked_and_tried(crew: Hermetic) -> None:
     right.write_text(f"{TESTER}limits: {{soft: {{files: 900}}}}\n")
     assert crew.run("role", "edit", "night-qa", "--with", str(right)).code == 0
     assert path.read_text() == right.read_text()
-    checked = crew.run("role", "validate", "night-qa")
+    checked = crew.look("role", "validate", "night-qa")
     assert "no effect: the policy has 20 (defaults.yaml" in checked.stderr, checked
 
 
@@ -276,11 +276,11 @@ def test_a_role_that_is_broken_stops_everything_and_one_that_contradicts_itself_
     plan = crew.write_plan("- [ ] 1. x\n  - Run: `true`\n")
     stopped = crew.run("run", "-f", str(plan), "--yes")
     assert (stopped.code, ".nightcrew/roles/broken.yaml:2:12" in stopped.stderr) == (2, True), stopped
-    assert crew.run("ps", "-a", "--json").json == []
+    assert crew.look("ps", "-a", "--json").json == []
     (crew.repo / ".nightcrew/roles/broken.yaml").unlink()
     entry = "    - {id: all, action: run make, examples: {match: [make deploy]}}\n"
     add_role(crew, "odd", TESTER.replace("    - run *\n", f"    - run *\n{entry}"))
-    tried = crew.run("role", "test", "odd")
+    tried = crew.look("role", "test", "odd")
     assert tried.code == 1, tried
     assert "FAIL  deny   make deploy   role:odd.deploy" in tried.stdout
     assert "must be: allow" in tried.stdout
@@ -300,13 +300,13 @@ def test_past_decisions_are_judged_again_under_the_role_they_were_made_under(cre
         "- [ ] 1. Test\n  - Role: tester\n  - Run: `make slow`\n- [x] 2. Done before\n  - Role: whoever\n"
     )
     assert ran.code == 5, ran
-    replayed = crew.run("policy", "replay", "--json").json
+    replayed = crew.look("policy", "replay", "--json").json
     assert (replayed["decisions"], replayed["flips"]) == (1, 0), replayed
-    explained = crew.run("policy", "explain", "--role", "tester", "--json", "--", "make", "deploy").json
+    explained = crew.look("policy", "explain", "--role", "tester", "--json", "--", "make", "deploy").json
     assert (explained["decision"], explained["rule"]) == ("deny", "role:tester.deploy")
     assert "the authority of the role" in explained["to_change"][0]
-    assert crew.run("policy", "explain", "--json", "--", "make", "deploy").json["decision"] == "allow"
-    assert crew.run("policy", "explain", "--role", "nobody", "--", "ls").code == 3
+    assert crew.look("policy", "explain", "--json", "--", "make", "deploy").json["decision"] == "allow"
+    assert crew.look("policy", "explain", "--role", "nobody", "--", "ls").code == 3
 
 
 def test_a_fork_has_the_role_of_what_it_was_made_of(crew: Hermetic) -> None:
@@ -317,7 +317,7 @@ def test_a_fork_has_the_role_of_what_it_was_made_of(crew: Hermetic) -> None:
     assert ran.code == 5, ran
     (first,) = [
         each
-        for each in crew.run("checkpoint", "list", "R-1/T01", "--json").json
+        for each in crew.look("checkpoint", "list", "R-1/T01", "--json").json
         if each["why"] == "the agent ended"
     ]
     refused = crew.run("checkpoint", "fork", first["id"], "--run", "make deploy", "--yes")

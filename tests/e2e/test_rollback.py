@@ -26,7 +26,7 @@ PLAN = """# Four things
 
 
 def composed(crew: Hermetic, run: str = "R-1") -> str:
-    return crew.run("diff", run, "--json").json["tree"]
+    return crew.look("diff", run, "--json").json["tree"]
 
 
 def test_a_task_is_taken_out_and_put_back(crew: Hermetic) -> None:
@@ -91,9 +91,9 @@ def test_a_part_of_a_task_is_taken_out_and_what_was_built_on_it_is_stale(crew: H
     assert view["stale"] == {"R-1/T03": ["T01"]}
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the acceptance")
     assert crew.show("R-1/T01")["verified"] == "verified"
-    paths = {path["path"] for path in crew.run("diff", "R-1/T01", "--json").json["paths"]}
+    paths = {path["path"] for path in crew.look("diff", "R-1/T01", "--json").json["paths"]}
     assert paths == {"lib/numbers.txt"}
-    assert "it is stale" in crew.run("why", "R-1/T03").stdout
+    assert "it is stale" in crew.look("why", "R-1/T03").stdout
     # A stale result is shown, refused, and let go by name only.
     assert "built on another T01" in crew.run("review", "R-1").stdout
     stale = next(task for task in crew.run("review", "R-1", "--json").json["tasks"] if task["name"] == "T03")
@@ -184,6 +184,6 @@ def test_what_policy_lets_pass_is_kept_of_a_task(crew: Hermetic) -> None:
     done = crew.run("rollback", "R-1/T01", "--keep-valid", "--yes", "--json")
     assert done.code == 0, done
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the acceptance of what is left")
-    changed = crew.run("diff", "R-1", "--json").json["paths"]
+    changed = crew.look("diff", "R-1", "--json").json["paths"]
     assert [path["path"] for path in changed] == ["src/data.txt"]
     assert (crew.repo / "src/data.txt").read_text().startswith("one"), "the repository was touched"

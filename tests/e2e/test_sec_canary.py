@@ -28,7 +28,7 @@ def test_one_in_the_change_stops_the_task_and_never_lands(crew: Hermetic) -> Non
     crew.commit("agent")
     done = crew.run_tasks("- [ ] 1. work\n  - Run: python3 agent.py\n  - Accept: test -f notes/object\n")
     assert done.code == 5, done
-    item = crew.run("show", "A-1", "--json").json
+    item = crew.look("show", "A-1", "--json").json
     assert (item["risk"], item["kind"]) == ("critical", "change")
     assert (
         "notes/turned.txt holds a credential that was planted as a tripwire ($DEPLOY_API_KEY)"

@@ -65,7 +65,7 @@ def test_it_is_not_sent_until_a_person_says_so(crew: Hermetic, server: Threading
     assert states == {"T01": "awaiting_approval", "T02": "awaiting_approval", "T03": "succeeded"}
     # The head of the second request may have gone; of its body nothing has.
     assert [body for body in Heard.bodies if body] == [b"harmless"]
-    items = {item["task"]: item for item in crew.run("inbox", "--json").json}
+    items = {item["task"]: item for item in crew.look("inbox", "--json").json}
     said = {
         "R-1/T01": "canary (~/.aws/credentials leaves by POST http://files.test:8080)",
         "R-1/T02": "canary ($DEPLOY_API_KEY leaves by DNS)",
@@ -73,7 +73,7 @@ def test_it_is_not_sent_until_a_person_says_so(crew: Hermetic, server: Threading
     for task, shown in said.items():
         assert (items[task]["kind"], items[task]["risk"]) == ("canary", "critical")
         assert items[task]["action"] == shown
-    lines = crew.run("events", "--kinds", "canary.left", "--json").stdout.splitlines()
+    lines = crew.look("events", "--kinds", "canary.left", "--json").stdout.splitlines()
     events = {event["task"]: event["data"] for event in map(json.loads, lines)}
     assert {task: data["action"] for task, data in events.items()} == said
     assert not any(data["sent"] for data in events.values())
@@ -114,6 +114,6 @@ def test_an_environment_in_a_conversation_does_not_reach_the_model(crew: Hermeti
         done = crew.run_tasks(tasks, extra={"ANTHROPIC_API_KEY": "sk-ant-real-0123456789abcdefghij"})
         assert done.code == 5, done
         assert [b"DEPLOY_API_KEY" in json.dumps(seen.body).encode() for seen in model.seen] == [False]
-    [item] = crew.run("inbox", "--json").json
+    [item] = crew.look("inbox", "--json").json
     assert (item["kind"], item["risk"]) == ("canary", "critical")
     assert item["action"].startswith("canary ($DEPLOY_API_KEY leaves by ")

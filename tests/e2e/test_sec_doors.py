@@ -66,7 +66,7 @@ def test_nothing_comes_through_any_door(leaky: Hermetic) -> None:
         assert "blotted out; with them: --exact" in run(*words).stderr
     assert run("diff", "R-1/T01", "--json").json["secrets_hidden"] >= 1
     assert "+first\n+ghp_***pA\n+last\n" in run("diff", "R-1/T01").stdout
-    exact = crew.run("diff", "R-1/T01", "--exact")
+    exact = crew.look("diff", "R-1/T01", "--exact")
     assert key("File") in exact.stdout
     run("show", key("Error"), code=None)
     run("show", key("Error"), "--json", code=None)

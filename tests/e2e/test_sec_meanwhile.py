@@ -32,7 +32,7 @@ def test_it_is_ended_at_once_and_what_it_did_is_kept(crew: Hermetic) -> None:
         assert task["reason"].startswith("denied by policy while it ran: "), task
         assert said in task["reason"]
         assert "kX9wQ2mZ" not in task["reason"]
-        assert "src/never.txt" not in crew.run("checkpoint", "diff", task["checkpoint"], "--stat").stdout
+        assert "src/never.txt" not in crew.look("checkpoint", "diff", task["checkpoint"], "--stat").stdout
 
 
 def test_a_person_is_asked_where_the_policy_says_so(crew: Hermetic) -> None:
@@ -41,7 +41,7 @@ def test_a_person_is_asked_where_the_policy_says_so(crew: Hermetic) -> None:
     crew.commit("settings")
     done = crew.run_tasks("- [ ] 1. protected\n  - Run: sh protected.sh\n")
     assert done.code == 5, done
-    item = crew.run("show", "A-1", "--json").json
+    item = crew.look("show", "A-1", "--json").json
     assert item["risk"] == "high"
     assert "server.pem is protected" in item["reason"]
     assert crew.run("deny", "A-1", "-m", "no keys here").code == 0

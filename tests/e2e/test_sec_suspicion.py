@@ -24,8 +24,8 @@ def test_it_is_shown_at_review_and_is_not_green(crew: Hermetic) -> None:
     assert "README.md:2 is addressed to an agent that reads it" in review
     left = crew.run("accept", "R-1", "--json").json
     assert left["accepted"] == []
-    assert "# sample" in crew.run("diff", "R-1/T01").stdout
+    assert "# sample" in crew.look("diff", "R-1/T01").stdout
     crew.write({".nightcrew/policy.yaml": "version: 1\nsafety: {suspicious: ask}\n"})
     asked = crew.run_tasks(tasks)
     assert asked.code == 5, asked
-    assert "is addressed to an agent" in crew.run("inbox").stdout + crew.run("show", "A-1").stdout
+    assert "is addressed to an agent" in crew.look("inbox").stdout + crew.look("show", "A-1").stdout

@@ -142,7 +142,7 @@ def test_git_inside_works_and_the_users_git_directory_stays_byte_identical(crew:
     done = crew.run_tasks("- [ ] 1. work\n  - Run: bash work.sh\n  - Accept: test -s done.txt\n")
     assert fingerprint(crew.repo / ".git") == before
     task = by_name(done.json)["T01"]
-    said = crew.run("log", "R-1/T01").stdout
+    said = crew.look("log", "R-1/T01").stdout
     assert "fatal" not in said, said
     assert (done.code, task["state"]) == (0, "succeeded"), said
     assert not Path("/tmp/ran").exists()

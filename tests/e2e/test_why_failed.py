@@ -11,11 +11,11 @@ def test_why_tells_what_a_failed_command_printed_last(crew: Hermetic) -> None:
     line = "for i in $(seq 1 20); do echo line $i; done; echo 'the disk is full' >&2; exit 3"
     done = crew.run_tasks(f"- [ ] 1. fails\n  - Run: {line}\n")
     assert done.code == 10, done
-    found = crew.run("why", "R-1/T01", "--json").json
+    found = crew.look("why", "R-1/T01", "--json").json
     assert "it printed last: the disk is full" in found["because"], found
     assert "it printed last: line 20" in found["because"]
     assert "it printed last: line 1" not in found["because"]
     [shown] = [each for each in found["next"] if "all that it printed" in each]
     assert shown.startswith("less /")
-    tries = crew.run("show", "R-1/T01", "--json").json["tries"]
+    tries = crew.look("show", "R-1/T01", "--json").json["tries"]
     assert tries[-1]["transcript"] in shown
