@@ -18,8 +18,8 @@ from nightcrew.testing.tools import Made
 _ID: Final = re.compile(r"call_nc(\d+)x\d+")
 #: How agents tell their model that a call was under way when they were stopped.
 _ABORTED: Final = re.compile(r'"aborted"|Tool (?:execution|call) (?:was )?(?:aborted|interrupted)')
-#: What an agent puts into its model's mouth when a conversation is taken up.
-_FILLER: Final = "No response requested."
+#: What agents put into their model's mouth: when a conversation is taken up, or files are shown to it.
+_FILLERS: Final = ("No response requested.", '"Ok."', '"Ok, I will use', '"Ok, any changes I propose')
 _CREATED: Final = 1_700_000_000
 
 
@@ -97,7 +97,7 @@ def _turn(wire: str, body: Mapping[str, Any]) -> int:
             due, texts = min(numbers), 0
         elif numbers:
             due, texts = max(due, max(numbers) + 1), 0
-        elif each.get("role") in ("assistant", "model") and _FILLER not in said_here:
+        elif each.get("role") in ("assistant", "model") and not any(map(said_here.__contains__, _FILLERS)):
             texts += 1
     return due + texts
 

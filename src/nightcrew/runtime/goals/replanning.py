@@ -329,14 +329,8 @@ def _store(
         tx.add(made, "plan.replanned", actor=actor, data=data)
         if not more:
             put_in_force(tx, now, made, actor, "it only narrows, reorders or drops what was approved")
-            return
-        offer = {
-            "version": made.version,
-            "before": before,
-            "digest": made.digest,
-            "more": list(more),
-            "at": stamp(parts.clock.now()),
-        }
-        data = {"digest": made.digest, "version": made.version, "more": list(more)}
-        tx.change(now, "plan.offered", actor=actor, data=data, settings={**clear(now), OFFERED: offer})
+        else:
+            data = {"digest": made.digest, "version": made.version, "more": list(more)}
+            offer = {**data, "before": before, "at": stamp(parts.clock.now())}
+            tx.change(now, "plan.offered", actor=actor, data=data, settings={**clear(now), OFFERED: offer})
     crash.point("runtime.replan.stored")
