@@ -29,6 +29,7 @@ from nightcrew.model.units import format_size
 
 # Far beyond real projects; keeps the recursion over directories bounded whatever an agent builds.
 MAX_DEPTH: Final = 400
+# Without following a link, and without waiting on a FIFO that took a file's place.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -207,14 +208,17 @@ class Capture:
         return Seen(signature, new, "", certain=self._is_old(signature))
 
     def _take_file(self, entry: Entry, path: bytes) -> Seen:
-        fd, found = _open_regular(entry.source)
+        fd = os.open(entry.source, _READ)
         try:
+            # First the question: who maps the file only after it moves its times at the first store.
+            at_rest = is_at_rest(fd)
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                # Something else took the place of the file that was found.
+                raise FileNotFoundError(entry.source)
             signature = sign(found)
-            certain = self._is_old(signature) and is_at_rest(fd)
-            if certain:
-                # Once more: who maps the file only after the question moves its times at the first store.
-                signature = sign(os.fstat(fd))
-                certain = self._is_old(signature)
+            # Its mode is the one that was found with the other signature.
+            certain = at_rest and self._is_old(signature) and entry.signature in ((), signature)
             if 0 < self._memory.limit_bytes < signature[1]:
                 limit = format_size(self._memory.limit_bytes)
                 return Seen(signature, None, f"larger than {limit}, the limit for one file", certain)
@@ -282,13 +286,3 @@ def _read_all(fd: int, size: int) -> bytes:
     while piece := os.read(fd, LARGE_BYTES):
         pieces.append(piece)
     return b"".join(pieces)
-
-
-def _open_regular(path: str) -> tuple[int, os.stat_result]:
-    """Open without following a link and without waiting on a FIFO that took the file's place; also tells its status."""
-    fd = os.open(path, _READ)
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(fd)
-        raise FileNotFoundError(path)
-    return fd, found

@@ -26,6 +26,8 @@ from nightcrew.host import crash, files, tokens
 _KINDS: Final = {"commit": 1, "tree": 2, "blob": 3}
 _INDEX_HEAD: Final = b"\xfftOc\x00\x00\x00\x02"
 _FANOUT_AT: Final = 8
+_HEAD: Final = struct.Struct(">4sII")
+"""Of a pack: magic, version, number of objects."""
 _NAMES_AT: Final = 8 + 256 * 4
 # Offsets from here on do not fit into the 31 bits of the short table.
 _FAR: Final = 1 << 31
@@ -70,10 +72,9 @@ class PackWriter:
 
     def publish(self) -> None:
         """Make everything visible at once; of an empty pack nothing is written."""
-        self._write_waiting()
+        checksum = self._write_whole() if self._file is None else self._write_rest(self._file)
         if self._file is None:
             return
-        checksum = self._seal(self._file)
         name = f"pack-{checksum.hex()}"
         index = self._directory / f"tmp_idx_{tokens.nonce()}"
         try:
@@ -104,38 +105,59 @@ class PackWriter:
             self._file = None
 
     def _write_waiting(self) -> None:
-        rows = _encode_rows(list(self._waiting.values()))
-        if rows and self._file is None:
+        """Write what is held, ahead of the rest: how many objects there will be is filled in at the end."""
+        rows = self._take_waiting(_HEAD.size if self._file is None else self._end)
+        if self._file is None:
             self._file = self._aside.open("x+b")
-            self._file.write(b"PACK" + struct.pack(">II", 2, 0))
-            self._end = 12
-        for object_id, row in zip(self._waiting, rows, strict=True):
-            self._rows[object_id] = (self._end, zlib.crc32(row))
-            self._end += len(row)
-        if self._file is not None:
-            # One piece: a write for each would go through a small buffer.
-            self._file.write(b"".join(rows))
-        self._waiting = {}
-        self._held = 0
+            rows.insert(0, _HEAD.pack(b"PACK", 2, 0))
+        self._file.write(b"".join(rows))
 
-    def _seal(self, file: BinaryIO) -> bytes:
-        """Fill in the count and append the checksum."""
+    def _write_whole(self) -> bytes:
+        """Write a pack of nothing but what is held, in one piece; return its checksum, empty when there is nothing."""
+        rows = self._take_waiting(_HEAD.size)
+        if not rows:
+            return b""
+        data = b"".join([_HEAD.pack(b"PACK", 2, len(rows)), *rows])
+        digest = start_hash(self._id_length)
+        digest.update(data)
+        self._file = self._aside.open("x+b")
+        self._file.write(data)
+        return self._seal(self._file, digest.digest())
+
+    def _write_rest(self, file: BinaryIO) -> bytes:
+        """Write what is held, and fill in the count; return the checksum."""
+        self._write_waiting()
         file.seek(8)
         file.write(struct.pack(">I", len(self._rows)))
         file.seek(0)
         digest = start_hash(self._id_length)
         for piece in read_pieces(file):
             digest.update(piece)
-        file.write(digest.digest())
+        return self._seal(file, digest.digest())
+
+    def _seal(self, file: BinaryIO, checksum: bytes) -> bytes:
+        file.write(checksum)
         file.flush()
         os.fchmod(file.fileno(), 0o444)
-        return digest.digest()
+        return checksum
+
+    def _take_waiting(self, at: int) -> list[bytes]:
+        """Return what is held as rows that will stand from an offset on, and hold it no longer."""
+        rows = _encode_rows(list(self._waiting.values()))
+        for object_id, row in zip(self._waiting, rows, strict=True):
+            self._rows[object_id] = (at, zlib.crc32(row))
+            at += len(row)
+        self._end = at
+        self._waiting = {}
+        self._held = 0
+        return rows
 
     def _encode_index(self, checksum: bytes) -> bytes:
         ordered = sorted(self._rows)
+        names = bytes.fromhex("".join(ordered))
         counts = [0] * 256
-        for object_id in ordered:
-            counts[int(object_id[:2], 16)] += 1
+        for first in names[:: self._id_length // 2]:
+            counts[first] += 1
         fanout = accumulate(counts)
         far = [self._rows[i][0] for i in ordered if self._rows[i][0] >= _FAR]
         places = {offset: _FAR | row for row, offset in enumerate(far)}
@@ -143,7 +165,7 @@ class PackWriter:
             (
                 _INDEX_HEAD,
                 struct.pack(">256I", *fanout),
-                b"".join(bytes.fromhex(i) for i in ordered),
+                names,
                 struct.pack(f">{len(ordered)}I", *(self._rows[i][1] for i in ordered)),
                 struct.pack(
                     f">{len(ordered)}I", *(places.get(o, o) for o in (self._rows[i][0] for i in ordered))

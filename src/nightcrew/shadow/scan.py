@@ -35,13 +35,17 @@ class Listing:
         items: path in the repository, place on disk, and why it is refused without a look, sorted by name.
         names: of everything in it.
         opaque: it hides all that lies under it.
-        replaces: what lies under it is no directory.
+        replaces: says so when what lies under it is no directory.
     """
 
     items: tuple[tuple[str, str, Entry | None], ...]
     names: frozenset[str]
     opaque: bool
-    replaces: bool
+    replaces: Entry | None
+
+
+_Found = Entry | Listing | tuple[Entry, ...]
+"""What something in the layer stands for: a change, a directory, or the deletions of a whiteout; none for what is only there."""
 
 
 class ScanMemory:
@@ -62,95 +66,95 @@ class ScanMemory:
         self.under = under
         self._clock = clock
         self._now_ns = 0
-        self._changed: dict[str, Entry] = {}
-        self._listed: dict[str, tuple[tuple[int, ...], Listing]] = {}
+        self._known: dict[str, tuple[tuple[int, ...], _Found]] = {}
         self._covered: dict[str, tuple[str, os.stat_result] | None] = {}
-        self._gone: dict[str, tuple[Entry, ...]] = {}
 
     def start(self) -> None:
         """Take the time of a scan that begins."""
         os.utime(self._clock)
         self._now_ns = self._clock.stat().st_ctime_ns
 
-    def look_into(self, place: str, path: str, found: os.stat_result) -> Listing | Entry:
-        """Return what is in a directory of the layer, or a refusal when it cannot be read.
-
-        Whatever comes into it, leaves it or is renamed in it changes its times, as a change of its marks does.
-
-        Args:
-            found: its status, from before.
-        """
-        signature = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_mode)
-        known = self._listed.get(path)
-        if known is not None and known[0] == signature:
-            return known[1]
-        listed = list_directory(place, path)
-        if isinstance(listed, Entry):
-            return listed
-        before = self.under.find(path) if path else None
-        made = Listing(
-            tuple((name, item.path, each) for name, item, each in _name_items(path, listed)),
-            frozenset(item.name for item in listed),
-            bool(path) and is_opaque(place),
-            before is not None and not stat.S_ISDIR(before[1].st_mode),
+    def begin(self, upper: str) -> _Found:
+        """Return what is in the layer."""
+        status = os.lstat(upper)
+        known = self._known.get("")
+        return (
+            known[1] if known is not None and known[0] == _sign(status) else self._look_at("", upper, status)
         )
-        if found.st_ctime_ns + _TICKS_NS < self._now_ns:
-            self._listed[path] = signature, made
-        return made
 
-    def look_through(self, fd: int, listed: Listing) -> tuple[list[Entry], list[tuple[str, Listing | Entry]]]:
-        """Return what is changed in a directory of the layer, and what is in those below it.
+    def look_through(
+        self,
+        fd: int,
+        listed: Listing,
+        hidden: bool,
+        entries: list[Entry],
+        waiting: list[tuple[str, bool, Listing]],
+    ) -> None:
+        """Find what is changed in a directory of the layer, and what is in those below it.
 
         Args:
-            fd: the layer.
+            fd: the layer; hidden: what lies under the directory is hidden.
+            entries, waiting: get what was found. This is done for every changed file of a task: a list for each
+                directory would cost as much as asking for its status.
         """
-        entries: list[Entry] = []
-        directories: list[tuple[str, Listing | Entry]] = []
-        look, recall = os.lstat, self._changed.get
+        look, recall = os.lstat, self._known.get
         for path, place, refused in listed.items:
             if refused is not None:
                 entries.append(refused)
                 continue
-            found = look(path, dir_fd=fd)
+            status = look(path, dir_fd=fd)
             known = recall(path)
-            if (
-                # What differs most often comes first. Without a tuple of all of it: this is asked of every changed file.
-                known is not None
-                and found.st_ctime_ns == known.signature[3]
-                and _sign(found) == known.signature
-            ):
-                entries.append(known)
-            elif stat.S_ISDIR(found.st_mode):
-                below = self.look_into(place, path, found)
-                directories.append((path, below))
-                if isinstance(below, Listing) and below.replaces:
-                    entries.append(Entry(path, "opaque"))
-            elif is_whiteout(found):
-                entries += self._find_gone(path)
-            elif (entry := self._compare(path, place, found)) is not None:
-                entries.append(entry)
-        return entries, directories
+            if known is not None and status.st_ctime_ns == known[0][3] and _sign(status) == known[0]:
+                found = known[1]
+            else:
+                found = self._look_at(path, place, status)
+            if isinstance(found, Entry):
+                entries.append(found)
+            elif isinstance(found, Listing):
+                if found.replaces is not None:
+                    entries.append(found.replaces)
+                waiting.append((path, hidden or found.opaque, found))
+            else:
+                entries += found
 
-    def _compare(self, path: str, place: str, found: os.stat_result) -> Entry | None:
-        """Return what a file of the layer is; None when it is as the one under it: same kind, content and executable bit."""
+    def _look_at(self, path: str, place: str, status: os.stat_result) -> _Found:
+        found: _Found
+        if stat.S_ISDIR(status.st_mode):
+            # Whatever comes into it, leaves it or is renamed in it changes its times, as a change of its marks does.
+            found = self._look_into(path, place)
+        elif is_whiteout(status):
+            found = tuple(Entry(leaf, "deleted") for leaf in self.under.leaves(path))
+        elif self._is_untouched(path, place, status):
+            return ()
+        else:
+            found = describe(path, place, status)
+        if status.st_ctime_ns + _TICKS_NS < self._now_ns and getattr(found, "kind", "") != "refused":
+            self._known[path] = _sign(status), found
+        return found
+
+    def _look_into(self, path: str, place: str) -> Listing | Entry:
+        """Return what is in a directory, or a refusal when it cannot be read."""
+        listed = list_directory(place, path)
+        if isinstance(listed, Entry):
+            return listed
+        before = self.under.find(path) if path else None
+        replaces = before is not None and not stat.S_ISDIR(before[1].st_mode)
+        return Listing(
+            tuple((name, item.path, each) for name, item, each in _name_items(path, listed)),
+            frozenset(item.name for item in listed),
+            bool(path) and is_opaque(place),
+            Entry(path, "opaque") if replaces else None,
+        )
+
+    def _is_untouched(self, path: str, place: str, status: os.stat_result) -> bool:
+        """Tell whether a file of the layer is as the one under it: same kind, content and executable bit."""
         if path not in self._covered:
             self._covered[path] = self.under.find(path)
-        if _is_untouched(place, found, self._covered[path]):
-            return None
-        entry = describe(path, place, found)
-        if entry.signature and found.st_ctime_ns + _TICKS_NS < self._now_ns:
-            self._changed[path] = entry
-        return entry
-
-    def _find_gone(self, path: str) -> tuple[Entry, ...]:
-        """Return the deletions that a whiteout stands for."""
-        if path not in self._gone:
-            self._gone[path] = tuple(Entry(leaf, "deleted") for leaf in self.under.leaves(path))
-        return self._gone[path]
+        return _is_untouched(place, status, self._covered[path])
 
 
 def scan_layer(upper: str, memory: ScanMemory) -> Iterator[Entry]:
-    """Yield what the writable layer changes, in a fixed order, a replaced directory before what is in it.
+    """Return what the writable layer changes, in a fixed order, a replaced directory before what is in it.
 
     Files that were only touched (same content and executable bit as under them) are left out. That matters beyond
     tidiness: what lies under them may have gone through the user's filters (line endings, LFS) on its way out of
@@ -160,25 +164,23 @@ def scan_layer(upper: str, memory: ScanMemory) -> Iterator[Entry]:
     # From here the way to a file is short: that is a third of what it costs to ask for its status.
     fd = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield from _scan(fd, upper, memory)
+        return iter(_scan(fd, memory.begin(upper), memory))
     finally:
         os.close(fd)
 
 
-def _scan(fd: int, upper: str, memory: ScanMemory) -> Iterator[Entry]:
+def _scan(fd: int, top: _Found, memory: ScanMemory) -> list[Entry]:
+    if not isinstance(top, Listing):
+        return [top] if isinstance(top, Entry) else [*top]
+    entries: list[Entry] = []
     # Each directory with whether what lies under it is hidden: it was made anew, or is in one that was.
-    waiting = [("", False, memory.look_into(upper, "", os.lstat(upper)))]
+    waiting = [("", False, top)]
     while waiting:
         directory, hidden, listed = waiting.pop()
-        if isinstance(listed, Entry):
-            yield listed
-            continue
         if hidden:
-            yield from vanished(directory, listed.names, memory.under)
-        entries, directories = memory.look_through(fd, listed)
-        yield from entries
-        for path, below in directories:
-            waiting.append((path, hidden or (isinstance(below, Listing) and below.opaque), below))
+            entries += vanished(directory, listed.names, memory.under)
+        memory.look_through(fd, listed, hidden, entries, waiting)
+    return entries
 
 
 def vanished(directory: str, here: Collection[str], under: Stack) -> Iterator[Entry]:
