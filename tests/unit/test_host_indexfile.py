@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nightcrew.host.cachetree import forget
-from nightcrew.host.indexfile import IndexFile, find_entries, make_bare_entry, make_entry
+from nightcrew.host.indexfile import (
+    IndexFile,
+    find_end,
+    find_entries,
+    guess_root,
+    make_bare_entry,
+    make_entry,
+)
 from shadow_world import World
 
 NAMES = st.sampled_from(["a", "b", "a-", "a.b", "d/a", "d/b", "d/e/f", "d-e", "é", "z" * 250, "d/n\nl"])
@@ -153,3 +160,127 @@ def test_what_is_not_there_as_it_should_be_is_not_found(world):
 def test_other_versions_are_refused():
     with pytest.raises(ValueError, match="version 4"):
         IndexFile(b"DIRC" + (4).to_bytes(4, "big") + bytes(24), 20)
+
+
+def remembered(index: bytes) -> dict[str, tuple[int, str]]:
+    """Number of entries and tree by directory, of all directories that an index remembers."""
+    data = dict(IndexFile(index, 20)._extensions())[b"TREE"]
+    found: dict[str, tuple[int, str]] = {}
+
+    def read(at: int, above: str) -> int:
+        end = data.index(0, at)
+        line = data.index(b"\n", end)
+        count, below = map(int, data[end + 1 : line].split())
+        path = f"{above}{os.fsdecode(data[at:end])}/" if end > at else above
+        if count >= 0:
+            found[path] = count, data[line + 1 : line + 21].hex()
+        at = line + 1 + (20 if count >= 0 else 0)
+        for _ in range(below):
+            at = read(at, path)
+        return at
+
+    assert read(0, "") == len(data)
+    return found
+
+
+def trees_of(world: World, tree: str) -> dict[str, str]:
+    rows = world.git("ls-tree", "-r", "-t", "-d", "-z", tree).split("\0")
+    found = {row.partition("\t")[2] + "/": row.split()[2] for row in rows if row}
+    return {**found, "": tree}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    new=st.dictionaries(
+        st.sampled_from(
+            ["d1/e1/f1", "d2/e2/f2", "d0/e0/f0", "d0/e0", "top", "new/deep/f", "d1/e1/g", "d39/e4/f39"]
+        ),
+        st.sampled_from(["", "one\n", "two\n"]),
+        max_size=5,
+    ),
+    staged=st.booleans(),
+)
+def test_remembered_trees_are_renewed_only_as_git_would_make_them(world, new, staged):
+    head = world.git("rev-parse", "HEAD^{tree}").strip()
+    world.git("read-tree", "HEAD")
+    if staged:
+        blob = world.git("hash-object", "-w", "--stdin", data=b"staged\n").strip()
+        world.git("update-index", "--add", "--cacheinfo", f"100644,{blob},d1/e1/f8")
+    world.git("write-tree")
+    old = IndexFile((world.repo / ".git/index").read_bytes(), 20)
+    names = old.entries()
+    # A file where a directory was, or the other way round, takes out what is in the way, as git does.
+    gone = {
+        name
+        for name in names
+        for each in new
+        if new[each]
+        and name != each.encode()
+        and (name.startswith(each.encode() + b"/") or each.encode().startswith(name + b"/"))
+    }
+    clash = [
+        each
+        for each in new
+        if any(other.startswith(each + "/") and new[other] for other in new) and new[each]
+    ]
+    changes = {
+        each.encode(): entry(world, each, new[each].encode()) if new[each] else None
+        for each in new
+        if each not in clash
+    }
+    changes = {**dict.fromkeys(gone), **changes}
+    # The tree that the commit has: the same changes on its own tree.
+    world.git("read-tree", "HEAD")
+    lines = [f"0 {'0' * 40}\t{os.fsdecode(name)}\0" for name, each in changes.items() if each is None]
+    lines += [f"100644 {each[40:60].hex()}\t{os.fsdecode(name)}\0" for name, each in changes.items() if each]
+    world.git("update-index", "-z", "--index-info", data="".join(lines).encode())
+    tree = world.git("write-tree").strip()
+    before, after = trees_of(world, head), trees_of(world, tree)
+    trees = {
+        path.encode(): (bytes.fromhex(before.get(path, "")), bytes.fromhex(after.get(path, "")))
+        for path in before.keys() | after.keys()
+        if before.get(path) != after.get(path)
+    }
+    made = old.derive(changes, trees=trees)
+    found = remembered(made.data)
+    rows = listing(world, made.data)
+    entries = [os.fsdecode(name) for name in made.entries()]
+    # What git makes of the entries alone, remembering nothing.
+    world.git("read-tree", "--empty")
+    world.git("update-index", "-z", "--index-info", data=rows.encode())
+    right = trees_of(world, world.git("write-tree").strip())
+    for path, (count, known) in found.items():
+        assert right[path] == known
+        assert count == sum(name.startswith(path) for name in entries)
+    if (
+        not staged
+        and before.keys() == after.keys()
+        and all(name in names or each for name, each in changes.items())
+        and changes
+    ):
+        assert found[""][1] == tree
+
+
+def test_where_entries_end_is_found_from_behind_or_not_at_all(world):
+    world.git("read-tree", "HEAD")
+    world.git("write-tree")
+    content = (world.repo / ".git/index").read_bytes()
+    whole = IndexFile(content, 20)
+    starts = [whole._locate(name)[0] for name in whole.entries()]
+    tree = world.git("rev-parse", "HEAD^{tree}").strip()
+    assert guess_root(content, 20) == tree == whole.root
+    assert {find_end(content, 20, at) for at in starts} == {whole._end}
+    early = IndexFile(content, 20, end=find_end(content, 20, starts[-1]))
+    name = next(iter(whole.entries()))
+    for changes in ({name: None}, {b"d1/new": make_bare_entry(b"d1/new", 0o100644, "ab" * 20)}):
+        assert early.derive(changes).data == whole.derive(changes).data
+    # Anything between the entries and what looks like the trees is not walked over.
+    for size in range(0, 200, 4):
+        odd = b"link" + size.to_bytes(4, "big") + b"\x5a" * size
+        assert find_end(content[: whole._end] + odd + content[whole._end :], 20, starts[-1]) == 0
+    assert find_end(content + b"more", 20, starts[0]) == 0
+    assert guess_root(content + b"more", 20) == ""
+    assert guess_root(b"", 20) == ""
+    world.git("update-index", "--skip-worktree", os.fsdecode(list(whole.entries())[-1]))
+    assert find_end((world.repo / ".git/index").read_bytes(), 20, starts[0]) == 0
+    world.git("update-index", "--no-skip-worktree", os.fsdecode(list(whole.entries())[-1]))

@@ -29,9 +29,9 @@ def renew(
             of no other: where the index had something else than that tree, nobody knows what it has now.
     """
     touched = _directories_of(changed)
-    unsure = _directories_of(
-        name[:-1] for name, (before, after) in trees.items() if name and not (before and after)
-    )
+    # Above what comes, goes or is not known, nothing is known either.
+    odd = [name[:-1] for name in (*touched, *trees) if name and not all(trees.get(name, (b"", b"")))]
+    unsure = _directories_of(odd) if odd else {}
     pieces: list[bytes] = []
     # The directories we are in, outermost first, each with how many below it are still to come.
     way: list[tuple[bytes, int]] = []

@@ -365,10 +365,10 @@ class Promoter:
             return replace(prepared, notes=write_notes(site, prepared, None, configured, nobody=nobody))
         with site.standing(prepared.old_commit) as tree:
             found = look_around(site, tree, prepared, configured, ahead.compared())
-            seen = dict(tree.seen)
+            seen, homes = dict(tree.seen), dict(tree.homes)
         prepared = replace(prepared, notes=write_notes(site, prepared, found, configured, nobody=nobody))
         trees = differences.trees(ahead.tree_of(prepared.old_commit), prepared.tree)
-        self._known = Known(prepared, found, seen, configured, objects, trees, ahead.packed())
+        self._known = Known(prepared, found, seen, configured, objects, trees, ahead.packed(), homes)
         return prepared
 
     def _choose_name(self, id: str) -> str:  # noqa: A002

@@ -53,11 +53,12 @@ class Known:
     objects: frozenset[str] = frozenset()
     trees: Mapping[bytes, TreeIds] = field(default_factory=dict)
     packed: bytes = field(default=b"", repr=False)
+    homes: Mapping[str, int] = field(default_factory=dict, repr=False)
 
 
 _NOTHING: Final = Survey((), (), (), (), 0, Reading(b"", ()))
-_AT_ONCE: Final = 5
-"""At work at the same time: pack, objects, next index, attributes, contents. Each waits for the disk most of the time."""
+_AT_ONCE: Final = 6
+"""At work at the same time: configuration, pack, objects, next index, attributes, contents. Each waits for the disk most of the time."""
 
 
 def publish(site: Site, prepared: Prepared, known: Known | None = None) -> None:
@@ -98,8 +99,13 @@ class _Publication:
         self.transaction = Transaction(site.home, prepared.transaction)
         self.lock = IndexLock(site.repository.git_dir, self.transaction)
         self.slots = choose_slots(site) if prepared.place == "here" else site.home
-        self.configured = site.configured()
+        self._asked: Future[Configured] | None = None
         self.differences = differences_of(prepared.changes)
+
+    @property
+    def configured(self) -> Configured:
+        """What the user's configuration says."""
+        return self._asked.result() if self._asked else self.site.configured()
 
     def run(self) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as aside:
@@ -112,6 +118,7 @@ class _Publication:
             self._tell_hook()
 
     def _run(self, aside: Executor) -> Plan:
+        self._asked = aside.submit(self.site.configured)
         self._check_branch()
         packed = aside.submit(self._pack_up)
         objects = aside.submit(self._hand_over_objects, packed)
@@ -225,6 +232,7 @@ class _Publication:
         known, self.known = self.known, None
         if known and known.configured == self.configured and self._still(tree, known.found, known.seen):
             tree.seen.update(known.seen)
+            tree.homes.update(known.homes)
             return known.found
         return look_around(self.site, tree, self.prepared, self.configured)
 

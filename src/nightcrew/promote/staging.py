@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from nightcrew.promote import standing
 from nightcrew.promote.layout import Want, parents
@@ -141,12 +140,9 @@ class Staging:
         nearest = above[0] if above else ""
         if nearest not in self._homes:
             self._homes[nearest] = next(
-                (found for parent in [*above, ""] if (found := self._status(parent))), None
+                (found for parent in [*above, ""] if (found := self._tree.directory(parent))), None
             )
         return self._homes[nearest]
-
-    def _status(self, directory: str) -> os.stat_result | None:
-        return self._tree.status(directory) if directory else Path(self._tree.root).stat()
 
     def _flush(self, slot: str) -> None:
         with self._slots.parent(slot) as (fd, name):

@@ -44,6 +44,7 @@ class Standing:
 
     Attributes:
         seen: signature of every path that was looked at; under ``<path>/`` the full one of a directory whose names were read.
+        homes: inode of every directory in which a path was looked at.
 
     Use it as a context manager; it holds one descriptor.
     """
@@ -51,6 +52,7 @@ class Standing:
     def __init__(self, root: str, algorithm: str) -> None:
         self.root = root
         self.seen: dict[str, Signature] = {}
+        self.homes: dict[str, int] = {}
         self._algorithm = algorithm
         self._hash = hashlib.sha256 if algorithm == "sha256" else hashlib.sha1
         self._fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -102,6 +104,8 @@ class Standing:
         except OSError as error:
             return _nothing(error)
         try:
+            if directory not in self.homes:
+                self.homes[directory] = os.fstat(fd).st_ino
             return self.fingerprint_in(fd, name, path)
         finally:
             os.close(fd)
@@ -124,6 +128,20 @@ class Standing:
             return None
         self.seen[path] = sign(found)
         return found
+
+    def directory(self, path: str) -> os.stat_result | None:
+        """Return the status of a directory, None where there is none, or a link on the way; it is not noted as seen."""
+        try:
+            if path in self.homes:
+                # One that was entered without a link on the way, and that is still to be found.
+                found = os.lstat(path or ".", dir_fd=self._fd)
+                if found.st_ino == self.homes[path] and stat.S_ISDIR(found.st_mode):
+                    return found
+            with self.parent(f"{path}/") as (fd, _):
+                return os.fstat(fd)
+        except OSError as error:
+            _nothing(error)
+            return None
 
     def is_unchanged(self, seen: Mapping[str, Signature]) -> bool:
         """Tell whether every path still is as it was when it was looked at, at the cost of one look-up each.
@@ -215,10 +233,14 @@ class Standing:
             if not stat.S_ISREG(found.st_mode):
                 return OTHER
             digest = self._hash(b"blob %d\0" % found.st_size, usedforsecurity=False)
-            size = 0
-            while chunk := os.read(fd, _CHUNK_BYTES):
+            size, left = 0, found.st_size
+            # One byte more than there should be: less than was asked for is all there is.
+            while chunk := os.read(fd, asked := min(left + 1, _CHUNK_BYTES)):
                 digest.update(chunk)
                 size += len(chunk)
+                left = max(0, left - len(chunk))
+                if len(chunk) < asked:
+                    break
         finally:
             os.close(fd)
         if size != found.st_size:
