@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from nightcrew.checkpoint import objects
 from nightcrew.checkpoint.layout import alternate_line
 from nightcrew.checkpoint.objects import (
     TreeEntry,
+    compress,
     encode_tree,
     identify,
     open_loose_blob,
@@ -207,3 +210,22 @@ def test_store_finds_objects_of_a_repository_at_any_path(tmp_path, name):
 def test_alternate_line_is_quoted_only_where_it_must_be():
     assert alternate_line("/a b/c") == b"/a b/c\n"
     assert alternate_line("/a\nb") == b'"/a\\012b"\n'
+
+
+def test_what_is_squeezed_is_a_stream_of_zlib(tmp_path):
+    for data in (b"", b"x", os.urandom(70_000), b"line\n" * 50_000):
+        assert zlib.decompress(compress(data)) == data
+    content = os.urandom(1 << 20) + b"y" * (3 << 20)
+    name = identify("blob", content, 40)
+    write_loose(tmp_path, "blob", io.BytesIO(content), len(content), name)
+    path = objects.loose_path(tmp_path, name)
+    assert zlib.decompress(path.read_bytes()) == b"blob %d\0" % len(content) + content
+    assert objects.read_loose_size(path) == len(content)
+
+
+def test_without_the_library_zlib_does_the_same(tmp_path):
+    (tmp_path / "isal.py").write_text("raise ImportError\n")
+    script = "from nightcrew.checkpoint import objects; import zlib; print(objects.squeezing is zlib, zlib.decompress(objects.compress(b'x')))"
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "True b'x'\n"
