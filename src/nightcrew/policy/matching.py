@@ -11,6 +11,7 @@ from nightcrew.model.actions import Verdict
 from nightcrew.model.network import NetRequest
 from nightcrew.policy.dependencies import Dependency, is_meant
 from nightcrew.policy.globs import Globs
+from nightcrew.policy.linear import compile_linear
 from nightcrew.policy.lines.starts import Effect, Start
 from nightcrew.policy.lines.words import Word
 from nightcrew.policy.places import matches_host
@@ -184,11 +185,11 @@ def _tests(pattern: CommandPattern) -> Iterator[Test]:
     if pattern.args:
         yield _arguments_test([_glob(a) for a in pattern.args])
     if pattern.command:
-        command = re.compile(pattern.command).search
-        yield lambda start: command(start.effective) is not None
+        command = compile_linear(pattern.command)
+        yield lambda start: command(start.effective)
     if pattern.text:
-        text = re.compile(pattern.text).search
-        yield lambda start: text(start.text) is not None
+        text = compile_linear(pattern.text)
+        yield lambda start: text(start.text)
     if pattern.sql:
         acts = frozenset(pattern.sql)
         yield lambda start: not acts.isdisjoint(find_acts_of(start))

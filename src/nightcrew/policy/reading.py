@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,6 +10,7 @@ from nightcrew.model.actions import Verdict
 from nightcrew.model.errors import Place, Problem
 from nightcrew.model.yamltext import Document, YamlPath, name_path
 from nightcrew.policy.globs import check_glob
+from nightcrew.policy.linear import CannotMatch, compile_linear
 from nightcrew.policy.rules import Example, Placed
 
 WORDS: Final[Mapping[str, Verdict]] = {
@@ -90,12 +90,14 @@ class Reading:
 
     def check_regex(self, path: YamlPath) -> None:
         """Note what is wrong with a regular expression."""
+        pattern = self.text(*path)
+        if not pattern:
+            return
         try:
-            re.compile(self.text(*path))
-        except (re.error, OverflowError, RecursionError) as error:
-            self.complain(
-                path, f"bad regular expression: {error}", "in single quotes a backslash needs no second one"
-            )
+            compile_linear(pattern)
+        except CannotMatch as error:
+            at = f" (at {pattern[error.at : error.at + 20]!r})" if error.at >= 0 else ""
+            self.complain(path, f"bad regular expression: {error}{at}", error.hint)
 
     def take_id(self, name: str, path: YamlPath, *, key: bool = False) -> None:
         """Note the id of a rule; a second rule of that id in one file is a slip."""

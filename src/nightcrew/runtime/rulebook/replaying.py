@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action, Decision, Verdict
 from nightcrew.model.errors import InvalidInput, NotFound, ShellSyntaxError
+from nightcrew.policy.linear import LONGEST
 from nightcrew.runtime.rulebook.history import History, Past
 from nightcrew.runtime.rules import Rules
 
@@ -178,7 +179,7 @@ def _write_exceptions(rules: Rules, taken: Iterable[Mapping[str, Any]]) -> list[
     for entry in taken:
         for rule, starts in entry["rules"].items():
             known = gathered.setdefault(rule, [])
-            known += [each for each in starts if each not in known]
+            known += [each for each in starts if each not in known and len(exact_pattern(each)) <= LONGEST]
     by_id = {rule.id: rule for rule in rules.policy.rules}
     lines = ["commands:"] if gathered else []
     for name, starts in gathered.items():
