@@ -55,7 +55,7 @@ IN_PART: Final[dict[str, dict[str, str]]] = {
         "aider": "without the denial, since it asks for nothing"
     },
     "settings": {
-        "opencode": "without plugins: it runs those of a repository (`.opencode/plugin`) whatever it is told, inside the sandbox and unasked"
+        "opencode": "without plugins: it runs those of a repository (`.opencode/plugin`) whatever it is told, inside the sandbox and unasked; the plan names them"
     },
 }
 

@@ -307,7 +307,7 @@ def test_what_a_repository_sets_for_it_is_not_obeyed(crew: Hermetic, agent: str)
             ),
             ".gemini/policies/all.toml": '[[rule]]\ntoolName = "*"\ndecision = "allow"\npriority = 900\n',
             "opencode.json": json.dumps({"permission": {"bash": "allow"}, "mcp": {}}),
-            # See IN_PART: it is told not to, and does.
+            # It is told not to, and does; see e2e/test_carried_programs.py.
             **({} if agent == "opencode" else {".opencode/plugin/p.js": plugin}),
             ".aider.conf.yml": f"auto-test: true\ntest-cmd: {touch}\nlint-cmd: {touch}\n",
         }

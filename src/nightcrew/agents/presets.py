@@ -23,6 +23,8 @@ from nightcrew.model.settings import AgentSetting
 
 #: Its own files, in the home directory inside, which is gone with the attempt.
 _NOTES: Final = "/home/agent"
+#: What is broken into lines for a terminal is no JSON any more.
+_WIDE: Final = {"COLUMNS": "1000000"}
 #: A question that it is to answer, in a file there.
 _QUESTION: Final = "question.md"
 #: In the names of variables that lead to a model.
@@ -149,7 +151,7 @@ class PresetAdapter:
 
     def prepare(self, job: Job) -> Launch:
         """Return the command line with the task in it."""
-        env = {**self._preset.env, **job.setting.env}
+        env = {**self._preset.env, **(_WIDE if job.schema else {}), **job.setting.env}
         model = "" if _names_model(job.setting) else _choose_model(job, _need_any(job))
         if job.model is not None:
             env = {**describe_access(job.model), **env}

@@ -151,7 +151,7 @@ def _approve(runtime: Runtime, screen: Screen, draft: dict[str, Any], *, yes: bo
 
 
 #: Flags of a plan that no person wrote, which nobody has then seen: they need more than ``--yes``.
-_UNSEEN = ("network", "hidden")
+_UNSEEN = ("network", "hidden", "carried")
 
 
 def _refuse_flagged(runtime: Runtime, run: str) -> None:

@@ -190,7 +190,7 @@ class Flag:
         task: task name ``T03``.
         kind: ``asks`` (an approval will be needed), ``forbidden`` (a rule says no), ``opaque``,
             ``hidden`` (invisible characters in a command), ``unseen`` (its agent does not ask for every action), ``unverified`` (no acceptance command) or ``no_scope``,
-            ``network`` (where it may go).
+            ``network`` (where it may go), ``carried`` (its agent runs programs of the repository).
         text: in words.
         rule, source: the rule and its file:line, when a rule is the reason.
         action: the command line it is about, when there is one.

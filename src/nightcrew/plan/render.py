@@ -26,6 +26,7 @@ _KINDS: Final = {
     "opaque": ("opaque", "cannot be known before it runs"),
     "hidden": ("hidden", "invisible characters"),
     "network": ("network", "may reach the network"),
+    "carried": ("carried", "programs that come with the repository, and that its agent runs unasked"),
     "role": ("role", "what its role means for it"),
     "gap": ("gap", "gaps: agents that are missing, or cannot be used now"),
     "routed": ("routed", "agents that were chosen, and why"),

@@ -26,6 +26,7 @@ from nightcrew.runtime.crew.assigning import (
 from nightcrew.runtime.money.budgeting import budget_task, choose_run_budget, limits_of
 from nightcrew.runtime.money.stopping import check_fallback, conditions_of
 from nightcrew.runtime.people.identity import need_scope
+from nightcrew.runtime.plans.carried import flag_carried
 from nightcrew.runtime.plans.networking import check_agents, check_network, flag_network
 from nightcrew.runtime.plans.secrecy import find_secrets, find_secrets_in_rules
 from nightcrew.runtime.roles import KEY as ROLES
@@ -177,6 +178,7 @@ def make_draft(parts: Parts, written: Written, start: Start, rules: Rules, wish:
     )
     judged = (flag for task in tasks if not task.done for flag in judge_task(task, rules))
     flags = (*judged, *flag_roles(tasks, rules), *flag_tasks(tasks))
+    flags = (*flags, *flag_carried(parts, rules, start, tasks))
     unusable = find_unusable(parts, rules, tasks)
     flags = (*flags, *(flag for task in tasks if not task.done for flag in flag_agents(task, unusable)))
     return Draft(plan, flags, rules, start, (), choose_slots(rules, tasks, wish.agents))
