@@ -258,7 +258,8 @@ def _make_settings(rules: Rules, url: str) -> dict[str, Any]:
 
 def _run(stage: Stage, order: Order) -> str:
     """Run the tasks and answer what is asked, until nothing more happens; return the run's id."""
-    flags = ("--allow-unsandboxed",) if order.unsandboxed else ()
+    # A scripted model makes no plans.
+    flags = ("--no-replan", *(("--allow-unsandboxed",) if order.unsandboxed else ()))
     code, data, talk = stage.command(
         "run", "-f", str(stage.folder / "tasks.md"), "--yes", "--json", *flags, limit_s=_RUN_S
     )
