@@ -73,6 +73,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 # Called forty times before a sandbox is ready: with its types known, at a third of the price.
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.unshare.argtypes = (ctypes.c_int,)
 # The same function without releasing the interpreter lock: between fork and its aftermath no Python may run.
 _raw = ctypes.PyDLL(None, use_errno=True)
 _raw.syscall.restype = ctypes.c_long
@@ -138,10 +141,7 @@ def unshare(flags: int) -> None:
 
 def mount(source: str, target: str, kind: str, flags: int, data: bytes = b"") -> None:
     """mount(2), the classic call."""
-    result = _libc.mount(
-        os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data or None
-    )
-    if result != 0:
+    if _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, data or None) != 0:
         raise _fail(target)
 
 
@@ -263,9 +263,7 @@ def give_up_future_privileges() -> None:
     What this process holds itself it keeps until ``drop_capabilities``.
     """
     for number in range(64):
-        try:
-            _prctl(_PR_CAPBSET_DROP, number)
-        except OSError:
+        if _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
             break  # EINVAL: the first number this kernel does not know
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     _prctl(_PR_SET_SECUREBITS, _SECUREBITS)

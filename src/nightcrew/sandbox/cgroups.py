@@ -105,8 +105,9 @@ class Group:
 
     @property
     def folders(self) -> list[str]:
-        """Its folders, each once."""
-        return list(dict.fromkeys(self._folders.values()))
+        """Its folders, each once: without one for the processor alone (version 1), which is made when that is limited."""
+        wanted = [f for what, f in self._folders.items() if what != CPUS or self._versions[what] == 2]
+        return list(dict.fromkeys(wanted))
 
     def make(self) -> None:
         """Make it. Raises OSError."""
@@ -119,13 +120,10 @@ class Group:
         They are for the first process of a tree itself: moving takes the kernel up to 20 ms, and nobody waits for it.
         Raises OSError.
         """
-        # Version 1 has a hierarchy for the processor alone, and few ask for it.
-        wanted = [f for what, f in self._folders.items() if what != CPUS or self._versions[what] == 2]
         opened: list[int] = []
         try:
             opened.extend(
-                os.open(f"{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-                for folder in dict.fromkeys(wanted)
+                os.open(f"{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in self.folders
             )
         except OSError:
             for fd in opened:
@@ -143,6 +141,8 @@ class Group:
             return False
         folder, version = self._folders[what], self._versions[what]
         try:
+            if folder not in self.folders:
+                os.mkdir(folder)
             for name, text in _settings(what, value, version):
                 _write(f"{folder}/{name}", text)
             if what == CPUS and version == 1:
@@ -178,13 +178,19 @@ class Group:
         finally:
             os.close(pidfd)
 
+    @property
+    def _every_folder(self) -> list[str]:
+        return list(dict.fromkeys(self._folders.values()))
+
     def _members(self) -> set[int]:
-        return {int(line) for folder in self.folders for line in _read(f"{folder}/cgroup.procs").split()}
+        return {
+            int(line) for folder in self._every_folder for line in _read(f"{folder}/cgroup.procs").split()
+        }
 
     def remove(self) -> bool:
         """Remove it; False as long as a process in it has not been reaped."""
         gone = True
-        for folder in self.folders:
+        for folder in self._every_folder:
             try:
                 os.rmdir(folder)
             except FileNotFoundError:

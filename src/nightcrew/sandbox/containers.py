@@ -23,9 +23,10 @@ from typing import Final, Literal, NamedTuple
 from nightcrew.host import kernel, tokens
 from nightcrew.model.errors import SandboxUnavailable, UsageError
 from nightcrew.model.isolation import Bind, Limits, Outcome, Process, Profile, SandboxSpec, Session
-from nightcrew.sandbox import system
+from nightcrew.sandbox import cgroups, system
 from nightcrew.sandbox.bubblewrap import refuse_overlays
 from nightcrew.sandbox.containermemory import MemoryWatch
+from nightcrew.sandbox.content import open_place
 from nightcrew.sandbox.exits import Doors, Serve
 from nightcrew.sandbox.joining import open_exits
 from nightcrew.sandbox.ociprofile import make_profile
@@ -41,6 +42,7 @@ _NOT_STARTED: Final = (125, 126, 127)  # what podman and docker say when the con
 _KILLED: Final = 137
 _NEVER: Final = "0001-01-01"  # when such a container was started
 _PATIENCE_S: Final = 20.0
+_PLACES_OF_RUNTIMES: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LOOK_S: Final = 0.01
 _TAIL_BYTES: Final = 800
 _NOT_EXECUTED: Final = "rw,noexec,nosuid,nodev,mode=1777,size=64m"
@@ -232,7 +234,17 @@ def make_arguments(
         bounds: how much it may use.
         rootfs: directory to use as the root; None for the image of the spec.
     """
-    words = ["run", "--name", name, "--label", "nightcrew=1", "--interactive", "--log-driver", "none"]
+    words = [
+        *_choose_runtime(program),
+        "run",
+        "--name",
+        name,
+        "--label",
+        "nightcrew=1",
+        "--interactive",
+        "--log-driver",
+        "none",
+    ]
     words += ["--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
     words += ["--security-opt", f"seccomp={place / 'seccomp.json'}", "--network", "none"]
     words += ["--memory", str(bounds.memory_bytes), "--memory-swap", str(bounds.memory_bytes)]
@@ -267,6 +279,13 @@ def make_arguments(
     return [*words, "-c", _FIRST.format(gate=_GATE, unasked=" ".join(kept)), "sh", *spec.argv]
 
 
+def _choose_runtime(program: str) -> list[str]:
+    """Return the option that names runc where crun, podman's first choice, refuses: both versions of control groups."""
+    mixed = {mount.version for mount in cgroups.read_mounts()} == {1, 2}
+    runc = program == "podman" and mixed and shutil.which("runc", path=_PLACES_OF_RUNTIMES)
+    return ["--runtime", runc] if runc else []
+
+
 def _show_system(spec: SandboxSpec) -> list[Bind]:
     if covered := covered_by_system(spec):
         raise SandboxUnavailable(
@@ -293,7 +312,23 @@ def _make_root(spec: SandboxSpec, root: Path) -> Path:
     home = spec.env.get("HOME", "")
     for name, text in system.account_files(os.geteuid(), os.getegid(), home, spec.hostname).items():
         (root / "etc" / name).write_text(text, "utf-8", "surrogateescape")
+    _make_places(spec, root)
     return root
+
+
+def _make_places(spec: SandboxSpec, root: Path) -> None:
+    """Make what will be mounted on: what a runtime without root makes belongs to another user, and stays for ever."""
+    wanted = [(bind.target, os.path.isdir(bind.source)) for bind in spec.binds]
+    wanted += [(spec.env.get("HOME", "/"), True), (spec.cwd, True), (_GATE, False)]
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for target, is_directory in wanted:
+            with contextlib.suppress(
+                OSError
+            ):  # a link stands there: then the runtime says what it makes of it
+                os.close(open_place(top, target, is_directory=is_directory))
+    finally:
+        os.close(top)
 
 
 def _mount(bind: Bind) -> str:

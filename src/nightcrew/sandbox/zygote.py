@@ -12,6 +12,7 @@ namespaces have left whose first process was killed: it has come to us, and the 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -252,10 +253,16 @@ def _map_everything(pid: int) -> bool:
     """Map what we have ourselves (in a container that is less than everything), one to one."""
     try:
         for name in ("uid_map", "gid_map"):
-            _write(f"/proc/{pid}/{name}", identity_map(_read(f"/proc/self/{name}")))
+            _write(f"/proc/{pid}/{name}", _own_map(name))
     except PermissionError:
         return False  # root without CAP_SETUID
     return True
+
+
+@functools.cache
+def _own_map(name: str) -> str:
+    """Return what a child's map is to be: ours is written once, and never changes."""
+    return identity_map(_read(f"/proc/self/{name}"))
 
 
 def identity_map(own: str) -> str:
