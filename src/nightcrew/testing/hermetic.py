@@ -159,8 +159,11 @@ class Hermetic:
     ) -> Ran:
         """Run a command that changes nothing, like ``run`` but in a fork of a process that has loaded ``nightcrew`` already.
 
-        For what a test asks again and again. What decides, changes or starts something goes through ``run``.
+        For what a test asks again and again. What decides, changes or starts something goes through ``run``; so does everything
+        where the program is not the installed one alone.
         """
+        if self.program != find_program():
+            return self.run(*args, cwd=cwd, timeout_s=timeout_s, extra=extra)
         self._asked += 1
         env = {**self.variables, **(extra or {})}
         argv = [*self.program, *args]
