@@ -41,8 +41,8 @@ SCENARIOS = {
 
 def render_capabilities() -> Iterator[str]:
     """Yield the table of what each adapter says of itself."""
-    yield "| agent | asks for | sees reads | goes on after a denial | after a park or a pause | its own word on cost | shaped answers | driven over |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| agent | asks for | sees reads | goes on after a denial | after a park or a pause | its own word on cost | shaped answers | can ask you | driven over |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name, adapter in ADAPTERS.items():
         can = adapter.capabilities
         words = (
@@ -52,6 +52,7 @@ def render_capabilities() -> Iterator[str]:
             can.resume,
             can.usage,
             can.structured_output,
+            _yes(can.asks_person),
         )
         yield f"| `{name}` | {' | '.join(words)} | {can.note} |"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from nightcrew.agents.adapter import INSIDE, Capabilities, Job
+from nightcrew.agents.adapter import INSIDE, TALKING, Capabilities, Job
 from nightcrew.agents.launching import find_model, need_model
 from nightcrew.model.errors import UsageError
 from nightcrew.model.isolation import Bind
@@ -137,13 +137,9 @@ def _place(job: Job, name: str) -> tuple[str, tuple[Bind, ...]]:
 ANY: Final = Flavour(
     name="acp",
     argv=(),
-    capabilities=Capabilities(
+    capabilities=replace(
+        TALKING,
         approvals="risky",
-        fail_closed=True,
-        deny_continues=True,
-        resume="at_least_once",
-        deterministic=False,
-        needs_network=True,
         note="any agent that speaks the Agent Client Protocol (argv in config.yaml): it decides itself what it asks for",
         asks_person=True,
     ),
@@ -153,13 +149,9 @@ ANY: Final = Flavour(
 GEMINI: Final = Flavour(
     name="gemini",
     argv=("gemini", "--acp"),
-    capabilities=Capabilities(
-        approvals="all",
-        fail_closed=True,
-        deny_continues=True,
+    capabilities=replace(
+        TALKING,
         resume="none",
-        deterministic=False,
-        needs_network=True,
         note="Gemini CLI over ACP: every edit and command is asked for; after a park it begins anew, told what was done",
         soft_interrupt=True,
         usage="tokens",
@@ -171,13 +163,8 @@ GEMINI: Final = Flavour(
 OPENCODE: Final = Flavour(
     name="opencode",
     argv=("opencode", "acp"),
-    capabilities=Capabilities(
-        approvals="all",
-        fail_closed=True,
-        deny_continues=True,
-        resume="at_least_once",
-        deterministic=False,
-        needs_network=True,
+    capabilities=replace(
+        TALKING,
         note="opencode over ACP: every edit and command is asked for",
         soft_interrupt=True,
         usage="cost",

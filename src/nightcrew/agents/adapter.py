@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from nightcrew.model.actions import Action
 from nightcrew.model.inquiries import Inquiry
@@ -56,6 +56,17 @@ class Capabilities:
     usage: Literal["cost", "tokens", "none"] = "none"
     structured_output: Literal["validated", "forwarded", "prompt", "none"] = "none"
     asks_person: bool = False
+
+
+#: What all have in common that ask for every action over a protocol, and take up their own conversation.
+TALKING: Final = Capabilities(
+    approvals="all",
+    fail_closed=True,
+    deny_continues=True,
+    resume="at_least_once",
+    deterministic=False,
+    needs_network=True,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ an attempt that was parked takes up the very call that waits.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from nightcrew.agents.adapter import INSIDE, AgentSession, Capabilities, Desk, Job, Launch
-from nightcrew.agents.launching import find_model, show_memory
+from nightcrew.agents.adapter import INSIDE, TALKING, AgentSession, Capabilities, Desk, Job, Launch
+from nightcrew.agents.launching import find_argv, find_model, show_memory
 from nightcrew.agents.lines import Message, mapping, text
 from nightcrew.agents.peer import Peer, find_token
 from nightcrew.agents.prompts import write_continuation, write_prompt
@@ -64,7 +65,7 @@ class ApiDialect:
         """Send the order: what to do, with which model, and where the conversation is kept."""
         job = self._job
         memory, _ = show_memory(job)
-        provider, url, key = find_way(job)
+        provider, url, key = find_way(job) if job.model is not None or not job.setting.argv else ("", "", "")
         peer.token = "conversation" if memory else ""
         order: dict[str, Any] = {
             "prompt": write_continuation(job) if find_token(job) else write_prompt(job),
@@ -73,7 +74,7 @@ class ApiDialect:
             "provider": provider,
             "url": url,
             "key": key,
-            "model": find_model(job, provider),
+            "model": find_model(job, provider) if provider else job.task.model,
             "packages": [find_packages()],
         }
         peer.send(order)
@@ -119,13 +120,8 @@ class ApiAdapter:
     """See the module's own words."""
 
     name: Final = "api"
-    capabilities: Final = Capabilities(
-        approvals="all",
-        fail_closed=True,
-        deny_continues=True,
-        resume="at_least_once",
-        deterministic=False,
-        needs_network=True,
+    capabilities: Final[Capabilities] = replace(
+        TALKING,
         note="a model's API with tools of ours (the extra `api`): every call is asked for, reading too",
         sees_reads=True,
         usage="none",
@@ -133,8 +129,8 @@ class ApiAdapter:
     )
 
     def find_program(self, setting: AgentSetting) -> str:
-        """None: its peer is a file of ours, run by our own interpreter."""
-        return ""
+        """None: its peer is a file of ours, run by our own interpreter; or a loop of the person's own that a setting names."""
+        return setting.argv[0] if setting.argv else ""
 
     def questions(self, job: Job) -> tuple[Action, ...]:
         """Nothing beforehand: every call asks when its turn comes."""
@@ -146,6 +142,8 @@ class ApiAdapter:
         Raises:
             UsageError: the extra is not installed, or there is no model.
         """
+        if job.setting.argv:
+            return _prepare_own(job)
         packages = find_packages()
         if not packages:
             raise UsageError(
@@ -171,3 +169,15 @@ class ApiAdapter:
     def open(self, job: Job, desk: Desk) -> AgentSession:
         """Return the session."""
         return Peer(ApiDialect(job), job, desk, asks_all=True)
+
+
+def _prepare_own(job: Job) -> Launch:
+    """Return how to start a loop of the person's own, which speaks the lines of ours."""
+    _, memory = show_memory(job)
+    program = job.program
+    return Launch(
+        argv=find_argv(job, PEER),
+        env=dict(job.setting.env),
+        binds=(*(program.binds if program else ()), *memory),
+        search=program.search if program else (),
+    )

@@ -10,9 +10,10 @@ was under way.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from nightcrew.agents.adapter import AgentSession, Answer, Capabilities, Desk, Job, Launch
+from nightcrew.agents.adapter import TALKING, AgentSession, Answer, Capabilities, Desk, Job, Launch
 from nightcrew.agents.hooking import cast_net
 from nightcrew.agents.inquiries import read_claude, write_claude
 from nightcrew.agents.launching import find_argv, find_model, need_model, show_memory
@@ -260,13 +261,8 @@ class ClaudeAdapter:
     """See the module's own words."""
 
     name: Final = "claude"
-    capabilities: Final = Capabilities(
-        approvals="all",
-        fail_closed=True,
-        deny_continues=True,
-        resume="at_least_once",
-        deterministic=False,
-        needs_network=True,
+    capabilities: Final[Capabilities] = replace(
+        TALKING,
         note="Claude Code over its stdio protocol: every tool call is asked for, reading too",
         sees_reads=True,
         soft_interrupt=True,

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from nightcrew.agents.adapter import AgentSession, Answer, Capabilities, Desk, Job, Launch
+from nightcrew.agents.adapter import TALKING, AgentSession, Answer, Capabilities, Desk, Job, Launch
 from nightcrew.agents.inquiries import read_codex, write_codex
 from nightcrew.agents.launching import find_argv, find_model, need_model, show_memory
 from nightcrew.agents.lines import Message, items, mapping, text
@@ -218,13 +219,8 @@ class CodexAdapter:
     """See the module's own words."""
 
     name: Final = "codex"
-    capabilities: Final = Capabilities(
-        approvals="all",
-        fail_closed=True,
-        deny_continues=True,
-        resume="at_least_once",
-        deterministic=False,
-        needs_network=True,
+    capabilities: Final[Capabilities] = replace(
+        TALKING,
         note="Codex over its app server: every command and every patch is asked for",
         soft_interrupt=True,
         usage="tokens",

@@ -439,7 +439,45 @@ class Acp(Agent):
         say({"jsonrpc": "2.0", "id": request["id"], "result": result})
 
 
-AGENTS: dict[str, type[Agent]] = {"claude": Claude, "codex": Codex, "acp": Acp}
+class Api(Agent):
+    """The loop of the agent ``api``: one order, then a question before each call."""
+
+    def begin(self) -> str:
+        """Read the order."""
+        order = hear()
+        history: str = order.get("history", "")
+        self.memory = Memory(os.path.dirname(history), "calls")
+        prompt: str = order["prompt"]
+        return prompt
+
+    def ask(self, call: str, line: str) -> bool:
+        """Ask for a call of the tool that runs commands."""
+        say({"ask": call, "tool": "run_command", "given": {"command": line}})
+        return "allow" in hear()
+
+    def inquire(self, call: str, text: str, choices: list[str]) -> str:
+        """It has no tool for that."""
+        return ""
+
+    def report(self, call: str, line: str, code: int) -> None:
+        """Tell that the call was made."""
+        say({"done": call, "tool": "run_command", "given": {"command": line}})
+
+    def end(self, problem: str) -> None:
+        """Say the last word."""
+        say({"end": "failed", "reason": problem} if problem else {"end": "finished", "answer": "done"})
+
+    def confuse(self, *, types: bool) -> None:
+        """Say odd things."""
+        if not types:
+            say({"something": "new"})
+            return
+        for odd in ODD:
+            say({"ask": odd, "tool": odd, "given": odd})
+            say({"done": odd, "tool": odd, "given": odd})
+
+
+AGENTS: dict[str, type[Agent]] = {"claude": Claude, "codex": Codex, "acp": Acp, "api": Api}
 FAULTS = ("silence", "deaf", "garbage", "endless", "unknown", "types", "unasked", "halfway", "liar", "sneaky")
 
 
