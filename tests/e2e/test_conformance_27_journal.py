@@ -112,6 +112,116 @@ def test_an_answer_that_was_edited_in_its_own_row_is_noticed(crew: Hermetic) -> 
     assert "R-1/T02 is 'failed', but E-" in refused(crew).stderr
 
 
+EDITS = {
+    "run": ("nc_runs", "R-1", "'$.settings.budget', json_object('usd', 999)"),
+    "plan": ("nc_plans", "R-1/P1", "'$.digest', 'another'"),
+    "task": ("nc_tasks", "R-1/T01", "'$.title', 'another'"),
+    "attempt": ("nc_attempts", "R-1/T01/1", "'$.progress', json_object()"),
+    "approval": ("nc_approvals", "A-1", "'$.digest', 'another'"),
+    "grant": ("nc_approvals", "A-1", "'$.uses', 99"),
+    "checkpoint": ("nc_checkpoints", "C-1", "'$.tree', 'another'"),
+    "promotion": ("nc_promotions", "M-1", "'$.new_commit', 'another'"),
+    "budget": ("nc_ledgers", "2026-01-01/R-1/claude", "'$.usage', json_object('usd', 0)"),
+}
+
+
+def ask_and_spend(crew: Hermetic) -> None:
+    """Add a question and an account, as the engine does."""
+    from nightcrew.host.clock import SystemClock
+    from nightcrew.journal import Journal
+    from nightcrew.model.records import ApprovalRecord, LedgerRecord
+
+    journal = Journal.open(f"sqlite:///{crew.state}/nightcrew.db", clock=SystemClock())
+    with journal.write() as tx:
+        words = (
+            "d" * 64,
+            {"kind": "exec"},
+            "make",
+            "r",
+            "policy.yaml:1",
+            "asks",
+            "low",
+            "agent",
+            "2026-01-01",
+        )
+        question = ApprovalRecord(tx.next_id("A"), "action", "pending", "R-1", "R-1/T01", *words)
+        asked = tx.add(question, "approval.requested")
+        assert asked.id == "A-1"
+        account = LedgerRecord("2026-01-01/R-1/claude", "2026-01-01", "2026-01", "R-1", "claude")
+        account = tx.add(account, "ledger.opened")
+    with journal.write() as tx:  # without an event of its own
+        tx.change(account, "", usage={"usd": 3})
+    journal.close()
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_a_body_that_was_edited_beside_the_events_is_named_with_its_last_event(
+    crew: Hermetic, kind: str
+) -> None:
+    ask_and_spend(crew)
+    assert crew.run("audit", "verify", "--json").json["unbound"] == 0
+    table, name, change = EDITS[kind]
+    tamper(crew, f"update {table} set body = json_set(body, {change}) where id = '{name}'")
+    done = refused(crew)
+    assert f"{name} was changed after E-" in done.stderr, done
+    assert "first bad record: E-" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("delete from nc_tasks where id = 'R-1/T02'", "R-1/T02 is missing: E-"),
+        ("delete from nc_promotions", "M-1 is missing: E-"),
+        ("update nc_tasks set name = 'T09' where id = 'R-1/T02'", "'name' of R-1/T02 is not what its body says"),
+        ("insert into nc_plans select 'R-1/P9', sort, run, body from nc_plans", "no event tells of R-1/P9"),
+        ("update nc_checkpoints set body = (select body from nc_checkpoints o where o.id != nc_checkpoints.id)", "was changed after E-"),
+    ],
+)  # fmt: skip
+def test_rows_that_were_deleted_added_or_changed_places(crew: Hermetic, statement: str, said: str) -> None:
+    tamper(crew, statement)
+    assert said in refused(crew).stderr
+
+
+def test_records_from_before_they_were_bound_are_told_as_older_and_bound_when_they_change(
+    crew: Hermetic,
+) -> None:
+    """Take the digests out of the events, with right hashes, as an older nightcrew wrote them."""
+    strip_bound(crew)
+    found = crew.run("audit", "verify")
+    assert (found.code, "not bound (older)" in found.stdout) == (0, True), found
+    before = crew.run("audit", "verify", "--json").json
+    assert (before["bound"], before["unbound"] > 5) == (0, True)
+    assert crew.run("undo", "M-1", "--yes").code == 0
+    after = crew.run("audit", "verify", "--json").json
+    assert after["bound"] > 0
+    assert after["unbound"] < before["unbound"]
+
+
+def strip_bound(crew: Hermetic) -> None:
+    from nightcrew.model import canonical
+    from nightcrew.model.events import Event, compute_hash
+
+    connection = sqlite3.connect(crew.state / "nightcrew.db")
+    connection.row_factory = sqlite3.Row
+    rows = [dict(row) for row in connection.execute("select * from nc_events where kind != 'journal.signed' order by seq")]  # fmt: skip
+    connection.execute("delete from nc_events")
+    connection.execute("delete from nc_heads")
+    last: dict[str, tuple[int, str]] = {}
+    for seq, row in enumerate(rows, 1):
+        data = json.loads(row["data"])
+        data.pop("bound", None)
+        number, prev = last.get(row["run"], (0, "0" * 64))
+        event = Event(**{**row, "seq": seq, "data": data, "prev": prev, "hash": ""})
+        last[event.run] = (number + 1, compute_hash(event))
+        values = (seq, event.at, event.kind, event.run, event.task, event.attempt, event.actor, canonical.encode(data), prev, last[event.run][1])  # fmt: skip
+        connection.execute("insert into nc_events values (?,?,?,?,?,?,?,?,?,?)", values)
+        connection.execute("insert or replace into nc_heads values (?,?,?,?)", (event.run, number + 1, seq, last[event.run][1]))  # fmt: skip
+    connection.execute("update nc_counters set value = ? where name = 'E'", (len(rows),))
+    connection.commit()
+    connection.close()
+    (crew.state / "signing" / "last.head").unlink()
+
+
 def rewrite(crew: Hermetic) -> None:
     """Forge like somebody who knows the format and may write the database: every hash, end and counter fits again."""
     from nightcrew.model.events import Event, compute_hash
@@ -384,6 +494,8 @@ def test_what_is_old_is_emptied_under_a_signature_and_still_verifies(crew: Herme
     assert done.code == 0, done
     found = crew.look("audit", "verify", "--against", head, "--json").json
     assert found["emptied"] == dry["events"]
+    # What bound the records of the run stands in the act that emptied its events.
+    assert found["bound"] > 5
     assert "Greet" not in crew.run("audit", "export", "--run", "R-1").stdout
     assert crew.look("show", "R-1").code == 0
     assert crew.look("why", "R-1/T01").code == 0

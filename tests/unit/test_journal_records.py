@@ -10,6 +10,8 @@ import sqlalchemy as sa
 
 from journal_samples import ODD, ONE_OF_EACH, Ticking, a_run, a_task
 from nightcrew.journal import Journal
+from nightcrew.journal.binding import Compared, digest_body
+from nightcrew.journal.rows import encode_body
 from nightcrew.model import canonical
 from nightcrew.model.errors import JournalDamaged, NotFound, StaleError, UsageError
 from nightcrew.model.events import GENESIS, compute_hash
@@ -118,7 +120,11 @@ def test_change_moves_by_the_table_and_tells(journal):
         "user:u",
         {"id": "R-1/T01", "state": "pending", "why": "plan"},
     )
-    assert second.data == {"id": "R-1/T01", "from": "pending", "to": "running"}
+    with journal.read() as tx:
+        bound = digest_body(encode_body(task, str))
+        assert tx.compare_rows(tx.verify()) == Compared(bound=1)
+    # What the transaction has left of the record, a change without an event of its own included.
+    assert second.data == {"id": "R-1/T01", "from": "pending", "to": "running", "bound": {"R-1/T01": bound}}
     assert (second.run, second.task, second.attempt) == ("R-1", "R-1/T01", "")
     assert task.title == "new title"
 

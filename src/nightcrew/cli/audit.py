@@ -135,6 +135,10 @@ def verify(
         screen.data(
             f"signed by {len(result['keys'])} keys of this installation, the last: {result['keys'][-1]}"
         )
+    if result["unbound"]:
+        screen.data(
+            f"{count(result['unbound'], 'record')} not bound (older): only states are compared until they change"
+        )
     if result["emptied"]:
         screen.data(
             f"{count(result['emptied'], 'event')} hold only their hashes: emptied by `nightcrew audit prune`"

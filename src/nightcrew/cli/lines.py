@@ -18,10 +18,11 @@ _QUIET: Final = (
     "plan.recorded",
     "task.created",
     "approval.used",
+    "record.",
 )
 #: What the subject and the kind say already, or what only the machine needs.
 _SAID: Final = frozenset(
-    {"id", "from", "to", "state", "digest", "tree", "promotion", "also_matched", "undo_of"}
+    {"id", "from", "to", "state", "digest", "tree", "promotion", "also_matched", "undo_of", "bound"}
 )
 _REF = re.compile(r"\brefs/heads/")
 _LONG_ID = re.compile(r"\b[0-9a-f]{40,64}\b")
@@ -39,6 +40,8 @@ def describe_event(event: dict[str, Any]) -> str:
     data = event["data"]
     subject = data["id"] if _is_own(event) else event["attempt"] or event["task"] or event["run"] or "-"
     rest = [f"{key}: {_value(value)}" for key, value in data.items() if key not in _SAID and _is_told(value)]
+    if event["kind"] == "record.changed":
+        rest.append(", ".join(data.get("bound", ())))
     if event["actor"].startswith("user:"):
         rest.append(f"by {event['actor'].removeprefix('user:')}")
     return shown(f"{subject:<9} {event['kind']:<18} {'; '.join(rest)}".rstrip())
@@ -54,6 +57,18 @@ def _is_told(value: Any) -> bool:
 
 
 def _value(value: Any) -> str:
-    text = ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+    text = _words(value)
     text = _REF.sub("", text.replace("\n", " ⏎ "))
     return _LONG_ID.sub(lambda found: found.group()[:12], text)
+
+
+def _words(value: Any) -> str:
+    """Return a value in words: nothing in a line for people looks like a program."""
+    if isinstance(value, dict):
+        if value.get("said"):  # drift, and what else says itself what it means
+            return f"{value['said']} ({value['severity']})" if value.get("severity") else str(value["said"])
+        return ", ".join(f"{key} {_words(item)}".rstrip() for key, item in value.items() if _is_told(item))
+    if isinstance(value, list):
+        mark = "; " if any(isinstance(item, dict) for item in value) else ", "
+        return mark.join(_words(item) for item in value)
+    return "yes" if value is True else "no" if value is False else "none" if value is None else str(value)

@@ -19,5 +19,5 @@ def command(runtime: Runtime, screen: Screen, *, name: str, follow: bool) -> Non
     for event in runtime.log(found, follow=follow):
         if screen.json:
             screen.emit_line(event)
-        else:
+        elif event["kind"] != "record.changed":  # what it binds was told by the events around it
             screen.data(f"{event['at'][11:19]}  {event['id']:<7} {describe_event(event)}")

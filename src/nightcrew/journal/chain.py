@@ -9,12 +9,13 @@ Whoever rewrites events, heads and counters together is noticed by the heads tha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nightcrew.host.signing import is_signed
 from nightcrew.journal import heads as signing
+from nightcrew.journal.binding import read_bound, read_subject
 from nightcrew.journal.heads import PRUNED, SIGNED, STUB, SignedHead, read_signed
 from nightcrew.model.events import GENESIS, Event, hash_text, make_frame, write_text
 
@@ -46,6 +47,8 @@ class Verification:
         emptied: events of which only the hashes are left, because a signed act of retention emptied them.
         keys: public keys that signed, in the order of their first use.
         against: number of the last event of each head that it was compared with.
+        bound: record → the last digest of its body in an event, and the number of that event.
+        named: records that an event is about. stubbed: runs whose events were emptied.
     """
 
     ok: bool
@@ -58,6 +61,9 @@ class Verification:
     emptied: int = 0
     keys: tuple[str, ...] = ()
     against: tuple[int, ...] = ()
+    bound: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    named: Collection[str] = ()
+    stubbed: Collection[str] = ()
 
 
 class EventRow(Protocol):
@@ -135,6 +141,8 @@ class _Walk:
     keys: dict[str, None] = field(default_factory=dict)
     stubs: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     told: dict[str, int] = field(default_factory=dict)
+    bound: dict[str, tuple[str, int]] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
 
     def step(self, row: EventRow | Any, last_seq: int) -> str:
         """Take in the next row; return what is wrong with it, or nothing."""
@@ -155,6 +163,8 @@ class _Walk:
         problem = self._read_proof(row) if not row.run and row.kind in (SIGNED, PRUNED) else ""
         if problem:
             return problem
+        self.bound |= {name: (digest, expected) for name, digest in read_bound(row.data).items()}
+        self.named.add(read_subject(row.data))
         self.seq = expected
         self.ends[row.run] = Head(end.count + 1, expected, row.hash)
         return self.compare()
@@ -187,6 +197,9 @@ class _Walk:
             emptied=sum(map(len, self.stubs.values())),
             keys=tuple(self.keys),
             against=tuple(each.statement.seq for each in self.against),
+            bound=self.bound,
+            named=self.named,
+            stubbed=self.stubs.keys(),
         )
 
     def _find_untold(self) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from nightcrew.journal.binding import Compared
 from nightcrew.journal.chain import Head, Verification, verify_chain
 from nightcrew.journal.heads import SignedHead
 from nightcrew.journal.resolve import not_found, resolve_id
@@ -96,6 +97,14 @@ class Reader:
     def verify(self, against: Sequence[SignedHead] = ()) -> Verification:
         """Check the chains as they are at this moment, and with heads that were kept elsewhere."""
         return verify_chain((), {}, 0, against=against)
+
+    def compare_rows(self, found: Verification) -> Compared:
+        """Compare every row of a record with the digest that its last event carries, and with its own columns.
+
+        Args:
+            found: what verifying the chains found, in this very transaction.
+        """
+        return Compared()
 
     def heads(self) -> dict[str, Head]:
         """Return the stored ends of all chains: run id (empty for the installation) → its end."""

@@ -12,6 +12,16 @@ from sqlalchemy.exc import IntegrityError
 
 from nightcrew.host.clock import Clock, stamp
 from nightcrew.journal.appending import Pending, chain, open_end
+from nightcrew.journal.binding import (
+    BOUND,
+    CHANGED,
+    Compared,
+    add_bound,
+    check_row,
+    digest_body,
+    read_bound,
+)
+from nightcrew.journal.binding import check_columns as compare_columns
 from nightcrew.journal.chain import Head, Verification, read_event, verify_chain
 from nightcrew.journal.heads import STUB, SignedHead, digest_hashes
 from nightcrew.journal.reader import Reader
@@ -118,6 +128,28 @@ class StoredReader(Reader):
             self.connection.execute(query), self.heads(), self._stored_last(), against=against
         )
 
+    def compare_rows(self, found: Verification) -> Compared:
+        """Compare every row of a record with the events; see Reader."""
+        left = dict(found.bound)
+        bound = older = 0
+        for cls, table in RECORDS.items():
+            query = sa.select(table).order_by(table.c.sort).execution_options(yield_per=_ROWS_AT_ONCE)
+            for row in self.connection.execute(query).mappings():
+                told = left.pop(row["id"], None)
+                known = row["id"] in found.named or row.get("run", row["id"]) in found.stubbed
+                problem, seq = check_row(row["id"], row["body"], told, known=known)
+                if not problem:
+                    expected = columns_of(decode_body(cls, row["body"]), row["body"])
+                    wrong = compare_columns(dict(row), expected)
+                    problem = f"{wrong!r} of {row['id']} is not what its body says" if wrong else ""
+                if problem:
+                    return Compared(bound, older, problem, seq or (told or ("", 0))[1])
+                bound, older = bound + (told is not None), older + (told is None)
+        gone = min(((seq, name) for name, (digest, seq) in left.items() if digest), default=None)
+        if gone:
+            return Compared(bound, older, f"{gone[1]} is missing: E-{gone[0]} is its last event", gone[0])
+        return Compared(bound, older)
+
     def heads(self) -> dict[str, Head]:
         """Return the stored ends of all chains."""
         return {row.chain: _head(row) for row in self.connection.execute(sa.select(HEADS))}
@@ -154,6 +186,8 @@ class Writer(StoredReader):
         self._at = ""
         self._ends: dict[str, Head] = {}
         self._pending: list[Pending] = []
+        # Chain → record → digest of what this transaction has made of it.
+        self._bound: dict[str, dict[str, str]] = {}
 
     def next_id(self, kind: str) -> str:
         """Return the next unused id of a kind: ``R`` → ``R-1``, ``R-2`` and so on, per database.
@@ -181,9 +215,10 @@ class Writer(StoredReader):
 
         Raises:
             TypeError: ``data`` holds what JSON cannot.
+            ValueError: there is no kind, or ``data`` has the key that binds records.
         """
-        if not kind:
-            raise ValueError("an event needs a kind")
+        if not kind or (data and BOUND in data):
+            raise ValueError(f"an event needs a kind, and {BOUND!r} is no key for its data")
         body = encode_clean(data, self._redact) if data else "{}"
         # One transaction is one act: all its events have the time of the first.
         at = self._at or self._read_clock()
@@ -205,6 +240,7 @@ class Writer(StoredReader):
             self.connection.execute(sa.insert(RECORDS[type(record)]), columns_of(record, body))
         except IntegrityError as error:
             raise StaleError(f"{record.id} exists already", code="record.exists") from error
+        self._bind(record, body)
         self._tell(record, kind, actor, {"id": record.id, **_state(record), **(data or {})})
         return decode_body(type(record), body)
 
@@ -246,6 +282,7 @@ class Writer(StoredReader):
             raise self._why_not(record)
         # Nobody else can have come between: a writer is alone from its first moment.
         self.connection.execute(sa.update(table).where(table.c.id == record.id).values(columns_of(new, body)))
+        self._bind(new, body)
         if kind:
             self._tell(new, kind, actor, {"id": record.id, **moved, **(data or {})})
         return decode_body(type(record), body)
@@ -262,10 +299,13 @@ class Writer(StoredReader):
         done = self.connection.execute(sa.delete(table).where(table.c.id == record.id))
         if not done.rowcount:
             raise not_found(NAMES[type(record)], record.id)
+        self._bind(record, None)
         self._tell(record, kind, actor, {"id": record.id, **(data or {})})
 
     def last_seq(self) -> int:
         """Return the number of the last event, those of this transaction included."""
+        if self._bound:
+            self.flush()
         return self._seq
 
     def events(self, *args: Any, **kwargs: Any) -> list[Event]:
@@ -292,6 +332,10 @@ class Writer(StoredReader):
             how many events are empty now, and one value for their hashes.
         """
         self.flush()
+        chain_rows = select_rows(self.connection, sa.select(EVENTS.c.data), run)
+        kept = self._bound.setdefault("", {})
+        for row in chain_rows:
+            kept |= read_bound(row.data)
         blank = dict.fromkeys(("at", "task", "attempt", "actor"), "")
         self.connection.execute(
             sa.update(EVENTS).where(EVENTS.c.run == run).values(kind=STUB, data="{}", **blank)
@@ -302,12 +346,32 @@ class Writer(StoredReader):
 
     def flush(self) -> None:
         """Write the events kept aside, with the ends of their chains, into the transaction."""
+        if self._bound:
+            self._carry_bound()
         if not self._pending:
             return
         events, ends = chain(self._pending, self._read_end)
         self._end_of.write(events, ends, self._seq)
         self._ends |= ends
         self._pending.clear()
+
+    def _bind(self, record: Record, body: str | None) -> None:
+        """Note what has become of a record; ``flush`` puts it into the last event of the record's chain."""
+        run = record.id if NAMES[type(record)] == "run" else str(getattr(record, "run", ""))
+        self._bound.setdefault(run, {})[record.id] = "" if body is None else digest_body(body)
+
+    def _carry_bound(self) -> None:
+        bound, self._bound = self._bound, {}
+        last = {each[3]: at for at, each in enumerate(self._pending)}
+        for run, digests in bound.items():
+            if not digests:
+                continue
+            if run not in last:
+                self.append(CHANGED, run=run)
+                last[run] = len(self._pending) - 1
+            at = last[run]
+            *fields, data = self._pending[at]
+            self._pending[at] = (*fields, add_bound(data, digests))  # type: ignore[assignment]
 
     def _read_end(self, name: str) -> Head:
         return self._ends.get(name) or self._end_of.read_end(name)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nightcrew.model.events import Event
     from nightcrew.runtime.parts import Parts
 
+_EDITED: Final = "the events are intact, a record was edited, added or taken out beside them; keep a copy of the database and put back a backup"
 _STATED: Final = (RunRecord, TaskRecord, ApprovalRecord, PromotionRecord)
 
 
@@ -82,11 +83,16 @@ class Audit:
             if problem := compare_kept(self._parts, tx, kept):
                 raise self._damaged(*problem)
             compared = _compare_records(tx, self._damaged)
+            rows = tx.compare_rows(found)
+            if rows.problem:
+                raise self._damaged(rows.problem, rows.seq, _EDITED)
         return {
             "ok": True,
             "events": found.events,
             "chains": found.chains,
             "records": compared,
+            "bound": rows.bound,
+            "unbound": rows.older,
             "signed": found.signed,
             "emptied": found.emptied,
             "head": found.head,
