@@ -111,3 +111,38 @@ def test_another_agent_is_more() -> None:
 
 def test_fewer_places_to_go_to_are_not() -> None:
     assert find_growth(TASK, revise(TASK, replace(TASK, network=()), agent_named=False)) == []
+
+
+LISTING = replace(TASK, creates=("a.py", "b.py"), deletes=("old.py",))
+
+
+@pytest.mark.parametrize(
+    ("new", "more"),
+    [
+        ({"creates": ("a.py",), "deletes": ()}, []),
+        ({"modifies": ("c.py",)}, ["T01: may do to more files: c.py"]),
+        ({"deletes": ("old.py", "b.py")}, ["T01: may do to more files: b.py"]),
+        ({"creates": (), "deletes": ()}, ["T01: no list of files any more"]),
+    ],
+)
+def test_what_it_may_do_to_files_only_becomes_less(new: dict[str, tuple[str, ...]], more: list[str]) -> None:
+    assert find_growth(LISTING, replace(LISTING, **new)) == more
+
+
+def test_a_list_where_there_was_none_is_less() -> None:
+    assert find_growth(TASK, LISTING) == []
+
+
+def test_words_change_nothing_of_a_task_with_a_command_line() -> None:
+    line = replace(TASK, agent="command", run="make all", prompt="", description="")
+    said = replace(
+        TASK, agent="claude", prompt="Limit it\n\nOtherwise.", title="Other", scope=("src/a.py", "!src/x/**")
+    )
+    made = revise(line, said, agent_named=False)
+    assert (made.run, made.prompt, made.title, made.scope) == (
+        "make all",
+        "",
+        "Limit it",
+        ("src/a.py", "!src/x/**"),
+    )
+    assert find_growth(line, made) == []
