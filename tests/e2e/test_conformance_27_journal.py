@@ -467,6 +467,40 @@ def test_a_search_by_kind_person_time_and_text(crew: Hermetic) -> None:
         assert crew.look("audit", "query", *wrong).code in (2, 3)
 
 
+def test_a_field_that_no_event_has_is_refused_with_the_ones_there_are(crew: Hermetic) -> None:
+    for form in ((), ("--json",)):
+        done = crew.run("audit", "query", "--kind", "task", "--fields", "seq,titel", *form)
+        assert (done.code, done.stdout if not form else "") == (2, ""), done
+        assert "no field titel" in done.stderr + done.stdout
+        assert "title" in done.stderr + done.stdout
+
+
+def test_a_number_that_json_has_no_form_for_leaves_as_text(crew: Hermetic) -> None:
+    from nightcrew.host.clock import SystemClock
+    from nightcrew.journal import Journal
+
+    journal = Journal.open(f"sqlite:///{crew.state}/nightcrew.db", clock=SystemClock())
+    with journal.write() as tx:
+        tx.append("x.measured", run="R-1", data={"least": float("-inf"), "n": [float("nan"), 1.5]})
+    journal.close()
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    for form in ("jsonl", "otel"):
+        for line in crew.run("audit", "export", "--format", form).stdout.splitlines():
+            json.loads(line, parse_constant=refuse)
+    last = crew.run("audit", "query", "--kind", "x", "--json").json
+    assert last["data"] == {"least": "-Infinity", "n": ["NaN", 1.5]}
+    assert crew.run("audit", "verify").code == 0
+
+
+def test_why_tells_of_a_promotion_in_words(crew: Hermetic) -> None:
+    said = crew.run("why", "M-1").stdout
+    assert "{'" not in said
+    assert "command grep -q greetings" in said
+
+
 def test_events_leave_in_three_forms(crew: Hermetic) -> None:
     import csv
     import io

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from nightcrew.model.text import count, shown
 from nightcrew.runtime.api import Runtime
 
 _FIELDS: Final = ("seq", "at", "kind", "run", "task", "attempt", "actor", "prev", "hash")
+
+_OTHER_NAMES: Final = ("ts", "id", "event")
 
 
 def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,7 +64,9 @@ def _split(text: str) -> tuple[str, ...]:
 def query(runtime: Runtime, screen: Screen, *, fields: str, **given: Any) -> None:
     """Search the journal; --json prints one JSON object per line, as recorded."""
     wanted = _split(fields)
-    found = runtime.audit.query(_read_query(runtime, given))
+    asked = _read_query(runtime, given)
+    _check_fields(wanted, runtime.audit.query(asked))
+    found = runtime.audit.query(asked)
     if screen.json:
         for event in found:
             screen.emit_line({name: _field(event, name) for name in wanted} if wanted else event)
@@ -72,6 +77,28 @@ def query(runtime: Runtime, screen: Screen, *, fields: str, **given: Any) -> Non
     else:
         for event in found:
             screen.data(f"{event['at']}  {event['id']:<7} {describe_event(event)}")
+
+
+def _check_fields(wanted: Sequence[str], found: Iterable[dict[str, Any]]) -> None:
+    """Refuse names that no field of these events has; where there are no events, nothing is known of their data."""
+    odd = [name for name in wanted if name not in (*_FIELDS, *_OTHER_NAMES)]
+    known: set[str] = set()
+    number = 0
+    for number, event in enumerate(found if odd else (), 1):  # noqa: B007
+        known.update(event["data"])
+    unknown = [name for name in odd if name not in known]
+    if not unknown or not number:
+        return
+    near = get_close_matches(unknown[0], [*_FIELDS, *sorted(known)], n=3)
+    raise UsageError(
+        f"no field {', '.join(unknown)} in these events",
+        code="audit.field",
+        where=[
+            f"fields of every event: {', '.join((*_FIELDS, *_OTHER_NAMES))}",
+            f"of their data: {', '.join(sorted(known)) or 'none'}",
+        ],
+        hint=f"did you mean {' or '.join(near)}?" if near else "",
+    )
 
 
 def _field(event: dict[str, Any], name: str) -> Any:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from json.encoder import encode_basestring_ascii as quote
+from math import isfinite
 from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
 from nightcrew.model import canonical
@@ -112,8 +113,10 @@ def encode_clean(value: Any, redact: Redact) -> str:
         return quote(value if len(value) in _DIGITS and _DIGEST.fullmatch(value) else redact(value))
     if kind is list or kind is tuple:
         return "[" + ",".join([encode_clean(item, redact) for item in value]) + "]"
-    if kind is int:
+    if kind is int or (kind is float and isfinite(value)):
         return repr(value)
+    if kind is float:
+        return quote(canonical.name_float(value))
     return (
         _CONSTANTS[value] if kind is bool or value is None else canonical.encode_plain(clean(value, redact))
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -38,3 +39,19 @@ def encode_plain(value: Any) -> str:
 def digest(value: Any) -> str:
     """Return the SHA-256 of the canonical JSON of ``value`` as 64 hex characters."""
     return hashlib.sha256(encode(value).encode("ascii")).hexdigest()
+
+
+def name_float(value: float) -> str:
+    """Return the name of a number that JSON has no form for: ``NaN``, ``Infinity`` or ``-Infinity``."""
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def without_infinities(value: Any) -> Any:
+    """Return a plain value in which numbers that JSON has no form for are their names, as texts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return name_float(value)
+    if isinstance(value, dict):
+        return {key: without_infinities(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_infinities(item) for item in value]
+    return value

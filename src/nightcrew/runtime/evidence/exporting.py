@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -26,9 +27,12 @@ _SEVERE: Final[Mapping[str, tuple[int, str]]] = {
 
 
 def write_jsonl(events: Iterable[Event]) -> Iterator[str]:
-    """Yield a line of canonical JSON for each event, as recorded: its hash can be made anew from it."""
+    """Yield a line of canonical JSON for each event, as recorded: its hash can be made anew from it.
+
+    Older events can hold numbers that JSON has no form for; a valid line goes before their hash.
+    """
     for event in events:
-        yield canonical.encode(event) + "\n"
+        yield canonical.encode_plain(canonical.without_infinities(canonical.to_plain(event))) + "\n"
 
 
 def write_csv(events: Iterable[Event]) -> Iterator[str]:
@@ -36,7 +40,7 @@ def write_csv(events: Iterable[Event]) -> Iterator[str]:
     yield _row(COLUMNS)
     for event in events:
         plain: dict[str, Any] = canonical.to_plain(event)
-        plain["data"] = canonical.encode_plain(plain["data"])
+        plain["data"] = canonical.encode_plain(canonical.without_infinities(plain["data"]))
         yield _row([_cell(plain[name]) for name in COLUMNS])
 
 
@@ -111,7 +115,8 @@ def _value(value: Any) -> dict[str, Any]:
     if isinstance(value, int):
         return {"intValue": str(value)}
     if isinstance(value, float):
-        return {"doubleValue": value}
+        # Protobuf's JSON has texts for what JSON has no numbers for.
+        return {"doubleValue": value if math.isfinite(value) else canonical.name_float(value)}
     if isinstance(value, list):
         return {"arrayValue": {"values": [_value(item) for item in value]}}
     if isinstance(value, dict):
