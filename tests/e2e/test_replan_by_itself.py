@@ -53,13 +53,8 @@ def test_after_a_failure_less_is_in_force_at_once_and_told(crew: Hermetic) -> No
     plan_and_replace(crew, [LOST, SECOND], [NARROWER])
     assert states(crew) == {"T01": "failed", "T02": "succeeded"}
     (begun,) = events(crew, "plan.replan_begun")
-    assert begun["data"] == {
-        "why": "T01 failed for good",
-        "round": 1,
-        "of": 3,
-        "agent": "claude",
-        "id": "R-1",
-    }
+    said = {name: begun["data"][name] for name in ("why", "round", "of", "agent")}
+    assert said == {"why": "T01 failed for good", "round": 1, "of": 3, "agent": "claude"}
     (taken,) = events(crew, "plan.in_force")
     assert (taken["actor"], taken["data"]["version"]) == ("engine", 2)
     assert crew.look("inbox", "--json").json == []
@@ -153,9 +148,7 @@ def test_a_run_from_a_tasks_file_asks_the_configured_agent(crew: Hermetic) -> No
     )
     ran = crew.run("run", "-f", "tasks.md", "--replan-on-failure", "--planner", "claude")
     assert ran.code == 5, ran
-    assert "re-planning is on: after a task that failed for good, claude is" in " ".join(
-        ran.stderr.split()
-    )
+    assert "re-planning is on: after a task that failed for good, claude is" in " ".join(ran.stderr.split())
     assert crew.run("approve", "R-1").code == 0
     crew.wait_until(lambda: crew.show("R-1")["state"] == "in_review", what="the end of the run", timeout_s=90)
     (begun,) = events(crew, "plan.replan_begun")

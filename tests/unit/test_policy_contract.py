@@ -14,7 +14,7 @@ LISTED = {"Creates": ("new.txt", "docs/*.md"), "Modifies": ("src/**",), "Deletes
 
 
 def find(*paths: PathChange, listed: Mapping[str, tuple[str, ...]] = LISTED, policy: str = "") -> list[tuple]:
-    rules = layer([default_policy(), parse_policy(f"version: 1\n{policy}", "policy.yaml", "user")])
+    rules = layer([default_policy(), parse_policy(f"version: 1\n{policy}", "policy.yaml")])
     found = find_unplanned(rules, Change("x", "y", paths), listed)
     return [(each.path, each.rule, each.verdict) for each in found]
 
