@@ -373,7 +373,8 @@ def find_end(content: bytes, id_bytes: int, near: int) -> int:
     steps, modes = _steps(_ID_AT + id_bytes), _modes()
     flags_at, mode_at = (_ID_AT + id_bytes) // 2, _MODE_AT // 2
     at, stop = near // 2, end // 2
-    while at < stop and at + flags_at < len(words):
+    last = min(stop, len(words) - flags_at)
+    while at < last:
         step = steps[words[at + flags_at]]
         if not step or words[at + mode_at] or words[at + mode_at + 1] not in modes:
             return 0
