@@ -44,6 +44,16 @@ TASK = Task(
         ("a/**/b", ("a/b",), False),
         ("a/**/b/**/c/**/d/**/e/**", ("a/**",), False),
         ("/", ("a/**",), False),
+        # Whatever a wildcard stands for, not only what the one who looks thinks of.
+        ("*", ("a*",), False),
+        ("src/*", ("src/a*",), False),
+        ("src/*", ("src/*-*",), False),
+        ("src/*", ("src/[!x]*",), False),
+        ("src/*", ("src/?",), False),
+        ("src/a", ("src/?",), True),
+        ("src/\\*", ("src/\\\\*",), False),
+        ("a/**/b", ("a/b", "a/*/b"), False),
+        ("a/**/b", ("a/**",), True),
     ],
 )
 def test_what_lies_within(glob: str, globs: tuple[str, ...], is_within: bool) -> None:
@@ -107,6 +117,14 @@ def test_another_agent_is_more() -> None:
     assert find_growth(TASK, revise(TASK, replace(TASK, agent="codex"), agent_named=True)) == [
         "T01: another agent"
     ]
+
+
+def test_what_goes_to_the_network_waits_for_what_it_was_approved_after() -> None:
+    late = replace(TASK, depends=("T02", "T03"))
+    assert find_growth(late, replace(late, depends=("T03",))) == [
+        "T01: goes to the network without waiting for T02"
+    ]
+    assert find_growth(late, replace(late, depends=(), network=())) == []
 
 
 def test_fewer_places_to_go_to_are_not() -> None:

@@ -247,14 +247,16 @@ def _is_glob(path: str) -> bool:
     return any(character in path for character in "*?[")
 
 
-#: Stands in a path for what a wildcard may be; no glob of a person names it.
-_ANY: Final = "any-7f3a"
+#: Stands in a path for what a wildcard may be: no character of text, so no literal of another glob matches it.
+_ANY: Final = "\ufdd0"
 #: A glob with more `**` than this is not looked through.
 _MOST_STARS: Final = 4
+#: What matches some characters and not others, or so many of them: nothing is certain of a wildcard held against it.
+_PICKY: Final = frozenset("?[\\")
 
 
 def lies_within(glob: str, globs: Sequence[str]) -> bool:
-    """Tell whether all that a glob can match is matched by other globs, as far as that can be told for certain."""
+    """Tell whether all that a glob can match is matched by one of others, as far as that can be told for certain."""
     if glob in globs:
         return True
     parts = [part for part in glob.strip("/").split("/") if part]
@@ -266,10 +268,13 @@ def lies_within(glob: str, globs: Sequence[str]) -> bool:
         if part == "**":
             ways = [[_ANY], [_ANY, _ANY]] if number == len(parts) - 1 else [[], [_ANY]]
         else:
-            ways = [[_ANY if _is_glob(part) else part]]
+            ways = [[_ANY if _is_glob(part) or "\\" in part else part]]
         found = [[*path, *way] for path in found for way in ways]
     below = [_ANY] if glob.endswith("/") else []
-    return all(match("/".join([*path, *below]), globs) for path in found)
+    paths = ["/".join([*path, *below]) for path in found]
+    certain = [each for each in globs if not any(_ANY in path for path in paths) or not _PICKY & set(each)]
+    # One glob must match all: two that match the folders looked at need not match those between or below them.
+    return any(all(match(path, [each]) for path in paths) for each in certain)
 
 
 def _check_writable(goals: Goals) -> Iterator[str]:

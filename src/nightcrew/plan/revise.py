@@ -80,6 +80,9 @@ def find_growth(old: Task, new: Task) -> list[str]:
         found.append(f"{new.id}: another scope: {' '.join(new.scope) or 'anywhere'}")
     if unlisted := _find_unlisted(old, new):
         found.append(f"{new.id}: {unlisted}")
+    # What it does out there is not in the result that a person looks at: it was approved for after these.
+    if new.network and (sooner := [each for each in old.depends if each not in new.depends]):
+        found.append(f"{new.id}: goes to the network without waiting for {' '.join(sooner)}")
     return found + [f"{new.id}: another {name}" for name in _SAME if getattr(new, name) != getattr(old, name)]
 
 
