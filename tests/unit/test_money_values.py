@@ -96,6 +96,15 @@ def test_a_question_waits_for_others_and_never_for_nobody() -> None:
     assert not held.knows("a")
 
 
+def test_nothing_is_held_against_what_was_spent_since_it_was_admitted() -> None:
+    held = Reservations()
+    spent = Scope("run", "R-1", "R-1", Budget(5.0), Spent(requests=1, usd=5.0))
+    free = Scope("day", "2026-11-21", "", Budget(), Spent(requests=1, usd=5.0))
+    assert not held.hold("a", [free, spent], Spent(requests=1, usd=0.1))
+    assert not held.knows("a")
+    assert held.hold("a", [free], Spent(requests=1, usd=0.1))
+
+
 class Time:
     def __init__(self) -> None:
         self.at_s = 0.0

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from nightcrew.agents.adapters import find_setting
 from nightcrew.engine.board import Bell, Board, Step
 from nightcrew.engine.books.budgets import Calendar
+from nightcrew.engine.books.reserving import Reservations
 from nightcrew.engine.client import LOCK_NAME
 from nightcrew.engine.course import attempts, pausing, settle
 from nightcrew.engine.course.deadlines import Deadlines
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from nightcrew.sandbox.launcher import Launcher
 
 LOG: Final = logging.getLogger("nightcrew.engine")
+#: Asks a planner as ``Ask`` does, and holds what its answers cost against what else is asked.
+AskHeld = Callable[[str, str, threading.Event, Reservations], None]
 #: Longest that agents may take to die when the host stops; their sandbox is killed, so this is generous.
 STOP_S: Final = 20.0
 #: Pause before a run looks again for a database that did not answer.
@@ -86,7 +89,7 @@ class Engine:
         open_workspace: Callable[[RunRecord], Workspace],
         redact: Callable[[str], str] = keep,
         read_calendar: Callable[[], Calendar] = Calendar,
-        replan: Ask | None = None,
+        replan: AskHeld | None = None,
     ) -> None:
         self._journal = journal
         self._state_dir = state_dir
@@ -111,7 +114,7 @@ class Engine:
         self._performing: Counter[str] = Counter()
         self._strays = Strays()
         self._drift = DriftWatch(journal, clock, self._opened.find_workspace, self._forecasts.find_paths)
-        self._replans = Replans(journal, replan)
+        self._replans = Replans(journal, _hold_against(replan, self._models.spendings.reservations))
         self._queues: dict[str, int] = {}
         self._logbook: Logbook | None = None
 
@@ -488,3 +491,9 @@ class Engine:
                     generation=task.generation + 1,
                 )
         self._find_board(split_task(task_id)[0]).touch(task_id)
+
+
+def _hold_against(ask: AskHeld | None, reservations: Reservations) -> Ask | None:
+    if ask is None:
+        return None
+    return lambda run, why, stop: ask(run, why, stop, reservations)

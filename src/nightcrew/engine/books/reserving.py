@@ -10,10 +10,36 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from nightcrew.engine.books.budgets import Scope
-from nightcrew.model.usage import Spent
+from nightcrew.model.usage import Provider, Spent, Tokens
+
+if TYPE_CHECKING:
+    from nightcrew.policy.prices import Prices
+    from nightcrew.sandbox.gateway.wires import Ask
+
+#: What an answer may have at most where nobody says: as much as the larger models make in one.
+_MOST_OUTPUT: Final = 32_000
+_BYTES_PER_TOKEN: Final = 4
+#: Of an answer that a dead host had asked for and nobody saw: what is counted for what it made.
+LOST_OUTPUT: Final = 4000
+
+
+def find_most(prices: Prices, provider: Provider, asked: Ask) -> Spent:
+    """Return what the answer to a question may take at most."""
+    price = prices.find(provider.wire, asked.model)
+    tokens = Tokens(input=asked.size // _BYTES_PER_TOKEN, output=asked.most_output or _MOST_OUTPUT)
+    usd = 0.0 if price is None else price.cost(tokens)
+    return Spent(tokens, requests=1, usd=usd, unpriced=int(price is None))
+
+
+def find_likely(most: Spent) -> Spent:
+    """Return what is counted for an answer that a dead host had asked for and nobody saw."""
+    tokens = replace(most.tokens, output=min(most.tokens.output, LOST_OUTPUT))
+    part = most.tokens.total and tokens.total / most.tokens.total
+    return replace(most, tokens=tokens, usd=round(most.usd * part, 9), estimated=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +65,9 @@ class Reservations:
         """
         with self._lock:
             for scope in scopes:
+                if scope.budget and scope.share >= 1:
+                    # Spent since it was admitted: who asks again is told so.
+                    return False
                 others = [each.most for each in self._held.values() if scope.key in each.keys]
                 if not others or not scope.budget:
                     continue

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.engine.books import budgets, ledger
 from nightcrew.engine.books.budgets import Calendar, Limits, Scope, read_limits, read_run_spent, read_spent
-from nightcrew.engine.books.reserving import Reservations
+from nightcrew.engine.books.reserving import Reservations, find_likely
 from nightcrew.engine.books.slope import Slope
 from nightcrew.engine.money import ceilings
 from nightcrew.host import crash
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 LOG: Final = logging.getLogger("nightcrew.engine")
 #: Answers of a task within this time are told by one event; the tables have each at once.
 TELL_S: Final = 10.0
-#: Of an answer that a dead host had asked for and nobody saw: what is counted for what it made.
-LOST_OUTPUT: Final = 4000
 
 
 class Spending:
@@ -85,7 +83,7 @@ class Spending:
         self._look_at_days(tx, today)
 
     def _look_at_days(self, tx: Reader, today: str) -> None:
-        """Read what all runs have taken: the others of this host, and planners of other processes, are not told of here."""
+        """Read what all runs have taken: the others of this host, and planners of any process, are not told of here."""
         day = ledger.read_day(tx, today) if self._calendar.day else Spent()
         month = ledger.read_month(tx, today[:7]) if self._calendar.month else Spent()
         self._days = (day, month)
@@ -117,10 +115,15 @@ class Spending:
         with self._lock:
             return any(scope.budget.usd for scope in self._scopes(task))
 
+    def _look_around(self, tx: Reader) -> None:
+        """Read what was spent by others than the tasks of this run: its planner, other runs, planners of theirs."""
+        self._whole = read_run_spent(tx.need(RunRecord, self._run))
+        self._look_at_days(tx, self._today())
+
     def find_end(self, task: str) -> str:
         """Return why a task may ask nothing more, in words; empty while it may."""
         with self._lock, self._journal.read() as tx:
-            self._look_at_days(tx, self._today())
+            self._look_around(tx)
             return next((each.describe_end() for each in self._scopes(task) if each.share >= 1), "")
 
     def hold(self, task: str, model: str, most: Spent) -> str:
@@ -130,14 +133,12 @@ class Spending:
             A ticket for ``record`` or ``let_go``; empty when it must wait for what is under way.
         """
         ticket = nonce()
-        tokens = replace(most.tokens, output=min(most.tokens.output, LOST_OUTPUT))
-        part = most.tokens.total and tokens.total / most.tokens.total
-        likely = replace(most, tokens=tokens, usd=round(most.usd * part, 9), estimated=1)
+        likely = find_likely(most)
         with self._lock:
             try:
                 with self._journal.write() as tx:
                     # In the transaction: what another run spends meanwhile is either in the tables or held.
-                    self._look_at_days(tx, self._today())
+                    self._look_around(tx)
                     if not self._shared.reservations.hold(ticket, self._scopes(task), most):
                         return ""
                     record = tx.need(TaskRecord, f"{self._run}/{task}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from nightcrew.agents.adapter import AgentEnd, ModelAccess
 from nightcrew.agents.adapters import find_adapter, find_setting
 from nightcrew.engine.books.budgets import Calendar
+from nightcrew.engine.books.reserving import find_most
 from nightcrew.engine.course.attempts import Failure
 from nightcrew.engine.money.spending import Spending, Spendings
 from nightcrew.engine.work.hooks import find_hooks
@@ -48,11 +49,6 @@ _MOST_REMOVALS: Final = 20
 #: What an agent reads. No digits: one of them tries for ever when it sees a number that looks like a server's error.
 _SPENT: Final = "the budget is spent; a person must raise it before anything more is asked"
 _NO_PRICE: Final = "nobody knows the price of this model, and the budget is in money; a person must name the price or budget in tokens"
-
-
-#: What an answer may have at most where nobody says: as much as the larger models make in one.
-_MOST_OUTPUT: Final = 32_000
-_BYTES_PER_TOKEN: Final = 4
 
 
 class Payer:
@@ -93,11 +89,7 @@ class Payer:
 
     def hold(self, provider: Provider, asked: Ask) -> str:
         """See Account."""
-        price = self._prices.find(provider.wire, asked.model)
-        tokens = Tokens(input=asked.size // _BYTES_PER_TOKEN, output=asked.most_output or _MOST_OUTPUT)
-        most = Spent(
-            tokens, requests=1, usd=0.0 if price is None else price.cost(tokens), unpriced=int(price is None)
-        )
+        most = find_most(self._prices, provider, asked)
         ticket = self._spending.hold(self._task, f"{provider.name}/{asked.model or 'unknown'}", most)
         with self._lock:
             self._tickets |= {ticket} if ticket else set()

@@ -18,7 +18,7 @@ from nightcrew.agents.adapter import AgentEnd, Answer, Job, Launch, ModelAccess,
 from nightcrew.agents.adapters import find_adapter, find_setting
 from nightcrew.agents.answers import Listening
 from nightcrew.agents.transcript import Transcript
-from nightcrew.engine.money.planpaying import PlanPayer
+from nightcrew.engine.money.planpaying import KEY, PlanPayer
 from nightcrew.engine.work.canaries import LEFT, WANTED, Canaries, CanaryWatch, uproot
 from nightcrew.engine.work.confined import HOME, Watched, describe_task, make_spec, write_private
 from nightcrew.engine.work.endings import describe_ending
@@ -43,6 +43,7 @@ from nightcrew.sandbox.gateway.upstream import Upstream
 
 if TYPE_CHECKING:
     from nightcrew.engine.books.budgets import Calendar
+    from nightcrew.engine.books.reserving import Reservations
     from nightcrew.engine.work.gateway import Payer
     from nightcrew.journal.journal import Journal
     from nightcrew.model.inquiries import Inquiry
@@ -102,6 +103,7 @@ class Office:
 
     Attributes:
         journal, clock, launcher, services: of the process. read_calendar: says what a day and a month may cost.
+        reservations: what else this process asks and pays from the same budgets.
         cancel: ends the question when set. paying: told who pays, so that somebody can show what it costs so far.
     """
 
@@ -110,6 +112,7 @@ class Office:
     launcher: Launcher
     services: Services
     read_calendar: Callable[[], Calendar]
+    reservations: Reservations
     cancel: threading.Event
     paying: Callable[[PlanPayer], None] = lambda payer: None
 
@@ -189,6 +192,7 @@ class _Planning:
             question.run.id,
             question.agent,
             office.read_calendar,
+            office.reservations,
         )
         name = f"{question.run.id}/{PLAN}"
         self.attempt = AttemptRecord(
@@ -236,7 +240,9 @@ class _Planning:
         """Open a copy of the base; the run's record names it, so that no host takes it for a leftover."""
         with self.office.journal.write() as tx:
             run = tx.need(RunRecord, self.question.run.id)
-            tx.change(run, "", settings={**run.settings, "planning": {"shadow": self.attempt.nonce}})
+            planning = {**run.settings.get(KEY, {}), "shadow": self.attempt.nonce}
+            tx.change(run, "", settings={**run.settings, KEY: planning})
+        self.payer.settle_lost()
         workspace, run = self.workspace, self.question.run
         base = workspace.shadows.export(run.base_commit)
         delta = workspace.store.delta(base.tree, run.base_tree)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from nightcrew.engine.books.reserving import Reservations
 from nightcrew.model.errors import Exit, InvalidInput, NightcrewError
 from nightcrew.model.plans import Step, Task
 from nightcrew.model.records import RunRecord
@@ -105,6 +106,8 @@ class Asking:
         self.notes: dict[str, None] = {}
         #: Ends a question without an answer, where no person waits for it; what became of it is then told by who asked.
         self.stop: threading.Event | None = None
+        #: Of this process; of the engine where it is the one who asks.
+        self.reservations = Reservations()
         #: Scripts of tasks that stay, read when these were planned.
         self.steps: Mapping[str, tuple[Step, ...]] = {}
 
@@ -232,8 +235,9 @@ class Asking:
         # As they are now: a plan is made under the rules that it will be judged by.
         workspace = replace(workspace, policy=self.rules.policy, settings=self.rules.settings)
         services = Services()
+        held = self.reservations
         office = Office(
-            parts.journal, parts.clock, launcher, services, lambda: read_calendar(parts), cancel, paying
+            parts.journal, parts.clock, launcher, services, lambda: read_calendar(parts), held, cancel, paying
         )
         asked = len(find_transcripts(workspace.transcripts, self.run.id))
         question = Question(

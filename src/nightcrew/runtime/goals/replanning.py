@@ -37,6 +37,7 @@ from nightcrew.runtime.plans.taking import (
 )
 
 if TYPE_CHECKING:
+    from nightcrew.engine.books.reserving import Reservations
     from nightcrew.runtime.goals.consulting import Found, OnProgress
     from nightcrew.runtime.parts import Parts
     from nightcrew.runtime.rules import Rules
@@ -44,10 +45,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """Why a run asks by itself, and what ends the question without an answer."""
+    """Why a run asks by itself, what ends the question without an answer, and what else is asked and paid at the same time."""
 
     why: str
     stop: threading.Event
+    reservations: Reservations
 
 
 def replan(
@@ -180,8 +182,8 @@ def _take(
     return {**made.done, "version": made.record.version, "digest": made.record.digest}
 
 
-def ask_anew(parts: Parts, run: str, why: str, stop: threading.Event) -> None:
-    """Ask the planner of a run for what has not begun; see ``engine.replans.Ask``.
+def ask_anew(parts: Parts, run: str, why: str, stop: threading.Event, reservations: Reservations) -> None:
+    """Ask the planner of a run for what has not begun; see ``engine.engine.AskHeld``.
 
     Raises:
         NightcrewError: there is no new plan; the run goes on with the one that it has.
@@ -194,7 +196,7 @@ def ask_anew(parts: Parts, run: str, why: str, stop: threading.Event) -> None:
         tell=lambda word, seconds, spent: None,
         planner=agent,
         actor="engine",
-        occasion=Occasion(why, stop),
+        occasion=Occasion(why, stop, reservations),
     )
 
 
@@ -251,7 +253,8 @@ def _ask(
         news=list_news(parts, run, tasks),
     )
     asking = Asking(parts, run, rules, start, asked, rules.settings.planning.model, tell)
-    asking.stop = wish.occasion.stop if wish.occasion else None
+    if wish.occasion is not None:
+        asking.stop, asking.reservations = wish.occasion.stop, wish.occasion.reservations
     asking.steps = {task.script: task.steps for task in tasks if task.script}
     bounds = find_bounds(parts, rules, start, within, never)
     return asked, asking.ask(brief, bounds, wish_of(run, record, title=run.title), keep=keep), fixed
