@@ -98,6 +98,19 @@ def test_shallow_clone(tmp_path: Path) -> None:
     forth_and_back(world)
 
 
+def test_what_is_promoted_below_a_folded_directory_is_in_it_alone(tmp_path: Path) -> None:
+    world = World.make(tmp_path / "w", FILES | {"in/x": b"x", "zz/deep/y": b"y"})
+    world.git("sparse-checkout", "set", "--cone", "--sparse-index", "in")
+    assert world.git("ls-files", "--sparse", "zz") == "zz/"
+    before = world.snapshot()
+    record = world.promote({"zz/deep/y": b"Y", "zz/new": b"n"})
+    assert world.git("status", "--porcelain", "-uall") == ""
+    assert world.git("write-tree") == record.tree
+    assert world.git("ls-files", "zz").splitlines() == ["zz/deep/y", "zz/new"]
+    world.undo(record)
+    assert world.snapshot() == before
+
+
 def test_sparse_checkout_is_respected(tmp_path: Path) -> None:
     world = World.make(
         tmp_path / "w", FILES | {"in/side/x": b"x", "out/side/y": b"y", "out/side/z": b"z", "in/top": b"t"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -157,6 +159,8 @@ def test_what_is_not_plain_is_left_to_git(world: World) -> None:
     git_dir = world.repo / ".git"
     world.git("symbolic-ref", "refs/heads/alias", "refs/heads/main")
     assert find_ref(git_dir, "refs/heads/alias") is None
+    (git_dir / "refs/heads/old").symlink_to("main")
+    (git_dir / "refs/heads/main.lock").write_text(world.git("rev-parse", "HEAD") + "\n")
     for name in (
         "HEAD",
         "main",
@@ -164,6 +168,8 @@ def test_what_is_not_plain_is_left_to_git(world: World) -> None:
         "refs/heads/",
         "refs/heads/../../config",
         "refs/heads/a^{tree}",
+        "refs/heads/main.lock",
+        "refs/heads/old",
     ):
         assert find_ref(git_dir, name) is None
     (git_dir / "refs/heads/broken").write_text("")
@@ -190,3 +196,57 @@ def test_a_comparison_is_not_believed_before_the_entries_were_walked_to_their_en
     reading = promote_index.Reading(odd, ())
     assert guess_root(odd, 20) == tree
     assert not promote_index.Compared(reading, {}, commit, tree).is_certain
+
+
+def test_a_long_name_is_not_taken_for_the_entry_of_the_file_that_it_names(tmp_path: Path) -> None:
+    """A length of 353 has no NUL: id, length and name of one entry can be the end of another's name."""
+    name = "z" * 100 + "/" + "z" * 252
+    texts = (b"%d\n" % n for n in range(1000))
+    content, blob = next(
+        (text, blob)
+        for text in texts
+        if not set(blob := hashlib.sha1(b"blob %d\0%b" % (len(text), text)).digest()) & set(b"\0/.\n")
+    )
+    length = len(name).to_bytes(2, "big")
+    alike = os.fsdecode(b"a" * 67 + blob + length + os.fsencode(name))
+    world = World.make(tmp_path, {name: content, alike: b"alike\n"})
+    record = land(world, {name: b"new\n"})
+    see_that_all_is_well(world)
+    take_back(world, record, "M-2")
+    see_that_all_is_well(world)
+
+
+def write_with_old_trees(world: World, content: bytes, trees: bytes) -> None:
+    """Have an index remember what an older one did, as a program leaves it that does not know what that means."""
+    entries = content[: IndexFile(content, 20)._end]
+    data = entries + b"TREE" + len(trees).to_bytes(4, "big") + trees
+    (world.repo / ".git/index").write_bytes(data + hashlib.sha1(data).digest())
+
+
+@pytest.mark.parametrize("path", ["d1/e1/f01", "top", "d1/e1/new", "new"])
+def test_what_another_program_staged_is_seen_though_the_old_trees_are_still_remembered(
+    world: World, path: str
+) -> None:
+    world.git("write-tree")
+    old = dict(IndexFile(index_of(world), 20)._extensions())[b"TREE"]
+    world.write({path: b"staged\n"})
+    world.git("add", path)
+    # Only the index has it now.
+    world.write({path: FILES.get(path, b"top\n" if path == "top" else None)})
+    write_with_old_trees(world, index_of(world), old)
+    before = index_of(world)
+    with pytest.raises(DriftError):
+        land(world, {path: b"promoted\n"})
+    assert index_of(world) == before
+
+
+def test_trees_of_more_or_fewer_entries_are_not_kept(world: World) -> None:
+    world.git("write-tree")
+    old = dict(IndexFile(index_of(world), 20)._extensions())[b"TREE"]
+    world.write({"d2/mine": b"staged\n"})
+    world.git("add", "d2/mine")
+    write_with_old_trees(world, index_of(world), old)
+    assert guess_root(index_of(world), 20) == ""
+    land(world, CHANGES["edited"])
+    assert world.git("diff", "--cached", "--name-only") == "d2/mine"
+    assert world.git("diff", "--name-only", "HEAD", world.git("write-tree")) == "d2/mine"

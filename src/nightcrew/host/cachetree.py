@@ -55,12 +55,17 @@ def renew(
     return b"".join([*pieces, content[kept_from:]])
 
 
-def root_of(content: bytes, id_bytes: int) -> str:
-    """Return the id of the topmost tree, empty when it is not known."""
+def root_of(content: bytes, id_bytes: int, count: int) -> str:
+    """Return the id of the topmost tree, empty when it is not known; ``count`` is how many entries the index has."""
     line_end = content.find(b"\n", 0, 64)
-    if line_end < 0 or not content.startswith(b"\0") or content.startswith(b"\0-1 "):
+    if line_end < 0 or content.startswith(b"\0-1 ") or not counts(content, count):
         return ""
     return content[line_end + 1 : line_end + 1 + id_bytes].hex()
+
+
+def counts(content: bytes, count: int) -> bool:
+    """Tell whether what is remembered is of so many entries, or does not say; else a program that does not know it left it behind."""
+    return content.startswith((b"\0%d " % count, b"\0-1 "))
 
 
 def _step(way: list[tuple[bytes, int]], path: bytes, below: int) -> list[tuple[bytes, int]]:

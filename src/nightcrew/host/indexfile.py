@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from nightcrew.host.cachetree import TreeIds, renew, root_of
+from nightcrew.host.cachetree import TreeIds, counts, renew, root_of
 
 _HEAD: Final = struct.Struct(">4sII")
 _EXTENSION: Final = struct.Struct(">4sI")
@@ -30,6 +30,7 @@ _MODIFIED_AT: Final = 8
 _ID_AT: Final = 40
 _EXTENDED: Final = 0x4000
 _LONGEST_NAME: Final = 0xFFF
+_SAFE_NAME: Final = 0xFF
 _SUBMODULE: Final = 0o160000
 _LINK: Final = 0o120000
 _MODE_AT: Final = 24
@@ -98,8 +99,14 @@ class IndexFile:
 
     @property
     def root(self) -> str:
-        """Id of the tree that all entries make, empty when it is not remembered."""
-        return next((root_of(it, self.id_bytes) for name, it in self._extensions() if name == b"TREE"), "")
+        """Id of the tree that all entries make, empty when it is not remembered, or is of more or fewer entries."""
+        found = (root_of(it, self.id_bytes, self.count) for name, it in self._extensions() if name == b"TREE")
+        return next(found, "")
+
+    def holds(self, name: bytes) -> bool:
+        """Tell whether there is an entry of a name, in whatever form."""
+        at, end, _ = self._locate(name)
+        return end > at
 
     def entries(self) -> dict[bytes, bytes]:
         """Return every entry by its name."""
@@ -245,7 +252,7 @@ class IndexFile:
         """Yield the extensions that stay."""
         for name, content in self._extensions():
             # Others speak of offsets, of what is untracked, or of conflicts: of no use or wrong after a change.
-            if name == b"TREE":
+            if name == b"TREE" and counts(content, self.count):
                 kept = renew(content, self.id_bytes, changes, trees)
                 yield _EXTENSION.pack(name, len(kept)) + kept
 
@@ -343,7 +350,7 @@ def find_entries(content: bytes, entries: Mapping[bytes, str]) -> dict[bytes, in
 
     One pass over its bytes: an entry of versions 2 and 3 is ``... id, 16 bits of flags with the length of the name, name, NUL``
     in the order of the names. What is not there in exactly this form (compressed names of version 4, a split index) is not
-    known to be ordinary.
+    known to be ordinary. Up to 255 bytes the length has a NUL, which no name has: so no other name can pretend to be the entry.
 
     Args:
         entries: ids by name.
@@ -351,7 +358,9 @@ def find_entries(content: bytes, entries: Mapping[bytes, str]) -> dict[bytes, in
     found: dict[bytes, int] = {}
     position = 0
     for name, object_id in sorted(entries.items()):
-        length = min(len(name), _LONGEST_NAME).to_bytes(2, "big")
+        if len(name) > _SAFE_NAME:
+            return None
+        length = len(name).to_bytes(2, "big")
         position = content.find(bytes.fromhex(object_id) + length + name + b"\0", position)
         if position < _HEAD.size + _ID_AT:
             return None
@@ -385,7 +394,7 @@ def find_end(content: bytes, id_bytes: int, near: int) -> int:
 def guess_root(content: bytes, id_bytes: int) -> str:
     """Return the id of the tree that all entries seem to make, empty when none is remembered; ``find_end`` makes it certain."""
     at = _find_last(content, id_bytes, _HEAD.size)
-    return root_of(content[at + _EXTENSION.size :], id_bytes) if at else ""
+    return root_of(content[at + _EXTENSION.size :], id_bytes, _HEAD.unpack_from(content)[2]) if at else ""
 
 
 def _find_last(content: bytes, id_bytes: int, near: int) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import struct
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +72,11 @@ class Reading:
             if end:
                 self._parsed[id_bytes] = IndexFile(self.content, id_bytes, end=end)
         return self._parsed.get(id_bytes) is not None
+
+    def holds_any(self, names: Iterable[bytes]) -> bool:
+        """Tell whether there is an entry of one of these names; only after ``parse``, False where it is not understood."""
+        parsed = next(iter(self._parsed.values()), None)
+        return parsed is not None and any(map(parsed.holds, names))
 
     @property
     def is_plain(self) -> bool:
@@ -202,6 +207,7 @@ def read_index(git: Git, compared: Compared, expected: Mapping[str, str]) -> Lis
             where=unmerged[:20],
             hint="resolve them first: git status",
         )
+    entries = _look_up(git, reading, entries)
     present = {path: entry for path, entry in entries.items() if entry}
     flags = {} if reading.find(present) is not None else _read_flags(git, present)
     return Listing(
@@ -231,6 +237,20 @@ def _make_certain(git: Git, compared: Compared, present: Mapping[str, str]) -> C
     reading = compared.reading
     reading.find_end(len(compared.commit) // 2, reading.find(present) or {})
     return compared if compared.is_certain else compare_index(git, compared.commit)
+
+
+def _look_up(git: Git, reading: Reading, entries: dict[str, str]) -> dict[str, str]:
+    """Return what the index has at these paths where it is not what the comparison says.
+
+    Git, too, believes the trees that an index remembers, and forgets them with every change; other programs that write one may
+    leave them as they were.
+    """
+    present = {path: entry for path, entry in entries.items() if entry}
+    absent = [os.fsencode(path) for path, entry in entries.items() if not entry]
+    if reading.find(present) is not None and not reading.holds_any(absent):
+        return entries
+    found = read_entries(git, entries)
+    return {path: found.get(path, "") for path in entries}
 
 
 def _read_flags(git: Git, entries: Collection[str]) -> dict[str, str]:

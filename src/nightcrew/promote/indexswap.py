@@ -181,7 +181,8 @@ def write_entries(git: Git, changes: Iterable[IndexChange]) -> None:
     """Set the ``after`` entries in the index that ``git`` works on: removals first, so that a file can become a folder."""
     ordered = sorted(changes, key=lambda change: bool(change.after))
     lines = [_index_line(change) for change in ordered]
-    git.run("update-index", "-z", "--index-info", input=b"".join(lines))
+    # A sparse index with a folded directory at its end would get a path of that directory beside it (seen in git 2.39).
+    git.run("-c", "index.sparse=false", "update-index", "-z", "--index-info", input=b"".join(lines))
     for flag, option in (("S", "--skip-worktree"), ("h", "--assume-unchanged")):
         marked = [c.path for c in ordered if c.after and flag in _flags(c.flags)]
         if marked:

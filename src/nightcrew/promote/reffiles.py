@@ -33,7 +33,7 @@ def read_head(git_dir: Path, common_dir: Path) -> tuple[str, str]:
 
 def find_ref(common_dir: Path, ref: str) -> str | None:
     """Return the commit that a ref is at, empty when there is no such ref; None where the files do not say plainly."""
-    if not ref.startswith(_SHARED) or ref.endswith("/") or any(odd in ref for odd in _ODD):
+    if not ref.startswith(_SHARED) or ref.endswith(("/", ".lock")) or any(odd in ref for odd in _ODD):
         return None
     try:
         return _read_loose(common_dir / ref)
@@ -53,7 +53,8 @@ def find_ref(common_dir: Path, ref: str) -> str | None:
 
 
 def _read_loose(place: Path) -> str | None:
-    found = _ID.fullmatch(place.read_bytes())
+    # Long ago a symbolic ref was a link.
+    found = None if place.is_symlink() else _ID.fullmatch(place.read_bytes())
     return None if found is None else found[1].decode("ascii")
 
 
