@@ -15,13 +15,12 @@ from nightcrew.runtime.api import Runtime
 
 #: Risks that need more than the command: the person looks at the thing and types how its digest begins.
 _RISKY = ("high", "critical")
-_OPTIONS = {"by": "as", "pin_stdin": "pin-stdin"}
 
 
 @make(
     "approve",
     example="nightcrew approve R-1\nnightcrew approve A-1\nnightcrew approve A-1 --scope task\n"
-    "nightcrew approve A-1 -m 'reviewed' --otp 123456\nnightcrew approve A-1 --as grace --pin",
+    "nightcrew approve A-1 -m 'reviewed' --otp 123456\nnightcrew approve A-1 --as grace --pin\nnightcrew approve R-1 --otp 123456",
     exits=(3, 4, 5, 6, 7, 8),
 )
 @click.argument("name", metavar="R-1|A-1")
@@ -56,7 +55,12 @@ def command(runtime: Runtime, screen: Screen, **options: Any) -> None:
     found = runtime.resolve(options["name"], kinds="RA")
     more: dict[str, Any] = {}
     if found.startswith("R-"):
-        _approve_plan(runtime, screen, found, options)
+        done = _approve_plan(runtime, screen, found, options)
+        if done["state"] == "pending":
+            if screen.json:
+                screen.emit({**runtime.show(found), "approval": done, "engine": "recorded"})
+            return
+        more = {"approval": done}
     else:
         more = {"also": _approve_action(runtime, screen, found, options)}
     woken = runtime.nudge(found, start=not options["no_start"])
@@ -67,16 +71,18 @@ def command(runtime: Runtime, screen: Screen, **options: Any) -> None:
         say_engine(screen, woken)
 
 
-def _approve_plan(runtime: Runtime, screen: Screen, run: str, options: dict[str, Any]) -> None:
-    for name in ("scope", "by", "only", "otp", "pin", "pin_stdin"):
+def _approve_plan(runtime: Runtime, screen: Screen, run: str, options: dict[str, Any]) -> dict[str, Any]:
+    for name in ("scope", "only"):
         if options[name] not in ("once", "", False):
-            raise UsageError(f"--{_OPTIONS.get(name, name)} belongs to an action (A-1), not to a plan")
+            raise UsageError(f"--{name} belongs to an action (A-1), not to a plan")
     plan = runtime.plan_view(run)
+    needs = plan["asked"].get("needs", {})
     plan = plan["offered"] or plan
+    via = "command line"
     if screen.interactive and not options["digest"]:
         runtime.check_plan_open(run)
         screen.data(runtime.plan_text(run, width=screen.width))
-        ask_plan_digest(runtime, screen, run, plan["digest"], with_asks=options["with_asks"])
+        digest, via = ask_plan_digest(screen, run, plan["digest"]), "terminal"
     else:
         if "before" in plan and not options["digest"]:
             raise UsageError(
@@ -84,9 +90,36 @@ def _approve_plan(runtime: Runtime, screen: Screen, run: str, options: dict[str,
                 hint=f"nightcrew plan {run}, then: nightcrew approve {run} --digest {plan['digest'][:12]}",
             )
         digest = options["digest"] or plan["digest"]
-        runtime.approve_plan(run, digest=digest, via="command line", with_asks=options["with_asks"])
+    by = options["by"]
+    proof = read_proof_of(runtime, screen, by, options) or read_proof(
+        runtime, screen, options, needed="" if by else needs.get("factor", "")
+    )
+    done = runtime.approve_plan(
+        run,
+        digest=digest,
+        via=via,
+        with_asks=options["with_asks"],
+        reason=options["reason"],
+        by=by,
+        proof=proof,
+    )
     if not screen.json:
-        screen.verb("Approved", f"plan of {run}, digest {plan['digest'][:12]}")
+        tell_plan(screen, run, plan["digest"], done)
+    return done
+
+
+def tell_plan(screen: Screen, run: str, digest: str, done: dict[str, Any]) -> None:
+    """Say what a yes to a plan has done."""
+    what = f"plan of {run}, digest {digest[:12]}"
+    if done["state"] != "pending":
+        screen.verb("Approved", what)
+        return
+    votes = done["votes"]
+    screen.verb("Counted", what, "yellow")
+    by = ", ".join(each["by"] for each in votes)
+    screen.say(
+        f"              {len(votes)} of {done['quorum']} say yes ({by}); {done['quorum'] - len(votes)} more must"
+    )
 
 
 def _approve_action(runtime: Runtime, screen: Screen, approval: str, options: dict[str, Any]) -> list[str]:

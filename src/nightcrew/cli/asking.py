@@ -8,15 +8,12 @@ from typing import Any
 from nightcrew.cli.inbox import describe_item
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import StaleError, WaitingForHuman
-from nightcrew.runtime.api import Runtime
 
 _DIGITS = 4
 
 
-def ask_plan_digest(
-    runtime: Runtime, screen: Screen, run: str, digest: str, *, with_asks: bool = False
-) -> None:
-    """Approve the plan when the person types the first digits of its digest.
+def ask_plan_digest(screen: Screen, run: str, digest: str) -> str:
+    """Return the first digits of the digest of a plan as the person types them who approves it.
 
     Raises:
         WaitingForHuman: nothing was typed; the plan stays open.
@@ -36,7 +33,7 @@ def ask_plan_digest(
             where=[f"digest {digest[:12]}"],
             hint=f"nightcrew plan {run}, then: nightcrew approve {run}",
         )
-    runtime.approve_plan(run, digest=typed.lower(), via="terminal", with_asks=with_asks)
+    return typed.lower()
 
 
 def ask_digest(screen: Screen, item: dict[str, Any]) -> str:

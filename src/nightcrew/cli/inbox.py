@@ -82,14 +82,22 @@ def _describe_needs(item: dict[str, Any]) -> list[str]:
     said += [words[needs["factor"]]] if needs.get("factor") else []
     lines = [f"a yes needs {'; '.join(said)} ({needs['source']})"] if said else []
     votes = [f"{each['by']} at {each['at']}" for each in item.get("votes", ())]
-    return [*lines, *([f"yes so far: {', '.join(votes)}"] if votes and needs.get("quorum", 1) > 1 else [])]
+    return [
+        *lines,
+        *(
+            [f"{len(votes)} of {needs['quorum']} yeses: {', '.join(votes)}"]
+            if votes and needs.get("quorum", 1) > 1
+            else []
+        ),
+    ]
 
 
 def _options(item: dict[str, Any]) -> str:
     """Return what belongs to a yes of this question."""
     needs = item.get("needs") or {}
     factor = {"any": " --pin", "pin": " --pin", "totp": " --otp CODE"}.get(needs.get("factor", ""), "")
-    return (" -m WHY" if needs.get("reason") else "") + factor
+    named = f" --digest {item['digest'][:12]}" if item.get("offer") else ""
+    return named + (" -m WHY" if needs.get("reason") else "") + factor
 
 
 def _describe_end(item: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from nightcrew.cli.asking import ask_plan_digest
+from nightcrew.cli.asking import ask, ask_plan_digest
 from nightcrew.cli.failure import as_json
 from nightcrew.cli.follow import follow_run
 from nightcrew.cli.options import command as make
@@ -18,6 +18,7 @@ from nightcrew.cli.planning import (
     replan_options,
     show_shape,
 )
+from nightcrew.cli.proving import read_proof
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import DeniedByPolicy, NightcrewError, UsageError, WaitingForHuman
 from nightcrew.runtime.api import Runtime
@@ -30,7 +31,13 @@ from nightcrew.runtime.api import Runtime
 )
 @click.argument("goal", required=False, metavar="[GOAL]")
 @click.option(
-    "-f", "--file", "file", metavar="TASKS.md", default=None, help="The tasks file, instead of a goal."
+    "-f",
+    "--file",
+    "file",
+    metavar="TASKS.md",
+    type=click.Path(),
+    default=None,
+    help="The tasks file, instead of a goal.",
 )
 @click.option("--title", default="", help="What the run is for; the first heading of the file otherwise.")
 @click.option("--yes", is_flag=True, help="Approve the plan, and nothing else: questions of tasks stay open.")
@@ -139,7 +146,7 @@ def _approve(runtime: Runtime, screen: Screen, draft: dict[str, Any], *, yes: bo
     if yes:
         runtime.approve_plan(run, digest=draft["digest"], via="--yes")
     elif screen.interactive:
-        ask_plan_digest(runtime, screen, run, draft["digest"])
+        _approve_here(runtime, screen, run, draft["digest"])
     else:
         raise WaitingForHuman(
             f"{run} waits for you to approve its plan; nothing runs before",
@@ -148,6 +155,23 @@ def _approve(runtime: Runtime, screen: Screen, draft: dict[str, Any], *, yes: bo
             hint=f"nightcrew approve {run}",
         )
     screen.verb("Approved", f"plan of {run}")
+
+
+def _approve_here(runtime: Runtime, screen: Screen, run: str, digest: str) -> None:
+    """Ask on the terminal for a yes to a plan, and for the factor that it needs."""
+    typed = ask_plan_digest(screen, run, digest)
+    needs = runtime.plan_view(run)["asked"]["needs"]
+    nothing = {"otp": "", "pin": False, "pin_stdin": False}
+    proof = read_proof(runtime, screen, nothing, needed=needs["factor"])
+    reason = ask(screen, "why? ") if needs["reason"] else ""
+    done = runtime.approve_plan(run, digest=typed, via="terminal", reason=reason, proof=proof)
+    if done["state"] == "pending":
+        raise WaitingForHuman(
+            f"{len(done['votes'])} of {done['quorum']} people have said yes to the plan of {run}; nothing runs before all have",
+            code="plan.waiting",
+            where=[f"digest {digest[:12]}"],
+            hint=f"another person: nightcrew approve {run} --as NAME",
+        )
 
 
 #: Flags of a plan that no person wrote, which nobody has then seen: they need more than ``--yes``.

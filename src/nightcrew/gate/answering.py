@@ -13,7 +13,7 @@ from typing import Any, Final
 from nightcrew.model.errors import DeniedByPolicy, NotAuthenticated, StaleError, UsageError
 from nightcrew.model.inquiries import QUESTION
 from nightcrew.model.records import ApprovalRecord
-from nightcrew.policy.terms import satisfies
+from nightcrew.policy.terms import PLAN, satisfies
 
 SCOPES: Final = ("once", "task", "run")
 
@@ -117,7 +117,9 @@ def _check_open(record: ApprovalRecord, given: Answer) -> None:
         raise StaleError(
             f"{record.id} expired at {record.expires_at}",
             code="gate.expired",
-            hint=f"run the task again to be asked again: nightcrew retry {record.task or record.run}",
+            hint=f"have it planned again: nightcrew plan {record.run} edit"
+            if record.kind == PLAN
+            else f"run the task again to be asked again: nightcrew retry {record.task or record.run}",
         )
     if given.digest != record.digest:
         raise StaleError(
@@ -128,12 +130,16 @@ def _check_open(record: ApprovalRecord, given: Answer) -> None:
         )
 
 
+def _why(record: ApprovalRecord) -> str:
+    return "it is a plan" if record.kind == PLAN else f"its risk is {record.risk}"
+
+
 def _check_person(record: ApprovalRecord, given: Answer) -> None:
     place = [f"approvals.{record.risk} ({record.terms})"] if record.terms else []
     who = given.by.casefold()
     if record.approvers and who not in {name.casefold() for name in record.approvers}:
         raise DeniedByPolicy(
-            f"{given.by} may not say yes to {record.id}: its risk is {record.risk}, and the policy names "
+            f"{given.by} may not say yes to {record.id}: {_why(record)}, and the policy names "
             f"{', '.join(record.approvers)}; nothing was decided",
             code="approval.approver",
             where=place,
@@ -150,7 +156,7 @@ def _check_person(record: ApprovalRecord, given: Answer) -> None:
         )
     if record.need_reason and not given.reason.strip():
         raise UsageError(
-            f"a yes to {record.id} needs a reason: its risk is {record.risk}; nothing was decided",
+            f"a yes to {record.id} needs a reason: {_why(record)}; nothing was decided",
             code="approval.reason",
             where=place,
             hint=f"nightcrew approve {record.id} -m WHY",
@@ -179,7 +185,7 @@ def _check_factor(record: ApprovalRecord, given: Answer) -> None:
         return
     wanted = {"any": "a second factor", "pin": "a PIN", "totp": "a code of an authenticator"}[record.factor]
     raise NotAuthenticated(
-        f"a yes to {record.id} needs {wanted}: its risk is {record.risk}; nothing was decided",
+        f"a yes to {record.id} needs {wanted}: {_why(record)}; nothing was decided",
         code="approval.factor",
         where=[f"approvals.{record.risk} ({record.terms})"] if record.terms else [],
         hint=f"nightcrew approve {record.id} {'--pin' if record.factor == 'pin' else '--otp CODE'}",

@@ -15,7 +15,9 @@ from nightcrew.model.yamltext import YamlPath
 from nightcrew.policy.reading import Reading
 from nightcrew.policy.rules import RISKS, Placed, Terms
 
-FACTORS: Final = ("promote", "undo", "policy", "role", "auth")
+PLAN: Final = "plan"
+"""The key of the terms on which a plan is approved, beside those of risks; and the kind of that question."""
+FACTORS: Final = ("plan", "promote", "undo", "policy", "role", "auth")
 """What can need a second factor: the keys of the block ``factors``."""
 
 _STRENGTH: Final[Mapping[str, int]] = {"": 0, "any": 1, "pin": 2, "totp": 3}
@@ -69,8 +71,8 @@ def join_terms(outer: Terms, inner: Terms) -> Terms:
 
 
 def read_approvals(reading: Reading, found: dict[str, Placed[Any]]) -> None:
-    """Take in the block ``approvals``: terms by risk."""
-    for risk in RISKS:
+    """Take in the block ``approvals``: terms by risk, and those of plans."""
+    for risk in (*RISKS, PLAN):
         path = ("approvals", risk)
         if not isinstance(reading.at(*path), dict):
             continue
@@ -106,7 +108,7 @@ def _check_terms(reading: Reading, path: YamlPath, risk: str, terms: Terms) -> N
     if risk != "low":
         reading.complain(
             (*path, "on_timeout"),
-            f"nobody's silence is a yes to a {risk} risk: allow is only for low",
+            f"nobody's silence is a yes to {'a plan' if risk == PLAN else f'a {risk} risk'}: allow is only for low",
             "write deny, or park (it goes on waiting)",
         )
     elif terms.approvers or terms.quorum > 1 or terms.not_requester or terms.reason or terms.factor:

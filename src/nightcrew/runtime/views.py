@@ -25,6 +25,7 @@ from nightcrew.model.records import (
 from nightcrew.runtime.isolating import text_of, view_isolation
 from nightcrew.runtime.money.budgeting import view_run_spending, view_spending, view_task_spending
 from nightcrew.runtime.money.stopping import view_stop
+from nightcrew.runtime.plans.asking import view_terms
 from nightcrew.runtime.plans.offers import GOING, find_offer, view_offer
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def view_run(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any]:
         "started_at": run.started_at,
         "ended_at": run.ended_at,
         "plan": view_plan_shortly(run, plan),
+        "offered": dict(find_offer(run)),
         "usage": view_spending(parts, tx, run, tasks),
         **view_stop(tx, run),
         "tasks": [
@@ -245,6 +247,7 @@ def view_pending_offer(run: RunRecord) -> dict[str, Any]:
         **view_pending_plan(run),
         "action": f"go on with P{offer['version']} of the plan: {run.title}\n" + "\n".join(offer["more"]),
         "reason": "the approved rest goes on meanwhile",
+        "offer": offer["version"],
         "digest": offer["digest"],
         "requested_at": offer["at"],
     }
@@ -253,8 +256,10 @@ def view_pending_offer(run: RunRecord) -> dict[str, Any]:
 def view_inbox(parts: Parts) -> list[dict[str, Any]]:
     """Return everything that waits for a human, oldest first."""
     with parts.journal.read() as tx:
-        plans = [view_pending_plan(run) for run in tx.find(RunRecord, state="awaiting_approval")]
-        plans += [view_pending_offer(run) for run in tx.find(RunRecord, state=GOING) if find_offer(run)]
+        open_now = tx.find(RunRecord, state="awaiting_approval")
+        plans = [{**view_pending_plan(run), **view_terms(tx, run)} for run in open_now]
+        offered = [run for run in tx.find(RunRecord, state=GOING) if find_offer(run)]
+        plans += [{**view_pending_offer(run), **view_terms(tx, run)} for run in offered]
         pending = tx.find(ApprovalRecord, state="pending")
     asked = [{**view_approval(each), "same": find_same(each, pending)} for each in pending]
     return sorted([*plans, *asked], key=lambda item: (item["requested_at"], sort_key(item["id"])))
@@ -353,7 +358,9 @@ def _view_run_shortly(parts: Parts, tx: Reader, run: RunRecord) -> dict[str, Any
         "done": _add(states, _DONE),
         "failed": _add(states, ("failed", "blocked")),
         "running": _add(states, ("running",)),
-        "waiting": 1 if run.state == "awaiting_approval" else _add(states, TASK_WAITING),
+        "waiting": 1
+        if run.state == "awaiting_approval"
+        else _add(states, TASK_WAITING) + bool(find_offer(run)),
         "paused": _add(states, ("paused",)),
         "unhealthy": _count_unhealthy(tx, run.id) if states.get("running") else 0,
         "usage": view_run_spending(run),
@@ -402,6 +409,7 @@ def view_plan(parts: Parts, name: str) -> dict[str, Any]:
         run = tx.need(RunRecord, name)
         plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
         offered = view_offer(tx, run)
+        asked = view_terms(tx, run) if run.state == "awaiting_approval" or offered else {}
     from nightcrew.runtime.goals.anew import view as view_anew
 
     whole = {
@@ -410,6 +418,7 @@ def view_plan(parts: Parts, name: str) -> dict[str, Any]:
         "plan": dict(plan.body),
         "offered": offered,
         "replan": view_anew(run),
+        "asked": asked,
     }
     return {**view_plan_shortly(run, plan), **whole}
 
@@ -435,6 +444,7 @@ def plan_text(parts: Parts, name: str, *, width: int) -> str:
         width=width,
         remarks=[*remarks, *filter(None, [describe_anew(run)])],
         choices=describe_choices(run, flags) if remarks and run.state == "awaiting_approval" else (),
+        named="" if run.state == "awaiting_approval" else None,
     )
     if not offered:
         return text
@@ -445,5 +455,6 @@ def plan_text(parts: Parts, name: str, *, width: int) -> str:
         isolation=text_of(run),
         width=width,
         remarks=describe_offered(run, offered),
+        named=offered["digest"],
     )
     return f"{text}\n\n{new}"

@@ -19,7 +19,7 @@ from nightcrew.runtime.people.saying import COMMAND_LINE, SIGNED, Said
 from nightcrew.runtime.people.terms import check_name, complete, refuse_agents, time_of_answer
 from nightcrew.runtime.plans.offers import find_offer
 from nightcrew.runtime.plans.planning import cancel_tasks
-from nightcrew.runtime.plans.taking import accept_offer, refuse_offer
+from nightcrew.runtime.plans.taking import refuse_offer
 from nightcrew.runtime.views import find_same, view_approval
 
 if TYPE_CHECKING:
@@ -50,48 +50,6 @@ def check_plan_open(run: RunRecord) -> None:
     )
 
 
-def approve_plan(parts: Parts, name: str, *, digest: str, via: str, with_asks: bool = False) -> None:
-    """Approve the plan of a run when ``digest`` is how its digest begins.
-
-    Args:
-        name: run id.
-        digest: at least four digits of the digest that was shown.
-        via: how: ``terminal``, ``command line``, ``--yes``.
-        with_asks: also approve, once each, the questions that the plan's flags announce.
-
-    Raises:
-        StaleError: decided already, or another digest; nothing was changed.
-    """
-    refuse_agents(parts)
-    need_scope(parts, "plan")
-    if with_asks:
-        need_scope(parts, "decide:any")
-    who = f"user:{parts.env.user}"
-    with parts.journal.write() as tx:
-        run = tx.need(RunRecord, name)
-        if offer := find_offer(run):
-            _check_digest(run.id, offer["digest"], digest)
-            if with_asks:
-                raise UsageError(f"--with-asks belongs to the first plan of {name}; nothing was changed")
-            accept_offer(tx, run, actor=who, via=via)
-            return
-        check_plan_open(run)
-        _check_digest(run.id, run.plan_digest, digest)
-        at = stamp(parts.clock.now())
-        data = {"digest": run.plan_digest, "via": via, "with_asks": with_asks}
-        tx.change(
-            run,
-            "plan.approved",
-            actor=who,
-            data=data,
-            state="approved",
-            approved_at=at,
-            approved_by=parts.env.user,
-        )
-        if with_asks:
-            _decide_beforehand(tx, parts, run, at)
-
-
 def deny_plan(parts: Parts, name: str, *, reason: str, digest: str = "") -> None:
     """Deny the plan of a run; it is over then.
 
@@ -106,12 +64,12 @@ def deny_plan(parts: Parts, name: str, *, reason: str, digest: str = "") -> None
         run = tx.need(RunRecord, name)
         if offer := find_offer(run):
             if digest:
-                _check_digest(run.id, offer["digest"], digest)
+                check_digest(run.id, offer["digest"], digest)
             refuse_offer(tx, run, actor=f"user:{parts.env.user}", reason=reason)
             return
         check_plan_open(run)
         if digest:
-            _check_digest(run.id, run.plan_digest, digest)
+            check_digest(run.id, run.plan_digest, digest)
         said = f"plan denied by {parts.env.user}: {reason}"
         data = {"digest": run.plan_digest, "reason": reason}
         cancel_tasks(tx, run.id, said, f"user:{parts.env.user}")
@@ -124,6 +82,11 @@ def deny_plan(parts: Parts, name: str, *, reason: str, digest: str = "") -> None
             reason=said,
             ended_at=stamp(parts.clock.now()),
         )
+
+
+def is_refusal(error: NightcrewError) -> bool:
+    """Tell whether an error is an answer that was refused, which is written down."""
+    return error.code.startswith(_REFUSALS)
 
 
 def decide(parts: Parts, name: str, said: Said) -> dict[str, Any]:
@@ -141,7 +104,7 @@ def decide(parts: Parts, name: str, said: Said) -> dict[str, Any]:
     try:
         return _decide(parts, name, said)
     except NightcrewError as error:
-        if error.code.startswith(_REFUSALS):
+        if is_refusal(error):
             _note_refusal(parts, name, said, error)
         raise
 
@@ -154,7 +117,7 @@ def _decide(parts: Parts, name: str, said: Said) -> dict[str, Any]:
         record = complete(tx, tx.need(ApprovalRecord, name))
     need_scope(parts, *(("decide:low", "decide:any") if record.risk == "low" else ("decide:any",)))
     if said.digest:
-        _check_digest(record.id, record.digest, said.digest)
+        check_digest(record.id, record.digest, said.digest)
     if said.answer == "denied":
         _need_reason(said.reason)
     check_name(parts, record)
@@ -257,7 +220,7 @@ def _store(tx: Writer, old: ApprovalRecord, new: ApprovalRecord, also: Sequence[
     return tx.change(old, "approval.decided", actor=f"user:{by}", data=data, **changes)
 
 
-def _decide_beforehand(tx: Writer, parts: Parts, run: RunRecord, at: str) -> None:
+def decide_beforehand(tx: Writer, parts: Parts, run: RunRecord, at: str) -> None:
     """Say yes, once each, to what the plan announces; not to what needs more than the yes of this one person."""
     from nightcrew.runtime.plans.forecasting import answer_foreseen, answered, make_forecast
 
@@ -279,7 +242,8 @@ def _asks(flag: Mapping[str, Any]) -> bool:
     return flag["kind"] in ("asks", "opaque") and bool(flag["digest"])
 
 
-def _check_digest(name: str, digest: str, given: str) -> None:
+def check_digest(name: str, digest: str, given: str) -> None:
+    """Raise StaleError unless the digest of something begins as somebody says it does."""
     if len(given) >= _SHORTEST_PREFIX and digest.startswith(given.lower()):
         return
     raise StaleError(

@@ -44,11 +44,21 @@ class Deciders:
 
         check_plan_open(need_run(self._parts, run))
 
-    def approve_plan(self, run: str, *, digest: str, via: str, with_asks: bool = False) -> None:
-        """Approve the plan of a run; see ``deciding.approve_plan``."""
-        from nightcrew.runtime.answers.deciding import approve_plan
+    def approve_plan(
+        self,
+        run: str,
+        *,
+        digest: str,
+        via: str,
+        with_asks: bool = False,
+        reason: str = "",
+        by: str = "",
+        proof: Proof | None = None,
+    ) -> View:
+        """Say yes to the plan of a run; see ``answers.plans.approve_plan`` and its ``Yes``."""
+        from nightcrew.runtime.answers.plans import Yes, approve_plan
 
-        approve_plan(self._parts, run, digest=digest, via=via, with_asks=with_asks)
+        return approve_plan(self._parts, run, Yes(digest, via, with_asks, reason, by, proof))
 
     def deny_plan(self, run: str, *, reason: str, digest: str = "") -> None:
         """Deny the plan of a run."""

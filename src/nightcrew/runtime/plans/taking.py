@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -164,7 +164,9 @@ def overtaken(run: str, said: str) -> StaleError:
     )
 
 
-def accept_offer(tx: Writer, run: RunRecord, *, actor: str, via: str) -> None:
+def accept_offer(
+    tx: Writer, run: RunRecord, *, actor: str, via: str, more: Mapping[str, Any] | None = None
+) -> None:
     """Put in force what was offered, on the word of a person who has seen its digest.
 
     Raises:
@@ -174,7 +176,12 @@ def accept_offer(tx: Writer, run: RunRecord, *, actor: str, via: str) -> None:
     if run.plan_version != offer["before"]:
         raise overtaken(run.id, f"it was made from P{offer['before']}, and P{run.plan_version} is in force")
     made = versions.need_version(tx, run, int(offer["version"]))
-    tx.append("plan.offer_approved", run=run.id, actor=actor, data={"digest": made.digest, "via": via})
+    tx.append(
+        "plan.offer_approved",
+        run=run.id,
+        actor=actor,
+        data={**(more or {}), "digest": made.digest, "via": via},
+    )
     put_in_force(tx, run, made, actor, "a person has approved it")
 
 

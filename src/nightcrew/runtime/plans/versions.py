@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 #: States in which the plan of a run can be another one without anybody having begun on it.
 OPEN: Final = ("draft", "awaiting_approval")
 
+VOTES: Final = "plan_votes"
+"""Where the settings of a run hold the yeses to its plan: ``{version, digest, votes}``."""
+
+
+def drop_votes(run: RunRecord) -> dict[str, Any]:
+    """Return the settings of a run without the yeses to its plan so far."""
+    return {key: value for key, value in run.settings.items() if key != VOTES}
+
 
 def begin(
     parts: Parts,
@@ -204,6 +212,7 @@ def unapprove(parts: Parts, name: str) -> dict[str, Any]:
             state="awaiting_approval",
             approved_at="",
             approved_by="",
+            settings=drop_votes(run),
         )
     return {"id": name, "digest": run.plan_digest, "state": "awaiting_approval"}
 

@@ -66,13 +66,19 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason(
         "plan.replan_failed", "was not planned anew, and goes on as it was planned[: {reason}]", every=True
     ),
+    Reason("plan.offer_denied", "P{version} of its plan was denied[: {reason}][ (by {actor})]", every=True),
     Reason("plan.kept", "its planner changed nothing[: {why}]", every=True),
     Reason("plan.in_force", "goes on with P{version} of its plan: {why}[ (by {actor})]", every=True),
+    Reason(
+        "plan.voted",
+        "{by} has said yes to its plan: {votes} of {quorum} that must",
+        until=("plan.approved", "plan.offer_approved", "plan.proposed", "plan.unapproved"),
+    ),
     Reason("plan.unapproved", "its approval was taken back[ by {actor}]", until=("plan.approved",)),
     Reason("run.paused", "paused[: {reason}]", until=("run.resumed", "run.recovered")),
     Reason("run.stopped", "[{reason}][ (condition: {condition})]", until=("run.resumed",)),
     Reason("run.until_set", "works until {said}[ by {actor}]"),
-    Reason("run.finished", "its goal is reached: every task is over", until=("run.resumed",)),
+    Reason("run.finished", "every task is over", until=("run.resumed",)),
     Reason("budget.warned", "budget warning[: {said}]", until=("budget.extended",)),
     Reason("budget.steep", "money went much faster[: {said}]"),
     Reason("budget.degraded", "given to the cheaper {to}: {reason}", every=True),
