@@ -69,6 +69,19 @@ def test_questions_are_left_or_denied_as_said(crew: Hermetic) -> None:
     assert denied.code == 10, denied
 
 
+def test_a_task_that_names_no_agent_is_played_by_the_one_that_is_named_without_any_key(
+    crew: Hermetic,
+) -> None:
+    install(crew, "claude")
+    plan = crew.write_plan(TASKS.replace("  - Agent: claude\n", ""))
+    done = crew.run("rehearse", str(plan), "--agent", "claude", "--json", timeout_s=150)
+    assert done.code == 0, done
+    assert [(task["id"], task["agent"], task["played"]) for task in done.json["tasks"]] == [
+        ("T01", "claude", True),
+        ("T02", "command", False),
+    ]
+
+
 def test_what_cannot_be_rehearsed_is_said_before_anything_starts(crew: Hermetic) -> None:
     plan = str(crew.write_plan(TASKS))
     for words, said in (

@@ -40,7 +40,11 @@ _MAX_BYTES: Final = 64 << 10
     "--digest", default="", help="Refuse unless what is answered has this digest (a prefix will do)."
 )
 @click.option(
-    "--signed", metavar="FILE", default="", help="A signed answer document instead; - reads it from stdin."
+    "--signed",
+    metavar="FILE",
+    type=click.Path(),
+    default="",
+    help="A signed answer document instead; - reads it from stdin.",
 )
 @click.option("--no-start", is_flag=True, help="Only record it; start no background host.")
 def command(runtime: Runtime, screen: Screen, **options: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -66,7 +66,7 @@ def query(runtime: Runtime, screen: Screen, *, fields: str, **given: Any) -> Non
     wanted = _split(fields)
     asked = _read_query(runtime, given)
     _check_fields(wanted, runtime.audit.query(asked))
-    found = runtime.audit.query(asked)
+    found = _tell_of_none(screen, runtime.audit.query(asked))
     if screen.json:
         for event in found:
             screen.emit_line({name: _field(event, name) for name in wanted} if wanted else event)
@@ -77,6 +77,15 @@ def query(runtime: Runtime, screen: Screen, *, fields: str, **given: Any) -> Non
     else:
         for event in found:
             screen.data(f"{event['at']}  {event['id']:<7} {describe_event(event)}")
+
+
+def _tell_of_none(screen: Screen, found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what was found; say so when it was nothing, for a typing error looks the same."""
+    number = 0
+    for number, event in enumerate(found, 1):  # noqa: B007
+        yield event
+    if not number:
+        screen.say("no such event; all kinds that there are: nightcrew audit query --fields kind | sort -u")
 
 
 def _check_fields(wanted: Sequence[str], found: Iterable[dict[str, Any]]) -> None:

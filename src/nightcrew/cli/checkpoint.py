@@ -141,7 +141,9 @@ def restore(
 @click.option("--agent", default="", metavar="NAME", help="Another agent (nightcrew agent list).")
 @click.option("--prompt", default="", metavar="TEXT", help="What it is told, for agents that take a prompt.")
 @click.option("--run", default="", metavar="COMMAND", help="The command line of the command agent.")
-@click.option("--script", default="", metavar="FILE", help="The recording of the script agent.")
+@click.option(
+    "--script", default="", metavar="FILE", type=click.Path(), help="The recording of the script agent."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--no-start", is_flag=True, help="Only record it; start no background host for it.")

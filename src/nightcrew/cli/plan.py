@@ -43,6 +43,7 @@ _VERBS: Final = ("edit", "comment", "replan", "diff", "unapprove", "export")
     "--file",
     "file",
     metavar="TASKS.md",
+    type=click.Path(),
     help="Check and show a file, nothing is recorded; with `edit`: the new text (- for stdin).",
 )
 @click.option(

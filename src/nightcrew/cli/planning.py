@@ -25,10 +25,10 @@ _FORMATS: Final = ("table", "json", "md")
 def goal_options(function: F) -> F:
     """Add the options that go with a goal."""
     options = (
-        click.option("--planner", default="", metavar="AGENT", help="With a goal: who makes the plan; as configured otherwise."),
+        click.option("--planner", default="", metavar="AGENT", help="Who makes the plan of a goal, and plans anew; as configured otherwise."),
         click.option("--planner-model", default="", metavar="MODEL", help="With a goal: the model it uses for that."),
         click.option(
-            "--context", multiple=True, metavar="FILE", help="With a goal: a file that the planner is pointed to; may be given again."
+            "--context", multiple=True, metavar="FILE", type=click.Path(), help="With a goal: a file that the planner is pointed to; may be given again."
         ),
         click.option("--within", multiple=True, metavar="GLOB", help="With a goal: tasks may change only what lies in here."),
         click.option("--never", multiple=True, metavar="GLOB", help="With a goal: no task may change this."),

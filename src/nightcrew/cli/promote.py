@@ -56,9 +56,15 @@ _MANY = 40
     "--new-branch", default="", metavar="NAME", help="A branch that is made, at the current commit."
 )
 @click.option(
-    "--patch", default="", metavar="FILE", help="Write patches for `git am --keep-cr`; no branch changes."
+    "--patch",
+    default="",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write patches for `git am --keep-cr`; no branch changes.",
 )
-@click.option("--bundle", default="", metavar="FILE", help="Write a git bundle; no branch changes.")
+@click.option(
+    "--bundle", default="", metavar="FILE", type=click.Path(), help="Write a git bundle; no branch changes."
+)
 @click.option(
     "--commits",
     type=click.Choice(["one", "tasks"]),

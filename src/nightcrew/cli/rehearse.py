@@ -20,12 +20,13 @@ from nightcrew.runtime.showing.playing import Order
     "nightcrew rehearse tasks.md --scenario night.json --answer leave --json",
     exits=(5, 6, 10, 11),
 )
-@click.argument("file", metavar="TASKS.md")
+@click.argument("file", metavar="TASKS.md", type=click.Path())
 @click.option("--agent", default="", help="Who does the tasks; by default each task's own agent.")
 @click.option(
     "--scenario",
     default="",
     metavar="FILE",
+    type=click.Path(),
     help="What the model says, as JSON; made of the tasks by default.",
 )
 @click.option(

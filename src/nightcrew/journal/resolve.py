@@ -33,7 +33,7 @@ CLASSES: Final[Mapping[str, type[Record]]] = {
 _WORDS: Final = {"R": "run", "T": "task", "C": "checkpoint", "A": "approval", "M": "promotion", "E": "event"}
 
 _SEE: Final = {
-    "run": "nightcrew ps",
+    "run": "nightcrew ps -a",
     "task": "nightcrew ps -a",
     "checkpoint": "nightcrew ps -a, then: nightcrew checkpoint list R-..",
     "approval": "nightcrew inbox",

@@ -47,6 +47,7 @@ def render_plan(
     width: int = 100,
     remarks: Sequence[str] = (),
     choices: Sequence[str] = (),
+    named: str | None = "",
 ) -> str:
     """Return the plan as text.
 
@@ -58,6 +59,7 @@ def render_plan(
         width: columns of the screen; below MIN_WIDTH it is taken as MIN_WIDTH.
         remarks: what is known of how it came about, one line each; anybody's words.
         choices: what a person can do beside saying yes or no.
+        named: digest that a yes must name, empty when it need not; None when nobody is asked for one any more.
     """
     page = _Page(plan, tuple(flags), max(width, MIN_WIDTH))
     lines = [
@@ -66,7 +68,7 @@ def render_plan(
         *page.waves(),
         *page.commands(),
         *page.flags(),
-        *page.foot(run_id),
+        *(() if named is None else page.foot(run_id, named)),
         *(line for each in choices for line in hang(" ", each, page.width)),
     ]
     return "\n".join(lines)
@@ -169,7 +171,7 @@ class _Page:
         else:
             yield from hang(f"  {flag.task} ", shown(why), self.width)
 
-    def foot(self, run_id: str) -> Iterator[str]:
+    def foot(self, run_id: str, named: str) -> Iterator[str]:
         if not run_id:
             return
         yield ""
@@ -180,7 +182,7 @@ class _Page:
                 self.width,
             )
         else:
-            approve = f"nightcrew approve {run_id}"
+            approve = f"nightcrew approve {run_id}{f' --digest {named[:12]}' if named else ''}"
             yield from hang(" ", f"{approve} | nightcrew deny {run_id} -m why", self.width)
 
 

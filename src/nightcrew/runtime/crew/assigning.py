@@ -73,27 +73,31 @@ def assign_agents(
     tasks: Sequence[Task],
     problems: list[Problem],
     wanted: Mapping[str, int] | None = None,
+    stand_in: str = "",
 ) -> tuple[Task, ...]:
     """Return the tasks with an agent each: as named, or as chosen.
 
     Args:
         problems: what stands in the way of it is added here.
         wanted: agents that may be chosen, as ``read_slots`` gives them; None or empty for all.
+        stand_in: who gets what names no agent; chosen when empty.
 
     Raises:
-        UsageError: ``wanted`` names an agent that does not exist.
+        UsageError: ``wanted`` or ``stand_in`` names an agent that does not exist.
     """
     from nightcrew.agents.adapters import ADAPTERS
 
     names = {*ADAPTERS, *rules.settings.agents}
-    for name in wanted or ():
+    for name in (*(wanted or ()), *([stand_in] if stand_in else ())):
         if name not in names:
             near = closest(name, names)
             raise UsageError(
-                f"--agents: there is no agent called {shown(name)!r}; nothing was started",
+                f"{'--agent' if name == stand_in else '--agents'}: there is no agent called {shown(name)!r}; nothing was started",
                 code="agents.option",
                 hint=f"did you mean {near}?" if near else "nightcrew agent list",
             )
+    if stand_in:
+        tasks = [replace(task, agent=stand_in) if task.agent == ANY else task for task in tasks]
     if all(task.done or task.agent in names for task in tasks):
         return tuple(tasks)
     crew = _Crew.gather(parts, rules, wanted or {})
@@ -119,6 +123,8 @@ class _Crew:
     wanted: Mapping[str, int]
     last: str = ""
     keyless: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
+    """Why nobody can be chosen → the number of the first task of which that was said: it is long, and the same for many."""
 
     @classmethod
     def gather(cls, parts: Parts, rules: Rules, wanted: Mapping[str, int]) -> _Crew:
@@ -274,7 +280,9 @@ class _Crew:
             said = f"task {task.number} does not say what to run, and no agent can be chosen for it"
         else:
             said = f"no agent can be chosen for task {task.number}"
-        return Problem(place, f"{said} ({reasons})" if reasons else said, hint)
+        first = self.told.setdefault(reasons, task.number)
+        why = reasons if first == task.number else f"for the same reasons as for task {first}"
+        return Problem(place, f"{said} ({why})" if reasons else said, hint)
 
 
 def find_unusable(parts: Parts, rules: Rules, tasks: Sequence[Task]) -> dict[str, str]:

@@ -88,6 +88,7 @@ def read_draft(
     budget: str = "",
     role: str = "",
     agents: Mapping[str, int] | None = None,
+    stand_in: str = "",
 ) -> Draft:
     """Read, check and judge a tasks file against the repository and rules around the working directory.
 
@@ -95,7 +96,7 @@ def read_draft(
         include_dirty: start from the user's uncommitted work too, not from HEAD alone.
         budget: what models may cost, ``25usd``; as configured when empty.
         role: of tasks that name none; as configured when empty.
-        agents: those that may be chosen, each with its attempts at once (0: no limit); all when None or empty.
+        agents: those that may be chosen, each with its attempts at once (0: no limit); all when None or empty. stand_in: see ``assign_agents``.
 
     Raises:
         InvalidInput: all problems of the tasks file, its scripts or the rules; nothing was created.
@@ -108,7 +109,7 @@ def read_draft(
     written = Written(decode(_read(path, file), file), file, path.parent)
     start = find_start(parts, include_dirty=include_dirty)
     rules = read_rules(parts.env, Path(start.repository.root))
-    draft = make_draft(parts, written, start, rules, Wish(title, budget, role, agents or {}))
+    draft = make_draft(parts, written, start, rules, Wish(title, budget, role, agents or {}, stand_in))
     return replace(draft, notes=(*start.notes, *_notes(parts, start, rules, path)))
 
 
@@ -117,13 +118,14 @@ class Wish:
     """What a person wants of a run beside its tasks.
 
     Attributes:
-        title: what it is for; the heading of the tasks when empty. budget, role, agents: see ``read_draft``.
+        title: what it is for; the heading of the tasks when empty. budget, role, agents, stand_in: see ``read_draft``.
     """
 
     title: str = ""
     budget: str = ""
     role: str = ""
     agents: Mapping[str, int] = field(default_factory=dict)
+    stand_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def make_draft(parts: Parts, written: Written, start: Start, rules: Rules, wish:
     problems = list(found.problems)
     tasks = tuple(_take_steps(task, written, problems) for task in found.tasks)
     tasks = assume_roles(tasks, rules, wish.role, problems)
-    tasks = assign_agents(parts, rules, tasks, problems, wish.agents)
+    tasks = assign_agents(parts, rules, tasks, problems, wish.agents, wish.stand_in)
     rules = keep_used(rules, tasks)
     tasks = tuple(obey_policy(task, rules.under(task.role).policy) for task in tasks)
     problems += check_tasks(tasks, agents=(*known_agents(rules), *find_unassigned(tasks)))

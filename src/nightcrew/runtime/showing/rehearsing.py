@@ -108,7 +108,7 @@ def rehearse(parts: Parts, order: Order, say: Say) -> dict[str, Any]:
     from nightcrew.runtime.plans.planning import read_draft
 
     faults = [read_fault(text) for text in order.faults]
-    draft = read_draft(parts, order.file)
+    draft = read_draft(parts, order.file, stand_in=order.agent)
     _check_agent(parts, draft, order)
     folder = Path(tempfile.mkdtemp(prefix="nightcrew-rehearsal-"))
     stage = Stage(folder, _environment(parts.env, folder), say)
