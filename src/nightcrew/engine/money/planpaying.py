@@ -43,6 +43,7 @@ class PlanPayer:
         journal, clock, prices: of who asks. run: that is planned. agent: that plans.
         read_calendar: says what a day and a month may cost.
         reservations: of the process: what else is asked at the same time and paid from the same budgets.
+        by: ``engine`` or ``person``: whose process asks.
 
     Attributes:
         spent: by this question. fault: the last answer that did not come. ran_out: why nothing more may be asked.
@@ -57,6 +58,7 @@ class PlanPayer:
         agent: str,
         read_calendar: Callable[[], Calendar],
         reservations: Reservations,
+        by: str = "person",
     ) -> None:
         self._journal = journal
         self._clock = clock
@@ -65,6 +67,7 @@ class PlanPayer:
         self._agent = agent
         self._read_calendar = read_calendar
         self._reservations = reservations
+        self._by = by
         self._tickets: set[str] = set()
         self._lock = threading.Lock()
         self.spent = Spent()
@@ -105,10 +108,8 @@ class PlanPayer:
                     # In the transaction: what a task spends meanwhile is either in the tables or held.
                     if not self._reservations.hold(ticket, self._find_scopes(tx), most):
                         return ""
-                    likely = find_likely(most).to_plain()
-                    _put_open(
-                        tx, self._run, {**self._read_open(tx), ticket: {"model": model, "likely": likely}}
-                    )
+                    asked = {"model": model, "likely": find_likely(most).to_plain(), "by": self._by}
+                    _put_open(tx, self._run, {**self._read_open(tx), ticket: asked})
             except BaseException:
                 self._reservations.let_go(ticket)
                 raise
@@ -141,10 +142,10 @@ class PlanPayer:
         """Count what a host asked that died before the answer came: it is paid, whoever saw it."""
         with self._lock, self._journal.write() as tx:
             for ticket, each in self._read_open(tx).items():
-                if not self._reservations.knows(ticket):
-                    self._write_down(
-                        tx, str(each.get("model")), Spent.from_plain(each.get("likely", {})), ticket
-                    )
+                # One engine asks at a time; what a person's process asks is not known to it, nor the other way round.
+                if each.get("by") == self._by and not self._reservations.knows(ticket):
+                    likely = Spent.from_plain(each.get("likely", {}))
+                    self._write_down(tx, str(each.get("model")), likely, ticket)
 
     def heard(self, answer: str) -> None:
         """See Account."""

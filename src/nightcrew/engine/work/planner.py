@@ -105,6 +105,7 @@ class Office:
         journal, clock, launcher, services: of the process. read_calendar: says what a day and a month may cost.
         reservations: what else this process asks and pays from the same budgets.
         cancel: ends the question when set. paying: told who pays, so that somebody can show what it costs so far.
+        by: ``engine`` or ``person``: whose process this is.
     """
 
     journal: Journal
@@ -115,6 +116,7 @@ class Office:
     reservations: Reservations
     cancel: threading.Event
     paying: Callable[[PlanPayer], None] = lambda payer: None
+    by: str = "person"
 
 
 def ask_planner(office: Office, workspace: Workspace, question: Question) -> Told:
@@ -193,6 +195,7 @@ class _Planning:
             question.agent,
             office.read_calendar,
             office.reservations,
+            office.by,
         )
         name = f"{question.run.id}/{PLAN}"
         self.attempt = AttemptRecord(

@@ -235,9 +235,16 @@ class Asking:
         # As they are now: a plan is made under the rules that it will be judged by.
         workspace = replace(workspace, policy=self.rules.policy, settings=self.rules.settings)
         services = Services()
-        held = self.reservations
         office = Office(
-            parts.journal, parts.clock, launcher, services, lambda: read_calendar(parts), held, cancel, paying
+            parts.journal,
+            parts.clock,
+            launcher,
+            services,
+            lambda: read_calendar(parts),
+            self.reservations,
+            cancel,
+            paying,
+            "person" if self.stop is None else "engine",
         )
         asked = len(find_transcripts(workspace.transcripts, self.run.id))
         question = Question(
