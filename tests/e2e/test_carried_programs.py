@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nightcrew.testing.hermetic import Hermetic
+from planning_peers import configure, install_planner, plan, task
 
 PLAN = "# Night\n\n- [ ] 1. Write it\n  - Agent: {agent}\n  - Model: gpt-5.5\n  - Accept: `true`\n  - Scope: a.txt\n  - Prompt: Write it.\n"
 
@@ -22,6 +23,8 @@ def flags(crew: Hermetic, agent: str) -> list[str]:
         (".opencode/plugins/p.ts", "x"),
         ("opencode.json", '{"plugins": ["./p.js"]}'),
         (".opencode/opencode.jsonc", '{"plugin": ["p"]}'),
+        (".opencode/tool/t.ts", "x"),
+        ("opencode.json", '{"\\u0070lugin": ["./p.js"]}'),
     ],
 )
 def test_plugins_of_the_repository_are_named_in_the_plan(crew: Hermetic, path: str, content: str) -> None:
@@ -33,6 +36,33 @@ def test_plugins_of_the_repository_are_named_in_the_plan(crew: Hermetic, path: s
     )
     shown = crew.run("plan", "-f", str(crew.write_plan(PLAN.format(agent="opencode")))).stdout
     assert "programs that come with the repository, and that its agent runs unasked" in shown
+
+
+@pytest.mark.parametrize("link", [".opencode", ".opencode/plugin", "opencode.json"])
+def test_what_leads_elsewhere_is_named(crew: Hermetic, link: str) -> None:
+    crew.write({"elsewhere/plugin/p.js": "x"})
+    (crew.repo / link).parent.mkdir(exist_ok=True)
+    (crew.repo / link).symlink_to("elsewhere")
+    crew.commit("a link")
+    (text,) = flags(crew, "opencode")
+    assert text.endswith(f"without a question: {link}")
+
+
+@pytest.mark.needs_userns
+def test_yes_does_not_approve_them_in_a_plan_that_an_agent_made(crew: Hermetic) -> None:
+    configure(crew, "planner: {agent: claude}\n")
+    install_planner(crew, "opencode")
+    install_planner(crew, "claude", first=plan(task("1", "Write it", agent="opencode")))
+    crew.write({".opencode/plugin/p.js": "x"})
+    crew.commit("a plugin")
+    ran = crew.run("run", "Add login rate limiting", "--yes")
+    assert ran.code == 5, ran
+    assert (
+        "--yes does not approve the plan of R-1: an agent made it, and it holds what needs your eyes"
+        in ran.stderr
+    )
+    assert "T01 carried: opencode runs programs of this repository by itself" in " ".join(ran.stderr.split())
+    assert crew.show("R-1")["state"] == "awaiting_approval"
 
 
 def test_without_plugins_and_for_agents_that_do_not_run_them_there_is_none(crew: Hermetic) -> None:

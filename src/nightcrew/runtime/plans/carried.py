@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from nightcrew.runtime.trees.starting import Start
 
 #: Adapter → where such programs lie. opencode imports them, whatever its own switches say; of the others none is run.
-_PLACES: Final = {"opencode": (".opencode/plugin", ".opencode/plugins")}
+_PLACES: Final = {
+    "opencode": (".opencode/plugin", ".opencode/plugins", ".opencode/tool", ".opencode/tools"),
+}
+#: Adapter → what leads elsewhere when it is a link: nobody can say what lies there by the time it is followed.
+_LINKED: Final = {"opencode": (".opencode",)}
 #: Adapter → files of settings that may name such programs, and the word that does.
 _SETTINGS: Final = {
     "opencode": (
@@ -22,6 +26,8 @@ _SETTINGS: Final = {
         b'"plugin',
     )
 }
+#: Kind of a link in a tree of git.
+_LINK: Final = b"120000"
 _NAMED: Final = 5
 _MAX_BYTES: Final = 1 << 20
 
@@ -48,12 +54,19 @@ def flag_carried(parts: Parts, rules: Rules, start: Start, tasks: Sequence[Task]
 
 def _list_carried(parts: Parts, start: Start, adapter: str) -> list[str]:
     git, commit = parts.git(start.repository), start.commit
-    listed = git.run("ls-tree", "-r", "-z", "--name-only", commit, "--", *_PLACES[adapter])
-    names = [each.decode("utf-8", "surrogateescape") for each in listed.stdout.split(b"\0") if each]
+
+    def list_paths(*places: str) -> list[tuple[str, bool]]:
+        listed = git.run("ls-tree", "-r", "-z", commit, "--", *places).stdout.split(b"\0")
+        pairs = [each.partition(b"\t") for each in listed if each]
+        return [(name.decode("utf-8", "surrogateescape"), head.startswith(_LINK)) for head, _, name in pairs]
+
+    def may_name(path: str) -> bool:
+        data = git.run("cat-file", "blob", f"{commit}:{path}").stdout
+        # A word can be spelled with escapes; what is too long is not read.
+        return word in data or b"\\u" in data or len(data) > _MAX_BYTES
+
     files, word = _SETTINGS[adapter]
-    listed = git.run("ls-tree", "-r", "-z", "--name-only", commit, "--", *files)
-    settings = [each.decode("utf-8", "surrogateescape") for each in listed.stdout.split(b"\0") if each]
-    contents = {
-        each: git.run("cat-file", "blob", f"{commit}:{each}").stdout[:_MAX_BYTES] for each in settings
-    }
-    return [*names, *(each for each, data in contents.items() if word in data)]
+    names = [name for name, _ in list_paths(*_PLACES[adapter])]
+    names += [name for name, is_link in list_paths(*_LINKED[adapter]) if is_link and name not in names]
+    settings = [(name, is_link) for name, is_link in list_paths(*files) if name not in names]
+    return [*names, *(name for name, is_link in settings if is_link or may_name(name))]
