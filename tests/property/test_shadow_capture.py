@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import shadow_operations
+from nightcrew.checkpoint.memory import CaptureMemory
 from shadow_world import World, needs_overlay, read_files, write_files
 
 # Few names, so that operations meet; odd ones, because file names are bytes.
@@ -31,6 +33,8 @@ OPERATION = st.one_of(
     st.tuples(st.just("mode"), PATHS, MODES),
     st.tuples(st.just("touch"), PATHS),
     st.tuples(st.just("move"), PATHS, PATHS),
+    st.tuples(st.just("forge"), PATHS, st.sampled_from("xyz")),
+    st.tuples(st.just("twin"), PATHS, PATHS),
 )
 OPERATIONS = st.lists(OPERATION, max_size=14)
 
@@ -68,6 +72,26 @@ def test_captured_tree_is_what_git_would_store(mode, first, work, more):
         shadow_operations.apply(str(model), more)
         second = world.capture(shadows, shadow)
         assert second.tree == world.tree_of_directory(model)
+        world.close()
+
+
+@pytest.mark.parametrize("mode", ["overlay", "copy"])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=OPERATIONS, steps=st.lists(st.tuples(OPERATIONS, st.booleans()), min_size=2, max_size=4))
+def test_a_capture_built_on_the_last_one_is_the_one_from_scratch(mode, first, steps):
+    needs_overlay(mode)
+    with tempfile.TemporaryDirectory() as place:
+        world = build(Path(place) / "w", first)
+        shadows = world.shadows(mode)
+        shadow = shadows.open("one", shadows.export(world.repository.head))
+        memory, tree = CaptureMemory(), shadow.base.tree
+        for operations, settled in steps:
+            world.operate(shadows, shadow, operations)
+            # Once files are older than two ticks of the clock, what is known of them is believed.
+            time.sleep(0.03 if settled else 0)
+            built = world.store.capture(tree, shadows.scan(shadow), memory=memory)
+            again = world.store.capture(tree, shadows.scan(shadow), memory=memory)
+            assert built.tree == again.tree == world.capture(world.shadows(mode), shadow).tree
         world.close()
 
 
