@@ -41,6 +41,7 @@ def test_two_people_approve_a_plan_and_yes_is_none_of_them(crew: Hermetic) -> No
     assert refused.json["error"]["code"] == "plan.waiting"
     assert "2 people, a reason" in refused.json["error"]["message"]
     assert refused.json["state"] == "awaiting_approval"
+    assert "a yes needs 2 people; a reason (-m) (.nightcrew/policy.yaml:3)" in crew.look("plan", "R-1").stdout
     assert crew.run("approve", "R-1", "--no-start").code == 2
     first = crew.run("approve", "R-1", "-m", "read it", "--no-start", "--json")
     assert (first.code, first.json["approval"]["state"]) == (0, "pending"), first
@@ -156,3 +157,14 @@ def test_a_pattern_that_would_try_without_end_decides_nothing_slowly(crew: Herme
     assert refused.code == 2, refused
     assert ".nightcrew/policy.yaml:4:21" in refused.stderr
     assert "looks around itself" in refused.stderr
+
+
+def test_who_asks_what_needs_a_factor_is_told_of_plans_and_questions_too(crew: Hermetic) -> None:
+    terms = "approvals:\n  plan: {factor: totp}\n  high: {factor: any}\nfactors: {plan: pin, undo: pin}\n"
+    crew.write({".nightcrew/policy.yaml": f"version: 1\n{terms}"})
+    needs = crew.look("auth", "whoami", "--json").json["needs"]
+    assert {name: kind for name, kind in needs.items() if kind} == {
+        "plan": "totp",
+        "undo": "pin",
+        "approvals.high": "any",
+    }

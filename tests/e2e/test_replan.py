@@ -88,6 +88,12 @@ def test_after_a_failure_more_waits_and_goes_on_with_a_yes(crew: Hermetic) -> No
     assert (item["id"], item["digest"]) == ("R-1", offered["digest"])
     shown = crew.look("plan", "R-1").stdout
     assert "may do more than what was approved: T04 is new: Again" in shown
+    # Wherever a yes is spoken of it is the one that works, and every list tells that somebody is waited for.
+    yes = f"nightcrew approve R-1 --digest {offered['digest'][:12]}"
+    assert shown.count("nightcrew approve") == shown.count(yes) == 2
+    assert yes in crew.look("inbox").stdout
+    assert crew.look("ps", "--json").json[0]["waiting"] == 1
+    assert "waits for you: P2 of its plan   nightcrew plan R-1" in crew.look("show", "R-1").stdout
     stale = crew.run("approve", "R-1", "--digest", crew.show("R-1")["plan"]["digest"])
     assert stale.code == 7, stale
     assert crew.run("approve", "R-1").code == 2
@@ -138,6 +144,7 @@ def test_anything_larger_waits_and_a_no_keeps_what_there_is(lost: Hermetic, more
     assert ran.code == 0, ran
     assert ran.json["more"]
     assert crew.run("deny", "R-1", "-m", "no").code == 0
+    assert "P2 of its plan was denied: no" in crew.look("why", "R-1").stdout
     assert crew.look("inbox", "--json").json == []
     assert crew.show("R-1")["plan"]["version"] == 1
     assert states(crew) == {"T01": "failed", "T02": "blocked"}

@@ -52,7 +52,7 @@ def describe_item(item: dict[str, Any]) -> list[str]:
         )
     if item["rule"]:
         lines.append(f"    rule {item['rule']} ({item['source']}): {item['reason']}")
-    lines += [f"    {line}" for line in _describe_needs(item)]
+    lines += [f"    {line}" for line in describe_needs(item)]
     lines.append(f"    digest {item['digest'][:12]}")
     if item["state"] != "pending":
         return [*lines, f"    {_describe_end(item)}"]
@@ -71,7 +71,7 @@ def _describe_time(item: dict[str, Any]) -> str:
     return f"   expires {item['expires_at']}{follows}"
 
 
-def _describe_needs(item: dict[str, Any]) -> list[str]:
+def describe_needs(item: dict[str, Any]) -> list[str]:
     """Return what a yes needs beside a person's word, and who has given theirs."""
     needs = item.get("needs") or {}
     said = [f"{needs['quorum']} people"] if needs.get("quorum", 1) > 1 else []

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from nightcrew.cli.inbox import describe_needs
 from nightcrew.cli.options import command as make
 from nightcrew.cli.planning import (
     Waiting,
@@ -147,6 +148,8 @@ def _show(runtime: Runtime, screen: Screen, run: str, rest: list[str], options: 
         screen.emit(runtime.plan_view(run))
     else:
         screen.data(runtime.plan_text(run, width=screen.width))
+        for line in describe_needs(runtime.plan_view(run)["asked"]):
+            screen.data(f" {line}")
 
 
 def _edit(runtime: Runtime, screen: Screen, run: str, rest: list[str], options: dict[str, Any]) -> None:

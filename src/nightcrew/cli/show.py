@@ -50,6 +50,12 @@ def show_run(screen: Screen, view: dict[str, Any]) -> None:
         screen.data(f"  drift {view['drift']['severity']}: {view['drift']['said']}")
     for each in view["forecast"]:
         screen.data(f"  {' and '.join(each['tasks'])} will collide in {', '.join(each['paths'])}")
+    if view["state"] == "awaiting_approval":
+        screen.data(f"  its plan waits for you   nightcrew plan {view['id']}")
+    if view["offered"]:
+        screen.data(
+            f"  waits for you: P{view['offered']['version']} of its plan   nightcrew plan {view['id']}"
+        )
     for approval in view["approvals"]:
         screen.data(f"  waits for you: {approval}   nightcrew inbox")
 

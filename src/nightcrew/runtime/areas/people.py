@@ -17,6 +17,8 @@ from nightcrew.host import tokens
 from nightcrew.host.clock import parse_stamp, stamp
 from nightcrew.model.errors import NotAuthenticated, NotFound, StaleError, UsageError
 from nightcrew.model.people import SCOPES, Book, Person, Proof, Token, Totp
+from nightcrew.policy.rules import RISKS
+from nightcrew.policy.terms import FACTORS, PLAN, stronger
 from nightcrew.runtime.people import identity
 from nightcrew.runtime.people.authfile import Keeper, changing, read_book
 from nightcrew.runtime.people.factors import (
@@ -26,7 +28,8 @@ from nightcrew.runtime.people.factors import (
     prove,
     record_change,
 )
-from nightcrew.runtime.people.terms import need_person, refuse_agents
+from nightcrew.runtime.people.terms import find_terms, need_person, refuse_agents
+from nightcrew.runtime.rules import read_rules
 
 if TYPE_CHECKING:
     from nightcrew.runtime.parts import Parts
@@ -61,9 +64,7 @@ class People:
             if person is None or person.account == env.account
             else "login"
         )
-        needs = {
-            name: find_need(self._parts, name)[0] for name in ("promote", "undo", "policy", "role", "auth")
-        }
+        needs = self._list_needs()
         return {
             "person": env.user,
             "account": env.account,
@@ -73,6 +74,13 @@ class People:
             "reset_asked_at": self._reset_asked(),
             **_view_factors(person or Person(env.user), stamp(self._parts.clock.now())),
         }
+
+    def _list_needs(self) -> dict[str, str]:
+        """Return what needs which factor here: keys of ``factors``, and ``approvals.RISK`` for questions."""
+        policy = read_rules(self._parts.env, self._parts.find_root()).policy
+        found = {name: find_need(self._parts, name)[0] for name in FACTORS}
+        found[PLAN] = stronger(found[PLAN], find_terms(policy, PLAN)[0].factor)
+        return {**found, **{f"approvals.{risk}": find_terms(policy, risk)[0].factor for risk in RISKS}}
 
     def needs(self, what: str, *, auth: bool = False) -> str:
         """Return the factor that something needs of whoever asks: empty for none, ``any``, ``pin`` or ``totp``.
