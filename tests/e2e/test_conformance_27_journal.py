@@ -171,6 +171,7 @@ def test_a_body_that_was_edited_beside_the_events_is_named_with_its_last_event(
     ("statement", "said"),
     [
         ("delete from nc_tasks where id = 'R-1/T02'", "R-1/T02 is missing: E-"),
+        ("delete from nc_stretches where run = 'R-1'", "E-1 is not in the list that finds events by run"),
         ("delete from nc_promotions", "M-1 is missing: E-"),
         ("update nc_tasks set name = 'T09' where id = 'R-1/T02'", "'name' of R-1/T02 is not what its body says"),
         ("insert into nc_plans select 'R-1/P9', sort, run, body from nc_plans", "no event tells of R-1/P9"),
@@ -520,6 +521,8 @@ def test_events_leave_in_three_forms(crew: Hermetic) -> None:
 
 
 def test_what_is_old_is_emptied_under_a_signature_and_still_verifies(crew: Hermetic) -> None:
+    ask = ("audit", "prune", "--before", "1s", "--dry-run", "--json")
+    crew.wait_until(lambda: bool(crew.run(*ask).json["runs"]), what="a run that was over a second ago")
     assert crew.run("audit", "prune", "--before", "1s").code == 2  # nobody is there to be asked
     dry = crew.run("audit", "prune", "--before", "1s", "--dry-run", "--json").json
     assert dry["runs"] == ["R-1"]
@@ -538,3 +541,34 @@ def test_what_is_old_is_emptied_under_a_signature_and_still_verifies(crew: Herme
     assert crew.look("audit", "verify", "--bundle", str(crew.root / "late.tar.gz")).code == 0
     tamper(crew, "update nc_events set hash = prev where seq = 4")
     assert "first bad record: E-" in refused(crew).stderr
+
+
+def complete(crew: Hermetic, line: str) -> list[str]:
+    """Return what a real bash offers at the end of a line, with our script loaded."""
+    script = crew.root / "completion.bash"
+    if not script.exists():
+        script.write_text(crew.run("completion", "bash").stdout)
+    words = line.split(" ")
+    quoted = " ".join(f"'{word}'" for word in words)
+    program = (
+        f"source {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; "
+        f"COMP_POINT={len(line)}; f=$(complete -p nightcrew | sed 's/.*-F \\([^ ]*\\).*/\\1/'); "
+        f"$f nightcrew '{words[-1]}' ''; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    )
+    command = ["bash", "--norc", "-c", program]
+    done = subprocess.run(command, env=crew.variables, capture_output=True, text=True, check=True)
+    assert not done.stderr, done.stderr
+    return done.stdout.split()
+
+
+def test_a_shell_completes_ids_of_what_there_is(crew: Hermetic) -> None:
+    assert {"R-1", "R-1/T01", "R-1/T02", "C-1", "M-1"} <= set(complete(crew, "nightcrew show "))
+    assert complete(crew, "nightcrew undo ") == ["M-1"]
+    assert complete(crew, "nightcrew retry R-1/T01") == ["R-1/T01"]
+    assert complete(crew, "nightcrew audit query --run ") == ["R-1"]
+    assert complete(crew, "nightcrew approve A") == []
+    database = crew.state / "nightcrew.db"
+    for damage in (b"not a database", None):
+        database.write_bytes(damage) if damage else database.unlink()
+        assert complete(crew, "nightcrew show ") == []
+        assert database.exists() == bool(damage)  # reading makes nothing

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from nightcrew.cli.completing import complete_ids
 from nightcrew.cli.screen import Screen
 from nightcrew.model.errors import UsageError
 
@@ -53,10 +54,12 @@ def command(
             ctx.call_on_close(runtime.close)
             return function(runtime, screen, **given)
 
+        parameters: list[click.Parameter] = [*getattr(function, "__click_params__", [])[::-1]]
+        complete_ids(parameters)
         return click.Command(
             name,
             callback=invoke,
-            params=[*getattr(function, "__click_params__", [])[::-1], *shared_options()],
+            params=[*parameters, *shared_options()],
             help=inspect.cleandoc(function.__doc__ or ""),
             epilog=_epilog(example, exits),
             **settings,

@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
-from nightcrew.journal.chain import Head
-from nightcrew.journal.tables import COUNTERS, EVENTS, HEADS, STRETCH, STRETCHES
+from nightcrew.journal.chain import STRETCH, Head
+from nightcrew.journal.tables import COUNTERS, EVENTS, HEADS, STRETCHES
 from nightcrew.model.errors import JournalDamaged
 from nightcrew.model.events import Frame, make_frame
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from nightcrew.host.signing import is_signed
 from nightcrew.journal import heads as signing
 from nightcrew.journal.binding import read_bound, read_subject
 from nightcrew.journal.heads import PRUNED, SIGNED, STUB, SignedHead, read_signed
 from nightcrew.model.events import GENESIS, Event, hash_text, make_frame, write_text
+
+STRETCH: Final = 8
+"""Bits of an event's number that say where in its stretch it stands: a stretch is 256 numbers."""
 
 #: Given a public key, a signature and a message: whether they belong together.
 Check = Callable[[str, str, bytes], bool]
@@ -49,6 +52,7 @@ class Verification:
         against: number of the last event of each head that it was compared with.
         bound: record → the last digest of its body in an event, and the number of that event.
         named: records that an event is about. stubbed: runs whose events were emptied.
+        stretches: run and stretch of events → the first of them.
     """
 
     ok: bool
@@ -64,6 +68,7 @@ class Verification:
     bound: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     named: Collection[str] = ()
     stubbed: Collection[str] = ()
+    stretches: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 class EventRow(Protocol):
@@ -143,6 +148,7 @@ class _Walk:
     told: dict[str, int] = field(default_factory=dict)
     bound: dict[str, tuple[str, int]] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
+    stretches: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def step(self, row: EventRow | Any, last_seq: int) -> str:
         """Take in the next row; return what is wrong with it, or nothing."""
@@ -165,6 +171,7 @@ class _Walk:
             return problem
         self.bound |= {name: (digest, expected) for name, digest in read_bound(row.data).items()}
         self.named.add(read_subject(row.data))
+        self.stretches.setdefault((row.run, expected >> STRETCH), expected)
         self.seq = expected
         self.ends[row.run] = Head(end.count + 1, expected, row.hash)
         return self.compare()
@@ -200,6 +207,7 @@ class _Walk:
             bound=self.bound,
             named=self.named,
             stubbed=self.stubs.keys(),
+            stretches=self.stretches,
         )
 
     def _find_untold(self) -> tuple[int, str]:

@@ -19,6 +19,7 @@ from sqlalchemy import exc
 
 from nightcrew.host.files import ensure_private_directory
 from nightcrew.host.locks import FileLock
+from nightcrew.journal.chain import STRETCH
 from nightcrew.journal.tables import (
     COUNTED,
     COUNTERS,
@@ -26,7 +27,6 @@ from nightcrew.journal.tables import (
     METADATA,
     SCHEMA,
     SCHEMA_TABLE,
-    STRETCH,
     STRETCHES,
 )
 from nightcrew.model.errors import EngineUnavailable, JournalDamaged, NightcrewError

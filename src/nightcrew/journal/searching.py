@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from nightcrew.journal.tables import EVENTS, STRETCH, STRETCHES
+from nightcrew.journal.chain import STRETCH
+from nightcrew.journal.tables import EVENTS, STRETCHES
 from nightcrew.journal.wanted import Wanted
 
 __all__ = ["Wanted", "choose", "of_kind", "select_rows"]

@@ -48,9 +48,6 @@ EVENTS: Final = sa.Table(
     sa.Column("hash", _TEXT, nullable=False),
 )
 
-STRETCH: Final = 8
-"""Bits of an event's number that say where in its stretch it stands: a stretch is 256 numbers."""
-
 STRETCHES: Final = sa.Table(
     "nc_stretches",
     METADATA,

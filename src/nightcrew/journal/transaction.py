@@ -38,7 +38,7 @@ from nightcrew.journal.rows import (
     encode_clean,
 )
 from nightcrew.journal.searching import Wanted, choose, of_kind, select_rows
-from nightcrew.journal.tables import COUNTERS, EVENTS, HEADS, RECORDS
+from nightcrew.journal.tables import COUNTERS, EVENTS, HEADS, RECORDS, STRETCHES
 from nightcrew.model import canonical, lifecycle
 from nightcrew.model.errors import JournalDamaged, NotFound, StaleError
 from nightcrew.model.events import Event
@@ -148,6 +148,10 @@ class StoredReader(Reader):
         gone = min(((seq, name) for name, (digest, seq) in left.items() if digest), default=None)
         if gone:
             return Compared(bound, older, f"{gone[1]} is missing: E-{gone[0]} is its last event", gone[0])
+        listed = {(row.run, row.stretch) for row in self.connection.execute(sa.select(STRETCHES))}
+        hidden = min((seq for here, seq in found.stretches.items() if here not in listed), default=0)
+        if hidden:
+            return Compared(bound, older, f"E-{hidden} is not in the list that finds events by run", hidden)
         return Compared(bound, older)
 
     def heads(self) -> dict[str, Head]:
