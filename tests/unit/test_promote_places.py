@@ -98,6 +98,17 @@ def test_shallow_clone(tmp_path: Path) -> None:
     forth_and_back(world)
 
 
+def test_a_file_that_stood_outside_the_cone_stands_there_again_after_an_undo(tmp_path: Path) -> None:
+    world = World.make(tmp_path / "w", FILES | {"in/x": b"x", "out/y": b"y", "out/z": b"z"})
+    world.git("sparse-checkout", "set", "--cone", "in")
+    world.write({"out/y": b"y"})
+    assert world.git("ls-files", "-t", "out").splitlines() == ["H out/y", "S out/z"]
+    before = world.snapshot()
+    record = world.promote({"out/y": None, "out/z": None})
+    world.undo(record)
+    assert world.snapshot() == before
+
+
 def test_what_is_promoted_below_a_folded_directory_is_in_it_alone(tmp_path: Path) -> None:
     world = World.make(tmp_path / "w", FILES | {"in/x": b"x", "zz/deep/y": b"y"})
     world.git("sparse-checkout", "set", "--cone", "--sparse-index", "in")

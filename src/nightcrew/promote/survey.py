@@ -87,7 +87,7 @@ def survey(
     """
     earlier = earlier or Earlier()
     listing = read_index(site.git, compared, {each.path: each.old for each in differences})
-    skipped = _find_skipped(site, tree, listing, differences, configured)
+    skipped = _find_skipped(site, tree, listing, differences, configured, earlier.index)
     looked_at = [each for each in differences if each.path not in skipped]
     assumed = earlier.untracked
     wanted = {each.path: (each.old, each.new, assumed.get(each.path, "")) for each in looked_at}
@@ -240,14 +240,26 @@ def _split_answers(answers: bytes, asked: Sequence[str], commit: str) -> list[by
 
 
 def _find_skipped(
-    site: Site, tree: Standing, listing: Listing, differences: Sequence[Difference], configured: Configured
+    site: Site,
+    tree: Standing,
+    listing: Listing,
+    differences: Sequence[Difference],
+    configured: Configured,
+    earlier: Mapping[str, IndexChange],
 ) -> set[str]:
-    """Paths outside the sparse checkout that are really absent; one that a person put there is looked at like any other."""
+    """Paths outside the sparse checkout that are really absent; one that a person put there is looked at like any other.
+
+    What an undo brings back is where it was: in the working tree or not.
+    """
     outside = _cone_test(site) if configured.sparse and configured.cone else None
     found = set()
     for each in differences:
         flagged = listing.flags.get(each.path, "") in ("S", "s")
-        added = not each.old and outside is not None and outside(each.path)
+        before = earlier.get(each.path)
+        if before is not None and before.before:
+            added = not each.old and before.flags in ("S", "s")
+        else:
+            added = not each.old and outside is not None and outside(each.path)
         if (flagged or added) and tree.status(each.path) is None:
             found.add(each.path)
     return found
