@@ -108,8 +108,8 @@ class PlanPayer:
                     # In the transaction: what a task spends meanwhile is either in the tables or held.
                     if not self._reservations.hold(ticket, self._find_scopes(tx), most):
                         return ""
-                    asked = {"model": model, "likely": find_likely(most).to_plain(), "by": self._by}
-                    _put_open(tx, self._run, {**self._read_open(tx), ticket: asked})
+                    entry = {"model": model, "likely": find_likely(most).to_plain(), "by": self._by}
+                    _put_open(tx, self._run, {**self._read_open(tx), ticket: entry})
             except BaseException:
                 self._reservations.let_go(ticket)
                 raise
