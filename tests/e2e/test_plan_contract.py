@@ -117,3 +117,14 @@ def test_a_forbidden_path_is_found_in_the_result(crew: Hermetic) -> None:
     crew.wait_until(lambda: bool(crew.run("inbox", "--json").json), what="the question", timeout_s=60)
     (item,) = crew.run("inbox", "--json").json
     assert "part1/keep/x.txt was added outside the task's scope" in crew.run("show", item["id"]).stdout
+
+
+@pytest.mark.parametrize("line", ["mv d e", "rm -r d; ln -s /tmp d", "rm -r d; echo x > d", "mv d D"])
+def test_what_is_gone_by_another_way_than_rm_is_gone(crew: Hermetic, line: str) -> None:
+    crew.write({"d/a.txt": "a\n"})
+    crew.commit("a folder")
+    ran = run(crew, f"{line}; echo a > new.txt")
+    assert ran.code in (5, 10), ran
+    assert "d/a.txt was deleted, and its task does not list it under Deletes:" in "".join(
+        crew.run("show", each["id"]).stdout for each in crew.run("inbox", "--json").json
+    ) + str(crew.show("R-1/T01"))
