@@ -120,8 +120,8 @@ def free_bytes(path: str | Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def remove_tree(path: str | Path, *, inside: str | Path) -> None:
-    """Remove a file or a whole tree that lies inside ``inside``; nothing there is fine.
+def remove_tree(path: str | Path, *, inside: str | Path) -> int:
+    """Remove a file or a whole tree that lies inside ``inside``, and return how many names went; nothing there is fine.
 
     Never follows a symbolic link, never leaves the file system it starts on, opens directories that were closed to
     us (overlay work directories have mode 000), and holds one descriptor however deep the tree is: an agent may
@@ -139,8 +139,10 @@ def remove_tree(path: str | Path, *, inside: str | Path) -> None:
     try:
         fd = os.open(parent, _OPEN_DIRECTORY)
     except FileNotFoundError:
-        return
-    _Removal(fd).remove(target.name)
+        return 0
+    removal = _Removal(fd)
+    removal.remove(target.name)
+    return removal.count
 
 
 class _Removal:
@@ -150,6 +152,7 @@ class _Removal:
         self.fd = fd
         self.way: list[tuple[str, int, int]] = []
         self.left: list[list[str]] = []
+        self.count = 0
 
     def remove(self, name: str) -> None:
         try:
@@ -189,6 +192,7 @@ class _Removal:
             if not directory or error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
                 raise
             return True
+        self.count += 1
         return False
 
     def _descend(self, name: str) -> None:
@@ -213,6 +217,7 @@ class _Removal:
         os.close(self.fd)
         self.fd = above
         os.rmdir(name, dir_fd=self.fd)
+        self.count += 1
 
 
 def _open_directory(name: str, parent: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nightcrew.host import crash, files, tokens
+from nightcrew.host.apart import Emptied
 from nightcrew.host.git import Git
 from nightcrew.host.locks import FileLock
 from nightcrew.host.spreading import make_spreading
@@ -99,6 +100,7 @@ class Shadows:
         self._why = why
         self._bases = Bases(root / "bases", repository, env, own_objects, layering)
         self._deltas = Deltas(root / "deltas", Objects(repository, env, own_objects))
+        self._emptied = Emptied(root / "emptied")
         self._locks: dict[str, FileLock] = {}
         self._guard = threading.Lock()
         # Its threads start with the first removal, and the interpreter waits for them when it ends.
@@ -139,7 +141,7 @@ class Shadows:
         layer = self._deltas.lay(base, delta, tree)
         aside = place.with_name(f".new-{tokens.nonce()}")
         make_spreading(place.parent)
-        aside.mkdir()
+        self._emptied.make_apart(aside)
         lock = FileLock(aside / "lock")
         lock.acquire()
         try:
@@ -370,12 +372,13 @@ class Shadows:
             return
         with self._guard:
             self._removals = [each for each in self._removals if not each.done()]
-            self._removals.append(self._remover.submit(_remove_gone, gone, lock))
+            self._removals.append(self._remover.submit(_remove_gone, gone, lock, self._emptied))
 
 
-def _remove_gone(gone: Path, lock: FileLock | None) -> None:
+def _remove_gone(gone: Path, lock: FileLock | None, emptied: Emptied) -> None:
     try:
-        files.remove_tree(gone, inside=gone.parent)
+        inode = gone.stat().st_ino
+        emptied.note(inode, files.remove_tree(gone, inside=gone.parent))
     except OSError:
         # Something an agent built cannot be removed. It is out of sight; the next sweep tries again, and tells.
         pass
