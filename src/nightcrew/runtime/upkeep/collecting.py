@@ -392,7 +392,12 @@ def _settings(parts: Parts, repository: Repository) -> Settings:
     """Return the settings that hold in a repository now, whatever held when its runs began."""
     from nightcrew.runtime.rules import read_rules
 
-    return read_rules(parts.env, Path(repository.root)).settings
+    try:
+        return read_rules(parts.env, Path(repository.root)).settings
+    except NightcrewError as error:
+        # Another repository than the one that the person stands in may be the one with the mistake.
+        error.message = f"{repository.root}: {error.message}"
+        raise
 
 
 def _is_due(parts: Parts, mark: Path, every_s: float, *, at_first: bool) -> bool:
