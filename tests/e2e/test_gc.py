@@ -142,6 +142,16 @@ def test_old_checkpoints_go_and_what_is_needed_stays(over: Hermetic) -> None:
     assert over.run("audit", "verify").code == 0
 
 
+def test_rules_that_cannot_be_read_keep_what_is_there(crew: Hermetic) -> None:
+    done = crew.run_tasks("- [ ] 1. one\n  - Run: touch one\n  - Accept: test -e one\n")
+    assert done.code == 0, done
+    crew.write({".nightcrew/policy.yaml": "version: [\n"})
+    told = crew.run("gc")
+    assert told.code == 0, told
+    assert f"{crew.repo}: nothing was given up here, its rules cannot be read: " in told.stderr
+    assert "policy.yaml:" in told.stderr
+
+
 def check_undo_outlives_its_pin(over: Hermetic) -> None:
     """Its commit is on the branch: what kept it was needed only had it been rewritten away."""
     assert len(over.git("for-each-ref", "refs/nightcrew/undo").splitlines()) == 1

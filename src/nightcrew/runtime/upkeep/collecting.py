@@ -130,7 +130,13 @@ def _collect_repository(parts: Parts, run: RunRecord, *, dry_run: bool) -> Tally
         note = f"{gone.message}; if it is gone for good, remove {place}"
         return Tally(run.repo_path, notes=(note,))
     tally = Tally(repository.root)
-    settings = _settings(parts, repository)
+    try:
+        settings = _settings(parts, repository)
+    except NightcrewError as unread:
+        # How long things are kept is said there; another repository must not wait for it.
+        what = "; ".join(unread.where) or unread.message
+        tally.notes = (f"{repository.root}: nothing was given up here, its rules cannot be read: {what}",)
+        return tally
     if not (parts.state_of(repository) / "objects" / "HEAD").exists():
         return tally
     store = parts.store(repository)
