@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -20,23 +20,36 @@ _GAP: Final = 8
 
 
 def select_rows(
-    connection: sa.Connection, query: sa.Select[Any], chain: str | None, *, newest: bool = False
+    connection: sa.Connection,
+    query: sa.Select[Any],
+    chain: str | None,
+    *,
+    newest: bool = False,
+    stream: bool = False,
 ) -> Iterator[Any]:
-    """Yield the events of a query in the order of their numbers, read as they are asked for.
+    """Yield the events of a query in the order of their numbers.
 
     Args:
         chain: only of the run of this name (the empty one is the installation), and only the stretches that hold such events are
             read; None for all.
         newest: the other way round.
+        stream: read them a thousand at a time; a statement that is left in the middle keeps its moment of the database.
     """
-    query = query.order_by(_C.seq.desc() if newest else _C.seq).execution_options(yield_per=_ROWS_AT_ONCE)
+    query = query.order_by(_C.seq.desc() if newest else _C.seq)
+    if stream:
+        query = query.execution_options(yield_per=_ROWS_AT_ONCE)
     if chain is None:
-        yield from connection.execute(query)
+        yield from _execute(connection, query, stream=stream)
         return
     query = query.where(_C.run == chain)
     spans = _find_spans(connection, chain)
     for first, last in reversed(spans) if newest else spans:
-        yield from connection.execute(query.where(_C.seq.between(first, last)))
+        yield from _execute(connection, query.where(_C.seq.between(first, last)), stream=stream)
+
+
+def _execute(connection: sa.Connection, query: sa.Select[Any], *, stream: bool) -> Iterable[Any]:
+    found = connection.execute(query)
+    return found if stream else found.all()
 
 
 def _find_spans(connection: sa.Connection, chain: str) -> list[tuple[int, int]]:

@@ -161,7 +161,7 @@ class StoredReader(Reader):
     def search(self, wanted: Wanted) -> Iterator[Event]:
         """Yield the events that are asked for, oldest first, a thousand at a time."""
         chain = wanted.run or wanted.chain
-        rows = select_rows(self.connection, choose(sa.select(EVENTS), wanted), chain)
+        rows = select_rows(self.connection, choose(sa.select(EVENTS), wanted), chain, stream=True)
         found = (read_event(row) for row in rows)
         return islice((event for event in found if wanted.has_text(event)), wanted.limit or None)
 
