@@ -172,7 +172,7 @@ def test_the_shipped_policy_has_the_shape_that_all_others_must_have() -> None:
     """Where it is read it is not checked again; under another name it is read like everybody's."""
     named = parse_policy(SHIPPED, "p")
     assert [each.id for each in named.rules] == [each.id for each in default_policy().rules]
-    with pytest.raises(InvalidInput, match="defaults.yaml has 1 problem"):
+    with pytest.raises(InvalidInput, match=r"defaults\.yaml has 1 problem"):
         parse_policy(SHIPPED + "\nnobody: 1\n", DEFAULTS)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 from typing import Final
+
+from nightcrew.host.sqlite import read_column
 
 #: Letter of a kind → its table.
 _TABLES: Final = {
@@ -28,15 +29,9 @@ def read_ids(database: Path, kinds: str, begun: str) -> list[str]:
         begun: what was typed so far, in any case.
     """
     first, last = begun.upper(), begun.upper() + "\x7f"  # ids are ASCII
-    found: list[str] = []
+    newest = "SELECT id FROM {} WHERE id >= ? AND id < ? ORDER BY sort DESC LIMIT ?"
+    queries = [(newest.format(_TABLES[kind]), (first, last, MOST)) for kind in kinds]
     try:
-        connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_S)
-        try:
-            for kind in kinds:
-                query = f"SELECT id FROM {_TABLES[kind]} WHERE id >= ? AND id < ? ORDER BY sort DESC LIMIT ?"  # noqa: S608
-                found += [row[0] for row in connection.execute(query, (first, last, MOST))]
-        finally:
-            connection.close()
-    except (sqlite3.Error, OSError, ValueError):
+        return read_column(database, queries, timeout_s=_PATIENCE_S)
+    except (OSError, ValueError):
         return []  # no database yet, one that is kept busy or damaged: a shell must not be told of it in the middle of a line
-    return found
