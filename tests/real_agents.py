@@ -51,9 +51,7 @@ NOT_POSSIBLE: Final[dict[str, dict[str, str]]] = {
 }
 #: Scenario → agents that are put through a part of it, and what is left out.
 IN_PART: Final[dict[str, dict[str, str]]] = {
-    "six": {
-        "aider": "without the denial, since it asks for nothing"
-    },
+    "six": {"aider": "without the denial, since it asks for nothing"},
     "settings": {
         "opencode": "without plugins: it runs those of a repository (`.opencode/plugin`) whatever it is told, inside the sandbox and unasked; the plan names them"
     },
