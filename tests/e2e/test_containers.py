@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def ask(address: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def answers(address: str, daemon: subprocess.Popen[bytes]) -> bool:
-    while daemon.poll() is None:
+    end = time.monotonic() + PATIENCE_S
+    while daemon.poll() is None and time.monotonic() < end:
         try:
             daemon.wait(0.2)
         except subprocess.TimeoutExpired:
@@ -169,10 +171,16 @@ def find_person() -> pwd.struct_passwd | None:
 
 @pytest.fixture
 def person() -> Iterator[Mapping[str, str]]:
-    """The environment of an ordinary user who may have containers, with a home of its own."""
+    """The environment of an ordinary user who may have containers, with a home of its own; one is made where there is none."""
+    if any(shutil.which(name) is None for name in ("podman", "newuidmap", "useradd")):
+        pytest.skip("needs podman and uidmap")
+    made = "" if find_person() else f"nightcrew-{os.getpid()}"
+    if made:
+        subprocess.run(["useradd", "--no-create-home", made], check=True)
+        ids = ("--add-subuids", "700000-765535", "--add-subgids", "700000-765535")
+        subprocess.run(["usermod", *ids, made], check=True)
     found = find_person()
-    if found is None or shutil.which("podman") is None or shutil.which("newuidmap") is None:
-        pytest.skip("needs podman, uidmap and a user with subordinate ids (usermod --add-subuids)")
+    assert found is not None
     place = Path(tempfile.mkdtemp(prefix="nightcrew-podman-", dir="/var/tmp"))
     (place / "run").mkdir()
     for each in (place, place / "run"):
@@ -187,6 +195,8 @@ def person() -> Iterator[Mapping[str, str]]:
     yield variables
     as_person(variables, "podman", "system", "migrate")  # ends the process that keeps its namespace
     shutil.rmtree(place, ignore_errors=True)
+    if made:
+        subprocess.run(["userdel", made], check=True)
 
 
 def as_person(variables: Mapping[str, str], *argv: str, cwd: str = "") -> subprocess.CompletedProcess[str]:
