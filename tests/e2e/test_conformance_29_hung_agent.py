@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,18 @@ pytestmark = [pytest.mark.needs_userns, pytest.mark.needs_overlay]
 CONFIG = """timeouts: {idle: 8s}
 retries: {attempts: 2}
 agents:
-  hung: {argv: [sh, -c, "echo began; sleep 600"], fallback: healthy}
+  hung: {argv: [sh, -c, "echo began; sleep SECONDS"], fallback: healthy}
   healthy: {argv: [sh, -c, "echo did it > done.txt"]}
 """
+SECONDS = f"629.{os.getpid()}"
+"""How long the agent hangs; no other process of this machine has the same."""
 PLAN = "# Night\n\n- [ ] 1. Write done.txt\n  - Agent: hung\n  - Accept: `test -s done.txt`\n"
 
 
 def test_29_a_hung_agent_is_shown_unhealthy_and_its_task_recovered(crew: Hermetic, tmp_path: Path) -> None:
     place = crew.root / "config" / "nightcrew"
     place.mkdir(parents=True, exist_ok=True)
-    (place / "config.yaml").write_text(CONFIG)
+    (place / "config.yaml").write_text(CONFIG.replace("SECONDS", SECONDS))
     crew.start("run", "-f", str(crew.write_plan(PLAN)), "--yes", log=tmp_path / "log")
 
     def read_kinds() -> list[str]:
@@ -41,4 +44,4 @@ def test_29_a_hung_agent_is_shown_unhealthy_and_its_task_recovered(crew: Hermeti
     tries = crew.look("show", "R-1/T01", "--json").json["tries"]
     assert [(each["state"], each["failure"]) for each in tries] == [("timed_out", "idle"), ("succeeded", "")]
     assert "unhealthy" in (tmp_path / "log").read_text() + crew.look("log", "R-1").stdout
-    assert crew.find_commands("sleep 600") == []
+    assert crew.find_commands(f"sleep {SECONDS}") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ TASKS = (
     "  - Prompt: Write it.\n  - Accept: `true`\n\n- [ ] 3. Third\n  - Run: mkdir -p part3 && echo 3 > part3/done.txt\n"
     "  - Depends: 1, 2\n  - Scope: part3/**, docs/**\n  - Accept: `test -s part3/done.txt`\n"
 )
+LONG = f"4711.{os.getpid()}"
+"""Seconds that a planner sleeps; no other process of this machine has the same."""
 NARROWER = plan(task("3", "Third", depends=["2"]))
 #: As an agent of those tests asks, with a plan as its last words.
 PLANNER = AGENT.split("pathlib.Path(", maxsplit=1)[0] + "print(open('plan.json').read())\n"
@@ -118,17 +121,17 @@ def test_a_killed_host_counts_what_its_planner_had_asked(crew: Hermetic, model: 
 
 def begin_thinking(crew: Hermetic, tmp_path: Path) -> None:
     configure(crew, "http://127.0.0.1:9")
-    think(crew, "exec sleep 4711")
+    think(crew, f"exec sleep {LONG}")
     plan_file = crew.write_plan(TASKS.format(agent="still"))
     options = ("--planner", "thinker", "--replan-on-failure", "--yes")
     crew.start("run", "-f", str(plan_file), *options, log=tmp_path / "log")
-    crew.wait_until(lambda: crew.find_commands("4711"), timeout_s=60, what="the question")
+    crew.wait_until(lambda: crew.find_commands(LONG), timeout_s=60, what="the question")
 
 
 def test_a_pause_ends_the_question_and_it_is_asked_again(crew: Hermetic, tmp_path: Path) -> None:
     begin_thinking(crew, tmp_path)
     assert crew.run("pause", "R-1").code == 0
-    crew.wait_until(lambda: not crew.find_commands("4711"), timeout_s=60, what="the end of the planner")
+    crew.wait_until(lambda: not crew.find_commands(LONG), timeout_s=60, what="the end of the planner")
     assert crew.show("R-1")["state"] == "paused"
     assert read_events(crew, "plan.replan_failed", "plan.in_force") == []
     think(crew, "cat plan.json")
@@ -143,7 +146,7 @@ def test_a_pause_ends_the_question_and_it_is_asked_again(crew: Hermetic, tmp_pat
 def test_a_cancelled_run_asks_nobody_and_is_over_at_once(crew: Hermetic, tmp_path: Path) -> None:
     begin_thinking(crew, tmp_path)
     assert crew.run("cancel", "R-1", "-m", "enough").code == 0
-    crew.wait_until(lambda: not crew.find_commands("4711"), timeout_s=60, what="the end of the planner")
+    crew.wait_until(lambda: not crew.find_commands(LONG), timeout_s=60, what="the end of the planner")
     crew.wait_until(lambda: crew.show("R-1")["state"] == "cancelled", timeout_s=60, what="the end")
     think(crew, "cat plan.json")
     assert crew.run("resume", "R-1").code != 0

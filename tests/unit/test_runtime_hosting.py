@@ -10,7 +10,7 @@ import pytest
 from nightcrew.model.errors import NotFound, SandboxUnavailable, StaleError
 from nightcrew.model.isolation import IsolationReport, Level
 from nightcrew.model.records import ApprovalRecord, RunRecord, TaskRecord
-from nightcrew.runtime.answers.deciding import approve_plan
+from nightcrew.runtime.answers.plans import Yes, approve_plan
 from nightcrew.runtime.hosting import choose_level, going_runs, nudge
 from nightcrew.runtime.parts import Parts
 from nightcrew.runtime.plans.planning import read_draft, record
@@ -42,7 +42,7 @@ def pretend(parts: Parts, level: Level, *missing: str) -> None:
 def approve(parts: Parts, run: str) -> None:
     with parts.journal.read() as tx:
         digest = tx.need(RunRecord, run).plan_digest
-    approve_plan(parts, run, digest=digest, via="test")
+    approve_plan(parts, run, Yes(digest, via="test"))
 
 
 def change(parts: Parts, cls, name: str, **changes) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from nightcrew.model.errors import InvalidInput, NotFound, StaleError, UsageError
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
-from nightcrew.runtime.answers.deciding import approve_plan, decide, deny_plan
+from nightcrew.runtime.answers.deciding import decide, deny_plan
+from nightcrew.runtime.answers.plans import Yes, approve_plan
 from nightcrew.runtime.parts import Parts
 from nightcrew.runtime.people.saying import Said
 from nightcrew.runtime.plans.planning import read_draft, record
@@ -124,13 +125,13 @@ def test_the_plan_waits_in_the_inbox_until_it_is_answered(parts: Parts, crew: He
     [item] = view_inbox(parts)
     assert (item["id"], item["kind"], item["state"]) == (run, "plan", "pending")
     with pytest.raises(StaleError, match="not how the digest"):
-        approve_plan(parts, run, digest="0000", via="test")
+        approve_plan(parts, run, Yes("0000", via="test"))
     with pytest.raises(StaleError):
-        approve_plan(parts, run, digest="", via="test")
-    approve_plan(parts, run, digest=item["digest"][:4], via="test")
+        approve_plan(parts, run, Yes("", via="test"))
+    approve_plan(parts, run, Yes(item["digest"][:4], via="test"))
     assert view_inbox(parts) == []
     with pytest.raises(StaleError, match=f"approved by {parts.env.user} at"):
-        approve_plan(parts, run, digest=item["digest"], via="test")
+        approve_plan(parts, run, Yes(item["digest"], via="test"))
 
 
 def test_a_denied_plan_is_over(parts: Parts, crew: Hermetic) -> None:
@@ -150,7 +151,7 @@ def test_asks_can_be_decided_with_the_plan(parts: Parts, crew: Hermetic) -> None
     run = plan_run(parts, crew, "- [ ] 1. a\n  - Run: git push origin topic\n")
     with parts.journal.read() as tx:
         digest = tx.need(RunRecord, run).plan_digest
-    approve_plan(parts, run, digest=digest, via="test", with_asks=True)
+    approve_plan(parts, run, Yes(digest, via="test", with_asks=True))
     with parts.journal.read() as tx:
         [grant] = tx.find(ApprovalRecord, run=run)
     assert (grant.state, grant.uses, grant.decided_via) == ("approved", 1, "plan")

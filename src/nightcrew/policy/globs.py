@@ -50,7 +50,10 @@ def _strip_root(glob: str) -> str:
 def _compile(patterns: Sequence[str]) -> Any:
     from pathspec import GitIgnoreSpec
 
-    return GitIgnoreSpec.from_lines([p.replace("\n", _NEWLINE_STANDS_FOR) for p in patterns])
+    # Its other engines, which it takes by itself where they are installed, fail at names that are not UTF-8.
+    return GitIgnoreSpec.from_lines(
+        [p.replace("\n", _NEWLINE_STANDS_FOR) for p in patterns], backend="simple"
+    )
 
 
 class Globs:

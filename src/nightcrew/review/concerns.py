@@ -82,7 +82,8 @@ def _find_outside(paths: Sequence[PathChange], scope: Sequence[str]) -> Iterator
         return
     import pathspec  # late: only when there is a scope
 
-    spec = pathspec.GitIgnoreSpec.from_lines(scope)
+    # The engine that takes every name, also one that is not UTF-8.
+    spec = pathspec.GitIgnoreSpec.from_lines(scope, backend="simple")
     outside = tuple(path.path for path in paths if not spec.match_file(path.path))
     if outside:
         yield Concern("scope", "outside the task's scope", outside)
