@@ -27,6 +27,9 @@ NOTE_LIMIT: Final = 400
 DONE_LIMIT: Final = 400
 #: After its last word an agent may take so long to leave; what is left of its tree then is killed.
 LEAVE_S: Final = 3.0
+REMEMBER_S: Final = 0.5
+"""So long an agent that must wait may go on writing its own conversation down: Claude Code does so a tenth of a second after it
+has spoken, and does again what it does not find there. It stands at its question meanwhile, and nothing more is answered."""
 BROKE: Final = "the agent broke its protocol"
 
 
@@ -236,6 +239,8 @@ class Peer:
             return
         self._end = end
         if self._process is not None:
+            if end.result == "waiting" and self.job.memory is not None:
+                threading.Event().wait(REMEMBER_S)
             self._process.stop(end.reason)
 
 
