@@ -25,7 +25,6 @@ from nightcrew.model.records import (
 from nightcrew.runtime.isolating import text_of, view_isolation
 from nightcrew.runtime.money.budgeting import view_run_spending, view_spending, view_task_spending
 from nightcrew.runtime.money.stopping import view_stop
-from nightcrew.runtime.plans.asking import view_terms
 from nightcrew.runtime.plans.offers import GOING, find_offer, view_offer
 
 if TYPE_CHECKING:
@@ -255,6 +254,9 @@ def view_pending_offer(run: RunRecord) -> dict[str, Any]:
 
 def view_inbox(parts: Parts) -> list[dict[str, Any]]:
     """Return everything that waits for a human, oldest first."""
+    # It needs what makes plans; a listing of runs does not.
+    from nightcrew.runtime.plans.asking import view_terms
+
     with parts.journal.read() as tx:
         open_now = tx.find(RunRecord, state="awaiting_approval")
         plans = [{**view_pending_plan(run), **view_terms(tx, run)} for run in open_now]
@@ -405,6 +407,8 @@ def run_of(name: str) -> str:
 
 def view_plan(parts: Parts, name: str) -> dict[str, Any]:
     """Return the plan of a run: digest, flags, and all tasks as approved."""
+    from nightcrew.runtime.plans.asking import view_terms
+
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         plan = tx.need(PlanRecord, f"{run.id}/P{run.plan_version}")
