@@ -234,17 +234,8 @@ def make_arguments(
         bounds: how much it may use.
         rootfs: directory to use as the root; None for the image of the spec.
     """
-    words = [
-        *_choose_runtime(program),
-        "run",
-        "--name",
-        name,
-        "--label",
-        "nightcrew=1",
-        "--interactive",
-        "--log-driver",
-        "none",
-    ]
+    words = [*_choose_runtime(program), "run", "--name", name, "--label", "nightcrew=1"]
+    words += ["--interactive", "--log-driver", "none"]
     words += ["--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
     words += ["--security-opt", f"seccomp={place / 'seccomp.json'}", "--network", "none"]
     words += ["--memory", str(bounds.memory_bytes), "--memory-swap", str(bounds.memory_bytes)]
