@@ -89,19 +89,19 @@ def disk_kib(place: Path) -> float:
 def show(rows: Iterable[Row]) -> None:
     """Print the table."""
     print(
-        f"{'operation':<58}{'files':>7}{'ours':>11} {'':<4}{'yardstick':<44}{'':>11}{'ratio':>9}{'goal':>8}"
+        f"{'operation':<58}{'files':>7}{'ours':>11} {'':<4}{'yardstick':<44}{'':>11}{'ratio':>10}{'goal':>9}"
     )
     for row in rows:
         show_row(row)
 
 
 def show_row(row: Row) -> None:
-    goal = "-" if row.goal is None else f"{row.goal:g}x"
+    goal = "-" if row.goal is None else f"{row.goal:.3g}x"
     mark = "  MISSED" if row.missed else ""
     files = f"{row.files // 1000}k" if row.files else ""
     print(
         f"{row.what:<58}{files:>7}{row.ours:>11.2f} {row.unit:<4}{row.against:<44}{row.yardstick:>11.2f}"
-        f"{row.ratio:>8.3g}x{goal:>8}{mark}"
+        f"{row.ratio:>9.3g}x{goal:>9}{mark}"
     )
     sys.stdout.flush()
 
