@@ -107,12 +107,25 @@ def show_row(row: Row) -> None:
 
 
 def show_markdown(rows: Sequence[Row]) -> None:
-    """Print the table for the documentation."""
-    print("| operation | files | ours | yardstick | | ratio | goal |\n|---|--:|--:|---|--:|--:|--:|")
-    for row in rows:
-        goal = "" if row.goal is None else f"{'missed: ' if row.missed else ''}{row.goal:.3g}"
-        files = f"{row.files // 1000}k" if row.files else ""
-        print(
-            f"| {row.what} | {files} | {row.ours:,.4g} {row.unit} | {row.against} | {row.yardstick:,.4g} {row.unit} "
-            f"| {row.ratio:.2g} | {goal} |"
-        )
+    """Print the tables of the documentation: one with a column for each size, one where the size plays no part."""
+    for chosen in ([row for row in rows if row.files], [row for row in rows if not row.files]):
+        sizes = sorted({row.files for row in chosen})
+        if not sizes:
+            continue
+        heads = [f"{size // 1000}k files" if size else "" for size in sizes]
+        print(f"\n| operation | yardstick | goal | {' | '.join(heads)} |\n|---|---|--:|{'--:|' * len(sizes)}")
+        for what, against in dict.fromkeys((row.what, row.against) for row in chosen):
+            same = {row.files: row for row in chosen if (row.what, row.against) == (what, against)}
+            goals = {f"{row.goal:.3g}" for row in same.values() if row.goal is not None}
+            cells = [_cell(same[size]) if size in same else "" for size in sizes]
+            print(f"| {what} | {against} | {' '.join(sorted(goals))} | {' | '.join(cells)} |")
+
+
+def _cell(row: Row) -> str:
+    """Return ``ours / yardstick = ratio``, in bold where the goal was missed."""
+    ratio = f"**{row.ratio:.2g}** missed" if row.missed else f"{row.ratio:.2g}"
+    return f"{_short(row.ours)} / {_short(row.yardstick)} {row.unit} = {ratio}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
