@@ -6,11 +6,12 @@ continue after a crash.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,18 @@ class Rig:
         engine.submit(name)
         engine.wait(name, until=until)
         return name
+
+    def wait_for(self, is_so: Callable[[], bool], run: str, *, wait_s: float = 60.0) -> None:
+        """Wait until something is so; when it does not come about, the failure shows where the run stands and why."""
+        deadline = time.monotonic() + wait_s
+        while not is_so():
+            if time.monotonic() > deadline:
+                faulthandler.dump_traceback(file=sys.__stderr__)
+                with self.journal.read() as tx:
+                    heard = [f"{event.seq} {event.kind} {event.task}" for event in tx.events(run=run)]
+                said = "\n".join([f"{run} is {self.run_state(run)}", str(self.states(run)), *heard])
+                raise AssertionError(f"waited in vain for {wait_s:.0f} s\n{said}")
+            time.sleep(0.02)
 
     def tasks(self, run: str) -> list[TaskRecord]:
         with self.journal.read() as tx:

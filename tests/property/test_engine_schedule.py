@@ -59,3 +59,28 @@ def test_a_run_comes_to_rest_with_every_task_accounted_for(
         if state == "blocked":
             assert any(states[need] in ("failed", "cancelled") for need in needs)
     assert frontier.moves().final == all(s not in ("pending", "awaiting_approval") for s in states.values())
+
+
+@given(plans(), st.integers(1, 4), st.data())
+def test_whoever_was_paused_and_goes_on_all_are_settled_in_the_end(
+    plan: Plan, slots: int, data: st.DataObject
+) -> None:
+    names = sorted(task.id for task in plan.tasks)
+    paused = data.draw(st.sets(st.sampled_from(names)))
+    states = {name: "paused" if name in paused else "pending" for name in names}
+    frontier = Frontier(plan, states, slots)
+
+    def note(name: str, state: str) -> None:
+        states[name] = state
+        frontier.note(name, state)
+
+    while not (moves := frontier.moves()).final:
+        for name, _ in moves.block:
+            note(name, "blocked")
+        for name in moves.start:
+            note(name, "running")
+        may_move = sorted(name for name in names if states[name] in ("running", "paused"))
+        assert may_move or moves.block, states
+        if may_move:
+            name = data.draw(st.sampled_from(may_move))
+            note(name, "pending" if states[name] == "paused" else data.draw(st.sampled_from(FATES[:3])))

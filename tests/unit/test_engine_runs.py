@@ -478,3 +478,18 @@ def test_paused_between_attempts_and_before_the_first(rig: Rig) -> None:
             client.resume(rig.journal, f"{run}/{name}", actor="user:tester")
         engine.wait(run)
     assert rig.states(run) == {"T01": "failed", "T02": "blocked", "T03": "succeeded"}
+
+
+def test_a_paused_task_whose_dependency_failed_meanwhile_is_blocked_when_it_goes_on(rig: Rig) -> None:
+    with rig.hosting() as engine:
+        run = rig.add_run(task("1", "sleep 0.5; false"), task("2", "touch x", depends="T01"))
+        engine.submit(run)
+        while rig.states(run)["T01"] != "running":
+            time.sleep(0.02)
+        client.pause(rig.journal, f"{run}/T02", actor="user:tester", state_dir=rig.state)
+        engine.wait(run, until="quiet")
+        assert rig.states(run) == {"T01": "failed", "T02": "paused"}
+        client.resume(rig.journal, f"{run}/T02", actor="user:tester")
+        rig.wait_for(lambda: rig.run_state(run) == "in_review", run)
+    assert rig.states(run) == {"T01": "failed", "T02": "blocked"}
+    assert rig.task(f"{run}/T02").reason == "T01, which it depends on, is failed"

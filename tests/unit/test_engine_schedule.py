@@ -50,6 +50,30 @@ def test_a_failed_dependency_blocks_its_dependents_and_nothing_else(state: str) 
     assert frontier.moves().start == ("T05",)
 
 
+@pytest.mark.parametrize("waiting", ["paused", "awaiting_approval"])
+def test_what_goes_on_after_its_dependency_was_lost_is_blocked(waiting: str) -> None:
+    frontier = Frontier(DIAMOND, {"T02": waiting, "T05": "succeeded"}, 4)
+    frontier.note("T01", "failed")
+    assert frontier.moves().block == (("T03", "T01"),)
+    frontier.note("T02", "pending")
+    assert frontier.moves().block == (("T03", "T01"), ("T02", "T01"))
+
+
+def test_a_dependency_that_is_tried_again_blocks_nobody_whatever_is_heard_first() -> None:
+    frontier = Frontier(DIAMOND, {"T02": "failed", "T03": "cancelled", "T01": "succeeded"}, 4)
+    assert frontier.moves().block == (("T04", "T02"),)
+    frontier.note("T02", "pending")
+    assert frontier.moves().block == (("T04", "T03"),), "the other one still does"
+    frontier.note("T04", "blocked")
+    frontier.note("T04", "pending")
+    assert frontier.moves().block == (("T04", "T03"),)
+    frontier.note("T03", "pending")
+    assert frontier.moves().block == ()
+    for name in ("T02", "T03"):
+        frontier.note(name, "succeeded")
+    assert "T04" in frontier.moves().start
+
+
 def test_a_waiting_task_holds_no_slot_and_leaves_the_run_quiet() -> None:
     states = {"T01": "awaiting_approval"}
     assert ready(states, DIAMOND, 1).start == ("T05",)

@@ -93,9 +93,13 @@ class Frontier:
         for dependent in self._dependents[name]:
             self._missing[dependent] -= satisfied
             self._offer(dependent)
-        if state in TASK_FINAL and state not in SATISFIED:
+        if _is_lost(state):
             self._doom(name)
+        elif _is_lost(old):
+            self._absolve(name)
         self._to_block.pop(name, None)
+        if state == "pending":
+            self._look_back(name)
         self._offer(name)
 
     def next_block(self) -> tuple[str, str] | None:
@@ -198,6 +202,19 @@ class Frontier:
             if self._state[dependent] == "pending":
                 self._to_block.setdefault(dependent, name)
 
+    def _absolve(self, name: str) -> None:
+        """It may still be satisfied: whom it alone kept from starting, waits for it again."""
+        for dependent in self._dependents[name]:
+            if self._to_block.get(dependent) == name:
+                del self._to_block[dependent]
+                self._look_back(dependent)
+
+    def _look_back(self, name: str) -> None:
+        """What it needs may have been lost while it was paused or waited for somebody."""
+        lost = next((need for need in self._depends[name] if _is_lost(self._state[need])), None)
+        if lost is not None:
+            self._to_block[name] = lost
+
     def _count(self, name: str, state: str, by: int) -> None:
         if state in HOLDS_SLOT:
             self._running += by
@@ -206,6 +223,11 @@ class Frontier:
             self._waiting += by
         elif state in TASK_FINAL:
             self._settled += by
+
+
+def _is_lost(state: str) -> bool:
+    """Tell whether nobody can build on a task any more."""
+    return state in TASK_FINAL and state not in SATISFIED
 
 
 def ready(
