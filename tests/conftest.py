@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from nightcrew.testing.hermetic import Hermetic
+from shadow_disks import Disks
 
 # In CI the same examples every time, so that a change is judged by what it changed; elsewhere new ones at every run.
 settings.register_profile("steady", derandomize=True)
@@ -41,6 +42,13 @@ def crew(tmp_path: Path) -> Iterator[Hermetic]:
     place.make_repository(FILES)
     yield place
     sweep(place)
+
+
+@pytest.fixture(scope="session")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disks]:
+    """File systems of other kinds than the one the temporary files happen to lie on."""
+    with Disks(tmp_path_factory.mktemp("disks")) as disks:
+        yield disks
 
 
 @pytest.fixture

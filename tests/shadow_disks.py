@@ -10,9 +10,15 @@ from typing import Self
 
 import pytest
 
-# 300 MiB is the least that mkfs.xfs takes; the image is sparse.
-_IMAGE_BYTES = 400 << 20
-_MAKE = {"btrfs": ("mkfs.btrfs", "-q"), "xfs": ("mkfs.xfs", "-q", "-m", "reflink=1")}
+# 300 MiB is the least that mkfs.xfs takes, and 2 GiB is one of the parts in which ext4 lays files down; the images are sparse.
+_IMAGE_BYTES = {"btrfs": 400 << 20, "xfs": 400 << 20}
+_LARGE_BYTES = 8 << 30
+_MAKE = {
+    "btrfs": ("mkfs.btrfs", "-q"),
+    "xfs": ("mkfs.xfs", "-q", "-m", "reflink=1"),
+    "ext4": ("mkfs.ext4", "-q", "-E", "nodiscard"),
+    "ext4-unjournaled": ("mkfs.ext4", "-q", "-E", "nodiscard", "-O", "^has_journal"),
+}
 
 
 class Disks:
@@ -44,7 +50,7 @@ class Disks:
             pytest.skip(f"{make} is not installed")
         image, place = self._root / f"{kind}.img", self._root / kind
         with image.open("wb") as file:
-            file.truncate(_IMAGE_BYTES)
+            file.truncate(_IMAGE_BYTES.get(kind, _LARGE_BYTES))
         place.mkdir()
         for argv in ([program, *options, str(image)], ["mount", "-o", "loop", str(image), str(place)]):
             done = subprocess.run(argv, capture_output=True, text=True, check=False)

@@ -13,7 +13,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nightcrew.testing.hermetic import Hermetic, by_name
-from shadow_disks import Disks
 
 pytestmark = pytest.mark.needs_userns
 
@@ -33,18 +32,12 @@ TASKS = """# ladder
 """
 
 
-@pytest.fixture(scope="module")
-def disks(tmp_path_factory):
-    with Disks(tmp_path_factory.mktemp("disks")) as disks:
-        yield disks
-
-
 @pytest.fixture
 def stacked(request, tmp_path, disks):
     """A place whose file system is itself an overlay, so that none can be mounted on it; a copy it must be."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount an overlay here to make overlays impossible")
-    below = tmp_path if request.param == "copy" else disks.find("btrfs")
+    below = disks.find("ext4" if request.param == "copy" else "btrfs")
     parts = {name: below / f"{name}-{os.getpid()}" for name in ("lower", "upper", "work")}
     for part in parts.values():
         part.mkdir()

@@ -11,7 +11,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from shadow_disks import Disks
 from shadow_world import World, needs_overlay, read_files, snapshot, write_files
 
 TORTURE = Path(__file__).parents[1] / "shadow_torture.py"
@@ -31,12 +30,6 @@ FILES = {
     "tree/deep/er/c": b"c\n",
 }
 PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")
-
-
-@pytest.fixture(scope="module")
-def disks(tmp_path_factory):
-    with Disks(tmp_path_factory.mktemp("disks")) as disks:
-        yield disks
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from nightcrew.host.apart import Emptied
 
 
 @pytest.fixture
-def reuses_late(tmp_path):
-    if not apart._reuses_late(tmp_path):
-        pytest.skip("needs an ext4 without a journal")
+def unjournaled(disks):
+    """A place on an ext4 without a journal."""
+    return Path(tempfile.mkdtemp(dir=disks.find("ext4-unjournaled")))
 
 
 def part_of(place: Path) -> int:
@@ -29,31 +29,36 @@ def test_without_a_removal_it_is_an_ordinary_new_directory(tmp_path):
         Emptied(tmp_path / "emptied").make_apart(tmp_path / "new")
 
 
-def test_few_removals_are_not_kept_in_mind(tmp_path):
-    emptied = Emptied(tmp_path / "emptied")
+def test_only_many_removals_are_kept_in_mind(unjournaled):
+    emptied = Emptied(unjournaled / "emptied")
     emptied.note(1, 10)
-    assert not (tmp_path / "emptied").exists()
+    assert not (unjournaled / "emptied").exists()
+    emptied.note(1, 10_000)
+    assert os.listdir(unjournaled / "emptied") == ["0"]
 
 
-def test_nothing_is_kept_in_mind_on_another_file_system():
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
-        Emptied(Path(place, "emptied")).note(1, 10_000)
-        assert os.listdir(place) == []
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_nothing_is_kept_in_mind_on_another_file_system_or_with_a_journal(disks, kind):
+    place = Path(tempfile.mkdtemp(dir=disks.find(kind)))
+    Emptied(place / "emptied").note(1, 10_000)
+    assert os.listdir(place) == []
 
 
-def test_a_new_directory_leaves_a_part_that_was_emptied_and_no_traces(tmp_path, reuses_late):
-    emptied = Emptied(tmp_path / "emptied")
-    (tmp_path / "shadows").mkdir()
-    probe = tmp_path / "shadows" / "probe"
+def test_a_new_directory_leaves_a_part_that_was_emptied_and_no_traces(unjournaled):
+    emptied = Emptied(unjournaled / "emptied")
+    (unjournaled / "shadows").mkdir()
+    probe = unjournaled / "shadows" / "probe"
     probe.mkdir()
     emptied.note(probe.stat().st_ino, 10_000)
     # Every part but the one where the memory itself will lie: that way out is always there.
-    (tmp_path / "emptied" / str(part_of(tmp_path / "emptied"))).unlink(missing_ok=True)
-    emptied.make_apart(tmp_path / "shadows" / "new")
-    assert sorted(os.listdir(tmp_path / "shadows")) == ["new", "probe"]
-    assert all(name.isdigit() for name in os.listdir(tmp_path / "emptied"))
-    again = Emptied(tmp_path / "emptied")
-    assert part_of(tmp_path / "shadows" / "new") not in again._parts(), "another process sees the same memory"
+    (unjournaled / "emptied" / str(part_of(unjournaled / "emptied"))).unlink(missing_ok=True)
+    emptied.make_apart(unjournaled / "shadows" / "new")
+    assert sorted(os.listdir(unjournaled / "shadows")) == ["new", "probe"]
+    assert all(name.isdigit() for name in os.listdir(unjournaled / "emptied"))
+    again = Emptied(unjournaled / "emptied")
+    assert part_of(unjournaled / "shadows" / "new") not in again._parts(), (
+        "another process sees the same memory"
+    )
 
 
 def test_where_all_is_emptied_it_is_made_all_the_same(tmp_path):

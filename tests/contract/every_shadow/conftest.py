@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from shadow_disks import Disks
 from shadow_samples import FILES
 from shadow_world import World, needs_overlay
 
@@ -23,12 +22,6 @@ def mode(kind, monkeypatch):
     needs_overlay(mode)
     monkeypatch.setattr(World, "layered", kind.endswith("layered"))
     return mode
-
-
-@pytest.fixture(scope="session")
-def disks(tmp_path_factory):
-    with Disks(tmp_path_factory.mktemp("disks")) as disks:
-        yield disks
 
 
 @pytest.fixture
