@@ -10,7 +10,7 @@ import pytest
 from nightcrew.model.actions import Action, Verdict
 from nightcrew.model.errors import InvalidInput, UsageError
 from nightcrew.model.isolation import Level
-from nightcrew.runtime.plans.planning import judge_action
+from nightcrew.runtime.plans.judging import judge_action
 from nightcrew.runtime.rules import read_rules, rules_from_plain
 from nightcrew.runtime.settings.environment import Environment, read_environment
 

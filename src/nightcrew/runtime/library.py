@@ -21,7 +21,7 @@ from nightcrew.model.errors import DeniedByPolicy, NotFound, UsageError
 from nightcrew.model.records import ApprovalRecord
 from nightcrew.policy.secrets import redact
 from nightcrew.runtime.api import Runtime
-from nightcrew.runtime.plans.planning import judge_action
+from nightcrew.runtime.plans.judging import judge_action
 from nightcrew.runtime.rules import Rules, check_file, read_rules
 from nightcrew.runtime.settings.environment import read_environment
 

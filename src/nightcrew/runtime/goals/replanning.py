@@ -285,7 +285,7 @@ def _flag(record: PlanRecord, plan: Plan, new: Plan, found: Found) -> tuple[Mapp
         DeniedByPolicy: a rule forbids part of it.
     """
     from nightcrew.plan.flags import flag_tasks
-    from nightcrew.runtime.plans.planning import judge_task
+    from nightcrew.runtime.plans.judging import judge_task
     from nightcrew.runtime.rules import rules_from_plain
 
     rules: Rules = rules_from_plain(record.policies)

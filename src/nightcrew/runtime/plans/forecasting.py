@@ -24,7 +24,7 @@ from nightcrew.policy.anomalies import weigh_risk
 from nightcrew.runtime.people.identity import account_of, need_scope
 from nightcrew.runtime.people.saying import Said
 from nightcrew.runtime.people.terms import check_name, find_terms, refuse_agents
-from nightcrew.runtime.plans.planning import actions_of, judge_action
+from nightcrew.runtime.plans.judging import actions_of, judge_action
 from nightcrew.runtime.rules import Rules, rules_from_plain
 
 if TYPE_CHECKING:

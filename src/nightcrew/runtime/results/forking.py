@@ -17,7 +17,8 @@ from nightcrew.model.ids import find_origin, join_task, name_fork
 from nightcrew.model.plans import Flag, Plan, Task
 from nightcrew.model.records import CheckpointRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.runtime.people.terms import need_person
-from nightcrew.runtime.plans.planning import flag_task, known_agents, read_steps
+from nightcrew.runtime.plans.judging import flag_task
+from nightcrew.runtime.plans.planning import known_agents, read_steps
 from nightcrew.runtime.plans.secrecy import find_secrets
 from nightcrew.runtime.plans.versions import last_version
 from nightcrew.runtime.results.restoring import need_kept
@@ -69,6 +70,8 @@ class Fork:
 
     def to_plain(self) -> dict[str, Any]:
         """Return it for a person and for JSON."""
+        from nightcrew.plan.render import describe_step
+
         return {
             "task": join_task(self.run.id, self.task.id),
             "from": self.source.id,
@@ -76,6 +79,7 @@ class Fork:
             "agent": self.task.agent,
             "run": self.task.run,
             "prompt": self.task.prompt,
+            "steps": [describe_step(step) for step in self.task.steps],
             "accept": list(self.task.accept),
             "flags": [canonical.to_plain(flag) for flag in self.flags],
             "digest": self.plan.digest,

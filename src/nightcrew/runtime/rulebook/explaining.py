@@ -43,7 +43,7 @@ _DENIALS = 10
 
 def explain_command(rules: Rules, words: Sequence[str]) -> dict[str, Any]:
     """Return what the policy says about a command line. One word is a whole line, several are its arguments."""
-    from nightcrew.runtime.plans.planning import judge_action
+    from nightcrew.runtime.plans.judging import judge_action
 
     line = words[0] if len(words) == 1 else shlex.join(words)
     decision = judge_action(Action(kind="exec", command=line, purpose="step"), rules)
@@ -279,7 +279,7 @@ def _why_approval(parts: Parts, tx: Reader, name: str) -> dict[str, Any]:
 
 def _tell_ways_then(tx: Reader, run: str, action: Mapping[str, Any] | Action, task: str) -> list[str]:
     """Return what would change a decision, by the policy of the run that it was made in."""
-    from nightcrew.runtime.plans.planning import judge_action
+    from nightcrew.runtime.plans.judging import judge_action
     from nightcrew.runtime.rules import rules_from_plain
 
     record = tx.get(RunRecord, run)

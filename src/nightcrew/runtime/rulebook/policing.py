@@ -89,7 +89,7 @@ def _decide(rules: Rules, rule: Rule, text: str) -> Mapping[str, str]:
     """Return what the whole policy says of an example; of what is judged on a change alone it is the rule's own."""
     from nightcrew.model.actions import Action
     from nightcrew.policy.examples import read_file_example
-    from nightcrew.runtime.plans.planning import judge_action
+    from nightcrew.runtime.plans.judging import judge_action
 
     if rule.subject == "command":
         action = Action("exec", command=text)

@@ -26,7 +26,7 @@ _SHOWN: Final = 200
 
 def replay(old: Rules, new: Rules, history: History) -> View:
     """Return what the new rules would have said to what was decided; the old ones are those in force here."""
-    from nightcrew.runtime.plans.planning import judge_action
+    from nightcrew.runtime.plans.judging import judge_action
 
     flips: list[View] = []
     matrix: Counter[str] = Counter()
@@ -123,7 +123,7 @@ def _why_not(rules: Rules, command: str, pasts: Sequence[Past], answers: Sequenc
         )
     if not all(past.exact for past in pasts):
         return "a secret was taken out of it"
-    from nightcrew.runtime.plans.planning import judge_action
+    from nightcrew.runtime.plans.judging import judge_action
 
     decision = judge_action(Action("exec", command=command), rules)
     if decision.verdict is not Verdict.ASK:

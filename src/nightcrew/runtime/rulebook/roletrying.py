@@ -81,7 +81,7 @@ def _try_sample(action: Action, weakest: Verdict, rules: Rules) -> View:
 
 
 def _judge(action: Action, rules: Rules) -> Decision:
-    from nightcrew.runtime.plans.planning import judge_action
+    from nightcrew.runtime.plans.judging import judge_action
 
     return judge_action(action, rules)
 
