@@ -442,7 +442,7 @@ def test_a_file_above_the_limit_is_refused_and_not_read(world, base):
     place.settle()
     for expected in (1, 0):
         found = place.capture(max_file_bytes=2048)
-        assert found.refused == ("big: larger than 2KiB, the limit for one file",)
+        assert found.refused == ("big: larger than 2KiB, the limit for one file (checkpoints.max_file)",)
         assert found.read_files == expected
     assert world.store.read(found.tree, "big") is None
     assert world.store.read(found.tree, "fits") == b"x" * 2048

@@ -221,7 +221,12 @@ class Capture:
             certain = at_rest and self._is_old(signature) and entry.signature in ((), signature)
             if 0 < self._memory.limit_bytes < signature[1]:
                 limit = format_size(self._memory.limit_bytes)
-                return Seen(signature, None, f"larger than {limit}, the limit for one file", certain)
+                return Seen(
+                    signature,
+                    None,
+                    f"larger than {limit}, the limit for one file (checkpoints.max_file)",
+                    certain,
+                )
             try:
                 self._conversions.check(path)
             except FilterRefused as refusal:

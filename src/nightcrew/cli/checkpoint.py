@@ -205,6 +205,8 @@ def _show_fork(screen: Screen, plan: dict[str, Any]) -> None:
     for key in ("run", "prompt"):
         if plan[key]:
             screen.say(f"              {key}: {shown(plan[key])}")
+    for line in plan["steps"]:
+        screen.say(f"              {shown(line)}")
     for line in plan["accept"]:
         screen.say(f"              accept: {shown(line)}")
     for flag in plan["flags"]:

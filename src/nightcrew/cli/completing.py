@@ -29,10 +29,12 @@ class Id(click.types.StringParamType):
 
     Args:
         kinds: letters out of ``RTACM``.
+        waiting: only what waits for an answer is offered.
     """
 
-    def __init__(self, kinds: str) -> None:
+    def __init__(self, kinds: str, *, waiting: bool = False) -> None:
         self.kinds = kinds
+        self.waiting = waiting
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -42,7 +44,7 @@ class Id(click.types.StringParamType):
 
         from nightcrew.runtime.completing import list_ids
 
-        return [CompletionItem(each) for each in list_ids(self.kinds, incomplete)]
+        return [CompletionItem(each) for each in list_ids(self.kinds, incomplete, waiting=self.waiting)]
 
 
 def complete_ids(parameters: Sequence[click.Parameter]) -> None:
@@ -50,4 +52,5 @@ def complete_ids(parameters: Sequence[click.Parameter]) -> None:
     for parameter in parameters:
         kinds = find_kinds(parameter)
         if kinds and parameter.type is click.STRING:
-            parameter.type = Id(kinds)
+            # Who names questions by their ids answers them: what is decided already is of no use there.
+            parameter.type = Id(kinds, waiting="A-" in (parameter.metavar or ""))

@@ -51,7 +51,8 @@ def show_error(error: NightcrewError, screen: Screen) -> None:
 def _places(error: NightcrewError) -> Sequence[str]:
     """Return the further lines of an error; a problem of a file that is at hand with its line and a caret."""
     if not isinstance(error, InvalidInput) or not error.texts:
-        return error.where
+        # A further line of a place is never taken for a line of ours.
+        return [each.replace("\n", "\n      ") for each in error.where]
     from nightcrew.model.yamltext import render_problem
 
     rendered = [render_problem(each, error.texts.get(each.place.file, "")) for each in error.problems]

@@ -9,7 +9,7 @@ import click
 
 from nightcrew.cli.asking import ask
 from nightcrew.cli.screen import Screen
-from nightcrew.model.text import count
+from nightcrew.model.text import count, shown
 from nightcrew.runtime.landing.promoting import Publication
 
 _MANY = 40
@@ -37,7 +37,7 @@ def show_guard(screen: Screen, view: dict[str, Any]) -> None:
         first = found[0]
         screen.verb("Hand off", f"{name} ({first['decision']}): {first['who']}: {first['reason']}", "yellow")
         for each in found[:_MANY]:
-            screen.say(f"              {each['path']}")
+            screen.say(f"              {shown(each['path'])}")
         if len(found) > _MANY:
             screen.say(f"              and {len(found) - _MANY} more (all: --dry-run --json)")
 

@@ -13,6 +13,7 @@ from nightcrew.cli.options import command as make
 from nightcrew.cli.proving import proof_options, read_proof
 from nightcrew.cli.screen import Screen, short_branch
 from nightcrew.model.errors import UsageError
+from nightcrew.model.text import shown
 from nightcrew.runtime.api import Runtime
 from nightcrew.runtime.landing.promoting import Order, Publication
 
@@ -209,6 +210,6 @@ def show_lines(screen: Screen, word: str, lines: list[str]) -> None:
 def show_paths(screen: Screen, paths: list[str]) -> None:
     """Say the paths of a promotion, the first ones of many."""
     for path in paths[:_MANY]:
-        screen.say(f"              {path}")
+        screen.say(f"              {shown(path)}")
     if len(paths) > _MANY:
         screen.say(f"              and {len(paths) - _MANY} more (all: --dry-run --json)")

@@ -9,6 +9,7 @@ import click
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen, table
 from nightcrew.cli.show import describe_share
+from nightcrew.model.text import shown
 from nightcrew.runtime.api import Runtime
 
 
@@ -31,7 +32,7 @@ def command(runtime: Runtime, screen: Screen, *, everything: bool) -> None:
             f"{run['waiting']} waiting" if run["waiting"] else "",
             f"{run['failed']} failed" if run["failed"] else "",
             describe_share(run["usage"]),
-            run["title"] + _describe_more(run),
+            shown(run["title"]) + _describe_more(run),
         ]
         for run in runs
     ]

@@ -101,15 +101,15 @@ class Screen:
 
     def verb(self, word: str, text: str, style: str = "green") -> None:
         """Say on stderr what happened: a right-aligned verb and the rest, which may be anybody's words."""
-        self.say(f"{self.paint(word.rjust(_VERB_WIDTH), f'bold {style}')}  {shown(text, keep=_LINES)}")
+        self.say(f"{self.paint(word.rjust(_VERB_WIDTH), f'bold {style}')}  {_hanging(text)}")
 
     def warn(self, text: str) -> None:
         """Say on stderr what a person should notice."""
-        self.tell(f"{self.paint('warning:', 'bold yellow')} {text}")
+        self.tell(f"{self.paint('warning:', 'bold yellow')} {shown(text, keep=_LINES)}")
 
     def hint(self, text: str) -> None:
         """Say on stderr what to do next."""
-        self.say(f"{self.paint('hint:'.rjust(6), 'cyan')} {text}")
+        self.say(f"{self.paint('hint:'.rjust(6), 'cyan')} {shown(text, keep=_LINES)}")
 
     def say(self, text: str) -> None:
         """Print a line on stderr, unless only results are wanted."""
@@ -132,6 +132,11 @@ class Screen:
     def emit_line(self, value: Any) -> None:
         """Print a value as one line of JSON."""
         print(json.dumps(value, ensure_ascii=True, separators=(",", ":")), flush=True)
+
+
+def _hanging(text: str) -> str:
+    """Return anybody's words safe for a terminal; a further line of them is never taken for one of ours."""
+    return shown(text, keep=_LINES).replace("\n", "\n" + " " * (_VERB_WIDTH + 2))
 
 
 def printable(text: str, stream: TextIO) -> str:

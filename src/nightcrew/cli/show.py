@@ -9,6 +9,7 @@ import click
 from nightcrew.cli.inbox import describe_item
 from nightcrew.cli.options import command as make
 from nightcrew.cli.screen import Screen, table
+from nightcrew.model.text import shown
 from nightcrew.runtime.api import Runtime
 
 
@@ -32,9 +33,9 @@ def command(runtime: Runtime, screen: Screen, *, name: str) -> None:
 def show_run(screen: Screen, view: dict[str, Any]) -> None:
     """Print a run with its tasks on stdout."""
     plan = view["plan"]
-    screen.data(f"{view['id']}  {screen.state(view['state'])}  {view['title']}")
+    screen.data(f"{view['id']}  {screen.state(view['state'])}  {shown(view['title'])}")
     if view["reason"]:
-        screen.data(f"     {view['reason']}")
+        screen.data(f"     {shown(view['reason'])}")
     screen.data(
         f"     base {view['base_commit'][:12]}  plan {plan['digest'][:12]}  isolation {view['isolation'] or '-'}"
     )
@@ -47,9 +48,10 @@ def show_run(screen: Screen, view: dict[str, Any]) -> None:
     for line in table([task_row(screen, task) for task in view["tasks"]], indent="  "):
         screen.data(line)
     if view["drift"]:
-        screen.data(f"  drift {view['drift']['severity']}: {view['drift']['said']}")
+        screen.data(f"  drift {view['drift']['severity']}: {shown(view['drift']['said'])}")
     for each in view["forecast"]:
-        screen.data(f"  {' and '.join(each['tasks'])} will collide in {', '.join(each['paths'])}")
+        where = shown(", ".join(each["paths"]))
+        screen.data(f"  {' and '.join(each['tasks'])} will collide in {where}")
     if view["state"] == "awaiting_approval":
         screen.data(f"  its plan waits for you   nightcrew plan {view['id']}")
     if view["offered"]:
@@ -99,7 +101,7 @@ def task_row(screen: Screen, task: dict[str, Any]) -> list[str]:
         f"{task['attempts']}x",
         task["agent"],
         describe_share(task["usage"]),
-        task["title"] + (f"   ({note})" if note else ""),
+        shown(task["title"] + (f"   ({note})" if note else "")),
     ]
 
 
@@ -122,4 +124,4 @@ def _inline(value: Any) -> str:
         return "  ".join(
             f"{key}={_inline(item)}" for key, item in value.items() if item not in ("", None, [], {})
         )
-    return " ".join(_inline(item) for item in value) if isinstance(value, list) else str(value)
+    return " ".join(_inline(item) for item in value) if isinstance(value, list) else shown(str(value))

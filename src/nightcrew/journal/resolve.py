@@ -37,8 +37,8 @@ _SEE: Final = {
     "task": "nightcrew ps -a",
     "checkpoint": "nightcrew ps -a, then: nightcrew checkpoint list R-..",
     "approval": "nightcrew inbox",
-    "promotion": "nightcrew log",
-    "event": "nightcrew log",
+    "promotion": "nightcrew ps -a, then: nightcrew log R-..",
+    "event": "nightcrew events",
 }
 
 _ALLOWED = re.compile(r"[A-Z0-9./-]{1,80}")

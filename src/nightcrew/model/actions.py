@@ -142,7 +142,7 @@ class Finding:
 
     Attributes:
         check: ``scope``, ``protected``, ``limits``, ``symlink``, ``mode``, ``refused``, ``handoff``, ``secrets``, ``canary``, ``suspicion``,
-            ``sql``, ``dependencies``, ``anomaly``, ``acceptance``, ``role``.
+            ``sql``, ``dependencies``, ``anomaly``, ``acceptance``, ``role``, ``empty``.
         verdict: what follows: allow (only shown), ask (a human decides), deny (the task fails).
         rule, source: which rule, and its file:line.
         message: in words.

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from nightcrew.model.text import shown
+
 #: Files that decide how everything else is built, checked or run: changing one under a run is worth knowing.
 CRITICAL: Final = frozenset(
     {
@@ -84,18 +86,26 @@ class Drift:
         paths = self.both or self.critical or self.other
         if not paths:
             return "nothing has changed since the base commit"
-        named = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if paths[3:] else "")
+        named = ", ".join(shown(path) for path in paths[:3]) + (
+            f" and {len(paths) - 3} more" if paths[3:] else ""
+        )
         if self.both:
             return f"you and this run both changed {named}"
         return f"you changed {named}" + (", which much else depends on" if self.critical else "")
 
 
-def weigh(theirs: Collection[str], ours: Collection[str]) -> Drift:
-    """Return the drift when the user changed ``theirs`` and the run ``ours``, both as repository-relative paths."""
+def weigh(theirs: Collection[str], ours: Collection[str], stood: Collection[str] = ()) -> Drift:
+    """Return the drift when the user changed ``theirs`` and the run ``ours``, both as repository-relative paths.
+
+    Args:
+        stood: of ``theirs`` what lay there like that already when the run began (its tasks file, notes): worth telling
+            only where the run changed it too, or where much else depends on it.
+    """
     both = sorted(path for path in theirs if path in ours)
     rest = sorted(path for path in theirs if path not in ours)
     critical = [path for path in rest if is_critical(path)]
-    return Drift(tuple(both), tuple(critical), tuple(path for path in rest if not is_critical(path)))
+    other = [path for path in rest if not is_critical(path) and path not in stood]
+    return Drift(tuple(both), tuple(critical), tuple(other))
 
 
 def is_critical(path: str) -> bool:

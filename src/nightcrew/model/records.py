@@ -206,6 +206,7 @@ class CheckpointRecord:
     """One immutable snapshot of a shadow. ``id`` is ``C-112``; ``tree`` and ``commit`` are in our own object store.
 
     Attributes:
+        empty: new folders that nothing is in, which git does not keep; only of a checkpoint that is judged.
         built_on: results of other tasks that ``base_tree`` holds: task name → tree.
         pruned: its content was given up to save space; what is known about it stays.
         event: number of the last event when it was taken: the state of the whole run at that moment.
@@ -228,6 +229,7 @@ class CheckpointRecord:
     paths: int = 0
     ignored: int = 0
     refused: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
     progress: Mapping[str, Any] = field(default_factory=dict)
     built_on: Mapping[str, str] = field(default_factory=dict)
     pruned: bool = False

@@ -195,7 +195,7 @@ def _describe(task: Task) -> Iterator[tuple[str, str]]:
     ]
     yield from ([("run", task.run)] if task.run else [])
     if task.script:
-        yield "script", "\n".join([task.script, *map(_describe_step, task.steps)])
+        yield "script", "\n".join([task.script, *map(describe_step, task.steps)])
     if task.persona is not None:
         yield f"role {task.persona.name}", task.persona.text
     if task.prompt:
@@ -215,7 +215,7 @@ def _describe(task: Task) -> Iterator[tuple[str, str]]:
     yield from (("accept", command) for command in task.accept)
 
 
-def _describe_step(step: Step) -> str:
+def describe_step(step: Step) -> str:
     """A step in one line, its commands in full; of file contents the size (the digest covers every byte)."""
     tail = " (goes on when denied)" if step.on_denied == "continue" else ""
     if step.do in ("write", "append"):

@@ -14,7 +14,7 @@ from nightcrew.model.text import shown
 from nightcrew.model.units import describe_size
 from nightcrew.policy.globs import Globs
 from nightcrew.policy.handoff import find_handoff
-from nightcrew.policy.judge import find_protected, leaves_tree
+from nightcrew.policy.judge import find_protected, find_way_out
 from nightcrew.policy.lines.starts import Do, Effect
 from nightcrew.policy.matching import matcher_of, tighter_of
 from nightcrew.policy.rules import Placed, Policy
@@ -23,6 +23,7 @@ _LINK: Final = 0o120000
 _SUBMODULE: Final = 0o160000
 _EXECUTABLE: Final = 0o100755
 _BUILT_IN: Final = "built in"
+_EMPTY_NAMED: Final = 5
 _PAST: Final = {
     "added": "added",
     "modified": "modified",
@@ -111,8 +112,8 @@ def _outside_scope(policy: Policy, path: PathChange) -> Finding:
 
 
 def _inspect_kind(policy: Policy, path: PathChange) -> Iterator[Finding]:
-    if path.new_mode == _LINK and leaves_tree(path.path, path.link_target):
-        message = f"{shown(path.path)} is a symbolic link that leaves the tree: {shown(path.link_target)}"
+    if path.new_mode == _LINK and (out := find_way_out(path.path, path.link_target)):
+        message = f"{shown(path.path)} is a symbolic link that {out}: {shown(path.link_target)}"
         yield Finding("symlink", Verdict.DENY, "base.symlink", _BUILT_IN, message, path.path)
     if path.new_mode == _SUBMODULE or path.old_mode == _SUBMODULE:
         message = f"{shown(path.path)} is a nested repository (submodule), which cannot be promoted"
@@ -130,6 +131,17 @@ def _inspect_kind(policy: Policy, path: PathChange) -> Iterator[Finding]:
         # What may never land need not be waited for until promotion.
         strict = Verdict.DENY if found.verdict is Verdict.DENY else verdict
         yield Finding("handoff", strict, f"handoff.{found.kind}", found.source, message, path.path)
+
+
+def name_empty(folders: Sequence[str]) -> tuple[Finding, ...]:
+    """Return the finding that names folders without a file: nothing of them lands, and nothing must be decided."""
+    if not folders:
+        return ()
+    named = ", ".join(shown(each) for each in folders[:_EMPTY_NAMED])
+    more = f" and {len(folders) - _EMPTY_NAMED} more" if folders[_EMPTY_NAMED:] else ""
+    one = len(folders) == 1
+    what = f"{'folder' if one else 'folders'} without a file: {named}{more}; git keeps none, so {'it does' if one else 'they do'} not land"
+    return (Finding("empty", Verdict.ALLOW, "base.empty_folder", _BUILT_IN, what),)
 
 
 def _refused(text: str) -> Finding:

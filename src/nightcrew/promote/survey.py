@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightcrew.model.errors import DriftError
+from nightcrew.model.text import count
 from nightcrew.promote import standing
 from nightcrew.promote.comparison import Comparison, describe, name_path
 from nightcrew.promote.edits import Edit, can_merge, merge_edits
@@ -304,7 +305,7 @@ def _drift(problems: Sequence[str]) -> DriftError:
     lines = sorted(set(problems))
     paths = len({line.partition(": ")[0] for line in lines})  # one can be staged, and edited further
     return DriftError(
-        f"drift (high): {paths} of the paths hold work of yours that is not committed; nothing was changed",
+        f"drift (high): {count(paths, 'path')} {'holds' if paths == 1 else 'hold'} work of yours that is not committed; nothing was changed",
         code="drift.overlap",
         where=lines,
         hint="commit these paths, or put them aside with `git stash push -u -- <paths>`, then try again",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from nightcrew.engine.course.replans import GOING
 from nightcrew.model import canonical
 from nightcrew.model.actions import Action
 from nightcrew.model.errors import NotFound
@@ -25,7 +26,7 @@ from nightcrew.model.records import (
 from nightcrew.runtime.isolating import text_of, view_isolation
 from nightcrew.runtime.money.budgeting import view_run_spending, view_spending, view_task_spending
 from nightcrew.runtime.money.stopping import view_stop
-from nightcrew.runtime.plans.offers import GOING, find_offer, view_offer
+from nightcrew.runtime.plans.offers import find_offer, view_offer
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
@@ -46,7 +47,8 @@ def show(parts: Parts, name: str) -> dict[str, Any]:
             case "A":
                 return _show_approval(tx, tx.need(ApprovalRecord, name))
             case "C":
-                return view_checkpoint(tx.need(CheckpointRecord, name))
+                found = tx.need(CheckpointRecord, name)
+                return view_checkpoint(found, current=tx.need(TaskRecord, found.task).checkpoint == name)
             case "M":
                 return view_promotion(tx.need(PromotionRecord, name))
             case _:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from nightcrew.model.units import format_size
+
 _ALWAYS_COUNTED: Final = re.compile(rb"^(?:RssAnon|VmSwap|VmPTE):\s+(\d+) kB", re.MULTILINE)
 _SHARED: Final = re.compile(rb"^RssShmem:\s+(\d+) kB", re.MULTILINE)
 _PROPORTIONAL: Final = re.compile(rb"^Pss_(?:Anon|Shmem):\s+(\d+) kB", re.MULTILINE)
@@ -195,9 +197,9 @@ class DiskGauge:
 
     def _excess(self) -> str:
         if self._limit_bytes and self._used_bytes > self._limit_bytes:
-            return f"more than {self._limit_bytes} bytes written"
+            return f"more than {format_size(self._limit_bytes)} written (limits.disk)"
         if self._limit_inodes and self._used_inodes > self._limit_inodes:
-            return f"more than {self._limit_inodes} files and directories written"
+            return f"more than {self._limit_inodes} files and directories written (limits.inodes)"
         return ""
 
 

@@ -56,7 +56,9 @@ def _copy_all(stack: Stack, target: Path, *, share: bool, apart: Collection[str]
                 _copy_file(source, place, share=share)
 
 
-def scan_copy(copy: str, under: Stack, copied_ns: int, apart: Collection[str]) -> Iterator[Entry]:
+def scan_copy(
+    copy: str, under: Stack, copied_ns: int, apart: Collection[str], empty: list[str] | None = None
+) -> Iterator[Entry]:
     """Yield what differs between a copy and what it was made from.
 
     A file is taken as unchanged without reading it when size, mode and modification time are as they were *and* its
@@ -67,6 +69,7 @@ def scan_copy(copy: str, under: Stack, copied_ns: int, apart: Collection[str]) -
         copy: the copy; under: what it was made from.
         copied_ns: change time of a file written after the last one of the copy.
         apart: directories that are not part of the repository (environment folders).
+        empty: gets the directories that are new and that nothing is in: no entry stands for them.
     """
     waiting = [""]
     while waiting:
@@ -77,6 +80,8 @@ def scan_copy(copy: str, under: Stack, copied_ns: int, apart: Collection[str]) -
             continue
         yield from vanished(directory, {item.name for item in listed}, under)
         before = under.list(directory)
+        if empty is not None and directory and not listed and under.find(directory) is None:
+            empty.append(directory)
         for path, item in sort_out(directory, listed):
             if isinstance(item, Entry):
                 yield item

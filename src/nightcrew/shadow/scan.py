@@ -153,23 +153,26 @@ class ScanMemory:
         return _is_untouched(place, status, self._covered[path])
 
 
-def scan_layer(upper: str, memory: ScanMemory) -> Iterator[Entry]:
+def scan_layer(upper: str, memory: ScanMemory, empty: list[str] | None = None) -> Iterator[Entry]:
     """Return what the writable layer changes, in a fixed order, a replaced directory before what is in it.
 
     Files that were only touched (same content and executable bit as under them) are left out. That matters beyond
     tidiness: what lies under them may have gone through the user's filters (line endings, LFS) on its way out of
     git, so its bytes need not be those of the blob.
+
+    Args:
+        empty: gets the directories that the layer made and that nothing is in: no entry stands for them.
     """
     memory.start()
     # From here the way to a file is short: that is a third of what it costs to ask for its status.
     fd = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return iter(_scan(fd, memory.begin(upper), memory))
+        return iter(_scan(fd, memory.begin(upper), memory, empty))
     finally:
         os.close(fd)
 
 
-def _scan(fd: int, top: _Found, memory: ScanMemory) -> list[Entry]:
+def _scan(fd: int, top: _Found, memory: ScanMemory, empty: list[str] | None) -> list[Entry]:
     if not isinstance(top, Listing):
         return [top] if isinstance(top, Entry) else [*top]
     entries: list[Entry] = []
@@ -179,6 +182,13 @@ def _scan(fd: int, top: _Found, memory: ScanMemory) -> list[Entry]:
         directory, hidden, listed = waiting.pop()
         if hidden:
             entries += vanished(directory, listed.names, memory.under)
+        if (
+            empty is not None
+            and directory
+            and not listed.names
+            and (hidden or memory.under.find(directory) is None)
+        ):
+            empty.append(directory)
         memory.look_through(fd, listed, hidden, entries, waiting)
     return entries
 

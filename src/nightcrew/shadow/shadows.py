@@ -241,14 +241,19 @@ class Shadows:
         keep = {*keep_bases, *(meta["base"] for meta in metas)}
         return freed + self._bases.collect(keep, grace_s, dry_run=dry_run)
 
-    def scan(self, shadow: Shadow) -> Iterator[Entry]:
-        """Yield what changed against base and delta; nothing may be running in the shadow."""
+    def scan(self, shadow: Shadow, empty: list[str] | None = None) -> Iterator[Entry]:
+        """Yield what changed against base and delta; nothing may be running in the shadow.
+
+        Args:
+            empty: gets the new directories that nothing is in; git has none, so no entry stands for them.
+        """
         submodules = shadow.base.submodules
         if shadow.mode == "overlay":
-            found = scan_layer(shadow.path, self._memory(shadow))
+            found = scan_layer(shadow.path, self._memory(shadow), empty)
             return refuse_inside(found, submodules, lambda path: is_gone_in_layer(shadow.path, path))
         copied_ns = (Path(shadow.directory) / "copied").stat().st_ctime_ns
-        found = scan_copy(shadow.path, Stack(shadow.lowers), copied_ns, frozenset(shadow.environment))
+        apart = frozenset(shadow.environment)
+        found = scan_copy(shadow.path, Stack(shadow.lowers), copied_ns, apart, empty)
         return refuse_inside(found, submodules, lambda path: not Path(shadow.path, path).is_dir())
 
     def mounts(self, shadow: Shadow) -> tuple[tuple[Overlay, ...], tuple[Bind, ...]]:

@@ -43,7 +43,7 @@ def write_skeleton(
         place: the ``.git`` directory to make; it must not exist.
         git: git on the user's repository, trusted; settings: what it is set to.
     """
-    for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info"):
+    for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info", "hooks"):
         (place / name).mkdir(parents=True)
     (place / "config").write_bytes(_format_settings(_own_settings(settings, commit)))
     (place / "packed-refs").write_bytes(_refs(repository, commit, git))

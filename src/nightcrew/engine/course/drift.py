@@ -3,6 +3,8 @@
 A look asks the user's git for what differs from HEAD (uncommitted and untracked; ``git status``, nothing is written, no
 lock is taken), adds what HEAD differs from the base commit, and drops what on disk is as the base has it. It costs a
 ``git status`` and is done in a thread of its own. What was found is an event, once: the same again is not told again.
+The first look of a run also notes what lies there uncommitted: as long as that stays as it is, nobody is told of it
+unless a task changes the same path or much else depends on it.
 Promotion looks by itself, path by path; this here is so that nobody is surprised in the morning.
 """
 
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.checkpoint.snapshot import find_uncommitted
 from nightcrew.engine.course import settle
-from nightcrew.engine.course.outlook import DETECTED, GONE, read_drift
+from nightcrew.engine.course.outlook import BEGAN, DETECTED, GONE, read_began, read_drift
 from nightcrew.engine.workspace import Workspace
 from nightcrew.gate.approvals import open_approval
 from nightcrew.host.clock import Clock, stamp
@@ -35,9 +37,17 @@ if TYPE_CHECKING:
 
 LOG: Final = logging.getLogger("nightcrew.engine")
 _SHOWN: Final = 50
+_NOTED_AT_MOST: Final = 1000
 
 
-def find_drift(git: Git | None, store: Store, root: str, run: RunRecord, ours: Collection[str]) -> Drift:
+def find_drift(
+    git: Git | None,
+    store: Store,
+    root: str,
+    run: RunRecord,
+    ours: Collection[str],
+    began: Mapping[str, str] | None = None,
+) -> Drift:
     """Compare the user's repository, as it is on disk, with the base of a run.
 
     Args:
@@ -45,6 +55,7 @@ def find_drift(git: Git | None, store: Store, root: str, run: RunRecord, ours: C
         store: of its checkpoints.
         root: its working tree.
         ours: paths that the run has changed so far.
+        began: what lay uncommitted when the run began, as ``note_uncommitted`` gives it.
 
     Raises:
         NightcrewError: git cannot look at the repository.
@@ -58,19 +69,43 @@ def find_drift(git: Git | None, store: Store, root: str, run: RunRecord, ours: C
         {path.path for path in store.compare(run.base_tree, head).paths} if head != run.base_tree else set()
     )
     changed = (moved - dirty) | {path for path in dirty if _differs(store, root, run.base_tree, path)}
-    return weigh(changed, set(ours))
+    return weigh(changed, set(ours), still_as(root, began or {}))
+
+
+def note_uncommitted(git: Git, root: str) -> dict[str, str]:
+    """Return what lies uncommitted in a working tree: path → what it looks like; the first ones of very many.
+
+    Raises:
+        NightcrewError: git cannot look at the repository.
+    """
+    paths = sorted(find_uncommitted(git, root).paths)[:_NOTED_AT_MOST]
+    return {path: _look_of(f"{root}/{path}") for path in paths}
+
+
+def still_as(root: str, began: Mapping[str, str]) -> frozenset[str]:
+    """Return which of these paths look as they were noted."""
+    return frozenset(path for path, look in began.items() if _look_of(f"{root}/{path}") == look)
+
+
+def _look_of(place: str) -> str:
+    """Return what tells that a file was not touched: its size, time and mode; whatever is not there looks alike."""
+    try:
+        found = os.lstat(place)
+    except OSError:
+        return "gone"
+    return f"{found.st_mode:o} {found.st_size} {found.st_mtime_ns}"
 
 
 def _differs(store: Store, root: str, tree: str, path: str) -> bool:
     """Tell whether a file on disk is not what the base has; what filters would make equal counts as different."""
     before = store.read(tree, path)
     place = f"{root}/{path}"
+    if before is None:
+        return os.path.lexists(place)
     try:
         now = os.fsencode(os.readlink(place)) if os.path.islink(place) else _read(place)  # noqa: PTH114, PTH115
-    except FileNotFoundError:
-        return before is not None
     except OSError:
-        # A file that only somebody else may read, or a folder in its place: not what the base has.
+        # Gone, a file that only somebody else may read, or a folder in its place: not what the base has.
         return True
     return before != now
 
@@ -154,7 +189,8 @@ class DriftWatch:
     def _look_at(self, workspace: Workspace, run: RunRecord) -> None:
         by_task = self._find_paths(workspace, run)
         ours = {path for paths in by_task.values() for path in paths}
-        drift = find_drift(workspace.git, workspace.store, workspace.root, run, ours)
+        began = self._read_began(workspace, run.id)
+        drift = find_drift(workspace.git, workspace.store, workspace.root, run, ours, began)
         with self._journal.write() as tx:
             if not tell_drift(tx, run.id, describe_drift(drift, by_task)):
                 return
@@ -162,6 +198,16 @@ class DriftWatch:
             run = tx.need(RunRecord, run.id)
             if follow != "go" and run.state == "running":
                 self._hold(tx, run, drift, ask=follow == "ask")
+
+    def _read_began(self, workspace: Workspace, run_id: str) -> Mapping[str, str]:
+        """Return what lay uncommitted when a run began; at its first look that is what lies there now."""
+        with self._journal.read() as tx:
+            began, told = read_began(tx, run_id), tx.events(run=run_id, kinds=(DETECTED, GONE), limit=1)
+        if began is None and not told and workspace.git is not None:
+            began = note_uncommitted(workspace.git, workspace.root)
+            with self._journal.write() as tx:
+                tx.append(BEGAN, run=run_id, data={"paths": began})
+        return began or {}
 
     def _hold(self, tx: Writer, run: RunRecord, drift: Drift, *, ask: bool) -> None:
         """Pause the run; with ``ask`` there is a question, and a yes makes it go on."""

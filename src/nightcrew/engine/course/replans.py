@@ -25,6 +25,8 @@ LOG: Final = logging.getLogger("nightcrew.engine")
 KEY: Final = "replan"
 #: Key of a version that waits for a person in ``RunRecord.settings``: ``{version, before, digest, more, at}``.
 OFFERED: Final = "offered"
+#: States of a run that has begun and can still be planned anew.
+GOING: Final = ("running", "paused", "in_review")
 BEGUN: Final = "plan.replan_begun"
 FAILED: Final = "plan.replan_failed"
 _FINISHED: Final = ("succeeded", "failed")

@@ -15,13 +15,13 @@ from nightcrew.model.actions import Finding, Verdict
 from nightcrew.policy.anomalies import find_anomalies
 from nightcrew.policy.contents import inspect_contents
 from nightcrew.policy.contract import find_unplanned
-from nightcrew.policy.inspect import Known, inspect
+from nightcrew.policy.inspect import Known, inspect, name_empty
 from nightcrew.policy.scanning.change import scan_change
 from nightcrew.policy.suspicion import suspect_change
 
 if TYPE_CHECKING:
     from nightcrew.agents.adapter import Adapter, Answer
-    from nightcrew.engine.course.attempts import Start
+    from nightcrew.engine.course.starts import Start
     from nightcrew.engine.work.canaries import Canaries
     from nightcrew.engine.work.questions import Questions
     from nightcrew.engine.work.tools import Tools
@@ -49,6 +49,7 @@ def find_in_result(
     return (
         *canaries.find_in_change(change, store.read_blob),
         *inspect(workspace.policy, change, scope=task.scope, known=known),
+        *name_empty(checkpoint.empty),
         *find_unplanned(
             workspace.policy,
             change,

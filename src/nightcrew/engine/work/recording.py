@@ -44,6 +44,7 @@ FREEZE_S: Final = 0.045
 #: How often the thread looks whether it is time for one.
 TICK_S: Final = 0.1
 _SHOWN: Final = 5
+_SHOWN_EMPTY: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,11 +323,16 @@ class Recorder:
             return captured, said + (f"; changed meanwhile: {names}" if names else "")
         return captured, "" if reading.still.whole else "not every process came to a stand in time"
 
-    def _capture(self, memory: CaptureMemory | None, when_read: Callable[[], None] | None = None) -> Captured:
+    def _capture(
+        self,
+        memory: CaptureMemory | None,
+        when_read: Callable[[], None] | None = None,
+        empty: list[str] | None = None,
+    ) -> Captured:
         workspace, place = self._workspace, self._place
         return workspace.store.capture(
             place.lower,
-            workspace.shadows.scan(place.shadow),
+            workspace.shadows.scan(place.shadow, empty),
             memory=memory,
             max_file_bytes=self._settings.max_file_bytes,
             when_read=when_read,
@@ -343,11 +349,12 @@ class Recorder:
         with self._journal.read() as tx:
             event = tx.last_seq()
         with self._workspace.store.using():
-            captured = self._capture(None)
+            empty: list[str] = []
+            captured = self._capture(None, empty=empty)
             taken = Taken(captured, standing, event, began, self._clock.monotonic() - began)
-            return self._record(taken, why)
+            return self._record(taken, why, tuple(sorted(empty)[:_SHOWN_EMPTY]))
 
-    def _record(self, taken: Taken, why: str) -> CheckpointRecord:
+    def _record(self, taken: Taken, why: str, empty: tuple[str, ...] = ()) -> CheckpointRecord:
         store, place = self._workspace.store, self._place
         captured = taken.captured
         change = store.compare(place.base_tree, captured.tree, refused=captured.refused)
@@ -378,6 +385,7 @@ class Recorder:
             paths=len(change.paths),
             ignored=sum(path.ignored for path in change.paths),
             refused=change.refused,
+            empty=empty,
             progress=taken.standing.progress,
             built_on=task.built_on,
             event=taken.event,

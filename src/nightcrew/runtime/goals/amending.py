@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from nightcrew.engine.course.replans import GOING
 from nightcrew.model.errors import InvalidInput, NotFound, UsageError
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import PlanRecord, RunRecord
@@ -19,7 +20,6 @@ from nightcrew.runtime.goals.consulting import Asking, OnProgress
 from nightcrew.runtime.people.terms import need_person
 from nightcrew.runtime.plans import versions
 from nightcrew.runtime.plans.bounding import describe_offered, find_bounds, list_paths
-from nightcrew.runtime.plans.offers import GOING
 from nightcrew.runtime.plans.planning import Draft, Wish, Written, make_draft
 from nightcrew.runtime.plans.taking import check_unbegun
 from nightcrew.runtime.rules import Rules, read_rules

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nightcrew.engine.course.replans import OFFERED, Replan
+from nightcrew.engine.course.replans import GOING, OFFERED, Replan
 from nightcrew.host import crash
 from nightcrew.host.clock import stamp
 from nightcrew.model import canonical
@@ -25,7 +25,6 @@ from nightcrew.plan.revise import find_growth, revise
 from nightcrew.runtime.goals.news import list_news
 from nightcrew.runtime.people.terms import need_person
 from nightcrew.runtime.plans import versions
-from nightcrew.runtime.plans.offers import GOING
 from nightcrew.runtime.plans.taking import (
     check_going,
     clear,

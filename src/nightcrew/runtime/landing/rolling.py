@@ -228,7 +228,10 @@ class Removal:
         with self._parts.journal.write() as tx:
             if made is None:
                 _reject(tx, planned.task, f"user:{self._parts.env.user}", data)
+            # What was taken out as a whole is of no interest any more.
             stale = list_stale(tx, planned.run.id)
+            if made is None:
+                stale.pop(planned.task.id, None)
         again = len(planned.plan.task(planned.task.name).accept) if made else 0
         return {**self.view, "checkpoint": made.id if made else "", "acceptance": again, "stale": stale}
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from nightcrew.engine.course.replans import OFFERED
+from nightcrew.engine.course.replans import GOING, OFFERED
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import PlanRecord, RunRecord
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader
-
-#: States of a run that has begun and can still be planned anew.
-GOING: Final = ("running", "paused", "in_review")
 
 
 def find_offer(run: RunRecord) -> Mapping[str, Any]:

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.engine.course.replans import OFFERED, settled
+from nightcrew.engine.course.replans import GOING, OFFERED, settled
 from nightcrew.gate.approvals import AHEAD
 from nightcrew.model.errors import StaleError
 from nightcrew.model.ids import join_task
 from nightcrew.model.plans import Plan, Task
 from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.runtime.plans import versions
-from nightcrew.runtime.plans.offers import GOING, find_offer
+from nightcrew.runtime.plans.offers import find_offer
 from nightcrew.runtime.plans.planning import add_tasks
 from nightcrew.runtime.trees.adopting import reopen
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from nightcrew.engine.course.replans import GOING
 from nightcrew.gate.approvals import AHEAD
 from nightcrew.host.clock import stamp
 from nightcrew.model import canonical
@@ -146,6 +147,15 @@ def _tell(origin: Mapping[str, Any]) -> dict[str, Any]:
     return {key: origin[key] for key in ("by", "agent", "rounds", "complexity") if origin.get(key)}
 
 
+def _when(state: str) -> str:
+    """Return when a plan can be changed, for a person who wanted that now."""
+    if state in GOING:
+        return "of its plan only what has not begun can be planned anew"
+    if state == "approved":
+        return "its plan can be changed before it is approved, and again once it runs"
+    return "what is over is not planned anew; that is for a plan that waits, and for a run that goes on or waits for review"
+
+
 def check_open(run: RunRecord, version: int) -> None:
     """Refuse to change a plan that is decided, or another one by now.
 
@@ -157,9 +167,11 @@ def check_open(run: RunRecord, version: int) -> None:
             f"first: nightcrew plan {run.id} unapprove"
             if run.state == "approved"
             else f"nightcrew show {run.id}"
+            if run.state in GOING
+            else f"what is still to be done is a run of its own: nightcrew run --help   what it did: nightcrew show {run.id}"
         )
         raise StaleError(
-            f"{run.id} is {run.state}: its plan can be changed only while it waits for approval; nothing was changed",
+            f"{run.id} is {run.state}: {_when(run.state)}; nothing was changed",
             code="plan.decided",
             hint=hint,
         )

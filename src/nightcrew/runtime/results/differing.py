@@ -114,7 +114,7 @@ def diff_checkpoints(parts: Parts, old: str, new: str, form: Form) -> dict[str, 
 def describe_conflict(conflict: Any) -> str:
     """Return one line that names a task, what it collides with, and where."""
     others = ", ".join(conflict.others) or "the base"
-    return f"{conflict.part} collides with {others} in {', '.join(conflict.paths)}"
+    return f"{conflict.part} collides with {others} in {', '.join(shown(path) for path in conflict.paths)}"
 
 
 def _patch(parts: Parts, run: RunRecord, old: str, new: str, form: Form) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from nightcrew.model.plans import Plan
 from nightcrew.model.records import AttemptRecord, CheckpointRecord, PlanRecord, RunRecord, TaskRecord
 from nightcrew.model.text import shown
 from nightcrew.runtime.people.terms import need_person
+from nightcrew.runtime.plans.offers import find_offer
 from nightcrew.runtime.upkeep.reporting import hide_secrets
 from nightcrew.runtime.views import tasks_of, view_outlook
 
@@ -30,7 +31,8 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
     from nightcrew.review.dossier import Others, build_dossier
     from nightcrew.review.staleness import find_held, find_stale
 
-    store = parts.store(parts.repository_of(run))
+    repository = parts.repository_of(run)
+    store, promoter = parts.store(repository), parts.promoter(repository)
     with parts.journal.read() as tx:
         plan = plan_of(tx, run)
         tasks = tasks_of(tx, run.id)
@@ -40,7 +42,9 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
     dossiers = []
     for task in tasks:
         old, new = trees[task.id]
-        change = _hide_names(store.compare(old, new)) if new else None
+        compared = store.compare(old, new) if new else None
+        run_by_git = promoter.run_by_git([path.path for path in compared.promotable]) if compared else ()
+        change = _hide_names(compared) if compared else None
         dossiers.append(
             build_dossier(
                 task,
@@ -50,6 +54,7 @@ def build_dossiers(parts: Parts, run: RunRecord) -> list[Dossier]:
                 task.findings,
                 attempts[task.id],
                 Others(stale.get(task.id, ()), held.get(task.id, ()), rivals.get(task.id, ())),
+                run_by_git,
             )
         )
     return dossiers
@@ -90,6 +95,7 @@ def view_review(parts: Parts, name: str) -> dict[str, Any]:
         "title": run.title,
         "tasks": [canonical.to_plain(d) for d in order_dossiers(dossiers)],
         **view_outlook(parts, run.id),
+        "offered": dict(find_offer(run)),
     }
 
 
@@ -105,6 +111,9 @@ def review_text(parts: Parts, name: str, *, width: int) -> str:
     ]
     if outlook["drift"].get("severity") in ("high", "medium"):
         told.append(f"drift {outlook['drift']['severity']}: {outlook['drift']['said']}")
+    offered = find_offer(run)
+    if offered:
+        told.append(f"P{offered['version']} of its plan waits for you: nightcrew plan {run.id}")
     return "\n".join([text.rstrip("\n"), *(f" {shown(line)}" for line in told)]) + "\n" if told else text
 
 

@@ -7,6 +7,7 @@ in the morning is what counts when the results are looked at.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from nightcrew.model.records import PromotionRecord, RunRecord, TaskRecord
 from nightcrew.model.trees import Repository
 
 if TYPE_CHECKING:
+    from nightcrew.checkpoint.store import Store
     from nightcrew.model.settings import Settings
     from nightcrew.promote.prepared import Prepared
     from nightcrew.runtime.parts import Parts
@@ -26,18 +28,39 @@ _SHOWN = 50
 def find_drift(parts: Parts, repository: Repository, run: RunRecord, prepared: Prepared) -> Drift:
     """Compare the branch, and the working tree where it is part of the target, with the base of a run.
 
-    Results of the run that are on the branch already are no drift. What stands on disk as the base of the run has it is no drift: the work began with it.
+    Results of the run that are on the branch already are no drift, also where only a part of them went. What stands on disk
+    as the base of the run has it, or as it lay there uncommitted when the run began, is none either: the work began with it.
     """
     from nightcrew.checkpoint.snapshot import find_uncommitted
+    from nightcrew.engine.course.drift import still_as
+    from nightcrew.engine.course.outlook import read_began
 
+    with parts.journal.read() as tx:
+        landed = tx.find(PromotionRecord, run=run.id, state="published")
+        began = read_began(tx, run.id) or {}
     store = parts.store(repository)
     base = prepared.base_tree or run.base_tree
-    moved = {path.path for path in store.compare(base, store.tree_of(prepared.start)).paths}
+    head = store.tree_of(prepared.start)
+    moved = {path.path for path in store.compare(base, head).paths} - _landed(store, landed, head)
     if prepared.place != "here":
         return weigh(moved, set(prepared.paths))
     dirty = find_uncommitted(parts.git(repository), repository.root).paths
     theirs = (moved - dirty) | {path for path in dirty if _read(repository, path) != store.read(base, path)}
-    return weigh(theirs, set(prepared.paths))
+    return weigh(theirs, set(prepared.paths), still_as(repository.root, began))
+
+
+def _landed(store: Store, promotions: Iterable[PromotionRecord], head: str) -> set[str]:
+    """Return the paths that are on the branch as promotions of the run have put them there."""
+    found = set[str]()
+    for each in promotions:
+        if each.tree and not each.file:
+            try:
+                since = {path.path for path in store.compare(each.tree, head).paths}
+            except NightcrewError:
+                # Its commit was taken off the branch by hand, and collected: nothing of it is there.
+                continue
+            found |= set(each.paths) - since
+    return found
 
 
 def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
@@ -47,6 +70,7 @@ def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
     looks, path by path), or git cannot look at the repository now.
     """
     from nightcrew.engine.course import drift as engine_drift
+    from nightcrew.engine.course.outlook import read_began
 
     if run.state != "in_review":
         return None
@@ -54,6 +78,7 @@ def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
         if tx.find(PromotionRecord, run=run.id, state="published", limit=1):
             return None
         tasks = [task for task in tx.find(TaskRecord, run=run.id) if task.tree]
+        began = read_began(tx, run.id)
     try:
         repository = parts.repository_of(run)
         store = parts.store(repository)
@@ -62,7 +87,7 @@ def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
             for task in tasks
         }
         ours = {path for paths in by_task.values() for path in paths}
-        found = engine_drift.find_drift(parts.git(repository), store, repository.root, run, ours)
+        found = engine_drift.find_drift(parts.git(repository), store, repository.root, run, ours, began)
     except (NightcrewError, OSError):
         # The repository was moved away, or is in the middle of something: what was told last still stands.
         return None
