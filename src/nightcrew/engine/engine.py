@@ -23,7 +23,7 @@ from nightcrew.engine.board import Bell, Board, Step
 from nightcrew.engine.books.budgets import Calendar
 from nightcrew.engine.books.reserving import Reservations
 from nightcrew.engine.client import LOCK_NAME
-from nightcrew.engine.course import attempts, pausing, settle
+from nightcrew.engine.course import attempts, pausing, settle, starts
 from nightcrew.engine.course.deadlines import Deadlines
 from nightcrew.engine.course.drift import DriftWatch
 from nightcrew.engine.course.forecast import Forecasts
@@ -307,7 +307,7 @@ class Engine:
 
     def _settle(self, task_id: str, number: int) -> dict[str, Any]:
         with self._journal.write() as tx:
-            attempt = tx.get(AttemptRecord, attempts.name_attempt(task_id, number))
+            attempt = tx.get(AttemptRecord, starts.name_attempt(task_id, number))
             if attempt is not None and not attempts.is_over(attempt):
                 failure = attempts.Failure("internal", "its workflow failed; see engine.log")
                 now = stamp(self._clock.now())

@@ -2,7 +2,7 @@
 
 An attempt's ``progress`` holds, as plain JSON:
 
-- ``generation``: of its task; ``start``: what it began from (see Start);
+- ``generation``: of its task; ``start``: what it began from (see ``starts.Start``);
 - ``phase``: ``agent`` while the agent may run, ``captured`` once its result is a checkpoint: from there on a killed host
   costs nothing, because judging a tree can simply be done again;
 - ``shadow``, ``lower``: name of its shadow and the tree its read-only layers hold;
@@ -14,16 +14,16 @@ An attempt's ``progress`` holds, as plain JSON:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.engine.course import breaker, inquiring, rerouting
+from nightcrew.engine.course.grants import give_back, stayed_inside
 from nightcrew.engine.course.retry import Retry, decide_retry
+from nightcrew.engine.course.starts import Start, choose_start, name_attempt
 from nightcrew.model import canonical
 from nightcrew.model.inquiries import QUESTION
-from nightcrew.model.isolation import Level
 from nightcrew.model.lifecycle import ATTEMPT_FINAL, TASK_FINAL
 from nightcrew.model.records import (
     ApprovalRecord,
@@ -46,37 +46,6 @@ ENDS: Final[Mapping[str, str]] = {
     "cancelled": "killed",
     "lost": "lost",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What an attempt begins from.
-
-    Attributes:
-        shadow: name of the shadow to go on in; empty for a new one.
-        lower: tree that its read-only layers hold.
-        checkpoint: id of the checkpoint to begin from, when the shadow is gone or must not be trusted.
-        asked: what must be decided before the agent starts was decided; the answers are used up.
-        captured: the agent's work is done and stands in ``checkpoint``; only judging is left.
-        agent: progress as the adapter reported it.
-    """
-
-    shadow: str = ""
-    lower: str = ""
-    checkpoint: str = ""
-    asked: bool = False
-    captured: bool = False
-    agent: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, plain: Mapping[str, Any]) -> Start:
-        """Return the start that was stored as ``plain``."""
-        return cls(**plain)
-
-
-def name_attempt(task: str, number: int) -> str:
-    """Return the id of an attempt: ``R-7/T04/2``."""
-    return f"{task}/{number}"
 
 
 def begin(
@@ -105,7 +74,7 @@ def begin(
     held = run.state == "paused" or task.state == "paused"
     if task.state not in ("pending", "running", "paused") or not (held or run.state == "running"):
         return None
-    start = _next_start(tx, task, number, fallback_from)
+    start = choose_start(tx, task, number, fallback_from)
     start = replace(start, agent=inquiring.add_answers(tx, task, number, start.agent))
     record = AttemptRecord(
         id=name_attempt(task_id, number),
@@ -167,57 +136,6 @@ def _begin_paused(
     return record
 
 
-def _next_start(tx: Writer, task: TaskRecord, number: int, fallback_from: str) -> Start:
-    """A parked or paused attempt is gone on with; a lost one from where it can be, but never in its own shadow.
-
-    From nothing, a fork begins with the checkpoint it was made of.
-    """
-    before = tx.get(AttemptRecord, name_attempt(task.id, number - 1))
-    if before is None or before.progress["generation"] != task.generation:
-        return Start(checkpoint=task.forked_from)
-    if before.state in ("parked", "paused"):
-        start = Start.read(before.progress["resume"])
-        # Another agent goes on with what is there; how far this one was in its own conversation means nothing to it.
-        return (
-            start
-            if task.agent == before.agent or not before.transcript
-            else replace(start, shadow="", agent={})
-        )
-    if before.state == "lost":
-        return recover(tx, before)
-    first = rerouting.find_predecessor(tx, task, number) if fallback_from == "checkpoint" else None
-    left = find_left(tx, first) if first is not None else None
-    return Start(checkpoint=left.id if left is not None else task.forked_from)
-
-
-def find_left(tx: Reader, attempt: AttemptRecord) -> CheckpointRecord | None:
-    """Return the best checkpoint of an attempt that did not come to its end: what it left, else the last between two actions."""
-    left = tx.get(CheckpointRecord, str(attempt.progress.get("checkpoint", "")))
-    return left if left is not None and not left.pruned else find_boundary(tx, attempt)
-
-
-def recover(tx: Reader, attempt: AttemptRecord) -> Start:
-    """Return where to go on after an attempt whose shadow cannot be trusted.
-
-    That is judging when its agent was done, else the last checkpoint between two of its actions, else where it had begun.
-    """
-    begun = Start.read(attempt.progress["start"])
-    if attempt.progress["phase"] == "captured":
-        return Start(
-            checkpoint=attempt.progress.get("checkpoint") or begun.checkpoint, asked=True, captured=True
-        )
-    last = find_boundary(tx, attempt)
-    if last is not None:
-        return Start(checkpoint=last.id, asked=True, agent=last.progress)
-    return replace(begun, shadow="")
-
-
-def find_boundary(tx: Reader, attempt: AttemptRecord) -> CheckpointRecord | None:
-    """Return the last checkpoint of an attempt that was taken between two actions of its agent."""
-    found = tx.find(CheckpointRecord, attempt=attempt.id)
-    return next((each for each in reversed(found) if each.between and not each.pruned), None)
-
-
 def pause(
     tx: Writer, attempt: AttemptRecord, resume: Start, *, reason: str, now: str, keep_grants: bool = False
 ) -> None:
@@ -236,7 +154,7 @@ def pause(
         progress={**attempt.progress, "resume": canonical.to_plain(resume)},
     )
     if not keep_grants:
-        _give_back(tx, ended)
+        give_back(tx, ended)
     task = tx.need(TaskRecord, attempt.task)
     if task.state == "running":
         tx.change(task, "task.paused", data={"reason": reason}, state="paused", reason=reason, waiting_for="")
@@ -281,7 +199,7 @@ def park(
         progress={**attempt.progress, "approvals": names, "resume": canonical.to_plain(resume)},
     )
     if not keep_grants:
-        _give_back(tx, ended)
+        give_back(tx, ended)
     task = tx.need(TaskRecord, attempt.task)
     tx.change(
         task,
@@ -385,8 +303,8 @@ def fail(
     )
     # What it did with its grants is gone with its copy, unless another agent goes on from there.
     kept = other is not None and retries.fallback_from == "checkpoint"
-    if failure.kind == "lost" or (retry.again and not kept and _stayed_inside(tx, attempt)):
-        _give_back(tx, ended)
+    if failure.kind == "lost" or (retry.again and not kept and stayed_inside(tx, attempt)):
+        give_back(tx, ended)
     task = tx.need(TaskRecord, attempt.task)
     if held:
         # It starts again when its agent may: until then it holds no slot, and nobody sleeps for it.
@@ -456,45 +374,3 @@ def _failures_before(tx: Writer, attempt: AttemptRecord) -> list[str]:
         and each.agent == attempt.agent
     ]
     return [each.failure for each in sorted(earlier, key=lambda each: each.number)]
-
-
-def _give_back(tx: Writer, attempt: AttemptRecord) -> None:
-    """Return the grants that were used for what is thrown away: nothing that was done with them has reached anything.
-
-    What a lost or paused attempt did before the checkpoint that is gone on from stays, and with it the grants for that.
-    A failed one is followed by one from the very start, so the grants of those it went on from return too.
-    """
-    goes_on = attempt.state in ("lost", "paused", "parked")
-    last = find_boundary(tx, attempt) if goes_on else None
-    chain = {attempt.id} if goes_on else _find_chain(tx, attempt)
-    kinds = ("approval.used", "approval.returned")
-    left: Counter[tuple[str, str]] = Counter()
-    for event in tx.events(after=last.event if last else 0, task=attempt.task, kinds=kinds):
-        if event.data.get("attempt") in chain:
-            grant = (str(event.data["id"]), str(event.data["attempt"]))
-            left[grant] += 1 if event.kind == "approval.used" else -1
-    for (name, used_by), uses in left.items():
-        approval = tx.need(ApprovalRecord, name)
-        for _ in range(uses):
-            if approval.state == "approved" and approval.uses >= 0:
-                data = {"attempt": used_by}
-                approval = tx.change(approval, "approval.returned", data=data, uses=approval.uses + 1)
-
-
-def _find_chain(tx: Reader, attempt: AttemptRecord) -> set[str]:
-    """Return an attempt with those that it went on from, one after the other."""
-    names = {attempt.id}
-    for number in range(attempt.number - 1, 0, -1):
-        before = tx.get(AttemptRecord, name_attempt(attempt.task, number))
-        if before is None or before.state not in ("parked", "paused", "lost"):
-            break
-        if before.progress["generation"] != attempt.progress["generation"]:
-            break
-        names.add(before.id)
-    return names
-
-
-def _stayed_inside(tx: Reader, attempt: AttemptRecord) -> bool:
-    """Tell whether all that an attempt could do is gone with its shadow: it was confined, and used no network."""
-    confined = tx.need(RunRecord, attempt.run).isolation != Level.S0
-    return confined and not attempt.progress.get("network")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from nightcrew.engine.course import attempts
+from nightcrew.engine.course import attempts, starts
 from nightcrew.engine.course.settle import find_alive, reset_task, withdraw_questions
 from nightcrew.model.errors import StaleError
 from nightcrew.model.ids import join_task
@@ -75,7 +75,7 @@ def hold(tx: Writer, task: TaskRecord, *, reason: str, actor: str = "engine") ->
 def pause_dead(tx: Writer, *, run: str = "", task: str = "", reason: str, now: str) -> None:
     """Pause what a dead host left; only while holding its lock, so that no agent of this state directory is alive."""
     for attempt in find_alive(tx, run=run, task=task):
-        resume = attempts.recover(tx, attempt)
+        resume = starts.recover(tx, attempt)
         attempts.pause(tx, attempt, resume, reason=reason, now=now, keep_grants=resume.captured)
     wanted = tx.find(TaskRecord, run=run, state="running") if run else [tx.need(TaskRecord, task)]
     for each in wanted:

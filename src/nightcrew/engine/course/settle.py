@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from nightcrew.engine.course import attempts
+from nightcrew.engine.course import attempts, starts
 from nightcrew.engine.course.deadlines import pass_time, when_due
 from nightcrew.gate.approvals import cancel
 from nightcrew.model.lifecycle import TASK_FINAL, TASK_WAITING
@@ -71,7 +71,7 @@ def withdraw_questions(tx: Writer, run: RunRecord, reason: str, *, actor: str = 
 
 def read_approvals(tx: Reader, task: TaskRecord) -> list[ApprovalRecord]:
     """Return the approvals a waiting task is parked for."""
-    attempt = tx.need(AttemptRecord, attempts.name_attempt(task.id, task.attempts))
+    attempt = tx.need(AttemptRecord, starts.name_attempt(task.id, task.attempts))
     return [tx.need(ApprovalRecord, name) for name in attempt.progress["approvals"]]
 
 

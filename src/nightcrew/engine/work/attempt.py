@@ -15,10 +15,11 @@ from typing import Any
 from nightcrew.agents.adapter import Adapter, AgentEnd, AgentSession, Answer, Job, Standing
 from nightcrew.agents.adapters import find_adapter
 from nightcrew.agents.transcript import Transcript
-from nightcrew.engine.course import attempts
-from nightcrew.engine.course.attempts import Failure, Start
+from nightcrew.engine.course import attempts, starts
+from nightcrew.engine.course.attempts import Failure
 from nightcrew.engine.course.rerouting import read_in_force
 from nightcrew.engine.course.retry import ENDINGS
+from nightcrew.engine.course.starts import Start
 from nightcrew.engine.work import certainty
 from nightcrew.engine.work.acceptance import describe_failure, is_proved
 from nightcrew.engine.work.asking import Asking, read_terms
@@ -423,7 +424,7 @@ class Attempt:
         if self.adapter.capabilities.resume != "exact" or standing.between:
             return Start(place.name, place.lower, checkpoint, asked=True, agent=standing.progress), True
         with self.tools.journal.read() as tx:
-            return attempts.recover(tx, self.record), False
+            return starts.recover(tx, self.record), False
 
     def pause(self, resume: Start, *, keep_grants: bool = True, reason: str = "") -> None:
         """End as paused; the attempt after it begins from ``resume``.

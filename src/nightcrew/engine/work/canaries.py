@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from nightcrew.agents.adapter import Answer, Launch
-from nightcrew.engine.course.attempts import name_attempt
+from nightcrew.engine.course.starts import name_attempt
 from nightcrew.model.actions import Action, Change, Decision, Finding, Verdict
 from nightcrew.model.isolation import Bind
 from nightcrew.model.records import AttemptRecord

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.engine.course.attempts import Start, find_left
 from nightcrew.engine.course.rerouting import find_predecessor
+from nightcrew.engine.course.starts import Start, find_left
 from nightcrew.engine.workspace import Workspace
 from nightcrew.model.records import AttemptRecord, TaskRecord
 

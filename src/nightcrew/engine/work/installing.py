@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from nightcrew.agents.adapter import Launch
 from nightcrew.agents.transcript import Transcript
-from nightcrew.engine.course.attempts import Failure, Start
+from nightcrew.engine.course.attempts import Failure
+from nightcrew.engine.course.starts import Start
 from nightcrew.engine.work.acceptance import Acceptance
 from nightcrew.engine.work.confined import Watched, describe_task, limit_acceptance, make_spec
 from nightcrew.engine.work.endings import describe_ending

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from nightcrew.agents.adapter import Adapter, Job, Launch
 from nightcrew.agents.adapters import find_adapter, find_setting
-from nightcrew.engine.course.attempts import Start, name_attempt
+from nightcrew.engine.course.starts import Start, name_attempt
 from nightcrew.engine.workspace import Workspace
 from nightcrew.host.files import ensure_private_directory, remove_tree
 from nightcrew.model.isolation import Bind, Level

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from nightcrew.engine.course.attempts import Failure, Start, name_attempt
+from nightcrew.engine.course.attempts import Failure
 from nightcrew.engine.course.schedule import order_dependencies
+from nightcrew.engine.course.starts import Start, name_attempt
 from nightcrew.engine.workspace import Workspace
 from nightcrew.model.answers import choose_answers
 from nightcrew.model.errors import StaleError

@@ -205,7 +205,7 @@ def _leave_captured(
     tx: Writer, task: TaskRecord, made: CheckpointRecord, generation: int, at: str, kind: str
 ) -> None:
     """Record an attempt that ended with the adopted tree: the next one finds it captured and only judges it."""
-    from nightcrew.engine.course.attempts import Start, name_attempt
+    from nightcrew.engine.course.starts import Start, name_attempt
 
     resume = Start(checkpoint=made.id, captured=True, asked=True)
     number = task.attempts + 1
