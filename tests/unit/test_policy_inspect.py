@@ -105,13 +105,16 @@ def test_scope_can_be_denied_or_allowed_by_policy() -> None:
         assert (str(found.verdict), found.source) == (word, "p:1")
 
 
-@pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "a/../../../x", "../..", "", "/"])
+@pytest.mark.parametrize(
+    "target",
+    ["/etc/passwd", "../../x", "a/../../../x", "../..", "", "/", "b/../a", "b/c/../../a", "../.git/config"],
+)
 def test_a_link_that_leaves_the_tree_is_denied(target: str) -> None:
     [found] = findings(added("s/link", new_mode=LINK, link_target=target))
     assert (found.check, found.verdict, found.path) == ("symlink", Verdict.DENY, "s/link")
 
 
-@pytest.mark.parametrize("target", ["a", "./a", "../s/a", "b/../a", ".."])
+@pytest.mark.parametrize("target", ["a", "./a", "../s/a", ".."])
 def test_a_link_that_stays_in_the_tree_is_fine(target: str) -> None:
     assert findings(added("s/link", new_mode=LINK, link_target=target)) == ()
 

@@ -174,6 +174,14 @@ def test_links() -> None:
     assert leaves_tree("a/b", "../../c")
     assert leaves_tree("a", "/a")
     assert leaves_tree("a", "")
+    # Behind a name nobody knows where `..` goes up from: it may be a link itself.
+    assert leaves_tree("l", "a/b/c/../secret")
+    assert leaves_tree("a/l", "../x/..")
+    assert not leaves_tree("a/b/l", "../../c")
+    assert not leaves_tree("a/l", ".././c/./d")
+    assert leaves_tree("l", ".git/hooks/pre-commit")
+    assert leaves_tree("sub/l", "../.GIT/config")
+    assert not leaves_tree("l", ".github/workflows")
 
 
 def test_a_decision_takes_little_time_with_a_hundred_rules() -> None:

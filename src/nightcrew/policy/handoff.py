@@ -142,9 +142,12 @@ def find_handoff(policy: Policy, path: PathChange, *, hook: bool = False) -> Han
     return classes.find_hook(path) if hook else classes.find(path)
 
 
-def find_class(path: str) -> HandoffClass | None:
-    """Return the class of a path by its name and the shipped table; None when nobody is known to execute it."""
-    name = _last(_shipped_tests(), path)
+def find_class(path: str, *, hook: bool = False) -> HandoffClass | None:
+    """Return the class of a path by its name and the shipped table; None when nobody is known to execute it.
+
+    With ``hook`` it is git, whatever the path is called.
+    """
+    name = "git" if hook else _last(_shipped_tests(), path)
     return next((each for each in shipped_classes() if each.id == name), None)
 
 
@@ -210,15 +213,16 @@ def _test_names(patterns: Sequence[str]) -> Test:
     names = {p for p in patterns if "/" not in p and not set(p) & set("*?[")}
     globs = [translate(p) for p in patterns if "/" not in p and p not in names]
     globbed = re.compile("|".join(globs)).match if globs else None
-    ends = [
-        re.compile(r"(?:.*/)?" + translate(p)).match for p in patterns if "/" in p and not p.endswith("/")
-    ]
+    top = {p[1:] for p in patterns if p.startswith("/")}
+    inner = [p for p in patterns if "/" in p and p[0] != "/" and not p.endswith("/")]
+    ends = [re.compile(r"(?:.*/)?" + translate(p)).match for p in inner]
 
     def test(path: str) -> bool:
         whole = path.lower()
         *parents, name = whole.split("/")
         return (
             name in names
+            or whole in top
             or not folders.isdisjoint(parents)
             or (globbed is not None and globbed(name) is not None)
             or any(each in f"/{whole}" for each in deep)

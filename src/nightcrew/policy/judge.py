@@ -29,6 +29,7 @@ Parse = Callable[[str], Mapping[str, Any]]
 _STRENGTH: Final = {Verdict.ALLOW: 0, Verdict.ASK: 1, Verdict.DENY: 2}
 _RISK: Final = {risk: number for number, risk in enumerate(RISKS)}
 _BUILT_IN: Final = "built in"
+_GIT: Final = frozenset({".git", "git~1"})
 TOLERANCE: Final = "role.risk_tolerance"
 """Single value of a role: the highest risk of what it does by itself."""
 _GLOB = re.compile(r"[*?\[]")
@@ -188,7 +189,7 @@ def _judge_files(policy: Policy, action: Action, root: str) -> Decision:
                 _Match(Verdict.DENY, "base.outside", _BUILT_IN, reason, "high", "write below the repository")
             )
         elif action.kind == "symlink" and leaves_tree(effect.path, action.detail):
-            reason = f"the link {path} points out of the repository: {action.detail}"
+            reason = f"the link {path} {find_way_out(effect.path, action.detail)}: {action.detail}"
             matches.append(
                 _Match(
                     Verdict.DENY, "base.symlink", _BUILT_IN, reason, "high", "use a relative target inside"
@@ -199,10 +200,24 @@ def _judge_files(policy: Policy, action: Action, root: str) -> Decision:
 
 def leaves_tree(path: str, target: str) -> bool:
     """Tell whether a symbolic link at ``path`` (relative to the tree) points out of the tree, or nowhere certain."""
-    if not target or target.startswith("/"):
-        return True
-    reached = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    return reached == ".." or reached.startswith("../")
+    return bool(find_way_out(path, target))
+
+
+def find_way_out(path: str, target: str) -> str:
+    """Return in words how a symbolic link gets out of the tree, empty when it stays inside whatever lies there.
+
+    Only leading ``..`` are counted: they go up from real folders. Behind a name they go up from wherever that name leads,
+    which may be another link, so that two harmless ones make one that is not.
+    """
+    steps = [step for step in target.split("/") if step not in ("", ".")]
+    up = next((number for number, step in enumerate(steps) if step != ".."), len(steps))
+    if not target or target.startswith("/") or up > path.count("/"):
+        return "leaves the tree"
+    if ".." in steps[up:]:
+        return "goes up again behind a name that may be a link itself, so it may leave the tree"
+    if any(step.casefold() in _GIT for step in steps):
+        return "leads into git's own directory"
+    return ""
 
 
 def _inside(path: str, root: str) -> str:

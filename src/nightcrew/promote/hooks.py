@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from nightcrew.host.tokens import nonce
 from nightcrew.model.errors import DeniedByPolicy
 from nightcrew.model.text import shown
+from nightcrew.promote.programs import find_started
 from nightcrew.promote.site import Configured, Site
 
 BEFORE: Final = "pre-commit"
@@ -66,6 +67,22 @@ def find_promoted(site: Site, configured: Configured, paths: Iterable[str]) -> t
         for path in paths
         if any(f"{path}/".startswith(f"{place}/") or place.startswith(f"{path}/") for place in inside)
     )
+
+
+def find_run_by_git(site: Site, configured: Configured, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return those of some paths that git runs or obeys by the user's own settings and hooks, whatever they are called."""
+    repository = site.repository
+    hooks = find_promoted(site, configured, paths)
+    started = find_started(
+        repository.root,
+        repository.common_dir,
+        site.env.get("HOME", ""),
+        configured.commands,
+        find_folder(site, configured),
+        paths,
+    )
+    run = {*hooks, *started}
+    return tuple(path for path in paths if path in run)
 
 
 def refuse_promoted(paths: Iterable[str]) -> None:

@@ -32,6 +32,7 @@ class Prepared:
         undo_of: id of the promotion that this takes back.
         undone: its transaction, where that is still known.
         hook_paths: of ``paths`` those that git runs as a hook, by the user's configuration.
+        git_paths: those, and others that git runs or obeys because the user's settings or hooks name them.
         base_tree: what branch and work both come from: the base with what was promoted before; empty when nothing was merged.
     """
 
@@ -55,6 +56,7 @@ class Prepared:
     untracked: tuple[tuple[str, str], ...] = ()
     hooks: bool = False
     hook_paths: tuple[str, ...] = ()
+    git_paths: tuple[str, ...] = ()
     base_tree: str = ""
 
     @property

@@ -19,7 +19,7 @@ from nightcrew.promote.ahead import Ahead
 from nightcrew.promote.commits import Step, make_commits
 from nightcrew.promote.files import make_bundle, make_patch
 from nightcrew.promote.guard import refuse_bad_paths
-from nightcrew.promote.hooks import find_promoted, refuse_promoted, run_message_hooks
+from nightcrew.promote.hooks import find_promoted, find_run_by_git, refuse_promoted, run_message_hooks
 from nightcrew.promote.looking import look_around
 from nightcrew.promote.notes import write_notes
 from nightcrew.promote.objects import add_trailer, make_commit
@@ -27,7 +27,7 @@ from nightcrew.promote.pins import list_pins, list_undo_pins, remove_pin, remove
 from nightcrew.promote.prepared import Prepared, describe_changes
 from nightcrew.promote.publish import Known, explain_failure, publish
 from nightcrew.promote.recovery import is_unsettled, recover_all, was_published
-from nightcrew.promote.site import Site
+from nightcrew.promote.site import Configured, Site
 from nightcrew.promote.target import HERE, Target, find_place
 from nightcrew.promote.transaction import PINS, Transaction
 from nightcrew.promote.undo import plan_undo
@@ -70,6 +70,14 @@ class Promoter:
         )
         self._lock = FileLock(self._site.home / "lock")
         self._known: Known | None = None
+        self._configured: Configured | None = None
+
+    def run_by_git(self, paths: Sequence[str]) -> tuple[str, ...]:
+        """Return those of some paths that the user's git runs or obeys, by the user's own settings and hooks."""
+        if not paths:
+            return ()
+        self._configured = self._configured or self._site.configured()
+        return find_run_by_git(self._site, self._configured, paths)
 
     def prepare(
         self,
@@ -358,7 +366,11 @@ class Promoter:
             changes=describe_changes(differences.files),
         )
         configured = ahead.configured()
-        prepared = replace(prepared, hook_paths=find_promoted(site, configured, prepared.paths))
+        prepared = replace(
+            prepared,
+            hook_paths=find_promoted(site, configured, prepared.paths),
+            git_paths=find_run_by_git(site, configured, prepared.paths),
+        )
         if prepared.hooks:
             refuse_promoted(prepared.hook_paths)
         if prepared.place != "here":

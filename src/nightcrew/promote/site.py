@@ -11,6 +11,7 @@ from nightcrew.host.clock import Clock
 from nightcrew.host.git import Git
 from nightcrew.model.errors import DriftError, UsageError
 from nightcrew.model.trees import Repository
+from nightcrew.promote.programs import read_commands
 from nightcrew.promote.reffiles import find_ref, read_head
 from nightcrew.promote.standing import Standing
 
@@ -43,6 +44,8 @@ class Configured:
     sign: bool = False
     hooks_path: str = ""
     filters: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    """Values of settings that name what git starts or obeys."""
     named_apart: bool = False
     """Author and committer of a commit are not simply the user."""
 
@@ -61,13 +64,13 @@ class Site:
     clock: Clock
     scratch: Path
 
-    def write_git(self, *args: str, input: bytes = b"") -> None:  # noqa: A002  (the word of the standard library)
+    def write_git(self, *args: str, input: bytes = b"", stdin: int = -1) -> None:  # noqa: A002  (the word of the standard library)
         """Run a git command that writes objects or refs, and have git flush them: by itself it leaves refs to chance.
 
         Raises:
             GitError: it failed.
         """
-        self.git.run(*_FLUSHED, *args, input=input)
+        self.git.run(*_FLUSHED, *args, input=input, stdin=stdin)
 
     @property
     def home(self) -> Path:
@@ -129,6 +132,7 @@ class Site:
             filters=tuple(
                 sorted({key.split(".", 1)[1].rpartition(".")[0] for key in found if _is_filter(key)})
             ),
+            commands=read_commands(found),
             named_apart=any(key.startswith(("author.", "committer.")) for key in found),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,30 +41,32 @@ class Concern:
     look: bool = True
 
 
-def name_signs(path: PathChange) -> tuple[str, ...]:
-    """Return what is special about one path, as words for the list of files."""
+def name_signs(path: PathChange, run_by_git: Collection[str] = ()) -> tuple[str, ...]:
+    """Return what is special about one path, as words for the list of files; ``run_by_git``: see ``find_concerns``."""
     words = [word for _, word, applies in _SIGNS if applies(path)]
     if path.link_target:
         words.append(f"points to {shown(path.link_target)}")
-    if not path.ignored and (runner := find_runner(path.path)):
+    runner = "git" if path.path in run_by_git else find_runner(path.path)
+    if not path.ignored and runner:
         words.append(f"read by {runner}")
     if path.ignored:
         words.append("ignored, will not be promoted")
     return tuple(words)
 
 
-def find_concerns(change: Change, scope: Sequence[str]) -> list[Concern]:
+def find_concerns(change: Change, scope: Sequence[str], run_by_git: Collection[str] = ()) -> list[Concern]:
     """Return the concerns that the change itself gives, worst first.
 
     Args:
         change: base against result.
         scope: the task's globs; empty means that it had none.
+        run_by_git: paths that git runs or obeys by the user's settings and hooks, whatever they are called.
     """
     paths = change.promotable
     found = [
         *_find_outside(paths, scope),
         *_find_signs(paths),
-        *_find_handoffs(paths),
+        *_find_handoffs(paths, run_by_git),
         *_find_case_clashes(paths),
     ]
     if change.refused:
@@ -132,11 +134,11 @@ def _find_signs(paths: Sequence[PathChange]) -> Iterator[Concern]:
             yield Concern(kind, words, chosen)
 
 
-def _find_handoffs(paths: Sequence[PathChange]) -> Iterator[Concern]:
+def _find_handoffs(paths: Sequence[PathChange], run_by_git: Collection[str]) -> Iterator[Concern]:
     """Who on the machine executes what by itself, with the reason; one concern for each class of programs."""
     by_class: dict[str, list[str]] = defaultdict(list)
     for path in paths:
-        if each := find_class(path.path):
+        if each := find_class(path.path, hook=path.path in run_by_git):
             by_class[f"{each.who} executes it by itself ({each.id}): {each.reason}"].append(path.path)
     for text, names in by_class.items():
         yield Concern("handoff", text, tuple(names))

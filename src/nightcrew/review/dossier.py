@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -120,6 +120,7 @@ def build_dossier(
     findings: Sequence[Finding | Mapping[str, Any]],
     attempts: Iterable[AttemptRecord],
     others: Others = _ALONE,
+    run_by_git: Collection[str] = (),
 ) -> Dossier:
     """Lay out one task.
 
@@ -129,6 +130,7 @@ def build_dossier(
         evidence, findings: values, or the plain JSON of them that the record holds.
         attempts: all of them, in any order.
         others: tasks of the run that stand against it.
+        run_by_git: paths that git runs or obeys by the user's settings and hooks, whatever they are called.
     """
     proofs = tuple(read_evidence(item) for item in evidence)
     found = tuple(read_finding(item) for item in findings)
@@ -136,7 +138,7 @@ def build_dossier(
     concerns = (
         *_doubt_ground(others),
         *_tell_takeover(task, attempts),
-        *_collect(task, spec, change, proofs, found),
+        *_collect(task, spec, change, proofs, found, run_by_git),
     )
     group = _group(task, concerns)
     promotable = change.promotable if change else ()
@@ -160,7 +162,7 @@ def build_dossier(
         depends=spec.depends,
         scope=spec.scope,
         accept=spec.accept,
-        files=_list_files(change),
+        files=_list_files(change, run_by_git),
         lines_added=sum(path.lines_added for path in promotable),
         lines_deleted=sum(path.lines_deleted for path in promotable),
         evidence=proofs,
@@ -213,8 +215,9 @@ def _collect(
     change: Change | None,
     evidence: Sequence[Evidence],
     findings: Sequence[Finding],
+    run_by_git: Collection[str],
 ) -> tuple[Concern, ...]:
-    concerns = list(find_concerns(change, spec.scope)) if change else []
+    concerns = list(find_concerns(change, spec.scope, run_by_git)) if change else []
     if task.state == "succeeded":
         concerns = [*_doubt_success(task, spec, change, evidence), *concerns]
     if _is_stale(task):
@@ -283,12 +286,19 @@ def _doubt_success(
     return doubts
 
 
-def _list_files(change: Change | None) -> tuple[FileLine, ...]:
+def _list_files(change: Change | None, run_by_git: Collection[str]) -> tuple[FileLine, ...]:
     if change is None:
         return ()
     lines = [
         FileLine(
-            p.path, p.kind, p.lines_added, p.lines_deleted, p.size_bytes, p.binary, p.ignored, name_signs(p)
+            p.path,
+            p.kind,
+            p.lines_added,
+            p.lines_deleted,
+            p.size_bytes,
+            p.binary,
+            p.ignored,
+            name_signs(p, run_by_git),
         )
         for p in change.paths
     ]

@@ -281,7 +281,7 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     drift = find_drift(parts, repository, run, prepared)
     view |= {"drift": describe_drift(drift), "notes": [*note_drift(drift), *view["notes"]]}
     old, tree = prepared.compared[0], prepared.tree
-    guard = guard_tree(parts, repository, run.id, old, tree, prepared.hook_paths)
+    guard = guard_tree(parts, repository, run.id, old, tree, prepared.git_paths)
     view |= guard.to_plain()
     if not dry_run:
         note_refusal(parts, guard, promotion)
@@ -376,7 +376,7 @@ def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication
     guard = Guard()
     if back or not view["exact"]:
         # What an exact undo leaves is what was there before; all else is a tree that would land like any other.
-        old_commit, hooks = prepared.compared[0], prepared.hook_paths
+        old_commit, hooks = prepared.compared[0], prepared.git_paths
         guard = guard_tree(parts, repository, run.id, old_commit, prepared.tree, hooks)
         view |= guard.to_plain()
         if not dry_run:
