@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -206,6 +207,21 @@ def as_person(variables: Mapping[str, str], *argv: str, cwd: str = "") -> subpro
         argv, env=env, cwd=cwd or variables["HOME"], user=user, group=group, extra_groups=[],
         capture_output=True, text=True, check=False, timeout=180,
     )  # fmt: skip
+
+
+@pytest.mark.needs_userns
+def test_the_self_check_holds_with_podman_as_an_ordinary_user(person: Mapping[str, str]) -> None:
+    """Also where podman itself has something to say on the streams of the program."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    program = (f"/usr/bin/python{version}", "-m", "nightcrew")
+    if not Path(program[0]).exists() or as_person(person, *program, "--version").returncode != 0:
+        pytest.skip("no interpreter of this version that an ordinary user can start")
+    done = as_person(person, *program, "doctor", "--attack", "--backend", "podman", "--json")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    findings = json.loads(done.stdout)["findings"]
+    assert [each["name"] for each in findings if each["promised"] and not each["held"]] == []
+    assert not any("attack itself failed" in each["said"] for each in findings)
+    assert as_person(person, "podman", "ps", "--all", "--quiet").stdout == ""
 
 
 @pytest.mark.needs_userns

@@ -36,6 +36,10 @@ _ENV: Final = "/usr/bin/env"
 _PATIENCE_S: Final = 10.0
 _LOOK_S: Final = 0.002
 _TAIL_BYTES: Final = 500
+#: Which part of all temporary memory a place may take; a mount of its own cannot share with another one. Home: a quarter.
+_SCRATCH: Final = {"/tmp": 2, "/var/tmp": 8, "/dev/shm": 8}  # noqa: S108 - inside, places of its own
+_HOME_SHARE: Final = 4
+_FOLDERS_BYTES: Final = 1 << 20
 #: What bwrap itself says PWD is; nobody asked for that.
 _UNASKED_VARIABLE: Final = "PWD"
 
@@ -109,10 +113,6 @@ class BubblewrapBackend:
 
 def make_arguments(spec: SandboxSpec, files: Sequence[str]) -> list[str]:
     """Return bwrap's arguments for a spec; ``files`` of /etc are read from descriptors from _FIRST_FILE on."""
-    size = [
-        "--size",
-        str(max(spec.limits.memory_bytes // 2, 16 << 20) if spec.limits.memory_bytes else 2 << 30),
-    ]
     words = ["--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     words += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     words += ["--hostname", spec.hostname, "--clearenv"]
@@ -125,29 +125,41 @@ def make_arguments(spec: SandboxSpec, files: Sequence[str]) -> list[str]:
     for number, path in enumerate(files):
         words += ["--ro-bind-data", str(_FIRST_FILE + number), path]
     words += ["--symlink", "/proc/mounts", "/etc/mtab", "--dev", "/dev", *_show_proc(spec)]
-    for path in ("/tmp", "/var/tmp", "/run", "/dev/shm"):  # noqa: S108 - inside, places of its own
-        words += [*(["--perms", "1777"] if path != "/run" else []), *size, "--tmpfs", path]
-    for path in covered_by_system(spec):
-        words += ["--tmpfs", path]
-    words += _show_content(spec, size)
-    words += ["--remount-ro", "/", "--chdir", spec.cwd]
+    for path, share in _SCRATCH.items():
+        words += ["--perms", "1777", "--size", str(_scratch_bytes(spec) // share), "--tmpfs", path]
+    # Without a size each tmpfs may take half of the machine's memory.
+    for path in ("/run", *covered_by_system(spec)):
+        words += ["--size", str(_FOLDERS_BYTES), "--tmpfs", path]
+    words += _show_content(spec)
+    for path in ("/run", "/dev", "/"):
+        words += ["--remount-ro", path]
+    words += ["--chdir", spec.cwd]
     return [*words, "--seccomp", str(_FILTER), "--json-status-fd", str(_STATUS)]
+
+
+def _scratch_bytes(spec: SandboxSpec) -> int:
+    """Return what all temporary places may take together: they are memory, which no control group may count here."""
+    return max(spec.limits.memory_bytes // 2, 16 << 20) if spec.limits.memory_bytes else 2 << 30
 
 
 def _show_proc(spec: SandboxSpec) -> list[str]:
     words = ["--proc", "/proc"] if spec.level is Level.S3 else ["--ro-bind", "/proc", "/proc"]
     for path in system.hidden_paths():
-        words += ["--tmpfs", path.path] if path.is_directory else ["--ro-bind", "/dev/null", path.path]
+        words += (
+            ["--tmpfs", path.path, "--remount-ro", path.path]
+            if path.is_directory
+            else ["--ro-bind", "/dev/null", path.path]
+        )
     # All of it: as root of the host, /proc/sys/kernel/core_pattern is a way out.
     return [*words, "--remount-ro", "/proc"]
 
 
-def _show_content(spec: SandboxSpec, size: list[str]) -> list[str]:
+def _show_content(spec: SandboxSpec) -> list[str]:
     words: list[str] = []
     home = spec.env.get("HOME", "")
     targets = [bind.target for bind in spec.binds]
     if home.startswith("/") and home != "/" and not any(lies_in(home, target) for target in targets):
-        words += [*size, "--tmpfs", home]
+        words += ["--size", str(_scratch_bytes(spec) // _HOME_SHARE), "--tmpfs", home]
     for bind in sorted(spec.binds, key=lambda each: os.path.normpath(each.target).count("/")):
         _refuse_links(bind, spec.binds)
         words += ["--bind" if bind.writable else "--ro-bind", bind.source, bind.target]

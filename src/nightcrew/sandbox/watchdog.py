@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from nightcrew.model.isolation import Limits
+from nightcrew.model.units import format_size
 from nightcrew.sandbox.gauges import DiskGauge, MemoryGauge, unlinked_bytes
 
 _QUICK_S: Final = 0.02
@@ -79,12 +80,13 @@ class Watchdog:
         grows = abs(total - self._last_bytes) > limits.memory_bytes * _GROWTH or self._disk.grows
         self.pause_s = _QUICK_S if grows else min(self.pause_s * 2, _CALM_S)
         self._last_bytes = total
+        # First, for many processes take much memory too: a fork bomb is told as what it is.
+        if self._count_processes and limits.processes and usage.threads > limits.processes:
+            return f"more than {limits.processes} processes and threads at once"
         if limits.memory_bytes and self._memory.exceeds(usage, limits.memory_bytes):
             return describe_memory(limits)
         if self._count_kills is not None and self._count_kills():
             return describe_memory(limits)
-        if self._count_processes and limits.processes and usage.threads > limits.processes:
-            return f"more than {limits.processes} processes and threads at once"
         return ""
 
     def _search_unlinked(self, now: float) -> str:
@@ -94,5 +96,5 @@ class Watchdog:
             return ""
         self._search_due = now + _SEARCH_S
         if unlinked_bytes(self._pids(), self._proc) > limit:
-            return f"more than {limit} bytes written to deleted files"
+            return f"more than {format_size(limit)} written to deleted files (limits.disk)"
         return ""

@@ -109,16 +109,23 @@ print(count, flush=True)
     ),
     "hog_memory_shared": Greed(
         """
+import os, time
 written = 0
-for place in ("/tmp", "/dev/shm", "/var/tmp"):
+with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    mounts = [line.partition(" - ") for line in file]
+found = [left.split()[4] for left, _, right in mounts if right.split()[0] in ("tmpfs", "ramfs", "devtmpfs")]
+kept = []
+for place in dict.fromkeys(("/tmp", "/dev/shm", "/var/tmp", os.environ["HOME"], "/run", "/dev", *found)):
     try:
-        with open(f"{place}/MARK", "wb", 0) as file:
-            for _ in range(256): written += file.write(bytes(1 << 20))
+        file = open(f"{place}/MARK", "wb", 0)
+        kept.append(file)
+        while written < 256 << 20: written += file.write(bytes(1 << 20))
     except OSError: pass
 print(written, flush=True)
+time.sleep(1)
 """,
         _limits(memory_bytes=128 * _MIB),
-        lambda seen: seen.outcome.ending == "memory" or 0 <= seen.number <= 128 * _MIB,
+        lambda seen: seen.outcome.ending in ("memory", "disk") or 0 <= seen.number <= 128 * _MIB,
         harms=True,
     ),
     "fill_disk": Greed(
@@ -165,7 +172,8 @@ print(len(kept), flush=True)
     "print_endless_line": Greed(
         f"import sys\nfor _ in range({_LINE_BYTES >> 16}): sys.stdout.write('x' * 65536)",
         _limits(),
-        lambda seen: seen.outcome.output_bytes == _LINE_BYTES and seen.received == _LIMITS.output_bytes,
+        # A container's own program may say something besides.
+        lambda seen: seen.outcome.output_bytes >= _LINE_BYTES and seen.received == _LIMITS.output_bytes,
     ),
     "ignore_term": Greed(
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nfor _ in range(99): print(flush=True); time.sleep(0.1)",

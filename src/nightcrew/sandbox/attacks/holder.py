@@ -13,14 +13,15 @@ from nightcrew.sandbox.launcher import Launcher
 
 
 class _Herald:
-    """A session that passes on the first thing it hears."""
+    """A session that passes on what the program says; what a container's own program has to say goes to stderr."""
 
     def started(self, process: Process) -> None:
         process.close_stdin()
 
     def feed(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
+        if stream == "stdout":
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
 
 
 def hold(spec: Mapping[str, Any], scratch: str, variables: Mapping[str, str]) -> None:

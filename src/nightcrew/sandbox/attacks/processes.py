@@ -131,8 +131,12 @@ def take_descriptor(facts: Facts) -> str:
 
 def hold_privileges(_facts: Facts) -> str:
     status = read_status()
-    left = [name for name in _ZEROS if int(status.get(name, "1"), 16)]
-    left += ["new privileges"] if status.get("NoNewPrivs") != "1" else []
+    gains = status.get("NoNewPrivs") != "1"
+    # The bounding set is what starting a program could give at most. Only who has privileges can empty it; where none
+    # are there and none can be won, it gives nothing. Root's must be empty: starting a program gives root all of it.
+    counted = _ZEROS if gains or os.getuid() == 0 else [name for name in _ZEROS if name != "CapBnd"]
+    left = [name for name in counted if int(status.get(name, "1"), 16)]
+    left += ["new privileges"] if gains else []
     left += ["no filter"] if status.get("Seccomp") != "2" else []
     if not left:
         raise Blocked("no capability, no new privileges, calls filtered")
