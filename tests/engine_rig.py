@@ -21,7 +21,8 @@ from nightcrew.checkpoint.store import Store
 from nightcrew.engine.engine import Engine
 from nightcrew.engine.workspace import Workspace
 from nightcrew.host.clock import SystemClock, stamp
-from nightcrew.host.git import Git, discover
+from nightcrew.host.git import Git
+from nightcrew.host.repository import discover
 from nightcrew.host.shell import parse
 from nightcrew.journal.journal import Journal
 from nightcrew.model import canonical

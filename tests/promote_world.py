@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nightcrew.host import crash
 from nightcrew.host.clock import SystemClock
-from nightcrew.host.git import discover
+from nightcrew.host.repository import discover
 from nightcrew.model.records import PromotionRecord
 from nightcrew.promote.prepared import Prepared
 from nightcrew.promote.promoter import Promoter

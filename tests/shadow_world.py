@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nightcrew.checkpoint.store import Store
-from nightcrew.host.git import discover
+from nightcrew.host.repository import discover
 from nightcrew.model.isolation import Bind, IsolationReport, Level, Process, SandboxSpec
 from nightcrew.model.trees import Captured, Repository
 from nightcrew.sandbox.launcher import Launcher

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from nightcrew.host.git import Git, discover
+from nightcrew.host.git import Git
+from nightcrew.host.repository import discover
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nightcrew.checkpoint.snapshot import Snapshot, snapshot_uncommitted
-from nightcrew.host.git import discover
+from nightcrew.host.repository import discover
 from nightcrew.model.errors import DriftError
 from nightcrew.testing.hermetic import Hermetic
 
@@ -173,7 +173,7 @@ def test_repositories_inside_and_submodules_stay_out_and_are_named(place: Hermet
 CLOSED = """
 import os, pathlib, subprocess, sys
 from nightcrew.checkpoint.snapshot import snapshot_uncommitted
-from nightcrew.host.git import discover
+from nightcrew.host.repository import discover
 root = pathlib.Path(sys.argv[1])
 env = {"PATH": os.environ["PATH"], "HOME": str(root), "GIT_CONFIG_NOSYSTEM": "1"}
 git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(root / "repo")]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nightcrew.host.git import BlobReader, Git, GitError, discover
+from nightcrew.host.git import BlobReader, Git, GitError
+from nightcrew.host.repository import discover
 from nightcrew.model.errors import NightcrewError, NotFound, UsageError
 
 

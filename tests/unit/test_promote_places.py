@@ -467,7 +467,7 @@ def test_disk_full(small_disk: Path, tmp_path: Path, size: int) -> None:
 
 
 def test_bare_and_missing_commit(tmp_path: Path) -> None:
-    from nightcrew.host.git import discover
+    from nightcrew.host.repository import discover
 
     world = World.make(tmp_path / "w", FILES)
     with pytest.raises(UsageError):

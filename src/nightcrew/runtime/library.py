@@ -14,7 +14,7 @@ from nightcrew.gate.answering import Answer
 from nightcrew.gate.approvals import decide, matches, open_approval, use
 from nightcrew.gate.timing import expire
 from nightcrew.host.clock import Clock, SystemClock, stamp
-from nightcrew.host.git import discover
+from nightcrew.host.repository import discover
 from nightcrew.journal import Journal as _Journal
 from nightcrew.model.actions import Action, Decision
 from nightcrew.model.errors import DeniedByPolicy, NotFound, UsageError

@@ -155,8 +155,8 @@ class Parts:
         return found
 
     def _discover(self, path: Path, *, need_commit: bool = True) -> Repository:
-        from nightcrew.host.git import discover
         from nightcrew.host.private import find_private
+        from nightcrew.host.repository import discover
 
         try:
             return discover(path, env=self.env.variables, need_commit=need_commit)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from nightcrew.host.git import discover
 from nightcrew.host.indexfile import IndexFile
+from nightcrew.host.repository import discover
 from nightcrew.model.errors import NightcrewError, NotFound
 from nightcrew.model.trees import Entry
 from nightcrew.shadow.exporting import Exporter
