@@ -62,6 +62,9 @@ class Capture:
         self._relied: set[str] = set()
         self._refused: list[str] = []
         self._changing: list[str] = []
+        # Put into the edit when it turns out that it takes one.
+        self._amends = False
+        self._put_off: list[tuple[bytes, TreeEntry, bool]] = []
         self._seen: dict[bytes, Seen] = {}
         self._edited: dict[bytes, str] = {}
         self._made: Made = {}
@@ -79,6 +82,7 @@ class Capture:
         """
         found = list(entries)
         new = self._memory.find_new(found)
+        self._amends = new is not None
         self._local.refresh()
         self._began_ns = read_file_clock(self._objects)
         try:
@@ -116,6 +120,9 @@ class Capture:
 
     def _build(self, rest: Sequence[Entry]) -> str:
         """Return the tree of all entries; ``rest`` are those that have not been sorted out, none of which must be read."""
+        for path, leaf, fresh in self._put_off:
+            self._edit.put(path, leaf, fresh=fresh)
+        self._amends = False
         for entry in rest:
             self._sort_out(entry)
         for path in self._memory.edited.keys() - self._edited.keys():
@@ -196,7 +203,10 @@ class Capture:
             self._refuse(entry, seen.refused)
         else:
             self._edited[path] = entry.kind
-            self._edit.put(path, seen.entry, fresh=fresh)
+            if self._amends:
+                self._put_off.append((path, seen.entry, fresh))
+            else:
+                self._edit.put(path, seen.entry, fresh=fresh)
 
     def _refuse(self, entry: Entry, why: str) -> None:
         self._refused.append(f"{entry.path}: {why}")
@@ -204,7 +214,7 @@ class Capture:
     def _take_link(self, entry: Entry, path: bytes) -> Seen:
         signature = sign(os.lstat(entry.source))
         target = os.fsencode(os.readlink(entry.source))  # noqa: PTH115
-        new = TreeEntry(MODE_LINK, self._store(target, self._reader.find(self._base_tree, path)))
+        new = TreeEntry(MODE_LINK, self._store(target, self._reader.find_row(self._base_tree, path)))
         return Seen(signature, new, "", certain=self._is_old(signature))
 
     def _take_file(self, entry: Entry, path: bytes) -> Seen:
@@ -240,12 +250,12 @@ class Capture:
 
     def _store_file(self, fd: int, size: int, path: bytes) -> str:
         """Store the content of a file and return its id; converted where the rules say so, unless it is large."""
-        old = self._reader.find(self._base_tree, path)
+        old = self._reader.find_row(self._base_tree, path)
         self._read_files += 1
         self._read_bytes += size
         if size < LARGE_BYTES:
             data = _read_all(fd, size)
-            return self._conversions.convert(path, data, old) or self._store(data, old)
+            return self._conversions.convert(path, data) or self._store(data, old)
         with open(fd, "rb", closefd=False) as source:
             object_id = identify_stream(source, size, len(self._base_tree))
             if not (_is_named(object_id, old) or self._local.rely_on(object_id)):
@@ -257,7 +267,7 @@ class Capture:
         """Tell whether a later change of the file is bound to give it another time."""
         return signature[3] < self._began_ns - TICKS_NS
 
-    def _store(self, data: bytes, old: TreeEntry | None) -> str:
+    def _store(self, data: bytes, old: bytes | None) -> str:
         object_id = identify("blob", data, len(self._base_tree))
         if not _is_named(object_id, old):
             self._add("blob", data, object_id)
@@ -277,9 +287,9 @@ class Capture:
             self._pack.add(kind, data, object_id)
 
 
-def _is_named(object_id: str, old: TreeEntry | None) -> bool:
-    """Tell whether the base tree has this very object at the same path."""
-    return old is not None and old.id == object_id
+def _is_named(object_id: str, old: bytes | None) -> bool:
+    """Tell whether a row of the base tree names this very object."""
+    return old is not None and old.endswith(bytes.fromhex(object_id))
 
 
 def _read_all(fd: int, size: int) -> bytes:

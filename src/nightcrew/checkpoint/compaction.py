@@ -32,10 +32,13 @@ SMALL_BYTES: Final = 64 << 20
 MAX_WAITING_BYTES: Final = 4 << 20
 WAITING_SHARE: Final = 8
 _TIMEOUT_S: Final = 600.0
+_QUIET_S: Final = 1.0
+_MOST_WAITS: Final = 20
+"""So often it is put off while checkpoints keep coming; each of them adds about what it changed."""
 
 
 class Tidying:
-    """Puts the packs of one store together beside whatever else goes on.
+    """Puts the packs of one store together once no checkpoint has come for a moment: meanwhile it would take a core from them.
 
     Args:
         store: its directory.
@@ -46,28 +49,46 @@ class Tidying:
         self._store = store
         self._git = git
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._turn = threading.Lock()
+        self._noted = False
+        self._hurry = threading.Event()
 
-    def start_if_due(self) -> None:
-        """Begin when there is something to do and it is not being done already."""
-        with self._starting:
-            if (self._thread is None or not self._thread.is_alive()) and is_due(self._store / "objects"):
+    def note(self) -> None:
+        """Take note of a checkpoint: what there is to do is looked for when it has become quiet."""
+        with self._turn:
+            self._noted = True
+            if self._thread is None or not self._thread.is_alive():
                 # A process that ends leaves it: nothing is lost, and the next one begins anew.
                 self._thread = threading.Thread(target=self._run, name="nightcrew-tidying", daemon=True)
                 self._thread.start()
 
     def wait(self) -> None:
-        """Come back when nothing is being put together."""
-        thread = self._thread
+        """Do at once what is to be done, and come back when nothing is being put together."""
+        with self._turn:
+            thread = self._thread
+            if thread is not None:
+                self._hurry.set()
         if thread is not None:
             thread.join()
 
     def _run(self) -> None:
-        try:
-            compact(self._git(), self._store)
-        except (NightcrewError, OSError) as error:
-            # A full disk, most likely. The checkpoint that began this is stored; the next one tries again.
-            LOG.warning("packs of %s were not put together: %s", self._store, error)
+        while True:
+            for _ in range(_MOST_WAITS):
+                self._noted = False
+                if self._hurry.wait(_QUIET_S) or not self._noted:
+                    break
+            # What is noted from here on may have come too late to be seen.
+            self._noted = False
+            try:
+                compact(self._git(), self._store)
+            except (NightcrewError, OSError) as error:
+                # A full disk, most likely. The checkpoint that began this is stored; the next one tries again.
+                LOG.warning("packs of %s were not put together: %s", self._store, error)
+            with self._turn:
+                if not self._noted:
+                    self._thread = None
+                    self._hurry.clear()
+                    return
 
 
 def is_due(objects: Path, *, limit: int = MAX_SMALL_PACKS) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nightcrew.checkpoint.objects import MODE_EXECUTABLE, MODE_FILE, TreeEntry
+from nightcrew.checkpoint.objects import MODE_EXECUTABLE, MODE_FILE
 from nightcrew.checkpoint.rulefiles import find_rules, lay_out
 from nightcrew.checkpoint.trees import TreeReader
 from nightcrew.host import files, tokens
@@ -127,10 +127,10 @@ class Conversions:
                 f"handled by the git filter {name!r}, which is not run on what an agent wrote"
             )
 
-    def convert(self, path: bytes, data: bytes, old: TreeEntry | None) -> str:
+    def convert(self, path: bytes, data: bytes) -> str:
         """Store the converted content and return its id; empty when git would store the bytes as they are."""
         known = self._attributes.get(path)
-        if known is None or not self._would_change(known, data, old):
+        if known is None or not self._would_change(known, data, path):
             return ""
         settings = [
             ("core.autocrlf", self._settings.crlf or "false"),
@@ -157,7 +157,7 @@ class Conversions:
         finally:
             files.remove_tree(place, inside=self._scratch)
 
-    def _would_change(self, known: Mapping[str, str], data: bytes, old: TreeEntry | None) -> bool:
+    def _would_change(self, known: Mapping[str, str], data: bytes, path: bytes) -> bool:
         if known["working-tree-encoding"] not in _NO:
             return True
         if known["ident"] == "set" and b"$Id" in data:
@@ -166,9 +166,10 @@ class Conversions:
             return False
         explicit = "set" in (known["text"], known["crlf"]) or known["crlf"] == "input"
         # A file whose blob has CRLF already is left alone by automatic conversion; git looks that up in the index.
-        return explicit or known["eol"] not in _NO or not self._has_crlf(old)
+        return explicit or known["eol"] not in _NO or not self._has_crlf(path)
 
-    def _has_crlf(self, old: TreeEntry | None) -> bool:
+    def _has_crlf(self, path: bytes) -> bool:
+        old = self._reader.find(self._base_tree, path)
         return old is not None and old.mode in (MODE_FILE, MODE_EXECUTABLE) and b"\r\n" in self._read(old.id)
 
 

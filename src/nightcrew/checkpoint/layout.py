@@ -63,8 +63,7 @@ def write_ref(path: Path, name: str, commit: str, *, durable: bool = True) -> No
     if not _REF.fullmatch(name) or ".." in name or name.endswith(".lock"):
         raise ValueError(f"not a ref name: {name!r}")
     place = path / name
-    for left in range(_REF_TRIES, 0, -1):
-        place.parent.mkdir(parents=True, exist_ok=True)
+    for left in range(_REF_TRIES, -1, -1):
         try:
             if durable:
                 files.write_atomic(place, commit.encode("ascii") + b"\n")
@@ -74,9 +73,11 @@ def write_ref(path: Path, name: str, commit: str, *, durable: bool = True) -> No
                 aside.rename(place)
             return
         except FileNotFoundError:
-            # Refs are being put together this moment: git removes a folder that has become empty.
-            if left == 1:
+            # The first of its folder; or refs are being put together this moment, and git removes a folder that has
+            # become empty.
+            if left == 0:
                 raise
+            place.parent.mkdir(parents=True, exist_ok=True)
 
 
 def id_width(path: Path) -> int:

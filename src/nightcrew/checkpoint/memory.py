@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from nightcrew.checkpoint.conversions import Attributes
 from nightcrew.checkpoint.objects import TreeEntry
@@ -21,8 +21,7 @@ Signature = tuple[int, ...]
 """Of a file or link: see ``Entry.signature``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What was found at one path.
 
     Attributes:

@@ -10,9 +10,8 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from nightcrew.host import files, tokens
 
@@ -53,8 +52,7 @@ _ROWS: Final = {length: re.compile(rb"(?s)([0-7]+ ([^\0]+)\0.{%d})" % (length //
 WRITER: Final = "nightcrew <nightcrew@localhost>"
 
 
-@dataclass(frozen=True, slots=True)
-class TreeEntry:
+class TreeEntry(NamedTuple):
     """One row of a tree object."""
 
     mode: int

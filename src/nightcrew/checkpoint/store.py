@@ -151,7 +151,7 @@ class Store:
             # The name of a checkpoint follows from its row: a power loss may take it, `name_checkpoints` brings it back.
             durable = ref.startswith("refs/")
             layout.write_ref(self.path, ref if durable else REFS + ref, name, durable=durable)
-            self._tidying.start_if_due()
+            self._tidying.note()
         return name
 
     def promotable(self, base_tree: str, tree: str) -> str:

@@ -53,10 +53,14 @@ class TreeReader:
 
     def find(self, tree: str, path: bytes) -> TreeEntry | None:
         """Return what a tree has at a path, or None."""
+        row = self.find_row(tree, path)
+        return None if row is None else decode_row(row, len(tree))
+
+    def find_row(self, tree: str, path: bytes) -> bytes | None:
+        """Return the encoded row of a path, or None."""
         directory, _, name = path.rpartition(b"/")
         inside = self._find_directory(tree, directory) if directory else tree
-        row = self.raw_rows(inside).get(name) if inside else None
-        return None if row is None else decode_row(row, len(tree))
+        return self.raw_rows(inside).get(name) if inside else None
 
     def find_leaf(self, tree: str, path: bytes) -> TreeEntry | None:
         """Return what a tree has at a path that is not a directory, or None."""
