@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightcrew.policy.scanning.assigned import find_names
+from nightcrew.policy.scanning.marks import find_marks
 
 PLAIN = re.compile(
     rb"(?i)(?:secret|token|credential|(?P<pwd>pwd)|pass(?=w|phrase)"
@@ -76,7 +76,7 @@ def one_by_one(data: bytes) -> set[int]:
 
 @given(texts)
 def test_one_pass_finds_what_single_searches_find(data: bytes) -> None:
-    names = find_names(data)
+    names = find_marks(data)
     assert set(names.ends) == one_by_one(data)
     assert names.ends == sorted(names.ends)
     assert names.armour or b"PRIVATE KEY" not in data

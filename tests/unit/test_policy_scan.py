@@ -13,10 +13,10 @@ import time
 import zipfile
 from dataclasses import replace
 from datetime import date
-from re import _parser as parser  # type: ignore[attr-defined]  # draws samples of the forms
 
 import pytest
 
+from form_samples import AROUND, sample
 from nightcrew.model.actions import Change, PathChange, Verdict
 from nightcrew.model.errors import InvalidInput
 from nightcrew.policy.load import layer, parse_policy
@@ -36,38 +36,6 @@ FILE = 0o100644
 
 def brief(data: bytes, path: str = "src/x.py") -> list[tuple[str, int, tuple[str, ...]]]:
     return [(s.rule, s.line, s.inside) for s in scan_content(data, path).secrets if s.severity != "low"]
-
-
-def sample(pattern: str, lot: random.Random) -> str:
-    """A text drawn by lot from the texts that a pattern matches, without what must stand around it."""
-    return "".join(_draw(node, lot) for node in parser.parse(pattern))
-
-
-def _draw(node, lot: random.Random) -> str:
-    kind, held = str(node[0]), node[1]
-    if kind == "LITERAL":
-        return chr(held)
-    if kind == "IN":
-        ranges = [(item[1], item[1]) if str(item[0]) == "LITERAL" else item[1] for item in held]
-        return chr(lot.choice([code for low, high in ranges for code in range(low, high + 1)]))
-    if kind == "MAX_REPEAT":
-        low, high, inner = held
-        return "".join(
-            _draw(each, lot) for _ in range(lot.randint(low, min(high, low + 12))) for each in inner
-        )
-    if kind == "SUBPATTERN":
-        return "".join(_draw(each, lot) for each in held[3])
-    if kind == "BRANCH":
-        return "".join(_draw(each, lot) for each in lot.choice(held[1]))
-    assert kind in ("ASSERT", "ASSERT_NOT"), kind
-    return ""
-
-
-AROUND = {
-    "slack.webhook": "hooks.slack.com/",
-    "discord.webhook": "/api/webhooks/",
-    "teams.webhook": "https://x.webhook.office.com/",
-}
 
 
 @pytest.mark.parametrize("form", FORMS, ids=[form.id for form in FORMS])

@@ -13,7 +13,7 @@ from nightcrew.policy.leaving import find_in
 from nightcrew.policy.rules import Allowance, Placed, Policy
 from nightcrew.policy.scanning.contents import Scan, scan_content
 from nightcrew.policy.scanning.noise import is_example
-from nightcrew.policy.scanning.runs import find_runs
+from nightcrew.policy.scanning.runs import look
 from nightcrew.policy.scanning.texts import Secret, blot_out, fingerprint, hide_in_name, scan_text
 from nightcrew.policy.scanning.unwrap import MAX_DEPTH, Bounds, is_archive, unwrap
 
@@ -131,7 +131,7 @@ class _Judge:
     def name(self, path: PathChange) -> Iterator[Finding]:
         """Yield what looks like a secret in the name of a new path."""
         held = path.path.encode("utf-8", "surrogateescape")
-        for secret in scan_text(held, path.path, find_runs(held)):
+        for secret in scan_text(held, path.path, look(held)):
             if secret.severity == "high":
                 said = f"the name of {shown(blot_out(held)[0].decode('utf-8', 'replace'))} holds what looks like a secret"
                 message = f"{said} ({secret.title})  fingerprint {secret.fingerprint}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from nightcrew.policy.scanning.runs import find_runs
+from nightcrew.policy.scanning.runs import look
 from nightcrew.policy.scanning.texts import Secret, scan_text
 from nightcrew.policy.scanning.unwrap import MAX_DEPTH, Bounds, as_bytes_text, is_archive, unwrap
 
@@ -46,11 +46,11 @@ def scan_content(data: bytes, path: str) -> Scan:
 
 def _scan(data: bytes, path: str, bounds: Bounds, depth: int) -> Iterator[Secret]:
     text = as_bytes_text(data)
-    runs = find_runs(text)
+    seen = look(text)
     packed = is_archive(data)
     if not packed:
-        yield from scan_text(text, path, runs)
-    for part in unwrap(data if packed else text, bounds, runs):
+        yield from scan_text(text, path, seen)
+    for part in unwrap(data if packed else text, bounds, seen.runs):
         if depth == 0:
             bounds.left_out.append(f"{part.name}: wrapped more than {MAX_DEPTH} times")
             continue
@@ -59,4 +59,4 @@ def _scan(data: bytes, path: str, bounds: Bounds, depth: int) -> Iterator[Secret
             yield replace(secret, inside=(part.name, *secret.inside), line=part.line or secret.line)
     if packed:
         # What only begins like an archive, or has something behind it.
-        yield from scan_text(text, path, runs)
+        yield from scan_text(text, path, seen)

@@ -100,6 +100,58 @@ mailgun.key           key-                       -       key-[a-f0-9]{32}(?![A-Z
 mailchimp.key         -us                        inside  [a-f0-9]{32}-us[0-9]{1,2}(?![A-Za-z0-9])  Mailchimp key
 brevo.key             xkeysib-                   -       xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}  Brevo key
 
+vercel.token          vcp_,vck_,vci_,vca_,vcr_   -       vc[pkiar]_[A-Za-z0-9]{24,64}         Vercel token
+render.key            rnd_                       -       rnd_[A-Za-z0-9]{28,40}               Render key
+neon.key              napi_                      -       napi_[a-z0-9]{60,70}                 Neon key
+aiven.password        AVNS_                      -       AVNS_[A-Za-z0-9_-]{16,32}            Aiven password
+mongodb.secret        mdb_sa_sk_                 -       mdb_sa_sk_[A-Za-z0-9_-]{40}          MongoDB Atlas secret
+buildkite.token       bkua_                      -       bkua_[a-z0-9]{40}                    Buildkite token
+circleci.token        CCIPAT_,CCIPRJ_            -       CCIP(?:AT|RJ)_[A-Za-z0-9]{20,24}_[a-f0-9]{40}  CircleCI token
+sonar.token           sqp_,squ_,sqa_             -       sq[pua]_[a-f0-9]{40}                 SonarQube token
+sourcegraph.token     sgp_                       -       sgp_(?:[a-f0-9]{16}|local)_[a-f0-9]{40}  Sourcegraph token
+prefect.key           pnu_,pnb_                  -       pn[ub]_[A-Za-z0-9]{36}               Prefect key
+infracost.key         ico-                       varied  ico-[A-Za-z0-9]{32}(?![A-Za-z0-9])   Infracost key
+deno.token            ddp_,ddw_                  -       dd[pw]_[A-Za-z0-9]{36}               Deno Deploy token
+clojars.token         CLOJARS_                   -       CLOJARS_[a-z0-9]{60}                 Clojars token
+readme.key            rdme_                      -       rdme_[a-z0-9]{70}                    ReadMe key
+contentful.token      CFPAT-                     -       CFPAT-[A-Za-z0-9_-]{43}              Contentful token
+typeform.token        tfp_                       broken  tfp_[A-Za-z0-9_.=-]{44,59}           Typeform token
+hubspot.token         pat-na1-,pat-eu1-,pat-na2-  -      pat-(?:na|eu)[12]-[a-f0-9]{8}-(?:[a-f0-9]{4}-){3}[a-f0-9]{12}  HubSpot token
+launchdarkly.key      sdk-,api-                  -       (?:sdk|api)-[a-f0-9]{8}-(?:[a-f0-9]{4}-){3}[a-f0-9]{12}  LaunchDarkly key
+octopus.key           API-                       varied  API-[A-Z0-9]{26}(?![A-Za-z0-9])      Octopus key
+posthog.key           phx_,phs_                  -       ph[xs]_[A-Za-z0-9]{40,50}            PostHog key
+trigger.key           tr_prod_,tr_dev_,tr_stg_   -       tr_(?:prod|dev|stg)_[A-Za-z0-9]{20,}  Trigger.dev key
+inngest.key           signkey-                   -       signkey-[a-z]{2,12}-[a-f0-9]{64}     Inngest key
+adafruit.key          aio_                       varied  aio_[A-Za-z0-9]{28}(?![A-Za-z0-9])   Adafruit key
+mapbox.token          sk.eyJ                     inside  sk\.eyJ[A-Za-z0-9_-]{40,}\.[A-Za-z0-9_-]{20,}  Mapbox token
+azure.sas             sig=                       inside  (?<=[?&]sig=)[A-Za-z0-9%+/]{40,}(?:%3D|=)  Azure shared access signature
+google.refresh_token  1//0                       inside  (?<![A-Za-z0-9_/])1//0[A-Za-z0-9_-]{40,}  Google refresh token
+google.fcm_key        :APA91b                    inside  [A-Za-z0-9_-]{7,}:APA91b[A-Za-z0-9_-]{100,}  Firebase messaging key
+tencent.key           AKID                       varied  AKID[A-Za-z0-9]{32}(?![A-Za-z0-9])   Tencent Cloud key
+volcengine.key        AKLT                       varied  AKLT[A-Za-z0-9]{40,60}(?![A-Za-z0-9])  Volcengine key
+yandex.key            AQVN                       -       AQVN[A-Za-z0-9_-]{35,38}             Yandex Cloud key
+cloudflare.token      cfut_,cfat_,cfk_           -       cf(?:ut|at|k)_[A-Za-z0-9_-]{40,}     Cloudflare token
+
+elevenlabs.key        sk_                        -       sk_[a-f0-9]{48}(?![A-Za-z0-9])       ElevenLabs key
+together.key          tgp_v1_                    -       tgp_v1_[A-Za-z0-9_-]{43}             Together key
+fireworks.key         fw_                        varied  fw_[A-Za-z0-9]{22,24}(?![A-Za-z0-9])  Fireworks key
+cerebras.key          csk-                       -       csk-[a-z0-9]{48}(?![A-Za-z0-9])      Cerebras key
+pinecone.key          pcsk_                      -       pcsk_[A-Za-z0-9]{5,6}_[A-Za-z0-9]{60,64}  Pinecone key
+tavily.key            tvly-                      -       tvly-(?:dev-|prod-)?[A-Za-z0-9]{30,}  Tavily key
+jina.key              jina_                      -       jina_[A-Za-z0-9]{60}                 Jina key
+apify.token           apify_api_                 -       apify_api_[A-Za-z0-9]{36}            Apify token
+e2b.key               e2b_                       -       e2b_[a-f0-9]{40}                     E2B key
+
+resend.key            re_                        varied  re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}(?![A-Za-z0-9])  Resend key
+shippo.token          shippo_live_,shippo_test_  -       shippo_(?:live|test)_[a-f0-9]{40}    Shippo token
+easypost.key          EZAK,EZTK                  -       EZ[AT]K[A-Za-z0-9]{54}               EasyPost key
+duffel.token          duffel_                    -       duffel_(?:live|test)_[A-Za-z0-9_-]{43}  Duffel token
+plaid.token           access-                    -       access-(?:production|sandbox|development)-[a-f0-9]{8}-(?:[a-f0-9]{4}-){3}[a-f0-9]{12}  Plaid token
+razorpay.key          rzp_live_,rzp_test_        -       rzp_(?:live|test)_[A-Za-z0-9]{14,}   Razorpay key
+flutterwave.key       FLWSECK                    -       FLWSECK(?:_TEST)?-[a-f0-9]{32}-X     Flutterwave key
+facebook.token        EAAC,EAAM,EAAB,EAAG        varied  EAA[CMBG][A-Za-z0-9]{100,}           Facebook token
+feishu.webhook        /bot/v2/hook/              inside  (?<=/bot/v2/hook/)[a-f0-9]{8}-(?:[a-f0-9]{4}-){3}[a-f0-9]{12}  Feishu webhook
+
 jwt                   eyJ                        -       eyJ[A-Za-z0-9_-]{12,}\.eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*  JSON web token
 age.key               AGE-SECRET-KEY-            -       AGE-SECRET-KEY-1[A-Z0-9]{50,}        age key
 """
@@ -156,6 +208,10 @@ PRIVATE_KEY: Final = re.compile(
 
 URL: Final = re.compile(r"(?<=://)([^\s/:@\"'<>]{0,256}):([^\s/\"'<>]{1,512})@(?=[^\s@])")
 """User and password of a URL. A password holds no blank; greedy up to the last @ before a /, as some clients read it."""
+URL_MARK: Final = r"://[^ \t\r\n/\"'<>]{2,769}@"
+"""Stands in every text that holds such a URL."""
 
 BEARER: Final = re.compile(r"(?i)(?<![A-Za-z])(bearer|basic)([ \t]+)([A-Za-z0-9+/_.~-]{16,}={0,2})")
 """Word, blanks and value of an HTTP credential."""
+BEARER_MARK: Final = rf"(?i:bearer|basic)[ \t][A-Za-z0-9_-]{{{RUN}}}"
+"""Stands in every HTTP credential that a search for runs comes to."""

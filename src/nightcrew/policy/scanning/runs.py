@@ -1,7 +1,8 @@
 """Runs of key characters in a content: the only places where keys can be. Pure.
 
 Written for speed: one pass that turns every key character into an ``a``, a substring search for a row of them, and a few
-operations per run that is found. In ordinary text one byte in ten is part of such a run, and most of these are names.
+operations per run that is found. In ordinary text one byte in ten is part of such a run, and most of these are names: where
+nothing begins as a key does, only the longer ones are asked for, which may be random or base64.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import string
 from typing import Final, NamedTuple
 
 from nightcrew.policy.scanning.forms import RUN
+from nightcrew.policy.scanning.marks import Marks, find_marks
 from nightcrew.policy.scanning.noise import entropy
 
 _KEY_CHARACTERS: Final = (string.ascii_letters + string.digits + "_-").encode()
 _MAP: Final = bytes(ord("a") if c in _KEY_CHARACTERS else ord(" ") for c in range(256))
-_ROW: Final = b"a" * RUN
 _PLAIN: Final = (string.ascii_lowercase + "_-").encode()
 _LOWER: Final = string.ascii_lowercase.encode()
 _UPPER: Final = string.ascii_uppercase.encode()
@@ -28,6 +29,8 @@ _WIDEST: Final = 256
 _ODD_IN: Final = 6
 # Random base62 text of 24 characters has 4.1 bits per character on average; names of that length stay below 3.8.
 RANDOM_LENGTH: Final = 24
+BASE64_LENGTH: Final = 20
+"""Shortest run that is looked at in a base64 text."""
 _RANDOM_BITS: Final = 3.9
 
 _JOINTS_BEFORE: Final = b".:~/"
@@ -74,11 +77,25 @@ class Run(NamedTuple):
         return start, self.end + len(behind) - len(behind.lstrip(_BASE64))
 
 
-def find_runs(data: bytes) -> list[Run]:
-    """Return the runs of a content in order."""
+class Seen(NamedTuple):
+    """What was seen in a content at first sight: its marks, and the runs that matter beside these."""
+
+    marks: Marks
+    runs: list[Run]
+
+
+def look(data: bytes) -> Seen:
+    """Look over a content: for what it may hold, and for the runs where that stands."""
+    marks = find_marks(data)
+    return Seen(marks, find_runs(data, RUN if marks.formed else min(BASE64_LENGTH, RANDOM_LENGTH)))
+
+
+def find_runs(data: bytes, length: int = RUN) -> list[Run]:
+    """Return the runs of a content that have at least so many characters, in order."""
+    row = b"a" * length
     mapped = data.translate(_MAP)
     find, found, size = mapped.find, [], len(data)
-    start = find(_ROW)
+    start = find(row)
     while start >= 0:
         end = find(b" ", start)
         if end < 0:
@@ -87,5 +104,5 @@ def find_runs(data: bytes) -> list[Run]:
         odd = len(text.translate(None, _PLAIN))
         if odd * _ODD_IN >= end - start:
             found.append(Run(start, end, text, odd))
-        start = find(_ROW, end)
+        start = find(row, end)
     return found

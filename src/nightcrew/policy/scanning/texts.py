@@ -1,8 +1,8 @@
 """One content → the secrets in it, each with its place. Pure.
 
 A content is searched as bytes read as Latin-1, so that places are the same in both and nothing fails to decode. Only what
-stands around runs of key characters is compared with the forms, which makes an ordinary text cost little more than
-reading it.
+stands around runs of key characters is compared with the forms, and only where one may begin at all (``marks``), which
+makes an ordinary text cost little more than reading it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from nightcrew.policy.scanning import noise
-from nightcrew.policy.scanning.assigned import Names, find_assigned, find_names
+from nightcrew.policy.scanning.assigned import find_assigned
 from nightcrew.policy.scanning.blot import BLOT, blot
 from nightcrew.policy.scanning.forms import BEARER, FORMS, PRIVATE_KEY, RUN, URL, Form
-from nightcrew.policy.scanning.runs import RANDOM_LENGTH, Run, find_runs
+from nightcrew.policy.scanning.runs import RANDOM_LENGTH, Run, Seen, look
 from nightcrew.policy.scanning.weigh import judge_assigned, judge_url, tells_of_secrets
 
 Severity = Literal["high", "medium", "low"]
@@ -28,7 +28,6 @@ _BEFORE: Final = 64
 _BEHIND: Final = 400
 # The end of `bearer` or `basic`, and the blank behind it.
 _BEFORE_CREDENTIAL: Final = frozenset(last + blank for last in "rRcC" for blank in " \t")
-_BEFORE_MENTION: Final = frozenset([*"\n\r\t /\"'<>", ""])
 _MIN_ARMOURED: Final = 40
 _NAME_PARTS: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _ARMOUR: Final = re.compile(rb"(?<![A-Za-z0-9+/=-])[A-Za-z0-9+/=]{16,}")
@@ -72,18 +71,18 @@ def fingerprint(rule: str, value: bytes) -> str:
     return hashlib.sha256(rule.encode() + b"\0" + value).hexdigest()[:_KEPT_DIGITS]
 
 
-def scan_text(data: bytes, path: str, runs: Sequence[Run]) -> Iterator[Secret]:
+def scan_text(data: bytes, path: str, seen: Seen) -> Iterator[Secret]:
     """Yield the secrets of one text, in the order they stand in it.
 
     Args:
         data: the text in any encoding that holds ASCII as it is.
         path: its name, which tells settings from code and generated files from written ones.
-        runs: those of ``data``.
+        seen: in ``data``, at first sight.
     """
     text = data.decode("latin-1")
     end = -1
     line, counted = 1, 0
-    for hit in sorted(_find_all(text, data, path, runs), key=lambda h: (h.start, -h.end)):
+    for hit in sorted(_find_all(text, data, path, seen), key=lambda h: (h.start, -h.end)):
         if hit.start < end:
             continue
         end = hit.end
@@ -110,7 +109,7 @@ def blot_out(data: bytes) -> tuple[bytes, int]:
     text = data.decode("latin-1")
     pieces: list[bytes] = []
     end = count = 0
-    for hit in sorted(_find_all(text, data, "", find_runs(data)), key=lambda h: (h.start, -h.end)):
+    for hit in sorted(_find_all(text, data, "", look(data)), key=lambda h: (h.start, -h.end)):
         if hit.start < end or hit.severity == "low":
             continue
         held = data[hit.start : hit.end]
@@ -133,30 +132,29 @@ def _hide(held: bytes, rule: str) -> bytes:
     return blot(held.decode("utf-8", "replace")).encode()
 
 
-def _find_all(text: str, data: bytes, path: str, runs: Sequence[Run]) -> Iterator[Hit]:
+def _find_all(text: str, data: bytes, path: str, seen: Seen) -> Iterator[Hit]:
     """Yield hits of every kind; where they overlap, the first that begins, and of those the longest, is the one."""
-    names = find_names(data)
-    random: list[Hit] = []
-    found = [*_find_formed(text, data, runs, random), *_find_in_urls(text)]
-    if names.webhook:
+    found = list(_find_formed(text, data, seen.runs)) if seen.marks.formed else []
+    if seen.marks.address:
+        found += _find_in_urls(text)
+    if seen.marks.webhook:
         found += _find_broken(text)
-    if names.armour:
+    if seen.marks.armour:
         found += _find_armoured(text)
     yield from found
     if noise.is_locked(path):
         return
     taken = [(hit.start, hit.end) for hit in found]
-    for hit in (*_find_assigned(text, names, path), *random):
+    for hit in (*_find_assigned(text, seen.marks.ends, path), *_find_random(text, data, seen.runs)):
         # A form names a secret better than the name of its variable does.
         if not any(start < hit.end and hit.start < end for start, end in taken):
             yield hit
 
 
-def _find_formed(text: str, data: bytes, runs: Sequence[Run], random: list[Hit]) -> Iterator[Hit]:
-    """Yield what has a form; what only looks random, on a line that speaks of secrets, is added to ``random``."""
+def _find_formed(text: str, data: bytes, runs: Sequence[Run]) -> Iterator[Hit]:
     done = 0
     for run in runs:
-        start, end, body, _ = run
+        start, _, body, _ = run
         found: list[tuple[Form, int, int]] = []
         # In the order of their frequency, and without a call where nothing is to be done: this is the innermost loop.
         if text[start : start + 2] in _FRONTS:
@@ -171,10 +169,17 @@ def _find_formed(text: str, data: bytes, runs: Sequence[Run], random: list[Hit])
                 yield Hit(first, last, form.id, form.title, "low" if form.low else "high")
         if text[start - 2 : start] in _BEFORE_CREDENTIAL and (span := _match_bearer(run, text)):
             yield Hit(*span, "bearer", "HTTP credential", "medium")
-        if end - start >= RANDOM_LENGTH and tells_of_secrets(text, start) and run.is_random():
+
+
+def _find_random(text: str, data: bytes, runs: Sequence[Run]) -> Iterator[Hit]:
+    """Yield what only looks random, on a line that speaks of secrets."""
+    for run in runs:
+        if run.end - run.start < RANDOM_LENGTH or run.text.isupper():
+            continue  # too short, or without a small letter: asked here because most runs end here
+        if tells_of_secrets(text, run.start) and run.is_random():
             start, end = run.widen(data)
             if not noise.is_placeholder(text[start:end]):
-                random.append(Hit(start, end, "entropy", "random text beside words about secrets", "medium"))
+                yield Hit(start, end, "entropy", "random text beside words about secrets", "medium")
 
 
 def _match_after_dashes(run: Run, text: str) -> Iterator[tuple[Form, int, int]]:
@@ -230,24 +235,12 @@ def _find_armoured(text: str) -> Iterator[Hit]:
 
 
 def _find_in_urls(text: str) -> Iterator[Hit]:
-    if not _has_address(text):
-        return
     place = text.find("://")
     while place >= 0:
         match = URL.match(text, place + 3)
         if match is not None and (severity := judge_url(match[2], text[match.end() : match.end() + 80])):
             yield Hit(match.start(2), match.end(2), "url.password", "password in a URL", severity)
         place = text.find("://", place + 3)
-
-
-def _has_address(text: str) -> bool:
-    """Tell whether an ``@`` may end a password; before one that begins a decorator or a mention stands a blank."""
-    place = text.find("@")
-    while place >= 0:
-        if text[place - 1 : place] not in _BEFORE_MENTION:
-            return True
-        place = text.find("@", place + 1)
-    return False
 
 
 def _match_bearer(run: Run, text: str) -> tuple[int, int] | None:
@@ -259,9 +252,9 @@ def _match_bearer(run: Run, text: str) -> tuple[int, int] | None:
     return None
 
 
-def _find_assigned(text: str, names: Names, path: str) -> Iterator[Hit]:
-    settings = noise.is_settings(path) if names.ends else False
-    for value in find_assigned(text, names):
+def _find_assigned(text: str, ends: Sequence[int], path: str) -> Iterator[Hit]:
+    settings = noise.is_settings(path) if ends else False
+    for value in find_assigned(text, ends):
         severity = judge_assigned(text, value, settings=settings)
         if severity:
             yield Hit(value.start, value.end, "assigned", "value of a secret's name", severity)

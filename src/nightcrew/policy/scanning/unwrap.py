@@ -16,9 +16,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Any, Final, Protocol
 
-from nightcrew.policy.scanning.runs import Run
+from nightcrew.policy.scanning.runs import BASE64_LENGTH, Run
 
 MAX_BYTES: Final = 32 << 20
 """Unwrapped from one file in all. A change of one task is at most 10 MB a file by default."""
@@ -31,7 +32,6 @@ MAX_DEPTH: Final = 3
 _MIN_BASE64: Final = 32
 # Of the characters of a text in base64 half are capital letters or digits, and `+` and `/` are rare.
 _ODD_IN: Final = 3
-_MIN_RUN: Final = 20
 _BASE64_TEXT: Final = re.compile(
     rb"[A-Za-z0-9+/_-]{15,}(?:[\r\n]{1,2}[ \t]*[A-Za-z0-9+/_-]{15,})*[\r\n]{0,2}[A-Za-z0-9+/_-]*={0,2}"
 )
@@ -133,16 +133,38 @@ def _count(bounds: Bounds) -> bool:
 
 
 def _open_gzip(data: bytes, bounds: Bounds) -> Iterator[Part]:
-    inflate = zlib.decompressobj(wbits=47)
-    yield _squeezed(inflate.decompress(data, bounds.bytes_left + 1), bounds)
+    yield from _open_squeezed(lambda: zlib.decompressobj(wbits=47), data, bounds)
 
 
 def _open_bzip2(data: bytes, bounds: Bounds) -> Iterator[Part]:
-    yield _squeezed(bz2.BZ2Decompressor().decompress(data, bounds.bytes_left + 1), bounds)
+    yield from _open_squeezed(bz2.BZ2Decompressor, data, bounds)
 
 
 def _open_xz(data: bytes, bounds: Bounds) -> Iterator[Part]:
-    yield _squeezed(lzma.LZMADecompressor(memlimit=256 << 20).decompress(data, bounds.bytes_left + 1), bounds)
+    yield from _open_squeezed(lambda: lzma.LZMADecompressor(memlimit=256 << 20), data, bounds)
+
+
+class _Inflater(Protocol):
+    eof: Any
+    unused_data: Any
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Return what comes out, at most so much."""
+
+
+def _open_squeezed(make: Callable[[], _Inflater], data: bytes, bounds: Bounds) -> Iterator[Part]:
+    """Yield each of the streams that lie one behind the other, as the programs that open them read all, and what is left."""
+    magic = data[:2]
+    while data.startswith(magic) and _count(bounds):
+        inflate = make()
+        yield _squeezed(inflate.decompress(data, bounds.bytes_left + 1), bounds)
+        if not inflate.eof:
+            if bounds.bytes_left:
+                bounds.left_out.append("an archive that is cut off")
+            return
+        data = inflate.unused_data.lstrip(b"\0")
+    if data and not data.startswith(magic):
+        yield Part("behind the archive", 0, data)
 
 
 def _squeezed(data: bytes, bounds: Bounds) -> Part:
@@ -156,6 +178,14 @@ _ARCHIVES: Final = (
     (b"BZh", 0, _open_bzip2),
     (b"\xfd7zXZ\x00", 0, _open_xz),
 )
+_CLOSED: Final = (
+    (b"\x28\xb5\x2f\xfd", "zstd"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07", "rar"), (b"\x04\x22\x4d\x18", "lz4"),
+    (b"LZIP\x01", "lzip"), (b"\x1f\x9d", "compress"), (b"MSCF\0\0\0\0", "cab"), (b"!<arch>\n", "ar"),
+    (b"\xed\xab\xee\xdb", "rpm"), (b"070701", "cpio"), (b"070702", "cpio"), (b"070707", "cpio"), (b"hsqs", "squashfs"),
+    (b"xar!\0", "xar"),
+)  # fmt: skip
+"""Archives that nothing here can open; what they hold is told as not looked at."""
+_FIRST: Final = frozenset(magic[:1] for magic, at, _ in _ARCHIVES if at == 0) | {m[:1] for m, _ in _CLOSED}
 
 
 def _open_base64(data: bytes, bounds: Bounds, runs: Sequence[Run]) -> Iterator[Part]:
@@ -163,7 +193,7 @@ def _open_base64(data: bytes, bounds: Bounds, runs: Sequence[Run]) -> Iterator[P
     done = line = counted = 0
     for run in runs:
         size = run.end - run.start
-        if run.odd * _ODD_IN < size or size < _MIN_RUN or run.start < done or bounds.bytes_left <= 0:
+        if run.odd * _ODD_IN < size or size < BASE64_LENGTH or run.start < done or bounds.bytes_left <= 0:
             continue
         start, end = run.widen(data)
         if end - start < _MIN_BASE64 and data[end : end + 1] not in (b"\n", b"\r"):
@@ -199,4 +229,14 @@ def is_archive(data: bytes) -> bool:
 
 
 def _find_opener(data: bytes) -> Callable[[bytes, Bounds], Iterator[Part]] | None:
-    return next((opener for magic, at, opener in _ARCHIVES if data[at : at + len(magic)] == magic), None)
+    if data[:1] not in _FIRST and data[257:262] != b"ustar":
+        return None
+    opener = next((opener for magic, at, opener in _ARCHIVES if data.startswith(magic, at)), None)
+    if opener is None and (kind := next((kind for magic, kind in _CLOSED if data.startswith(magic)), "")):
+        return partial(_leave_closed, kind)
+    return opener
+
+
+def _leave_closed(kind: str, _data: bytes, bounds: Bounds) -> Iterator[Part]:
+    bounds.left_out.append(f"an archive of a kind that is not opened here ({kind})")
+    yield from ()
