@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from nightcrew.checkpoint.store import Store
-from nightcrew.host import git as host_git
+from nightcrew.host import repository as host_repository
 from nightcrew.model.isolation import Bind, Level, Limits, Overlay, SandboxSpec
 from nightcrew.model.trees import Repository
 from nightcrew.sandbox.launcher import Launcher
@@ -138,7 +138,7 @@ class Ground:
 
     @cached_property
     def known(self) -> Repository:
-        return host_git.discover(self.repository, ENV)
+        return host_repository.discover(self.repository, ENV)
 
     @cached_property
     def head(self) -> str:
