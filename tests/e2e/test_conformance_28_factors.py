@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import sqlite3
 import stat
 import subprocess
 import time
@@ -58,6 +59,15 @@ def put(crew: Hermetic, **changes: object) -> None:
     book_of(crew).write_text(json.dumps(plain))
 
 
+def let_the_lock_pass(crew: Hermetic) -> None:
+    """Make all wrong tries so far ones of long ago, in both memories."""
+    put(crew, locked_until="2020-01-01T00:00:00.000000Z", failures=0)
+    connection = sqlite3.connect(crew.state / "nightcrew.db")
+    connection.execute("update nc_events set at = '2020-01-01T00:00:00.000000Z' where kind = 'auth.tried'")
+    connection.commit()
+    connection.close()
+
+
 def code_now(secret: str, step: int = 0) -> str:
     return factors.make_code(secret, int(time.time()) // 30 + step)
 
@@ -101,14 +111,44 @@ def test_28_a_lock_that_lasts_over_processes_and_methods_and_doubles(crew: Herme
         json.loads(line)["kind"]
         for line in crew.look("events", "--json", "--kinds", "auth.*").stdout.splitlines()
     ]
-    assert kinds == ["auth.pin_set", "auth.stored", *["auth.failed"] * 5, "auth.locked"]
-    put(crew, locked_until="2020-01-01T00:00:00.000000Z", failures=4)
+    assert kinds == ["auth.pin_set", "auth.stored", *["auth.tried", "auth.failed"] * 5, "auth.locked"]
+    let_the_lock_pass(crew)
+    put(crew, failures=4)
     assert try_pin(crew, WRONG).json["error"]["code"] == "auth.wrong"
     assert me(crew)["lockouts"] == 2
-    put(crew, locked_until="2020-01-01T00:00:00.000000Z")
+    let_the_lock_pass(crew)
     right = try_pin(crew, PIN)
     assert (right.code, right.json["error"]["code"]) == (3, "auth.person"), right
     assert (me(crew)["lockouts"], me(crew)["failures"]) == (0, 0)
+
+
+def test_28_an_older_file_put_back_takes_back_no_wrong_try_and_no_lock(crew: Hermetic) -> None:
+    set_pin(crew)
+    clean = book_of(crew).read_bytes()
+    for left in (4, 3, 2, 1):
+        book_of(crew).write_bytes(clean)
+        assert f"{left} more before" in try_pin(crew, WRONG).json["error"]["hint"]
+    book_of(crew).write_bytes(clean)
+    assert "is locked out until" in try_pin(crew, WRONG).json["error"]["message"]
+    book_of(crew).write_bytes(clean)
+    assert crew.look("auth", "whoami", "--json").json["locked_until"]
+    assert try_pin(crew, PIN).code == 8
+    let_the_lock_pass(crew)
+    assert try_pin(crew, PIN).code == 3, "right; there is nobody of that name to remove"
+    book_of(crew).write_bytes(clean)
+    assert "4 more before" in try_pin(crew, WRONG).json["error"]["hint"], "a right proof resets it"
+
+
+def test_28_wrong_codes_of_an_invitation_lock_out_whatever_file_is_put_back(crew: Hermetic) -> None:
+    added = crew.run("auth", "user", "add", "dana", "--json")
+    assert added.code == 0, added
+    clean = book_of(crew).read_bytes()
+    codes = []
+    for _ in range(6):
+        book_of(crew).write_bytes(clean)
+        tried = give(crew, "auth", "pin", "set", "--for", "dana", "--otp", "x" * 16, "--pin-stdin", "--json", stdin="55190\n")  # fmt: skip
+        codes.append(tried.json["error"]["code"])
+    assert codes == ["auth.wrong"] * 5 + ["auth.locked"]
 
 
 def test_28_many_processes_at_once_get_no_more_guesses(crew: Hermetic) -> None:

@@ -29,6 +29,7 @@ from nightcrew.runtime.people.factors import (
     record_change,
 )
 from nightcrew.runtime.people.terms import find_terms, need_person, refuse_agents
+from nightcrew.runtime.people.tries import PROVED, append, count_try, recall
 from nightcrew.runtime.rules import read_rules
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class People:
             "scopes": list(env.scopes) if env.scopes is not None else None,
             "needs": needs,
             "reset_asked_at": self._reset_asked(),
-            **_view_factors(person or Person(env.user), stamp(self._parts.clock.now())),
+            **_view_factors(recall(self._parts, person or Person(env.user)), stamp(self._parts.clock.now())),
         }
 
     def _list_needs(self) -> dict[str, str]:
@@ -102,7 +103,7 @@ class People:
                 "added_at": each.added_at,
                 "added_by": each.added_by,
             }
-            | _view_factors(each, now)
+            | _view_factors(recall(self._parts, each), now)
             for each in read_book(self._parts.env.config).people
         ]
 
@@ -225,8 +226,7 @@ class People:
                     code="auth.pending",
                     hint="nightcrew auth totp set",
                 )
-            rules.refuse_locked(person, now)
-            keeper.put(rules.begin(person, now))
+            count_try(self._parts, keeper, person, "totp", "auth")
             step = rules.match_code(person.pending, "".join(code.split()), now)
             if not step:
                 raise NotAuthenticated(
@@ -393,7 +393,7 @@ class People:
         """Return when the code that a person was added with was given; it is used up when the factor is set."""
         with changing(self._parts.env.config) as keeper:
             now = self._parts.clock.now()
-            person = _need(keeper, person.name)
+            person = recall(self._parts, _need(keeper, person.name))
             rules.refuse_locked(person, now)
             if not proof or not proof.otp:
                 raise NotAuthenticated(
@@ -401,7 +401,7 @@ class People:
                     code="auth.invite",
                     hint="--otp CODE",
                 )
-            keeper.put(rules.begin(_need(keeper, person.name), now))
+            count_try(self._parts, keeper, person, "invite", "auth")
             over = not person.invite or stamp(now) >= person.invite_until
             if over or rules.hash_code(proof.otp) != person.invite:
                 said = "is over" if over else "is wrong"
@@ -410,6 +410,7 @@ class People:
                     code="auth.wrong",
                     hint=f"a new one: nightcrew auth user remove {person.name}, then add",
                 )
+            append(self._parts, PROVED, person=person.name, method="invite", what="auth")
             keeper.put(rules.passed(_need(keeper, person.name)))
 
     def _own(self, keeper: Keeper, name: str) -> Person:

@@ -1,12 +1,11 @@
 """Proving who one is: which factor something needs, and whether what was given is right.
 
-A try is written as a wrong one before it is looked at, under the lock of auth.yaml: neither many processes at once nor a kill
-in between give anybody a guess for free.
+A try is written as a wrong one before it is looked at (see ``tries``), under the lock of auth.yaml: neither many processes at
+once nor a kill in between give anybody a guess for free.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +15,7 @@ from nightcrew.model.errors import NotAuthenticated
 from nightcrew.model.people import Book, Person, Proof
 from nightcrew.policy.terms import satisfies, stronger
 from nightcrew.runtime.people.authfile import FILE, Keeper, changing, digest_of, read_book
+from nightcrew.runtime.people.tries import PROVED, append, count_try
 
 if TYPE_CHECKING:
     from nightcrew.policy.rules import Policy
@@ -93,25 +93,15 @@ def prove(parts: Parts, name: str, proof: Proof | None, need: str, what: str, *,
         method, given = _choose(person, name, proof, need or "any", what, place)
         if person is None:  # _choose has raised then; for the type checker
             raise NotAuthenticated(f"{name} is not known")
-        person, now = _use_up(parts, person), parts.clock.now()
-        factors.refuse_locked(person, now)
-        before = person
-        person = keeper.put(factors.begin(person, now))
-        crash.point("runtime.factor.counted")
+        before, person = count_try(parts, keeper, person, method, what)
         right, said = _try(person, method, given, parts)
         if right is not None:
+            used = _describe_use(right, method, given)
+            append(parts, PROVED, person=person.name, method=method, what=what, **used)
             keeper.put(factors.passed(right))
     if right is None:
         _note_failure(parts, before, person, method, what)
         raise _wrong(person, method, said)
-    _append(
-        parts,
-        "auth.proved",
-        person=person.name,
-        method=method,
-        what=what,
-        **_describe_use(right, method, given),
-    )
     return method
 
 
@@ -122,19 +112,6 @@ def _describe_use(person: Person, method: str, given: str) -> dict[str, Any]:
     if method == "backup":
         return {"backup_left": len(person.backup), "code": factors.hash_code(given)}
     return {}
-
-
-def _use_up(parts: Parts, person: Person) -> Person:
-    """Return the person without what the record says is used up: an older auth.yaml put back makes no code good again."""
-    with parts.journal.read() as tx:
-        events = tx.events(kinds=("auth.proved", "auth.totp_set"))
-    mine = [each.data for each in events if each.data.get("person") == person.name]
-    spent = {each["code"] for each in mine if "code" in each}
-    person = replace(person, backup=tuple(each for each in person.backup if each not in spent))
-    step = max((int(each["step"]) for each in mine if "step" in each), default=0)
-    if person.totp is None or step <= person.totp.last_step:
-        return person
-    return factors.spend_step(person, step)
 
 
 def _choose(
@@ -220,14 +197,9 @@ def _wrong(person: Person, method: str, said: str) -> NotAuthenticated:
 
 
 def _note_failure(parts: Parts, before: Person, person: Person, method: str, what: str) -> None:
-    _append(parts, "auth.failed", person=person.name, method=method, what=what, failures=before.failures + 1)
+    append(parts, "auth.failed", person=person.name, method=method, what=what, failures=before.failures + 1)
     if person.locked_until != before.locked_until:
-        _append(parts, "auth.locked", person=person.name, until=person.locked_until, lockouts=person.lockouts)
-
-
-def _append(parts: Parts, kind: str, **data: Any) -> None:
-    with parts.journal.write() as tx:
-        tx.append(kind, actor=f"user:{parts.env.user}", data=data)
+        append(parts, "auth.locked", person=person.name, until=person.locked_until, lockouts=person.lockouts)
 
 
 def record_change(parts: Parts, keeper: Keeper, kind: str, book: Book, **data: Any) -> None:
