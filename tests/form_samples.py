@@ -34,5 +34,6 @@ def _draw(node, lot: random.Random) -> str:
 AROUND = {
     "slack.webhook": "hooks.slack.com/",
     "discord.webhook": "/api/webhooks/",
+    "feishu.webhook": "https://open.feishu.cn/open-apis/bot/v2/hook/",
     "teams.webhook": "https://x.webhook.office.com/",
 }

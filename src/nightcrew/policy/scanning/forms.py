@@ -115,8 +115,7 @@ deno.token            ddp_,ddw_                  -       dd[pw]_[A-Za-z0-9]{36} 
 clojars.token         CLOJARS_                   -       CLOJARS_[a-z0-9]{60}                 Clojars token
 readme.key            rdme_                      -       rdme_[a-z0-9]{70}                    ReadMe key
 contentful.token      CFPAT-                     -       CFPAT-[A-Za-z0-9_-]{43}              Contentful token
-typeform.token        tfp_                       broken  tfp_[A-Za-z0-9_.=-]{44,59}           Typeform token
-hubspot.token         pat-na1-,pat-eu1-,pat-na2-  -      pat-(?:na|eu)[12]-[a-f0-9]{8}-(?:[a-f0-9]{4}-){3}[a-f0-9]{12}  HubSpot token
+hubspot.token         pat-na1-,pat-eu1-,pat-na2-,pat-eu2-  -  pat-(?:na|eu)[12]-[a-f0-9]{8}-(?:[a-f0-9]{4}-){3}[a-f0-9]{12}  HubSpot token
 launchdarkly.key      sdk-,api-                  -       (?:sdk|api)-[a-f0-9]{8}-(?:[a-f0-9]{4}-){3}[a-f0-9]{12}  LaunchDarkly key
 octopus.key           API-                       varied  API-[A-Z0-9]{26}(?![A-Za-z0-9])      Octopus key
 posthog.key           phx_,phs_                  -       ph[xs]_[A-Za-z0-9]{40,50}            PostHog key
@@ -124,7 +123,6 @@ trigger.key           tr_prod_,tr_dev_,tr_stg_   -       tr_(?:prod|dev|stg)_[A-
 inngest.key           signkey-                   -       signkey-[a-z]{2,12}-[a-f0-9]{64}     Inngest key
 adafruit.key          aio_                       varied  aio_[A-Za-z0-9]{28}(?![A-Za-z0-9])   Adafruit key
 mapbox.token          sk.eyJ                     inside  sk\.eyJ[A-Za-z0-9_-]{40,}\.[A-Za-z0-9_-]{20,}  Mapbox token
-azure.sas             sig=                       inside  (?<=[?&]sig=)[A-Za-z0-9%+/]{40,}(?:%3D|=)  Azure shared access signature
 google.refresh_token  1//0                       inside  (?<![A-Za-z0-9_/])1//0[A-Za-z0-9_-]{40,}  Google refresh token
 google.fcm_key        :APA91b                    inside  [A-Za-z0-9_-]{7,}:APA91b[A-Za-z0-9_-]{100,}  Firebase messaging key
 tencent.key           AKID                       varied  AKID[A-Za-z0-9]{32}(?![A-Za-z0-9])   Tencent Cloud key

@@ -27,6 +27,8 @@ _WIDEST: Final = 256
 
 # Of random base62 characters 58 % are capital letters or digits, of hexadecimal ones 62 %; of names one in ten.
 _ODD_IN: Final = 6
+# Keys of small letters and digits alone hold by lot few digits: of 52 characters one in twelve has less than a sixth.
+_ODD_IN_FORMED: Final = 20
 # Random base62 text of 24 characters has 4.1 bits per character on average; names of that length stay below 3.8.
 RANDOM_LENGTH: Final = 24
 BASE64_LENGTH: Final = 20
@@ -87,11 +89,13 @@ class Seen(NamedTuple):
 def look(data: bytes) -> Seen:
     """Look over a content: for what it may hold, and for the runs where that stands."""
     marks = find_marks(data)
-    return Seen(marks, find_runs(data, RUN if marks.formed else min(BASE64_LENGTH, RANDOM_LENGTH)))
+    if marks.formed:
+        return Seen(marks, find_runs(data, RUN, _ODD_IN_FORMED))
+    return Seen(marks, find_runs(data, min(BASE64_LENGTH, RANDOM_LENGTH)))
 
 
-def find_runs(data: bytes, length: int = RUN) -> list[Run]:
-    """Return the runs of a content that have at least so many characters, in order."""
+def find_runs(data: bytes, length: int = RUN, odd_in: int = _ODD_IN) -> list[Run]:
+    """Return the runs of a content that have at least so many characters, one odd one in so many, in order."""
     row = b"a" * length
     mapped = data.translate(_MAP)
     find, found, size = mapped.find, [], len(data)
@@ -102,7 +106,7 @@ def find_runs(data: bytes, length: int = RUN) -> list[Run]:
             end = size
         text = data[start:end]
         odd = len(text.translate(None, _PLAIN))
-        if odd * _ODD_IN >= end - start:
+        if odd * odd_in >= end - start:
             found.append(Run(start, end, text, odd))
         start = find(row, end)
     return found
