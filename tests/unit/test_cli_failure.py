@@ -164,3 +164,15 @@ def test_what_a_stream_cannot_encode_is_escaped() -> None:
         encoding = "ascii"
 
     assert printable("a\udcffé", Ascii()) == "a\\udcff\\xe9"  # type: ignore[arg-type]
+
+
+def test_an_error_that_causes_itself_comes_to_an_end() -> None:
+    """A helper that gives the cause back, raised again `from` what it caused, makes a ring."""
+    from nightcrew.runtime.upkeep.reporting import is_disk_full
+
+    cause, effect = OSError(2, "gone"), RuntimeError("over")
+    effect.__cause__, cause.__cause__ = cause, effect
+    assert not is_disk_full(effect)
+    full = OSError(28, "full")
+    effect.__cause__, full.__cause__ = full, effect
+    assert is_disk_full(effect)

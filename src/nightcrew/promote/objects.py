@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from nightcrew.host.git import Git
 from nightcrew.host.tokens import nonce
 from nightcrew.model.errors import DriftError, StaleError
-from nightcrew.model.text import shown
+from nightcrew.model.text import count, shown
 from nightcrew.promote.guard import GITLINK
+from nightcrew.promote.packing import Pack
 from nightcrew.promote.site import Configured, Site
 
 _FALLBACK = ("nightcrew", "nightcrew@localhost")
@@ -98,7 +99,7 @@ def merge(store: Git, base: str, ours: str, theirs: str) -> str:
     merged, conflicts = try_merge(store, base, ours, theirs)
     if conflicts:
         raise DriftError(
-            f"drift (high): {len(conflicts)} of the paths were changed on your branch in another way; nothing was changed",
+            f"drift (high): {count(len(conflicts), 'path')} {'was' if len(conflicts) == 1 else 'were'} changed on your branch in another way; nothing was changed",
             code="drift.conflict",
             where=[f"{shown(path)}: changed on both sides" for path in conflicts],
             hint="run the tasks again on the new state, or take over by hand what the diff shows",
@@ -225,7 +226,7 @@ def add_trailer(message: str, key: str, value: str) -> str:
     return f"{body}{chr(10) if trailers else chr(10) * 2}{key}: {value}\n"
 
 
-def pack_up(site: Site, commits: Sequence[str], known: Collection[str] = ()) -> bytes:
+def pack_up(site: Site, commits: Sequence[str], known: Collection[str] = ()) -> Pack:
     """Return commits, each with what its tree has that its first parent's had not, as one pack.
 
     Args:
@@ -240,10 +241,12 @@ def pack_up(site: Site, commits: Sequence[str], known: Collection[str] = ()) -> 
         for commit in commits:
             ids |= compare_whole_trees(site.store, f"{commit}^", commit).objects
     lines = "".join(f"{object_id}\n" for object_id in sorted(ids)).encode("ascii")
-    return site.store.run("pack-objects", "--stdout", "-q", "--window=0", input=lines).stdout
+    return Pack(
+        lambda fd: site.store.run("pack-objects", "--stdout", "-q", "--window=0", input=lines, stdout=fd)
+    )
 
 
-def take_in(site: Site, pack: bytes) -> None:
+def take_in(site: Site, pack: Pack) -> None:
     """Put a pack into the user's object database.
 
     Nothing refers to it yet; if we die, the user's next garbage collection removes it. Git checks each object on the way
@@ -252,7 +255,7 @@ def take_in(site: Site, pack: bytes) -> None:
     Raises:
         GitError: disk full, no permission, or an object that must not be.
     """
-    site.write_git("index-pack", "--stdin", "--fsck-objects", input=pack)
+    site.write_git("index-pack", "--stdin", "--fsck-objects", stdin=pack.rewind())
 
 
 def find_trees(git: Git, *commits: str) -> tuple[str, ...]:

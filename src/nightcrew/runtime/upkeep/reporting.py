@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import platform
 import sys
 import traceback
@@ -60,11 +61,14 @@ def hide_secrets(value: Shown) -> Shown:
 
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether the error, or what caused it, is a full disk."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno == 28:
+    each: BaseException | None = error
+    seen = set[int]()
+    # An error can be the cause of its own cause: raised again `from` one that it had led to.
+    while each is not None and id(each) not in seen:
+        if isinstance(each, OSError) and each.errno == errno.ENOSPC:
             return True
-        seen = seen.__cause__ or seen.__context__
+        seen.add(id(each))
+        each = each.__cause__ or each.__context__
     return "database or disk is full" in str(error)
 
 
