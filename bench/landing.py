@@ -8,7 +8,7 @@ from pathlib import Path
 from ground import ENV, Ground, command
 from rows import Act, Row, interleave
 
-from nightcrew.host import git as host_git
+from nightcrew.host import repository as host_repository
 from nightcrew.host.clock import SystemClock
 from nightcrew.model.records import PromotionRecord
 from nightcrew.promote.prepared import Prepared
@@ -32,7 +32,7 @@ def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
 
     def promoter() -> Promoter:
         return Promoter(
-            host_git.discover(ground.repository, ENV),
+            host_repository.discover(ground.repository, ENV),
             store_git_dir=str(ground.store.path),
             state_dir=ground.state / "promote",
             env=ENV,
