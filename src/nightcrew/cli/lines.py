@@ -19,7 +19,6 @@ _QUIET: Final = (
     "task.created",
     "approval.used",
     "record.",
-    "drift.began",
 )
 #: What the subject and the kind say already, or what only the machine needs.
 _SAID: Final = frozenset(

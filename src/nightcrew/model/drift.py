@@ -98,7 +98,7 @@ def weigh(theirs: Collection[str], ours: Collection[str], stood: Collection[str]
     """Return the drift when the user changed ``theirs`` and the run ``ours``, both as repository-relative paths.
 
     Args:
-        stood: of ``theirs`` what lay there like that already when the run began (its tasks file, notes): worth telling
+        stood: of ``theirs`` what lay there like that already when the run was planned (its tasks file, notes): worth telling
             only where the run changed it too, or where much else depends on it.
     """
     both = sorted(path for path in theirs if path in ours)

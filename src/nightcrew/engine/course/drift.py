@@ -3,8 +3,8 @@
 A look asks the user's git for what differs from HEAD (uncommitted and untracked; ``git status``, nothing is written, no
 lock is taken), adds what HEAD differs from the base commit, and drops what on disk is as the base has it. It costs a
 ``git status`` and is done in a thread of its own. What was found is an event, once: the same again is not told again.
-The first look of a run also notes what lies there uncommitted: as long as that stays as it is, nobody is told of it
-unless a task changes the same path or much else depends on it.
+What lies there uncommitted since before the run was planned is told of only where a task changes the same path, or
+where much else depends on it: the kernel's time of its last change, which nobody can set, says so.
 Promotion looks by itself, path by path; this here is so that nobody is surprised in the morning.
 """
 
@@ -15,11 +15,12 @@ import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.checkpoint.snapshot import find_uncommitted
 from nightcrew.engine.course import settle
-from nightcrew.engine.course.outlook import BEGAN, DETECTED, GONE, read_began, read_drift
+from nightcrew.engine.course.outlook import DETECTED, GONE, read_drift
 from nightcrew.engine.workspace import Workspace
 from nightcrew.gate.approvals import open_approval
 from nightcrew.host.clock import Clock, stamp
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 LOG: Final = logging.getLogger("nightcrew.engine")
 _SHOWN: Final = 50
-_NOTED_AT_MOST: Final = 1000
 
 
 def find_drift(
@@ -46,7 +46,6 @@ def find_drift(
     root: str,
     run: RunRecord,
     ours: Collection[str],
-    began: Mapping[str, str] | None = None,
 ) -> Drift:
     """Compare the user's repository, as it is on disk, with the base of a run.
 
@@ -55,7 +54,6 @@ def find_drift(
         store: of its checkpoints.
         root: its working tree.
         ours: paths that the run has changed so far.
-        began: what lay uncommitted when the run began, as ``note_uncommitted`` gives it.
 
     Raises:
         NightcrewError: git cannot look at the repository.
@@ -69,31 +67,25 @@ def find_drift(
         {path.path for path in store.compare(run.base_tree, head).paths} if head != run.base_tree else set()
     )
     changed = (moved - dirty) | {path for path in dirty if _differs(store, root, run.base_tree, path)}
-    return weigh(changed, set(ours), still_as(root, began or {}))
+    return weigh(changed, set(ours), stood_before(root, dirty, run))
 
 
-def note_uncommitted(git: Git, root: str) -> dict[str, str]:
-    """Return what lies uncommitted in a working tree: path → what it looks like; the first ones of very many.
-
-    Raises:
-        NightcrewError: git cannot look at the repository.
-    """
-    paths = sorted(find_uncommitted(git, root).paths)[:_NOTED_AT_MOST]
-    return {path: _look_of(f"{root}/{path}") for path in paths}
+def stood_before(root: str, paths: Collection[str], run: RunRecord) -> frozenset[str]:
+    """Return which of these uncommitted paths were as they are now before a run was planned."""
+    planned_s = datetime.fromisoformat(run.created_at).timestamp()
+    return frozenset(path for path in paths if _changed_s(f"{root}/{path}") < planned_s)
 
 
-def still_as(root: str, began: Mapping[str, str]) -> frozenset[str]:
-    """Return which of these paths look as they were noted."""
-    return frozenset(path for path, look in began.items() if _look_of(f"{root}/{path}") == look)
-
-
-def _look_of(place: str) -> str:
-    """Return what tells that a file was not touched: its size, time and mode; whatever is not there looks alike."""
-    try:
-        found = os.lstat(place)
-    except OSError:
-        return "gone"
-    return f"{found.st_mode:o} {found.st_size} {found.st_mtime_ns}"
+def _changed_s(place: str) -> float:
+    """Return when a file was last changed in any way; of one that is gone, the directory it would be in."""
+    while True:
+        try:
+            return os.lstat(place).st_ctime
+        except (FileNotFoundError, NotADirectoryError):
+            place = place.rpartition("/")[0] or "/"
+        except OSError:
+            # It cannot be looked at: better told once too often.
+            return float("inf")
 
 
 def _differs(store: Store, root: str, tree: str, path: str) -> bool:
@@ -189,8 +181,7 @@ class DriftWatch:
     def _look_at(self, workspace: Workspace, run: RunRecord) -> None:
         by_task = self._find_paths(workspace, run)
         ours = {path for paths in by_task.values() for path in paths}
-        began = self._read_began(workspace, run.id)
-        drift = find_drift(workspace.git, workspace.store, workspace.root, run, ours, began)
+        drift = find_drift(workspace.git, workspace.store, workspace.root, run, ours)
         with self._journal.write() as tx:
             if not tell_drift(tx, run.id, describe_drift(drift, by_task)):
                 return
@@ -198,16 +189,6 @@ class DriftWatch:
             run = tx.need(RunRecord, run.id)
             if follow != "go" and run.state == "running":
                 self._hold(tx, run, drift, ask=follow == "ask")
-
-    def _read_began(self, workspace: Workspace, run_id: str) -> Mapping[str, str]:
-        """Return what lay uncommitted when a run began; at its first look that is what lies there now."""
-        with self._journal.read() as tx:
-            began, told = read_began(tx, run_id), tx.events(run=run_id, kinds=(DETECTED, GONE), limit=1)
-        if began is None and not told and workspace.git is not None:
-            began = note_uncommitted(workspace.git, workspace.root)
-            with self._journal.write() as tx:
-                tx.append(BEGAN, run=run_id, data={"paths": began})
-        return began or {}
 
     def _hold(self, tx: Writer, run: RunRecord, drift: Drift, *, ask: bool) -> None:
         """Pause the run; with ``ask`` there is a question, and a yes makes it go on."""

@@ -13,8 +13,6 @@ CLEARED: Final = "conflict.cleared"
 #: Kinds of events: the user's changes since the base commit are now these; there are none any more.
 DETECTED: Final = "drift.detected"
 GONE: Final = "drift.gone"
-#: Kind of event: what lay uncommitted in the user's working tree when the run began.
-BEGAN: Final = "drift.began"
 
 Pair = tuple[str, str]
 
@@ -32,9 +30,3 @@ def read_drift(tx: Reader, run_id: str) -> dict[str, Any]:
     """Return the drift of a run as last told; empty when there is none."""
     found = tx.events(run=run_id, kinds=(DETECTED, GONE), newest=True, limit=1)
     return dict(found[0].data) if found and found[0].kind == DETECTED else {}
-
-
-def read_began(tx: Reader, run_id: str) -> dict[str, str] | None:
-    """Return what lay uncommitted when a run began: path → what it looked like; None before the first look."""
-    found = tx.events(run=run_id, kinds=(BEGAN,), limit=1)
-    return dict(found[0].data.get("paths", {})) if found else None

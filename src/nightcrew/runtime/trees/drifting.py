@@ -29,15 +29,13 @@ def find_drift(parts: Parts, repository: Repository, run: RunRecord, prepared: P
     """Compare the branch, and the working tree where it is part of the target, with the base of a run.
 
     Results of the run that are on the branch already are no drift, also where only a part of them went. What stands on disk
-    as the base of the run has it, or as it lay there uncommitted when the run began, is none either: the work began with it.
+    as the base of the run has it, or as it lay there uncommitted before it was planned, is none either: the work began with it.
     """
     from nightcrew.checkpoint.snapshot import find_uncommitted
-    from nightcrew.engine.course.drift import still_as
-    from nightcrew.engine.course.outlook import read_began
+    from nightcrew.engine.course.drift import stood_before
 
     with parts.journal.read() as tx:
         landed = tx.find(PromotionRecord, run=run.id, state="published")
-        began = read_began(tx, run.id) or {}
     store = parts.store(repository)
     base = prepared.base_tree or run.base_tree
     head = store.tree_of(prepared.start)
@@ -46,7 +44,7 @@ def find_drift(parts: Parts, repository: Repository, run: RunRecord, prepared: P
         return weigh(moved, set(prepared.paths))
     dirty = find_uncommitted(parts.git(repository), repository.root).paths
     theirs = (moved - dirty) | {path for path in dirty if _read(repository, path) != store.read(base, path)}
-    return weigh(theirs, set(prepared.paths), still_as(repository.root, began))
+    return weigh(theirs, set(prepared.paths), stood_before(repository.root, dirty, run))
 
 
 def _landed(store: Store, promotions: Iterable[PromotionRecord], head: str) -> set[str]:
@@ -70,7 +68,6 @@ def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
     looks, path by path), or git cannot look at the repository now.
     """
     from nightcrew.engine.course import drift as engine_drift
-    from nightcrew.engine.course.outlook import read_began
 
     if run.state != "in_review":
         return None
@@ -78,7 +75,6 @@ def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
         if tx.find(PromotionRecord, run=run.id, state="published", limit=1):
             return None
         tasks = [task for task in tx.find(TaskRecord, run=run.id) if task.tree]
-        began = read_began(tx, run.id)
     try:
         repository = parts.repository_of(run)
         store = parts.store(repository)
@@ -87,7 +83,7 @@ def look_again(parts: Parts, run: RunRecord) -> dict[str, Any] | None:
             for task in tasks
         }
         ours = {path for paths in by_task.values() for path in paths}
-        found = engine_drift.find_drift(parts.git(repository), store, repository.root, run, ours, began)
+        found = engine_drift.find_drift(parts.git(repository), store, repository.root, run, ours)
     except (NightcrewError, OSError):
         # The repository was moved away, or is in the middle of something: what was told last still stands.
         return None
