@@ -203,7 +203,7 @@ def test_no_limit_is_promised_where_there_is_none(session: Path) -> None:
     (session / "app.slice" / "cgroup.subtree_control").write_text("\n")
     homes = cgroups.find_homes([Mount(str(session), 2, (), "/app.slice/terminal.scope")])
     assert homes == {}
-    told = cgroups.describe_limits(homes, processes_bounded=True)
+    told = cgroups.describe_limits(homes, "nightcrew", processes_bounded=True)
     assert told["processes"] == "exact (kernel, RLIMIT_NPROC)"
     assert told["memory"].startswith("watched")
     assert told["cpus"].startswith("not kept")

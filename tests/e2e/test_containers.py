@@ -157,7 +157,23 @@ def test_docker_without_what_the_self_check_needs(crew: Hermetic, docker: str, t
     refused = crew.run_tasks("- [ ] 1. one\n  - Run: true\n")
     assert refused.code == 11, refused
     assert "the back end docker can confine nothing here (isolation S0)" in refused.stdout
+    assert "fix: the image bare:1 must hold sh, bash and python3: build one that does" in refused.stdout
     assert ask(docker, "ps", "--all", "--quiet").stdout == ""
+
+
+def test_doctor_with_podman(crew: Hermetic) -> None:
+    """It says what is so with that back end: no overlay because it works in a copy, temporary places of its own."""
+    settings = crew.root / "config" / "nightcrew"
+    settings.mkdir(exist_ok=True)
+    (settings / "config.yaml").write_text("version: 1\nisolation: {backend: podman, require: SX}\n")
+    done = crew.run("doctor", "--json")
+    checks = {each["name"]: each for each in done.json["checks"]}
+    if done.code == 11:
+        pytest.skip(f"podman does not run here: {checks['isolation']}")
+    assert "overlay: not used: podman works in a copy (isolation.backend)" in checks["shadow"]["more"]
+    assert any(
+        each.startswith("scratch: exact (kernel: 64 MiB for each") for each in checks["limits"]["more"]
+    )
 
 
 def find_person() -> pwd.struct_passwd | None:

@@ -22,6 +22,15 @@ _LIMITING: Final = (MEMORY, PROCESSES, CPUS)
 PREFIX: Final = "nightcrew-"
 _COUNTERS: Final = {1: "memory.oom_control", 2: "memory.events"}
 _WATCHED: Final = "watched (looked at every 20 to 100 ms, so it can be passed for that long)"
+_EACH: Final = "exact (kernel: 64 MiB for each of /tmp, /var/tmp, /dev/shm and home)"
+_SCRATCH: Final = {
+    "bwrap": "exact (kernel: /tmp, /var/tmp, /dev/shm and home have a part each)",
+    "landlock": "watched (home and temporary files lie on the disk, and count as disk)",
+    "podman": _EACH,
+    "docker": _EACH,
+    "none": "not kept: nothing is of its own",
+}
+"""Who keeps the temporary places, where it is not our own launcher."""
 _PERIOD_US: Final = 100_000
 _LEAST_QUOTA_US: Final = 1000  # what the kernel takes at least
 _PATIENCE_S: Final = 1.0
@@ -270,11 +279,12 @@ def remove_all(homes: Homes, prefix: str) -> None:
                     os.rmdir(f"{folder}/{name}")
 
 
-def describe_limits(homes: Homes, *, processes_bounded: bool) -> dict[str, str]:
+def describe_limits(homes: Homes, backend: str, *, processes_bounded: bool) -> dict[str, str]:
     """Return limit → who keeps it, in words for a person.
 
     Args:
         homes: see find_homes.
+        backend: what builds the sandboxes.
         processes_bounded: the kernel bounds processes also without a group.
     """
     exact = {what: f"exact (kernel, control group version {home.version})" for what, home in homes.items()}
@@ -285,7 +295,7 @@ def describe_limits(homes: Homes, *, processes_bounded: bool) -> dict[str, str]:
         "cpus": exact.get(CPUS, "not kept: no control group may be made here"),
         "open_files": "exact (kernel, per process)",
         "file": "exact (kernel)",
-        "scratch": "exact (kernel: size of /tmp, /dev/shm and home together)",
+        "scratch": _SCRATCH.get(backend, "exact (kernel: size of /tmp, /dev/shm and home together)"),
         "disk": _WATCHED,
         "inodes": _WATCHED,
         "output": "exact (counted as it is read)",

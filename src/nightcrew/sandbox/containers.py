@@ -161,7 +161,7 @@ class ContainerBackend:
                 f"no container: {gate.words.decode(errors='replace').strip() or 'no reason given'}",
                 code="isolation.container",
                 where=["nothing was started"],
-                hint=f"{self.name} info",
+                hint=_advise(self.name, spec.confinement.image, gate.words),
             )
         if gate.memory_kills or (said and said[-1] == "true"):
             detail = f"more than {bounds.memory_bytes} bytes of memory in use"
@@ -204,6 +204,25 @@ class ContainerBackend:
             )
         except subprocess.TimeoutExpired:
             return subprocess.CompletedProcess(words, 1, b"", b"it does not answer")
+
+
+def advise_image(program: str, image: str) -> str:
+    """Say what an image has to hold, and how to get one that does."""
+    without = (
+        ", or leave isolation.image out: the host's own programs are shown then"
+        if program == "podman"
+        else ""
+    )
+    return (
+        f"the image {image} must hold sh, bash and python3: build one that does "
+        f"(FROM {image}, then install bash and python3), and name it as isolation.image in config.yaml{without}"
+    )
+
+
+def _advise(program: str, image: str, words: bytes) -> str:
+    """Return what helps against a container that was not started, by what its runtime says."""
+    absent = any(each in words for each in (b"not found", b"no such file", b"No such file"))
+    return advise_image(program, image) if image and absent else f"{program} info"
 
 
 def bound(limits: Limits, profile: Profile) -> Bounds:

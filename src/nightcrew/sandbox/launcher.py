@@ -22,7 +22,7 @@ from typing import Final, Self
 
 import nightcrew
 from nightcrew.model.errors import UsageError
-from nightcrew.model.isolation import Confinement, IsolationReport, Outcome, SandboxSpec, Session
+from nightcrew.model.isolation import Backend, Confinement, IsolationReport, Outcome, SandboxSpec, Session
 from nightcrew.sandbox import cgroups, confine, probe
 from nightcrew.sandbox.backends import make_builders
 from nightcrew.sandbox.exits import Doors, Serve
@@ -224,11 +224,10 @@ class Launcher:
         """
         return probe.probe_host(self.run_order, self._builders, state_dir, confinement or Confinement())
 
-    def describe_limits(self) -> dict[str, str]:
-        """Return limit → who keeps it on this host: the kernel, exactly, or we, by looking often."""
-        return cgroups.describe_limits(
-            self._groups.homes, processes_bounded=confine.kernel_bounds_processes(os.geteuid())
-        )
+    def describe_limits(self, backend: Backend = "nightcrew") -> dict[str, str]:
+        """Return limit → who keeps it on this host with a back end: the kernel, exactly, or we, by looking often."""
+        bounded = backend == "nightcrew" and confine.kernel_bounds_processes(os.geteuid())
+        return cgroups.describe_limits(self._groups.homes, backend, processes_bounded=bounded)
 
     def close(self) -> None:
         """End the zygote and every sandbox that still runs (their outcome is ``lost``)."""

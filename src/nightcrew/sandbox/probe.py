@@ -35,6 +35,7 @@ from nightcrew.model.isolation import (
     SandboxSpec,
     Session,
 )
+from nightcrew.sandbox.containers import advise_image
 from nightcrew.sandbox.exits import Serve
 from nightcrew.sandbox.landlocked import describe_gaps
 from nightcrew.sandbox.levels import LEVELS
@@ -66,6 +67,8 @@ _PROGRAM: Final = (
 
 _LIMITS: Final = Limits(memory_bytes=256 << 20, spawn_s=5.0, idle_s=5.0, hard_s=10.0, grace_s=0.0)
 _INSIDE: Final = "/nightcrew-probe"
+_NO_PROGRAM: Final = 127
+"""What a shell says where a program is not there."""
 
 _GUARANTEES: Final = {
     "read_outside": "files outside the task's copy cannot be read",
@@ -272,7 +275,13 @@ def _try_out(run: Asker, bait: _Bait, spec: SandboxSpec) -> dict[str, str]:
     outcome = run(spec, collector, threading.Event(), None)
     if outcome.ending != "exited" or not collector.output:
         said = collector.errors.decode(errors="replace").strip()[-400:]
-        raise SandboxUnavailable(f"the self-test ended as {outcome.ending}: {outcome.detail or said}")
+        image = spec.confinement.image
+        raise SandboxUnavailable(
+            f"the self-test ended as {outcome.ending}: {outcome.detail or said}",
+            hint=advise_image(spec.confinement.backend, image)
+            if image and outcome.exit_code == _NO_PROGRAM
+            else "",
+        )
     found: dict[str, str] = json.loads(bytes(collector.output))
     if "failed" in found:
         raise SandboxUnavailable(f"the self-test failed: {found['failed']}")

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from nightcrew.policy.scanning.runs import BASE64_LENGTH, Run
 
@@ -145,8 +145,13 @@ def _open_xz(data: bytes, bounds: Bounds) -> Iterator[Part]:
 
 
 class _Inflater(Protocol):
-    eof: Any
-    unused_data: Any
+    @property
+    def eof(self) -> bool:
+        """A stream has come to its end."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What lies behind it."""
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         """Return what comes out, at most so much."""

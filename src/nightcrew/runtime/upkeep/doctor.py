@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: git merge-tree --write-tree, which promotion after drift needs, came with 2.38.
 GIT_NEEDED: Final = (2, 38)
 _LOW_DISK_BYTES: Final = 2 << 30
+_COPYING: Final = frozenset({"bwrap", "landlock", "podman", "docker"})
+"""Back ends that mount no overlay, whatever this machine could."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def examine(parts: Parts) -> dict[str, Any]:
         _check_version(),
         isolation if report is None else _check_isolation(report, settings),
         _check_backends(parts, settings),
-        *([] if report is None else [_check_shadow(parts, report), _check_limits(parts)]),
+        *([] if report is None else [_check_shadow(parts, report), _check_limits(parts, report)]),
         _check_engine(parts),
         _check_git(parts),
         _check_repository(parts),
@@ -114,8 +116,14 @@ def _check_shadow(parts: Parts, report: IsolationReport) -> Check:
 
     shares = shares_blocks(parts.env.state)
     refused = next((said for what, said in report.details.items() if what.endswith("with overlay")), "")
+    unused = (
+        f"not used: {report.backend} works in a copy (isolation.backend)"
+        if report.backend in _COPYING
+        else ""
+    )
+    fixes = () if unused else report.fixes
     more = (
-        f"overlay: {'works' if report.overlay else refused or 'cannot be mounted here'}",
+        f"overlay: {'works' if report.overlay else unused or refused or 'cannot be mounted here'}",
         f"copy that shares blocks: {'works' if shares else 'this file system cannot (btrfs and xfs can)'}",
         "plain copy: works everywhere",
     )
@@ -123,14 +131,12 @@ def _check_shadow(parts: Parts, report: IsolationReport) -> Check:
         return Check("shadow", "ok", f"{describe_mode('overlay')}: cost grows with the change", more)
     if shares:
         text = f"{describe_mode('reflink')}: every task costs a call per file, and no space"
-        return Check("shadow", "ok", text, more, report.fixes)
-    return Check(
-        "shadow", "warn", f"{describe_mode('copy')}: every task copies the whole tree", more, report.fixes
-    )
+        return Check("shadow", "ok", text, more, fixes)
+    return Check("shadow", "warn", f"{describe_mode('copy')}: every task copies the whole tree", more, fixes)
 
 
-def _check_limits(parts: Parts) -> Check:
-    kept = parts.launcher.describe_limits()
+def _check_limits(parts: Parts, report: IsolationReport) -> Check:
+    kept = parts.launcher.describe_limits(report.backend)
     missing = [name for name, how in kept.items() if how.startswith("not kept")]
     watched = [name for name, how in kept.items() if how.startswith("watched")]
     exact = [name for name in kept if name not in (*missing, *watched)]
