@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from nightcrew.checkpoint import compaction
 from nightcrew.checkpoint.compaction import compact
 from nightcrew.checkpoint.store import Store
 from nightcrew.model.errors import NightcrewError, NotFound, UsageError
@@ -376,6 +377,28 @@ def test_another_git_reads_the_store(world, base):
     assert "D\ta" in world.git("--git-dir", str(world.root / "second"), "diff", "--name-status", base, tree)
     world.git("--git-dir", str(world.root / "second"), "fsck", "--strict")
     store.close()
+
+
+def test_packs_are_put_together_when_no_checkpoint_comes_any_more_and_at_the_latest_at_the_end(
+    world, base, monkeypatch
+):
+    monkeypatch.setattr(compaction, "_QUIET_S", 3600.0)
+    number = compaction.MAX_SMALL_PACKS + 2
+    trees = [change(world, base, {"new": b"%d" % n}) for n in range(number)]
+    for n, tree in enumerate(trees):
+        world.store.commit(tree, message="m", at="2026-01-01T00:00:00Z", ref=f"C-{n}")
+    packs = world.store.path / "objects/pack"
+    assert len(list(packs.glob("*.pack"))) == number, "nothing of it between checkpoints"
+    world.store.close()
+    assert len(list(packs.glob("*.pack"))) == 1
+    assert [world.store.read(tree, "new") for tree in trees] == [b"%d" % n for n in range(number)]
+    # And again: what was noted before is no obstacle.
+    monkeypatch.setattr(compaction, "_QUIET_S", 0.0)
+    more = [change(world, base, {"other": b"%d" % n}) for n in range(number)]
+    world.store.commit(more[-1], message="m", at="2026-01-01T00:00:00Z", ref="C-x")
+    world.store.close()
+    assert len(list(packs.glob("*.pack"))) == 1
+    world.git("--git-dir", str(world.store.path), "fsck", "--strict")
 
 
 def test_many_packs_are_put_together_and_nothing_is_lost(world, base):

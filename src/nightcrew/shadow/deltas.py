@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from nightcrew.host import crash, files, tokens
+from nightcrew.host.apart import Emptied
 from nightcrew.host.locks import FileLock
 from nightcrew.host.spreading import make_spreading
 from nightcrew.model.trees import DeltaEntry
@@ -38,11 +39,16 @@ class DeltaLayer:
 
 
 class Deltas:
-    """The delta layers of one repository, in ``<directory>/<name>/``."""
+    """The delta layers of one repository, in ``<directory>/<name>/``.
 
-    def __init__(self, directory: Path, objects: Objects) -> None:
+    Args:
+        emptied: the parts of the disk that new layers keep away from.
+    """
+
+    def __init__(self, directory: Path, objects: Objects, emptied: Emptied) -> None:
         self._directory = directory
         self._objects = objects
+        self._emptied = emptied
 
     def find(self, name: str) -> DeltaLayer | None:
         """Return a layer made since the machine was started; those before were never flushed to disk."""
@@ -96,7 +102,8 @@ class Deltas:
         aside = self._directory / f".new-{tokens.nonce()}"
         layer = aside / "layer"
         make_spreading(self._directory)
-        layer.mkdir(parents=True)
+        self._emptied.make_apart(aside)
+        layer.mkdir()
         layer.chmod(0o755)
         lock = FileLock(aside / "lock")
         lock.acquire()
@@ -148,6 +155,6 @@ class Deltas:
         except FileNotFoundError:
             # Another process was quicker.
             return 0
-        freed = measure_tree(gone)
-        files.remove_tree(gone, inside=self._directory)
+        freed, inode = measure_tree(gone), gone.stat().st_ino
+        self._emptied.note(inode, files.remove_tree(gone, inside=self._directory))
         return freed

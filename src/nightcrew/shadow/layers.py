@@ -146,13 +146,14 @@ def write_layer(layer: Path, delta: Sequence[DeltaEntry], under: Stack, modified
         ValueError: a path leaves the tree or enters a git directory.
     """
     way = _Way(layer)
+    told: set[int] = set()
     for entry in _deletions_first(delta):
         target = way.clear(entry.path)
         if entry.mode == 0:
             hide(target)
             way.marks.add(entry.path)
         else:
-            write_entry(target, entry, modified_s)
+            _write_entry(target, entry, modified_s, told)
     for directory in sorted(
         {p for e in delta if e.mode == 0 for p in _parents(e.path)}, key=len, reverse=True
     ):
@@ -165,6 +166,7 @@ class _Way:
     def __init__(self, layer: Path) -> None:
         self._layer = layer
         self._directories = {""}
+        self._told: set[int] = set()
         self.marks: set[str] = set()
 
     def clear(self, path: str) -> str:
@@ -191,8 +193,9 @@ class _Way:
                     Path(place).unlink()
                     self.marks.remove(here)
                 # Without a Path for each: there are as many directories as files where the changes are far apart.
-                os.mkdir(place)  # noqa: PTH102
-                os.chmod(place, 0o755)  # noqa: PTH101, S103
+                os.mkdir(place, 0o755)  # noqa: PTH102
+                if not self._told and not _is_as_told(os.lstat(place), 0o755, self._told):
+                    os.chmod(place, 0o755)  # noqa: PTH101, S103
                 self._directories.add(here)
 
 
@@ -214,32 +217,48 @@ def white_out(layer: Path, paths: Iterable[str], under: Stack) -> None:
         _close_if_empty(layer, directory, under)
 
 
-def write_entry(target: str, entry: DeltaEntry, modified_s: int) -> None:
-    """Write the new content of one path; nothing may be there."""
+def _write_entry(target: str, entry: DeltaEntry, modified_s: int, told: set[int]) -> None:
+    """Write the new content of one path; nothing may be there.
+
+    Args:
+        told: modes that files are made with as they are told, whatever the umask; added to.
+    """
     with entry.open() as content:
         if entry.mode == _LINK:
             Path(target).symlink_to(os.fsdecode(content.read()))
             os.utime(target, (modified_s, modified_s), follow_symlinks=False)
             return
-        out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        mode = 0o755 if entry.mode == _EXECUTABLE else 0o644
+        out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
+            if mode not in told and not _is_as_told(os.fstat(out), mode, told):
+                os.fchmod(out, mode)
             _write_sparsely(content, out)
-            os.fchmod(out, 0o755 if entry.mode == _EXECUTABLE else 0o644)
             os.utime(out, (modified_s, modified_s))
         finally:
             os.close(out)
 
 
+def _is_as_told(found: os.stat_result, mode: int, told: set[int]) -> bool:
+    """Tell whether something new has the mode that was asked for; then all that comes after it will have it, too."""
+    if stat.S_IMODE(found.st_mode) != mode:
+        return False
+    told.add(mode)
+    return True
+
+
 def _write_sparsely(content: BinaryIO, out: int) -> None:
     """Write a file with holes where its content is zeros: a sparse file comes out of the store as sparse as it was."""
-    size = 0
+    size = end = 0
     while piece := content.read(_PIECE_BYTES):
         if piece.count(0) < len(piece):
             left = memoryview(piece)
             while left:
                 left = left[os.pwrite(out, left, size + len(piece) - len(left)) :]
+            end = size + len(piece)
         size += len(piece)
-    os.ftruncate(out, size)
+    if end < size:
+        os.ftruncate(out, size)
 
 
 def _deletions_first(delta: Iterable[DeltaEntry]) -> list[DeltaEntry]:

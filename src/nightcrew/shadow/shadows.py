@@ -7,7 +7,6 @@ import os
 import re
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +31,7 @@ from nightcrew.shadow.layers import Stack
 from nightcrew.shadow.mounts import bind_objects, overlay_environment, point_at_objects
 from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Objects
+from nightcrew.shadow.removing import Removals
 from nightcrew.shadow.scan import ScanMemory, scan_layer
 from nightcrew.shadow.submodules import is_gone_in_layer, refuse_inside
 
@@ -99,13 +99,11 @@ class Shadows:
         self._names = tuple(environment)
         self._why = why
         self._bases = Bases(root / "bases", repository, env, own_objects, layering)
-        self._deltas = Deltas(root / "deltas", Objects(repository, env, own_objects))
         self._emptied = Emptied(root / "emptied")
+        self._deltas = Deltas(root / "deltas", Objects(repository, env, own_objects), self._emptied)
         self._locks: dict[str, FileLock] = {}
         self._guard = threading.Lock()
-        # Its threads start with the first removal, and the interpreter waits for them when it ends.
-        self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="removal")
-        self._removals: list[Future[None]] = []
+        self._removals = Removals(self._emptied)
         self._memories: dict[str, ScanMemory] = {}
         self._found: tuple[str, ...] | None = None
 
@@ -136,6 +134,10 @@ class Shadows:
         place = self._place(name)
         if place.exists():
             raise _exists(name)
+        with self._removals.put_off():
+            return self._open(name, place, base, delta, tree)
+
+    def _open(self, name: str, place: Path, base: Base, delta: Iterable[DeltaEntry], tree: str) -> Shadow:
         # Asked for again, so that it counts as used now and is there, whoever collects meanwhile.
         base = self.export(base.commit)
         layer = self._deltas.lay(base, delta, tree)
@@ -204,9 +206,7 @@ class Shadows:
 
     def finish(self) -> None:
         """Wait until what was discarded is off the disk."""
-        with self._guard:
-            removals = tuple(self._removals)
-        wait(removals)
+        self._removals.finish()
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all shadows on disk, open ones too, sorted."""
@@ -375,21 +375,7 @@ class Shadows:
             if lock is not None:
                 lock.release()
             return
-        with self._guard:
-            self._removals = [each for each in self._removals if not each.done()]
-            self._removals.append(self._remover.submit(_remove_gone, gone, lock, self._emptied))
-
-
-def _remove_gone(gone: Path, lock: FileLock | None, emptied: Emptied) -> None:
-    try:
-        inode = gone.stat().st_ino
-        emptied.note(inode, files.remove_tree(gone, inside=gone.parent))
-    except OSError:
-        # Something an agent built cannot be removed. It is out of sight; the next sweep tries again, and tells.
-        pass
-    finally:
-        if lock is not None:
-            lock.release()
+        self._removals.add(gone, lock)
 
 
 def _lowers(base: Base, layer: DeltaLayer | None) -> tuple[str, ...]:
