@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Callable
 
 import pytest
 
+from nightcrew.model.text import measure
 from nightcrew.testing.hermetic import Hermetic
 
 pytestmark = pytest.mark.needs_userns
@@ -22,9 +26,12 @@ PLAN = "- [ ] 1. one\n  - Run: echo one > one.txt\n  - Accept: test -f one.txt\n
 class Terminal:
     """A command on a terminal of its own; ``say`` types a line, ``until`` waits for words."""
 
-    def __init__(self, crew: Hermetic, *arguments: str) -> None:
+    def __init__(self, crew: Hermetic, *arguments: str, columns: int = 0) -> None:
         self.master, slave = pty.openpty()
         env = {**crew.variables, "TERM": "xterm-256color"}
+        if columns:
+            env.pop("COLUMNS", None)
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         argv = [*crew.program, *arguments]
         self.process = subprocess.Popen(
             argv, stdin=slave, stdout=slave, stderr=slave, env=env, cwd=crew.repo, start_new_session=True
@@ -154,3 +161,16 @@ def test_quiet_leaves_results_warnings_and_errors(crew: Hermetic) -> None:
     assert missing.code == 3
     assert "error: no run R-7" in missing.stderr
     assert "hint:" in missing.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_list_of_runs_fits_the_window_and_a_pipe_gets_all_of_it(crew: Hermetic, columns: int) -> None:
+    title = "A title that tells what the run is for in so many words that no window at all holds them: " * 2
+    assert crew.run_tasks(f"# {title}\n- [x] 1. done already\n").code == 0
+    terminal = Terminal(crew, "ps", "--all", columns=columns)
+    assert terminal.end() == 0
+    heading, line = terminal.text.replace("\r", "").rstrip("\n").split("\n")
+    assert heading.endswith("TITLE")
+    assert measure(line) <= columns
+    assert line.endswith("…")
+    assert title.strip() in crew.run("ps", "--all").stdout

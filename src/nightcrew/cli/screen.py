@@ -73,6 +73,11 @@ class Screen:
         return self.columns or min(shutil.get_terminal_size((100, 24)).columns, 160)
 
     @property
+    def room(self) -> int:
+        """Width that data should fit in; 0 where nobody looks at it in a window, and nothing must be left out."""
+        return self.width if sys.stdout.isatty() else 0
+
+    @property
     def interactive(self) -> bool:
         """A person can be asked: on a terminal, no machine reads us, and nobody said not to."""
         return self.has_terminal and not self.json
@@ -145,21 +150,24 @@ def printable(text: str, stream: TextIO) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def table(rows: list[list[str]], *, header: list[str] | None = None, indent: str = "") -> list[str]:
-    """Return rows as aligned lines; the last column is not padded. Widths ignore colour codes."""
+def table(
+    rows: list[list[str]], *, header: list[str] | None = None, indent: str = "", pad: bool = False
+) -> list[str]:
+    """Return rows as aligned lines; the last column is padded only where it is asked for. Widths ignore colour codes."""
     everything = ([header] if header else []) + rows
     if not everything:
         return []
-    widths = [max(_visible(row[i]) for row in everything if i < len(row)) for i in range(len(everything[0]))]
-    return [indent + _line(row, widths) for row in everything]
+    widths = [max(visible(row[i]) for row in everything if i < len(row)) for i in range(len(everything[0]))]
+    lines = [_line(row, widths) for row in everything]
+    return [indent + (line if pad else line.rstrip()) for line in lines]
 
 
 def _line(row: list[str], widths: list[int]) -> str:
-    cells = [cell + " " * (widths[i] - _visible(cell)) for i, cell in enumerate(row)]
-    return "  ".join(cells).rstrip()
+    return "  ".join(cell + " " * (widths[i] - visible(cell)) for i, cell in enumerate(row))
 
 
-def _visible(text: str) -> int:
+def visible(text: str) -> int:
+    """Return how many characters of a text are seen: colour codes are not."""
     length, inside = 0, False
     for character in text:
         if character == "\x1b":
