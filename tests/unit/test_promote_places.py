@@ -122,6 +122,21 @@ def test_what_is_promoted_below_a_folded_directory_is_in_it_alone(tmp_path: Path
     assert world.snapshot() == before
 
 
+def test_patterns_of_a_sparse_checkout_that_is_no_cone_are_respected(tmp_path: Path) -> None:
+    world = World.make(tmp_path / "w", FILES | {"in/x": b"x", "in/y.bin": b"y", "out/z": b"z"})
+    world.git("sparse-checkout", "set", "--no-cone", "/in/", "!*.bin", "/out/kept*")
+    assert sorted(walk(world.repo)) == ["in", "in/x"]
+    before = world.snapshot()
+    record = world.promote(
+        {"in/new": b"n", "in/new.bin": b"n", "out/new": b"n", "out/kept1": b"n", "out/z": b"Z"}
+    )
+    assert sorted(walk(world.repo)) == ["in", "in/new", "in/x", "out", "out/kept1"]
+    assert world.git("status", "--porcelain", "-uall") == ""
+    assert world.git("write-tree") == record.tree
+    world.undo(record)
+    assert world.snapshot() == before
+
+
 def test_sparse_checkout_is_respected(tmp_path: Path) -> None:
     world = World.make(
         tmp_path / "w", FILES | {"in/side/x": b"x", "out/side/y": b"y", "out/side/z": b"z", "in/top": b"t"}

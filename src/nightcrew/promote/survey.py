@@ -252,7 +252,7 @@ def _find_skipped(
 
     What an undo brings back is where it was: in the working tree or not.
     """
-    outside = _cone_test(site) if configured.sparse and configured.cone else None
+    outside = _sparse_test(site, cone=configured.cone) if configured.sparse else None
     found = set()
     for each in differences:
         flagged = listing.flags.get(each.path, "") in ("S", "s")
@@ -266,19 +266,31 @@ def _find_skipped(
     return found
 
 
-def _cone_test(site: Site) -> Callable[[str], bool] | None:
-    """Return a test for "outside the cone", from the patterns git wrote (gitignore-like, in a fixed form).
-
-    ``/a/`` followed by ``!/a/*/`` means the files directly in ``a``; ``/a/b/`` alone means all below ``a/b``; files at
-    the top are always inside.
-    """
+def _sparse_test(site: Site, *, cone: bool) -> Callable[[str], bool] | None:
+    """Return a test for "outside the sparse checkout"; None where nothing says what is inside."""
     try:
         text = (Path(site.repository.git_dir) / "info" / "sparse-checkout").read_bytes()
     except FileNotFoundError:
         return None
     lines = [os.fsdecode(line) for line in text.splitlines()]
-    if "/*" not in lines or "!/*/" not in lines:
-        return None
+    return _cone_test(lines) if cone and "/*" in lines and "!/*/" in lines else _pattern_test(lines)
+
+
+def _pattern_test(lines: Sequence[str]) -> Callable[[str], bool]:
+    """Return the test for patterns that a person wrote: as in .gitignore, and what they match is inside."""
+    import pathspec  # late: only for a sparse checkout of this kind
+
+    # The engine that takes every name, also one that is not UTF-8.
+    inside = pathspec.GitIgnoreSpec.from_lines(lines, backend="simple")
+    return lambda path: not inside.match_file(path)
+
+
+def _cone_test(lines: Sequence[str]) -> Callable[[str], bool]:
+    """Return a test for "outside the cone", from the patterns git wrote (gitignore-like, in a fixed form).
+
+    ``/a/`` followed by ``!/a/*/`` means the files directly in ``a``; ``/a/b/`` alone means all below ``a/b``; files at
+    the top are always inside.
+    """
     shallow = {_unescape(line[2:-3]) for line in lines if line.startswith("!/") and line.endswith("/*/")}
     named = {_unescape(line[1:-1]) for line in lines if line.startswith("/") and line.endswith("/")}
     whole = named - shallow

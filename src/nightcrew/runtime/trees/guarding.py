@@ -90,8 +90,12 @@ class Guard:
             )
         secrets = [finding for finding in self.secrets if finding.verdict is Verdict.DENY]
         if secrets:
+            unread = sum(finding.rule == "secrets.unread" for finding in secrets)
+            what = count(len(secrets) - unread, "secret")
+            if unread == len(secrets):
+                what = f"{count(unread, 'file')} that could not be searched for secrets"
             raise DeniedByPolicy(
-                f"{count(len(secrets), 'secret')} in what would land; nothing was changed",
+                f"{what} in what would land; nothing was changed",
                 code="promote.secret",
                 where=[finding.message for finding in secrets[:_MANY]],
                 hint=f"take it out: nightcrew retry {self.run}/T..   or, if it may be there: nightcrew secrets allow "
