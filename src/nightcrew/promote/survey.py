@@ -112,7 +112,9 @@ def survey(
         else:
             edits[each.path] = Edit(each.path, base, found, each.new)
     moved += returning + _merge_edits(site, tree, edits, configured, kept, problems)
-    layout = Layout(tree, {w.path for w in moved if not w.entry}, _directories_of(site, new_commit), problems)
+    # What is left of a directory in a sparse checkout is often nothing, although the new tree has it: then it goes, as with git.
+    keeps = (lambda _: ()) if configured.sparse else _directories_of(site, new_commit)
+    layout = Layout(tree, {w.path for w in moved if not w.entry}, keeps, problems)
     wants = layout.order(moved)
     if layout.problems:
         raise _drift(layout.problems)
