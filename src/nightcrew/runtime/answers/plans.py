@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.gate.answering import Answer, check_answer
 from nightcrew.gate.approvals import decide
 from nightcrew.host import crash
 from nightcrew.host.clock import stamp
 from nightcrew.model.errors import NightcrewError, NotAuthenticated, UsageError, WaitingForHuman
-from nightcrew.model.records import ApprovalRecord, RunRecord
+from nightcrew.model.records import ApprovalRecord, PlanRecord, RunRecord
 from nightcrew.runtime.answers.deciding import check_digest, check_plan_open, decide_beforehand, is_refusal
 from nightcrew.runtime.people.identity import account_of, need_scope
 from nightcrew.runtime.people.saying import COMMAND_LINE
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 UNSEEN = "--yes"
 """How a plan is approved by whoever hands it over, in the same breath."""
+_NEED_EYES: Final = ("network", "hidden", "carried")
+"""Flags of a plan that no person wrote, which nobody has then seen: they need more than ``--yes``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,12 @@ def approve_plan(parts: Parts, name: str, yes: Yes) -> dict[str, Any]:
         StaleError: decided already, another digest, its time is over, or this person has said yes already.
         DeniedByPolicy: an agent, or somebody who may not. UsageError: a reason is missing.
         NotAuthenticated: a factor is missing or wrong. LimitReached: locked out.
-        WaitingForHuman: ``--yes``, where it takes more than that.
+        WaitingForHuman: ``--yes``, where it takes more than that, or where an agent made what nobody has looked at.
     """
     try:
         return _approve(parts, name, yes)
     except NightcrewError as error:
-        if is_refusal(error):
+        if yes.via == UNSEEN or is_refusal(error):
             _note_refusal(parts, name, yes, error)
         raise
 
@@ -72,8 +74,12 @@ def _approve(parts: Parts, name: str, yes: Yes) -> dict[str, Any]:
     if yes.with_asks:
         need_scope(parts, "decide:any")
     with parts.journal.read() as tx:
-        question = _ask(tx.need(RunRecord, name), tx, yes)
-    _refuse_unseen(question, yes)
+        run = tx.need(RunRecord, name)
+        question = _ask(run, tx, yes)
+        plan = tx.need(PlanRecord, f"{name}/P{run.plan_version}")
+    if yes.via == UNSEEN:
+        _refuse_flagged(plan)
+        _refuse_unseen(question)
     check_name(parts, question)
     by = yes.by or parts.env.user
     now = stamp(parts.clock.now())
@@ -101,8 +107,21 @@ def _ask(run: RunRecord, tx: Any, yes: Yes) -> ApprovalRecord:
     return question
 
 
-def _refuse_unseen(question: ApprovalRecord, yes: Yes) -> None:
-    if yes.via != UNSEEN or not (more := asks_more(question)):
+def _refuse_flagged(plan: PlanRecord) -> None:
+    """Refuse to approve unseen what an agent wants beyond the walls, or what cannot be known."""
+    flags = [flag for flag in plan.flags if flag["kind"] in _NEED_EYES] if plan.origin.get("goal") else []
+    if flags:
+        raise WaitingForHuman(
+            f"--yes does not approve the plan of {plan.run}: an agent made it, and it holds what needs your eyes; nothing runs",
+            code="plan.flagged",
+            where=[f"{flag['task']} {flag['kind']}: {flag['text']}" for flag in flags],
+            hint=f"nightcrew plan {plan.run}, then: nightcrew approve {plan.run}",
+        )
+
+
+def _refuse_unseen(question: ApprovalRecord) -> None:
+    """Refuse to take one person's word in passing where the policy wants more than that."""
+    if not (more := asks_more(question)):
         return
     said = f"--yes does not approve the plan of {question.run}: its policy wants {', '.join(more)}; the plan waits"
     where = [f"approvals.plan ({question.terms})", f"digest {question.digest[:12]}"]
