@@ -49,14 +49,19 @@ class Amendment:
     def _make(self, directory: bytes, edits: dict[bytes, bytes | None], write: WriteTree) -> TreeEntry | None:
         """Return what a directory becomes; its path ends with a slash, that of the top directory is empty."""
         before = self._before.get(directory)
-        old = self._find_old(directory)
+        if before is None:
+            old = self._find_old(directory)
+            key = None if old is None else encode_row(b"", old)
+        else:
+            key = before[0]
+            old = None if key is None else decode_row(key, len(self._tree))
         if old is not None and not old.is_tree:
             raise _Unfit
         rows = {} if old is None else self._reader.raw_rows(old.id)
         if before is not None:
             edits = before[1] | edits
         made = combine(old, rows, edits, write)
-        self.made[directory] = (None if old is None else encode_row(b"", old), edits, made)
+        self.made[directory] = (key, edits, made)
         return made
 
     def _find_old(self, directory: bytes) -> TreeEntry | None:

@@ -71,8 +71,12 @@ def start_hash(id_length: int) -> _Hash:
 
 def identify(kind: str, data: bytes, id_length: int) -> str:
     """Return the id that git gives an object of this kind with this content."""
-    digest = start_hash(id_length)
-    digest.update(b"%s %d\0" % (kind.encode(), len(data)))
+    head = b"%s %d\0" % (kind.encode(), len(data))
+    digest = (
+        hashlib.sha256(head, usedforsecurity=False)
+        if id_length == 64
+        else hashlib.sha1(head, usedforsecurity=False)
+    )
     digest.update(data)
     return digest.hexdigest()
 
@@ -140,6 +144,11 @@ def compress(data: bytes) -> bytes:
     With zlib's own window: a smaller one costs more in shorter chains than it saves.
     """
     return squeezing.compress(data, COMPRESSION)
+
+
+def checksum(data: bytes) -> int:
+    """Return the CRC-32 of data, as the index of a pack has it."""
+    return squeezing.crc32(data)
 
 
 def store_plain(data: bytes) -> bytes:

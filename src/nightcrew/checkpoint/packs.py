@@ -12,14 +12,21 @@ import mmap
 import os
 import struct
 import threading
-import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from nightcrew.checkpoint.objects import compress, identify, loose_path, read_pieces, start_hash, store_plain
+from nightcrew.checkpoint.objects import (
+    checksum,
+    compress,
+    identify,
+    loose_path,
+    read_pieces,
+    start_hash,
+    store_plain,
+)
 from nightcrew.host import crash, files, tokens
 
 _KINDS: Final = {"commit": 1, "tree": 2, "blob": 3}
@@ -64,7 +71,7 @@ class PackWriter:
         to be read need not wait for that.
         """
         object_id = object_id or identify(kind, data, self._id_length)
-        if object_id not in self:
+        if object_id not in self._waiting and object_id not in self._rows:
             self._waiting[object_id] = (kind, data)
             self._held += len(data)
             if self._held > _HELD_BYTES:
@@ -146,7 +153,7 @@ class PackWriter:
         """Return what is held as rows that will stand from an offset on, and hold it no longer."""
         rows = _encode_rows(list(self._waiting.values()))
         for object_id, row in zip(self._waiting, rows, strict=True):
-            self._rows[object_id] = (at, zlib.crc32(row))
+            self._rows[object_id] = (at, checksum(row))
             at += len(row)
         self._end = at
         self._waiting = {}

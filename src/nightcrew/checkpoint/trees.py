@@ -246,5 +246,10 @@ def combine(
         return old
     if not new:
         return None
-    in_place = all(row is None or is_same_kind(row, rows.get(name, b"")) for name, row in edits.items())
+    # The order of rows is another one only where a name is new, or has become a directory or ceased to be one.
+    in_place = True
+    for name, row in edits.items():
+        if row is not None and not is_same_kind(row, rows.get(name, b"")):
+            in_place = False
+            break
     return TreeEntry(MODE_TREE, write(b"".join(new.values()) if in_place else join_rows(new)))
