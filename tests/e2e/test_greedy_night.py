@@ -187,8 +187,8 @@ def test_each_ends_in_words_and_the_rest_goes_on(person: Person) -> None:
     [count] = re.findall(r"^\+(\d+)$", patch, re.MULTILINE)
     assert 0 < int(count) <= PROCESSES
     # Of the endless line no more was kept than allowed.
-    kept = [path.stat().st_size for path in person.home.rglob("transcript*")]
-    assert kept == [] or max(kept) < 4 << 20, kept
+    kept = [path.stat().st_size for path in person.home.rglob("runs/R-1/*/*.jsonl")]
+    assert 1 << 19 < max(kept) < 2 << 20, kept
     assert person.nightcrew("accept", tasks["honest"]["id"]).returncode == 0
     assert person.nightcrew("promote", "R-1", "--yes").returncode == 0
     assert person.run("git", "status", "--porcelain").stdout == ""
