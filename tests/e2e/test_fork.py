@@ -37,6 +37,14 @@ def test_a_fork_goes_on_from_a_checkpoint_and_one_answer_lands(crew: Hermetic) -
     )
     assert (dry.code, dry.json["task"], dry.json["accept"]) == (0, "R-1/T01F1", ["test -s a.txt"]), dry
     assert crew.show("R-1")["plan"]["digest"] == digest, "a rehearsal changed the plan"
+    # All that a recording would do is shown before the yes to it.
+    crew.write({"other.yaml": "- write: a.txt\n  content: other\n- run: rm note.txt\n"})
+    played = crew.run("checkpoint", "fork", first, "--agent", "script", "--script", "other.yaml", "--dry-run")
+    assert [line.strip() for line in played.stderr.splitlines() if line.strip().startswith("- ")] == [
+        "- write a.txt (5 bytes)",
+        "- run rm note.txt",
+    ]
+    (crew.repo / "other.yaml").unlink()
     done = crew.run("checkpoint", "fork", first, "--run", "echo two >> a.txt; rm note.txt", "--yes", "--json")
     assert done.code == 0, done
     tasks = rest(crew)

@@ -117,7 +117,8 @@ def test_a_shell_completes_ids_of_what_there_is(crew: Hermetic) -> None:
     assert complete(crew, "nightcrew undo ") == ["M-1"]
     assert complete(crew, "nightcrew retry R-1/T01") == ["R-1/T01"]
     assert complete(crew, "nightcrew audit query --run ") == ["R-1"]
-    assert complete(crew, "nightcrew approve A") == []
+    for command in ("approve", "deny", "answer"):
+        assert complete(crew, f"nightcrew {command} ") == []  # nothing waits
     database = crew.state / "nightcrew.db"
     for damage in (b"not a database", None):
         database.write_bytes(damage) if damage else database.unlink()

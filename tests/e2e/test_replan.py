@@ -94,6 +94,8 @@ def test_after_a_failure_more_waits_and_goes_on_with_a_yes(crew: Hermetic) -> No
     assert yes in crew.look("inbox").stdout
     assert crew.look("ps", "--json").json[0]["waiting"] == 1
     assert "waits for you: P2 of its plan   nightcrew plan R-1" in crew.look("show", "R-1").stdout
+    assert "P2 of its plan waits for you: nightcrew plan R-1" in crew.look("review", "R-1").stdout
+    assert crew.look("review", "R-1", "--json").json["offered"]["version"] == 2
     stale = crew.run("approve", "R-1", "--digest", crew.show("R-1")["plan"]["digest"])
     assert stale.code == 7, stale
     assert crew.run("approve", "R-1").code == 2

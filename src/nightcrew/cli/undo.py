@@ -80,6 +80,8 @@ def take_back(runtime: Runtime, screen: Screen, promotion: str, way: Way) -> Non
         if way.dry_run:
             if screen.json:
                 screen.emit({**prepared.view, "diff": "" if prepared.exact else prepared.diff()})
+            else:
+                screen.say("dry run: nothing was changed")
             return
         if not prepared.exact and way.yes and not way.inverse:
             raise WaitingForHuman(

@@ -118,7 +118,9 @@ class _Page:
         shown_paths = [shown(path) for path in concern.paths[:MAX_FILES]]
         more = len(concern.paths) - len(shown_paths)
         rest = [f"and {more} more"] if more > 0 else []
-        listed = ", ".join([*shown_paths, *rest])
+        # Most findings begin with the one path that they are about.
+        told = len(shown_paths) == 1 and not rest and shown(concern.text).startswith(f"{shown_paths[0]} ")
+        listed = "" if told else ", ".join([*shown_paths, *rest])
         yield from hang(mark, f"{shown(concern.text)}{': ' if listed else ''}{listed}", self.width)
 
     def _files(self, dossier: Dossier) -> Iterator[str]:
