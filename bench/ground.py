@@ -34,6 +34,7 @@ ENV = {
     "GIT_AUTHOR_DATE": "@1700000000 +0000",
     "GIT_COMMITTER_DATE": "@1700000000 +0000",
 }
+SANDBOX_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8"}
 NEXT_FILES = 200
 """Files that the commit after the base changes."""
 
@@ -180,7 +181,7 @@ class Ground:
         return SandboxSpec(
             argv=tuple(argv),
             cwd=str(self.repository) if shadow else "/",
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8"},
+            env=SANDBOX_ENV,
             overlays=overlays,
             binds=tuple(binds),
             limits=Limits(disk_bytes=0, inodes=0, output_bytes=1 << 20),

@@ -14,7 +14,9 @@ CONTENT = b"line of text\n" * 300
 
 
 def run(*argv):
-    subprocess.run(argv, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(argv, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if done.returncode > 1:  # 1: grep has found nothing
+        sys.exit(f"{argv}: exit {done.returncode}: {done.stderr.decode(errors='replace')}")
 
 
 def write_files(root):
