@@ -15,7 +15,8 @@ pytestmark = [
     pytest.mark.skipif(find_spec("kingfisher") is None, reason="needs the package of nightcrew[secrets]"),
 ]
 
-KEY = "bkua" + "_0f1e2d3c4b5a69788796a5b4c3d2e1f0abcdef12"
+#: Of an issuer whose form the engine knows and ours does not; one that ours is taught to know proves nothing here.
+KEY = "zpka" + "_0f1e2d3c4b5a69788796a5b4c3d2e1f0_4be1c7a9"
 
 
 def test_it_refuses_what_ours_does_not_know_and_can_be_allowed(crew: Hermetic) -> None:
@@ -24,7 +25,7 @@ def test_it_refuses_what_ours_does_not_know_and_can_be_allowed(crew: Hermetic) -
     assert spec.origin
     extra = {"PYTHONPATH": str(Path(spec.origin).parents[1])}
     done = crew.run_tasks(
-        "- [ ] 1. work\n  - Run: printf 'x = %s_%s\\n' " + KEY.replace("_", " ") + " > src/x.txt\n"
+        "- [ ] 1. work\n  - Run: printf 'x = %s_%s_%s\\n' " + KEY.replace("_", " ") + " > src/x.txt\n"
         "  - Accept: test -f src/x.txt\n"
     )
     assert done.code == 0, done
