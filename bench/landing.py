@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ground import ENV, Ground, command
@@ -10,6 +11,7 @@ from rows import Act, Row, interleave
 
 from nightcrew.host import repository as host_repository
 from nightcrew.host.clock import SystemClock
+from nightcrew.host.renames import sync_file_system
 from nightcrew.model.records import PromotionRecord
 from nightcrew.promote.prepared import Prepared
 from nightcrew.promote.promoter import Promoter
@@ -23,7 +25,9 @@ def measure(ground: Ground, rounds: int) -> Iterator[Row]:
 def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
     chosen = ground.files.spread(number, seed=9)
     shadow = ground.shadows.open(f"land-{number}", ground.base)
-    ground.files.write(Path(shadow.path), chosen, next(ground.fresh))
+    mark = next(ground.fresh)
+    ground.files.write(Path(shadow.path), chosen, mark)
+    contents = {ground.other / ground.files.paths[at]: ground.files.content(at, mark) for at in chosen}
     tree = ground.store.capture(ground.base.tree, ground.shadows.scan(shadow)).tree
     ground.shadows.discard(shadow)
     patch = ground.state / "patch"
@@ -61,9 +65,9 @@ def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
     def back() -> None:
         command("git", "checkout", "-q", "-f", "--detach", "main", cwd=ground.other)
 
-    promoted, applied, undone, taken_back, committed = interleave(
-        [Act(promote), Act(apply), Act(undo), Act(lambda: apply("-R")), Act(commit, back, back)], rounds
-    )
+    acts = [Act(promote), Act(apply), Act(undo), Act(lambda: apply("-R"))]
+    others = [Act(commit, back, back), Act(lambda: write_anew(ground.other, contents), back, back)]
+    promoted, applied, undone, taken_back, committed, anew = interleave([*acts, *others], rounds)
     _see_that_it_is_back(ground)
     goal = 1.5 if ground.number >= 100_000 and number == 1000 else None
     yield Row(
@@ -77,7 +81,22 @@ def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
     yield Row(
         f"promotion of {number} paths", ground.number, promoted, "git apply --index; git commit", committed
     )
+    yield Row(f"promotion of {number} paths", ground.number, promoted, "write, syncfs, rename; no more", anew)
     yield Row(f"undo of {number} paths", ground.number, undone, "git apply -R", taken_back, goal)
+
+
+def write_anew(tree: Path, contents: Mapping[Path, bytes]) -> None:
+    """Do nothing but what no promotion can leave out: the files beside, on the disk, in their places."""
+    aside = tree / ".anew"
+    aside.mkdir()
+    for at, content in enumerate(contents.values()):
+        (aside / str(at)).write_bytes(content)
+    fd = os.open(aside, os.O_RDONLY)
+    sync_file_system(fd)
+    os.close(fd)
+    for at, place in enumerate(contents):
+        (aside / str(at)).rename(place)
+    aside.rmdir()
 
 
 def _see_that_it_is_back(ground: Ground) -> None:

@@ -115,19 +115,32 @@ class World:
         )
 
     def prepare(self, files: Content, id: str = "M-1", base: str = "HEAD", **more: object) -> Prepared:  # noqa: A002
+        return self.prepare_with(self.promoter(), files, id, base, **more)
+
+    def prepare_with(
+        self,
+        promoter: Promoter,
+        files: Content,
+        id: str = "M-1",  # noqa: A002
+        base: str = "HEAD",
+        **more: object,
+    ) -> Prepared:
         commit = self.git("rev-parse", base)
-        return self.promoter().prepare(
+        return promoter.prepare(
             id, base_commit=commit, tree=self.tree(files, commit), message="work\n\nRun: R-1\n", **more
         )
 
     def promote(self, files: Content, id: str = "M-1", base: str = "HEAD") -> PromotionRecord:  # noqa: A002
-        prepared = self.prepare(files, id, base)
-        self.promoter().publish(prepared)
+        """Promote as the command does it: who prepares also publishes."""
+        promoter = self.promoter()
+        prepared = self.prepare_with(promoter, files, id, base)
+        promoter.publish(prepared)
         return record_of(prepared)
 
     def undo(self, record: PromotionRecord, id: str = "M-2") -> PromotionRecord:  # noqa: A002
-        prepared = self.promoter().undo(record, id=id, message="undo")
-        self.promoter().publish(prepared)
+        promoter = self.promoter()
+        prepared = promoter.undo(record, id=id, message="undo")
+        promoter.publish(prepared)
         return record_of(prepared)
 
     def snapshot(self, *, refs: bool = True) -> dict[str, object]:

@@ -209,9 +209,14 @@ def test_only_what_is_published(world: World) -> None:
 
 def test_pruning_keeps_the_last_ones(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "KEEP", 3)
-    monkeypatch.setattr(pruning, "SLACK", 0)
     records = [world.promote({"a.txt": b"%d\n" % n, f"f{n}": b"x"}, f"M-{n}") for n in range(1, 7)]
     home = world.repo / ".git/nightcrew"
+    assert all((home / f"M-{n}" / "s").is_dir() for n in range(1, 7)), "publishing removes nothing"
+    told = world.promoter().prune(dry_run=True)
+    assert all((home / f"M-{n}" / "s").is_dir() for n in range(1, 7))
+    assert world.promoter().prune() == told
+    assert told.files == 3  # one of each: the other came where nothing was
+    assert told.size_bytes >= 3
     assert [n for n in range(1, 7) if (home / f"M-{n}" / "s").is_dir()] == [4, 5, 6]
     assert all((home / f"M-{n}" / "plan.json").exists() for n in range(1, 7))
     for number, record in enumerate(reversed(records), start=7):
@@ -223,12 +228,12 @@ def test_pruning_keeps_the_last_ones(world: World, monkeypatch: pytest.MonkeyPat
 def test_pruning_keeps_bytes_that_are_nowhere_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program had the file open and wrote to it after it was displaced."""
     monkeypatch.setattr(pruning, "KEEP", 1)
-    monkeypatch.setattr(pruning, "SLACK", 0)
     with (world.repo / "a.txt").open("ab") as still_open:
         world.promote(CHANGE)
         still_open.write(b"late\n")
     world.promote({"x": b"x"}, "M-2")
     world.promote({"y": b"y"}, "M-3")
+    world.promoter().prune()
     left = list((world.repo / ".git/nightcrew/M-1/s").iterdir())
     assert [slot.read_bytes() for slot in left] == [b"a\nlate\n"]
 

@@ -51,6 +51,7 @@ def _describe(tally: dict[str, Any]) -> list[str]:
         ("transcripts", "transcript", "", tally["transcripts_bytes"]),
         ("pins", "base commit", " let go", 0),
         ("undo_pins", "old promotion", " let go", 0),
+        ("displaced", "file", " that an old promotion replaced", tally["displaced_bytes"]),
     )
     lines = [
         f"{count(tally[key], what)}{then}{_size(size)}" for key, what, then, size in counted if tally[key]

@@ -56,6 +56,8 @@ def run(
     input: bytes = b"",  # noqa: A002  (the word of the standard library)
     timeout_s: float = 60.0,
     max_output_bytes: int = 64 << 20,
+    stdin: int = -1,
+    stdout: int = -1,
 ) -> Completed:
     """Run a program to its end and return what it wrote.
 
@@ -69,14 +71,16 @@ def run(
         input: bytes for its stdin; none means an empty stdin.
         timeout_s: wall time; then TERM, and KILL 0.3 s later.
         max_output_bytes: kept of stdout and of stderr each.
+        stdin, stdout: descriptors of files that it reads in place of ``input``, and writes to in place of being read.
 
     Raises:
         NotFound: there is no such program or directory.
         NightcrewError: it cannot be started.
     """
     started = time.monotonic()
-    stdin = subprocess.PIPE if input else subprocess.DEVNULL
-    process = _start(argv, env=env, cwd=cwd, stdin=stdin, stderr=subprocess.PIPE)
+    source = stdin if stdin >= 0 else subprocess.PIPE if input else subprocess.DEVNULL
+    sink = stdout if stdout >= 0 else subprocess.PIPE
+    process = _start(argv, env=env, cwd=cwd, stdin=source, stdout=sink, stderr=subprocess.PIPE)
     try:
         watch = _Watch(process, input, max_output_bytes)
         timed_out = watch.until_exit(started + timeout_s)
@@ -89,7 +93,13 @@ def run(
 
 
 def _start(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: str | Path | None, stdin: int, stderr: int
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str | Path | None,
+    stdin: int,
+    stderr: int,
+    stdout: int = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
@@ -97,7 +107,7 @@ def _start(
             env=dict(env),
             cwd=cwd,
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             start_new_session=True,
             bufsize=0,

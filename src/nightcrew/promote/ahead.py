@@ -17,7 +17,7 @@ from nightcrew.promote.objects import (
     read_identity,
     tree_of,
 )
-from nightcrew.promote.packing import READ_AT_MOST
+from nightcrew.promote.packing import READ_AT_MOST, Pack
 from nightcrew.promote.site import Configured, Site
 
 _AT_ONCE: Final = 6
@@ -37,7 +37,7 @@ class Ahead:
         self._site = site
         self._aside = ThreadPoolExecutor(_AT_ONCE)
         self._compared: Future[Compared] | None = None
-        self._packed: Future[bytes] | None = None
+        self._packed: Future[Pack] | None = None
         self._committer: Future[tuple[str, str, str]] | None = None
         self._identities: Identities | None = None
         self._trees: dict[str, Future[str]] = {}
@@ -102,10 +102,10 @@ class Ahead:
         """Return the comparison, None when none was begun."""
         return self._compared.result() if self._compared is not None else None
 
-    def packed(self) -> bytes:
-        """Return what was put together; nothing when that was not begun, or is more than should be kept in memory."""
-        pack = self._packed.result() if self._packed is not None else b""
-        return pack if len(pack) <= READ_AT_MOST else b""
+    def packed(self) -> Pack | None:
+        """Return what was put together; None when that was not begun, or is more than should stay in memory."""
+        pack = self._packed.result() if self._packed is not None else None
+        return pack if pack is not None and pack.size <= READ_AT_MOST else None
 
     def _compare(self, commit: str) -> Compared:
         return compare_index(self._site.git, commit, self.tree_of(commit))

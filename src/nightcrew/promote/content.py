@@ -23,6 +23,8 @@ _AT_ONCE_BYTES: Final = 8 << 20
 _AT_ONCE: Final = 2000
 _HEADER_AT_MOST: Final = 128
 """``<id> blob <size>``, an id having at most 64 characters."""
+_NAMED_AT_MOST: Final = 64 << 10
+"""Bytes of names on a command line: with more, git reads them from its input, and flushes its answer after each."""
 _FILTER_DEADLINE_S: Final = 600.0
 """One file through a filter; LFS may fetch it over the network."""
 
@@ -42,11 +44,15 @@ def find_converted(
     """
     if not paths:
         return set()
-    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
     git = site.git
     if index is not None and _holds_no_attributes(site, index):
         git = site.with_index(site.home / "no-index")
-    fields = git.run("check-attr", "-z", "--stdin", *_ATTRIBUTES, input=names).stdout.split(b"\0")
+    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    if len(names) <= _NAMED_AT_MOST:
+        done = git.run("check-attr", "-z", *_ATTRIBUTES, "--", *paths)
+    else:
+        done = git.run("check-attr", "-z", "--stdin", *_ATTRIBUTES, input=names)
+    fields = done.stdout.split(b"\0")
     attributes: dict[bytes, dict[bytes, bytes]] = {}
     for path, name, value in zip(fields[0::3], fields[1::3], fields[2::3], strict=False):
         if value != b"unspecified":

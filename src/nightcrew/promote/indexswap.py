@@ -63,8 +63,8 @@ class IndexSwap:
         write_entries(self._site.with_index_unfiltered(self._new, self._configured), changes)
         return Reading(made_of, ())
 
-    def publish(self, found: Mapping[str, os.stat_result], written: Collection[str], entries: int) -> None:
-        """Record the times of the files now in place, keep the old index, and put the new one there in one rename.
+    def seal(self, found: Mapping[str, os.stat_result], written: Collection[str], entries: int) -> None:
+        """Record the times of the files now in place, and flush the next index; nothing refers to it yet.
 
         Args:
             found: status of files that are certain to hold what their entries say.
@@ -79,6 +79,9 @@ class IndexSwap:
             if 0 < len(written) * entries <= _COMPARISONS_AT_MOST:
                 self._refresh(written)
             self._write(None, digest_of(read_bytes(self._new)))
+
+    def publish(self) -> None:
+        """Keep the old index, and put the sealed one there in one rename."""
         if self._index.exists():
             _keep(self._index, self._old)
         sync_directory(self._new.parent)

@@ -12,11 +12,17 @@ from nightcrew.promote.transaction import Plan, Transaction
 
 
 def look_around(
-    site: Site, tree: Standing, prepared: Prepared, configured: Configured, compared: Compared | None = None
+    site: Site,
+    tree: Standing,
+    prepared: Prepared,
+    configured: Configured,
+    undone: Plan | None,
+    compared: Compared | None = None,
 ) -> Survey:
     """Survey index and working tree; see ``survey``.
 
     Args:
+        undone: see ``undone_plan``.
         compared: the index with the commit that is checked out, where that has just been done.
     """
     return survey(
@@ -26,7 +32,7 @@ def look_around(
         configured=configured,
         compared=compared or compare_index(site.git, prepared.old_commit),
         new_commit=prepared.new_commit,
-        earlier=find_earlier(site, prepared),
+        earlier=_find_earlier(prepared, undone),
         ask_git=may_ask_git(prepared),
     )
 
@@ -40,9 +46,8 @@ def may_ask_git(prepared: Prepared) -> bool:
     return not (prepared.undo_of and touches_attributes(prepared.paths))
 
 
-def find_earlier(site: Site, prepared: Prepared) -> Earlier:
+def _find_earlier(prepared: Prepared, plan: Plan | None) -> Earlier:
     """Return what an exact undo must know of the promotion it takes back."""
-    plan = undone_plan(site, prepared)
     if plan is None:
         return Earlier(untracked=dict(prepared.untracked))
     return Earlier(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -58,11 +59,14 @@ class Mover:
             os.close(self._here)
             self._here = -1
 
-    def forward(self, move: Move) -> None:
-        """Carry out a move, then look at what was displaced.
+    def forward(self, move: Move) -> os.stat_result | None:
+        """Carry out a move; ``check`` then looks at what was displaced.
 
         A look before would prove nothing, for a program may write between the look and the rename; it is taken where the
         rename would move more than one file.
+
+        Returns:
+            the status of what has come, None for nothing.
 
         Raises:
             PathMoved: the path changed under us. The rename may have happened: take back with ``back``.
@@ -72,13 +76,23 @@ class Mover:
         if move.old == EMPTY_DIRECTORY and self._tree.fingerprint(move.path) != move.old:
             raise PathMoved(move.path)
         try:
-            displaced = self._rename(move)
+            return self._rename(move)
         except OSError as error:
             if error.errno in _LOST_RACE:
                 raise PathMoved(move.path) from error
             raise
-        if displaced != move.old:
-            raise PathMoved(move.path)
+
+    def check(self, moves: Iterable[Move]) -> None:
+        """See that what moves have displaced is, byte for byte, what was expected there.
+
+        Raises:
+            PathMoved: it is not: take back with ``back``.
+        """
+        for move in moves:
+            if move.old:
+                here, slot = self._open_slots(move.slot)
+                if self._slots.fingerprint_in(here, slot, move.slot) != move.old:
+                    raise PathMoved(move.path)
 
     def happened(self, move: Move) -> bool:
         """Tell whether a move was carried out, from what is in its slot."""
@@ -120,18 +134,22 @@ class Mover:
         """Return the absolute path of the slot of a move."""
         return f"{self._slots.root}/{move.slot}"
 
-    def _rename(self, move: Move) -> str:
-        """Carry out the rename; return the fingerprint of what is in the slot then."""
+    def _rename(self, move: Move) -> os.stat_result | None:
+        """Carry out the rename; return the status of what is at the path then, None when that is nothing."""
         here, slot = self._open_slots(move.slot)
         with self._tree.parent(move.path) as (there, name):
             if move.old and move.new:
                 exchange(here, slot, there, name)
             elif move.new:
                 move_unless_taken(here, slot, there, name)
-                return ""
             else:
                 move_unless_taken(there, name, here, slot)
-            return self._slots.fingerprint_in(here, slot, move.slot)
+                return None
+            try:
+                return os.lstat(name, dir_fd=there)
+            except FileNotFoundError:
+                # Somebody has removed it again at once: their right.
+                return None
 
     def _open_slots(self, slot: str) -> tuple[int, str]:
         """Return a descriptor of the directory of a slot, which nobody but us moves, and the name of the slot in it."""

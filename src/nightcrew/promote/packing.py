@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
 import struct
+import weakref
 import zlib
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Final, cast
 
 from nightcrew.promote.site import algorithm_of
+
+try:
+    # The same zlib streams in half of the time.
+    from isal import isal_zlib as squeezing
+except ImportError:
+    # A machine it is not made for, see pyproject.toml.
+    import zlib as squeezing  # type: ignore[no-redef]
 
 #: A larger pack is handed on as it is; its contents are read in groups then, so that they are not all in memory.
 READ_AT_MOST: Final = 32 << 20
@@ -16,9 +26,36 @@ _BLOB: Final = 3
 _PLAIN: Final = (1, 2, 3, 4)  # commit, tree, blob, tag
 _OFFSET_DELTA, _NAMED_DELTA = 6, 7
 _SLACK: Final = 64
+_BROKEN: Final = (IndexError, ValueError, struct.error, zlib.error, cast("type[Exception]", squeezing.error))
 
 
-def read_blobs(pack: bytes, wanted: Collection[str]) -> dict[str, bytes]:
+class Pack:
+    """A pack in memory, as a file without a name: git writes it and reads it, and nobody in between copies it.
+
+    Args:
+        write: is given the descriptor to write to.
+    """
+
+    def __init__(self, write: Callable[[int], object]) -> None:
+        self._fd = os.memfd_create("pack", os.MFD_CLOEXEC)
+        self._close = weakref.finalize(self, os.close, self._fd)
+        write(self._fd)
+        self.size = os.fstat(self._fd).st_size
+
+    def rewind(self) -> int:
+        """Return the descriptor, to be read from the beginning by one program."""
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        return self._fd
+
+    def read_blobs(self, wanted: Collection[str]) -> dict[str, bytes]:
+        """Return the wanted blobs, see ``read_blobs``; nothing when it is more than should be in memory twice."""
+        if not 0 < self.size <= READ_AT_MOST:
+            return {}
+        with mmap.mmap(self._fd, self.size, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as view:
+            return read_blobs(view, wanted)
+
+
+def read_blobs(pack: bytes | memoryview, wanted: Collection[str]) -> dict[str, bytes]:
     """Return those of the wanted blobs that stand in a pack as they are, by id.
 
     What stands there as a difference to something else is left out, and so is everything when the pack is not understood:
@@ -28,26 +65,26 @@ def read_blobs(pack: bytes, wanted: Collection[str]) -> dict[str, bytes]:
     if not wanted:
         return found
     algorithm = algorithm_of(next(iter(wanted)))
-    width = 32 if algorithm == "sha256" else 20
+    digest = hashlib.sha256 if algorithm == "sha256" else hashlib.sha1
+    width = digest(usedforsecurity=False).digest_size
     try:
         (count,) = struct.unpack_from(">I", pack, 8)
-        view, position = memoryview(pack), 12
-        for _ in range(count):
-            kind, size, position = _read_head(pack, position)
-            position += _skip_base(pack, position, kind, width)
-            data, position = _inflate(view, position, size)
-            if kind == _BLOB:
-                name = hashlib.new(
-                    algorithm, b"blob %d\0%b" % (len(data), data), usedforsecurity=False
-                ).hexdigest()
-                if name in wanted:
-                    found[name] = data
-    except (IndexError, ValueError, struct.error, zlib.error):
+        position = 12
+        with memoryview(pack) as view:
+            for _ in range(count):
+                kind, size, position = _read_head(pack, position)
+                position += _skip_base(pack, position, kind, width)
+                data, position = _inflate(view, position, size)
+                if kind == _BLOB:
+                    name = digest(b"blob %d\0%b" % (size, data), usedforsecurity=False).hexdigest()
+                    if name in wanted:
+                        found[name] = data
+    except _BROKEN:
         return {}
     return found
 
 
-def _read_head(pack: bytes, position: int) -> tuple[int, int, int]:
+def _read_head(pack: bytes | memoryview, position: int) -> tuple[int, int, int]:
     """Return kind and size of an object, and where what follows begins."""
     byte = pack[position]
     kind, size, shift = byte >> 4 & 7, byte & 15, 4
@@ -59,7 +96,7 @@ def _read_head(pack: bytes, position: int) -> tuple[int, int, int]:
     return kind, size, position + 1
 
 
-def _skip_base(pack: bytes, position: int, kind: int, width: int) -> int:
+def _skip_base(pack: bytes | memoryview, position: int, kind: int, width: int) -> int:
     """Return how many bytes say what a difference is one to."""
     if kind in _PLAIN:
         return 0
@@ -75,15 +112,17 @@ def _skip_base(pack: bytes, position: int, kind: int, width: int) -> int:
 
 def _inflate(view: memoryview, position: int, size: int) -> tuple[bytes, int]:
     """Return ``size`` inflated bytes, and where they end in the pack."""
-    inflate, pieces = zlib.decompressobj(), []
-    while not inflate.eof:
+    inflate, pieces = squeezing.decompressobj(), []
+    while True:
         # Not the whole rest: what is not used of it is copied.
-        piece = view[position : position + size + (size >> 8) + _SLACK]
-        if not piece:
-            raise ValueError("cut short")
-        pieces.append(inflate.decompress(piece))
-        position += len(piece) - len(inflate.unused_data)
-    data = b"".join(pieces)
+        with view[position : position + size + (size >> 8) + _SLACK] as piece:
+            if not piece:
+                raise ValueError("cut short")
+            pieces.append(inflate.decompress(piece))
+            position += len(piece) - len(inflate.unused_data)
+        if inflate.eof:
+            break
+    data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if len(data) != size:
         raise ValueError("another size than announced")
     return data, position

@@ -17,15 +17,17 @@ from nightcrew.model.records import PromotionRecord
 from nightcrew.model.trees import Repository
 from nightcrew.promote.ahead import Ahead
 from nightcrew.promote.commits import Step, make_commits
+from nightcrew.promote.failures import explain_failure
 from nightcrew.promote.files import make_bundle, make_patch
 from nightcrew.promote.guard import refuse_bad_paths
 from nightcrew.promote.hooks import find_promoted, find_run_by_git, refuse_promoted, run_message_hooks
-from nightcrew.promote.looking import look_around
+from nightcrew.promote.looking import look_around, undone_plan
 from nightcrew.promote.notes import write_notes
 from nightcrew.promote.objects import add_trailer, make_commit
 from nightcrew.promote.pins import list_pins, list_undo_pins, remove_pin, remove_undo_pin, set_pin
 from nightcrew.promote.prepared import Prepared, describe_changes
-from nightcrew.promote.publish import Known, explain_failure, publish
+from nightcrew.promote.pruning import Pruned, prune
+from nightcrew.promote.publish import Known, publish
 from nightcrew.promote.recovery import is_unsettled, recover_all, was_published
 from nightcrew.promote.site import Configured, Site
 from nightcrew.promote.target import HERE, Target, find_place
@@ -317,6 +319,24 @@ class Promoter:
         """
         remove_undo_pin(self._site, transaction)
 
+    def prune(self, *, dry_run: bool = False) -> Pruned:
+        """Remove what old promotions have displaced; undo of those takes it from git's objects. Nothing while another one is at work.
+
+        Raises:
+            NightcrewError: it cannot be removed.
+        """
+        if not self._site.home.is_dir():
+            return Pruned()
+        try:
+            if not self._lock.acquire():
+                return Pruned()
+            try:
+                return prune(self._site, dry_run=dry_run)
+            finally:
+                self._lock.release()
+        except OSError as error:
+            raise explain_failure(error, f"{self._site.home} cannot be cleaned up") from error
+
     def _settle(self) -> None:
         if is_unsettled(self._site):
             with self._locked():
@@ -375,12 +395,13 @@ class Promoter:
             refuse_promoted(prepared.hook_paths)
         if prepared.place != "here":
             return replace(prepared, notes=write_notes(site, prepared, None, configured, nobody=nobody))
+        undone = undone_plan(site, prepared)
         with site.standing(prepared.old_commit) as tree:
-            found = look_around(site, tree, prepared, configured, ahead.compared())
-            seen, homes = dict(tree.seen), dict(tree.homes)
+            found = look_around(site, tree, prepared, configured, undone, ahead.compared())
+            seen = dict(tree.seen)
         prepared = replace(prepared, notes=write_notes(site, prepared, found, configured, nobody=nobody))
         trees = differences.trees(ahead.tree_of(prepared.old_commit), prepared.tree)
-        self._known = Known(prepared, found, seen, configured, objects, trees, ahead.packed(), homes)
+        self._known = Known(prepared, found, seen, configured, objects, trees, ahead.packed(), undone)
         return prepared
 
     def _choose_name(self, id: str) -> str:  # noqa: A002

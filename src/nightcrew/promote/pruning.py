@@ -5,39 +5,59 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from nightcrew.host.apart import Emptied
 from nightcrew.promote.site import Site, algorithm_of
 from nightcrew.promote.standing import EMPTY_DIRECTORY, Standing
-from nightcrew.promote.transaction import Plan, Transaction, transactions
+from nightcrew.promote.transaction import EMPTIED, Plan, Transaction, transactions
 
 KEEP: Final = 20
 """Transactions whose slots stay. Undo of older ones takes the content from git's objects: same bytes, new inodes."""
-SLACK: Final = 10
-"""Pruning reads every plan and every slot that goes, so it waits until there is this much to do."""
 
 
-def prune(site: Site) -> None:
-    """Empty the slots of old transactions; a slot that does not hold what was displaced into it is left alone."""
+@dataclass(slots=True)
+class Pruned:
+    """What was removed, or would be: files that promotions have displaced, and what they take on the disk."""
+
+    files: int = 0
+    size_bytes: int = 0
+
+
+def prune(site: Site, *, dry_run: bool = False) -> Pruned:
+    """Empty the slots of old transactions; a slot that does not hold what was displaced into it is left alone.
+
+    Args:
+        dry_run: only tell.
+    """
+    pruned = Pruned()
     with_slots = [
         each for each in transactions(site.home) if (each.path / "s").is_dir() and each.marker == "done"
     ]
-    if len(with_slots) <= KEEP + SLACK:
-        return
+    if len(with_slots) <= KEEP:
+        return pruned
     with_slots.sort(key=lambda each: ((each.path / "done").stat().st_mtime_ns, each.name))
     newest = with_slots[-1].plan()
     if newest is None:
-        return
+        return pruned
+    emptied = Emptied(site.scratch / EMPTIED)
     with Standing(str(site.home), algorithm_of(newest.pin_commit)) as slots:
-        doubtful = [slot for each in with_slots[:-KEEP] for slot in _empty(slots, each)]
-        if doubtful:
+        doubtful = []
+        for each in with_slots[:-KEEP]:
+            before = pruned.files
+            doubtful += _empty(slots, each, pruned, dry_run=dry_run)
+            if not dry_run:
+                emptied.note(each.path.stat().st_ino, pruned.files - before)
+        if doubtful and not dry_run:
             _compare(slots, doubtful, [plan for each in with_slots if (plan := each.plan()) is not None])
-    for each in with_slots[:-KEEP]:
+    for each in with_slots[:-KEEP] if not dry_run else ():
         if not any((each.path / "s").iterdir()):
             (each.path / "s").rmdir()
+    return pruned
 
 
-def _empty(slots: Standing, transaction: Transaction) -> list[str]:
+def _empty(slots: Standing, transaction: Transaction, pruned: Pruned, *, dry_run: bool) -> list[str]:
     """Remove what nobody wrote to since it was displaced; return the slots of which that is not certain.
 
     The marker was made before the first file was displaced (its time of modification) and was renamed after the last one (its
@@ -53,8 +73,10 @@ def _empty(slots: Standing, transaction: Transaction) -> list[str]:
         for name in names:
             found = os.lstat(name, dir_fd=directory)
             if found.st_mtime_ns < marker.st_mtime_ns and found.st_ctime_ns <= marker.st_ctime_ns:
-                remove = os.rmdir if stat.S_ISDIR(found.st_mode) else os.unlink
-                remove(name, dir_fd=directory)
+                pruned.files += 1
+                pruned.size_bytes += found.st_blocks * 512
+                if not dry_run:
+                    (os.rmdir if stat.S_ISDIR(found.st_mode) else os.unlink)(name, dir_fd=directory)
             else:
                 doubtful.append(f"{place}/{name}")
     finally:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
 from nightcrew.host import clock, crash
+from nightcrew.host.apart import Emptied
 from nightcrew.host.cachetree import TreeIds
 from nightcrew.host.files import write_atomic
 from nightcrew.host.git import GitError
-from nightcrew.model.errors import DeniedByPolicy, DriftError, LimitReached, NightcrewError, NotFound
+from nightcrew.model.errors import DeniedByPolicy, DriftError, NightcrewError, NotFound
 from nightcrew.model.text import shown
 from nightcrew.promote.content import find_converted, touches_attributes
+from nightcrew.promote.failures import explain_failure, for_person, moved_meanwhile
 from nightcrew.promote.hooks import AFTER, BEFORE, run_hook
 from nightcrew.promote.index import IndexLock, Reading
 from nightcrew.promote.indexswap import IndexSwap
 from nightcrew.promote.looking import look_around, undone_plan
-from nightcrew.promote.moves import Move, Mover, PathMoved
+from nightcrew.promote.moves import Move, Mover
 from nightcrew.promote.objects import find_trees, pack_up, take_in
+from nightcrew.promote.packing import Pack
 from nightcrew.promote.prepared import Prepared, differences_of
-from nightcrew.promote.pruning import prune
 from nightcrew.promote.recovery import beside, discard, settle
 from nightcrew.promote.site import (
     Configured,
@@ -37,9 +38,9 @@ from nightcrew.promote.site import (
 )
 from nightcrew.promote.source import Source
 from nightcrew.promote.staging import Staging
-from nightcrew.promote.standing import EMPTY_DIRECTORY, SYNC_ALL_FROM, Signature, Standing
+from nightcrew.promote.standing import EMPTY_DIRECTORY, SYNC_ALL_FROM, Signature, Standing, identify
 from nightcrew.promote.survey import Survey
-from nightcrew.promote.transaction import PINS, Plan, Transaction, remove_beside
+from nightcrew.promote.transaction import EMPTIED, PINS, Plan, Transaction, remove_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,17 @@ class Known:
     configured: Configured
     objects: frozenset[str] = frozenset()
     trees: Mapping[bytes, TreeIds] = field(default_factory=dict)
-    packed: bytes = field(default=b"", repr=False)
-    homes: Mapping[str, int] = field(default_factory=dict, repr=False)
+    packed: Pack | None = field(default=None, repr=False)
+    undone: Plan | None = None
+
+
+class _Outdated(Exception):
+    """Something is not as ``prepare`` saw it; nothing was moved yet."""
 
 
 _NOTHING: Final = Survey((), (), (), (), 0, Reading(b"", ()))
-_AT_ONCE: Final = 6
-"""At work at the same time: configuration, pack, objects, next index, attributes, contents. Each waits for the disk most of the time."""
+_AT_ONCE: Final = 7
+"""At work at the same time: configuration, pack, objects, next index, attributes, contents, flush. Each waits most of the time."""
 
 
 def publish(site: Site, prepared: Prepared, known: Known | None = None) -> None:
@@ -75,11 +80,16 @@ def publish(site: Site, prepared: Prepared, known: Known | None = None) -> None:
     publication.make_directory()
     try:
         publication.run()
+    except _Outdated as error:
+        publication.give_up(error)
     except BaseException as error:
         if publication.give_up(error):
             return
-        raise _for_person(error) from error
-    prune(site)
+        raise for_person(error) from error
+    else:
+        return
+    # Everything is looked at anew, which says what is in the way, or that nothing is.
+    publish(site, prepared)
 
 
 class _Publication:
@@ -95,7 +105,7 @@ class _Publication:
         self.known = known
         self.objects = known.objects if known else frozenset()
         self.trees = known.trees if known else {}
-        self.packed = known.packed if known else b""
+        self.packed = known.packed if known else None
         self.transaction = Transaction(site.home, prepared.transaction)
         self.lock = IndexLock(site.repository.git_dir, self.transaction)
         self.slots = choose_slots(site) if prepared.place == "here" else site.home
@@ -104,8 +114,15 @@ class _Publication:
 
     @property
     def configured(self) -> Configured:
-        """What the user's configuration says."""
+        """What the user's configuration says, or said when this was prepared (``_check_again``)."""
+        if self.known:
+            return self.known.configured
         return self._asked.result() if self._asked else self.site.configured()
+
+    @cached_property
+    def undone(self) -> Plan | None:
+        """The plan of the promotion that this takes back."""
+        return self.known.undone if self.known else undone_plan(self.site, self.prepared)
 
     def run(self) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as aside:
@@ -120,7 +137,7 @@ class _Publication:
     def _run(self, aside: Executor) -> Plan:
         self._asked = aside.submit(self.site.configured)
         self._check_branch()
-        packed = aside.submit(self._pack_up)
+        packed = self._begin_pack(aside)
         objects = aside.submit(self._hand_over_objects, packed)
         with self.site.standing(self.prepared.old_commit) as tree, self._open_slots(tree) as slots:
             source = self._open_source(aside, packed, objects)
@@ -129,9 +146,13 @@ class _Publication:
             index = IndexSwap(self.site, self.transaction, self.configured)
             trees = self._renewed(found)
             next_index = aside.submit(index.prepare, found.index, found.reading, trees)
-            moves, born = self._stage(tree, slots, found, source)
-            objects.result()
+            staging = self._open_staging(tree, slots, source)
+            try:
+                moves = staging.fill(found.wants)
+            finally:
+                source.close()
             crash.point("promote.staged")
+            flushed = aside.submit(staging.flush, moves)
             self.lock.take()
             self._check_again(tree, found, seen)
             self._check_branch()
@@ -140,21 +161,17 @@ class _Publication:
                 # Only times were recorded in it meanwhile (`git status` does that): what matters was compared just now.
                 index.prepare(found.index, found.reading, trees)
             crash.point("promote.planned")
+            objects.result()
             self.site.write_git("update-ref", plan.pin, plan.pin_commit)
+            flushed.result()
             self.transaction.commit()
             crash.point("promote.committed")
             with Mover(tree, slots) as mover:
-                self._move(mover, plan)
-            written = self._refreshed(found)
-            certain = {
-                path: each for path, each in born.items() if path in written and path not in found.edited
-            }
-            index.publish(tree.find_unmoved(certain), written, found.entries)
-            crash.point("promote.index")
-            _sync(tree, slots, plan)
-            if self.prepared.hooks:
-                self._ask_hook(tree, plan)
-                crash.point("promote.hooks")
+                came = self._move(mover, plan)
+                flushed = aside.submit(_sync, tree, slots, plan)
+                self._replace_index(aside, mover, plan, index, found, find_unmoved(came, staging.born))
+            flushed.result()
+            self._ask_hook(tree, plan)
         return plan
 
     def give_up(self, error: BaseException) -> bool:
@@ -175,7 +192,7 @@ class _Publication:
             NightcrewError: the git directory cannot be written to.
         """
         try:
-            self.transaction.create(self.slots)
+            self.transaction.create(self.slots, Emptied(self.site.scratch / EMPTIED))
             if self.slots != self.site.home:
                 write_atomic(self.slots / ".gitignore", b"*\n")
         except FileExistsError as error:
@@ -203,16 +220,16 @@ class _Publication:
                 hint="try again: it will be prepared on the new state",
             )
 
-    def _pack_up(self) -> bytes:
-        prepared = self.prepared
-        if prepared.kind != "commit":
-            return b""
-        return self.packed or pack_up(self.site, prepared.commits, self.objects)
+    def _pack_up(self) -> Pack:
+        return self.packed or pack_up(self.site, self.prepared.commits, self.objects)
 
-    def _hand_over_objects(self, packed: Future[bytes]) -> None:
+    def _begin_pack(self, aside: Executor) -> Future[Pack] | None:
+        return aside.submit(self._pack_up) if self.prepared.kind == "commit" else None
+
+    def _hand_over_objects(self, packed: Future[Pack] | None) -> None:
         prepared = self.prepared
         ends = [commit for commit in (prepared.new_commit, prepared.old_commit) if commit]
-        if prepared.kind == "commit":
+        if packed is not None:
             take_in(self.site, packed.result())
         elif not find_trees(self.site.git, *ends):
             raise NotFound(
@@ -229,24 +246,26 @@ class _Publication:
         return tree.beside(str(self.slots))
 
     def _survey(self, tree: Standing) -> Survey:
-        known, self.known = self.known, None
-        if known and known.configured == self.configured and self._still(tree, known.found, known.seen):
-            tree.seen.update(known.seen)
-            tree.homes.update(known.homes)
-            return known.found
-        return look_around(self.site, tree, self.prepared, self.configured)
+        if self.known:
+            # What has changed since is found out under the lock, before anything is moved.
+            tree.seen.update(self.known.seen)
+            return self.known.found
+        return look_around(self.site, tree, self.prepared, self.configured, self.undone)
 
     def _still(self, tree: Standing, found: Survey, seen: Mapping[str, Signature]) -> bool:
         """Tell whether index and working tree are as they were when they were looked at."""
         return found.reading.is_still(self.site.repository.git_dir) and tree.is_unchanged(seen)
 
     def _check_again(self, tree: Standing, found: Survey, seen: Mapping[str, Signature]) -> None:
-        if self._still(tree, found, seen):
+        same = self._asked is None or self._asked.result() == self.configured
+        if same and self._still(tree, found, seen):
             return
-        if look_around(self.site, tree, self.prepared, self.configured) != found:
-            raise _moved_meanwhile()
+        if self.known:
+            raise _Outdated
+        if look_around(self.site, tree, self.prepared, self.configured, self.undone) != found:
+            raise moved_meanwhile()
 
-    def _open_source(self, aside: Executor, packed: Future[bytes], objects: Future[None]) -> Source:
+    def _open_source(self, aside: Executor, packed: Future[Pack] | None, objects: Future[None]) -> Source:
         coming = [each for each in self.differences if each.new]
         raw = touches_attributes([each.path for each in self.differences])
         reading = self.known.found.reading if self.known else None
@@ -257,24 +276,20 @@ class _Publication:
             coming,
             self.configured,
             converts=None if raw else partial(find_converted, index=reading),
-            packed=packed if self.prepared.kind == "commit" else None,
+            packed=packed,
         )
 
-    def _stage(
-        self, tree: Standing, slots: Standing, found: Survey, source: Source
-    ) -> tuple[tuple[Move, ...], Mapping[str, Signature]]:
-        staging = Staging(
+    def _open_staging(self, tree: Standing, slots: Standing, source: Source) -> Staging:
+        plan = self.undone
+        reusable = plan.moves if plan is not None and plan.slots == str(self.slots) else ()
+        return Staging(
             tree,
             slots,
             self.transaction.name,
             source.read,
             configured=self.configured,
-            reuse=_find_reusable(self.site, self.prepared, self.slots),
+            reuse={move.path: move for move in reusable},
         )
-        try:
-            return staging.fill(found.wants), staging.born
-        finally:
-            source.close()
 
     def _write_plan(self, moves: tuple[Move, ...], found: Survey) -> Plan:
         prepared = self.prepared
@@ -286,7 +301,7 @@ class _Publication:
             old_commit=prepared.old_commit,
             new_commit=prepared.new_commit,
             pin=PINS + self.transaction.name,
-            pin_commit=prepared.new_commit if prepared.kind == "commit" else self._later_commit(),
+            pin_commit=self._find_later_commit(),
             slots=str(self.slots),
             at=clock.stamp(self.site.clock.now()),
             undo_of=prepared.undo_of,
@@ -299,26 +314,54 @@ class _Publication:
         self.transaction.write_plan(plan)
         return plan
 
-    def _later_commit(self) -> str:
+    def _find_later_commit(self) -> str:
+        """Return the later one of the two commits, which keeps both."""
         old, new = self.prepared.old_commit, self.prepared.new_commit
+        if self.prepared.kind == "commit":
+            return new
         if not old or not new:
             return old or new
-        undone = undone_plan(self.site, self.prepared)
+        undone = self.undone
         if undone and undone.kind == "commit" and (undone.old_commit, undone.new_commit) == (new, old):
             return old
         return new if self.site.is_ancestor(old, new) else old
 
-    def _move(self, mover: Mover, plan: Plan) -> None:
+    def _move(self, mover: Mover, plan: Plan) -> dict[str, os.stat_result]:
+        """Carry out all moves; return the status of what has come."""
+        came = {}
         for move in plan.moves:
-            mover.forward(move)
+            status = mover.forward(move)
             crash.point("promote.path")
+            if status is not None:
+                came[move.path] = status
+        return came
+
+    def _replace_index(
+        self,
+        aside: Executor,
+        mover: Mover,
+        plan: Plan,
+        index: IndexSwap,
+        found: Survey,
+        unmoved: Mapping[str, os.stat_result],
+    ) -> None:
+        """Put the next index in place, once what was displaced turned out to be what was expected."""
+        written, edited = self._refreshed(found), frozenset(found.edited)
+        certain = {path: each for path, each in unmoved.items() if path in written and path not in edited}
+        sealed = aside.submit(index.seal, certain, written, found.entries)
+        mover.check(plan.moves)
+        sealed.result()
+        index.publish()
+        crash.point("promote.index")
 
     def _ask_hook(self, tree: Standing, plan: Plan) -> None:
-        """Run the user's hook on index and working tree as they will be.
+        """Run the user's hook, where that is asked for, on index and working tree as they will be.
 
         Raises:
             DeniedByPolicy: it says no, or it changed promoted files, which are not what was reviewed then.
         """
+        if not self.prepared.hooks:
+            return
         try:
             run_hook(self.site, self.configured, BEFORE)
         finally:
@@ -330,6 +373,7 @@ class _Publication:
                 where=[shown(path) for path in edited],
                 hint="let the tasks do that (Accept: ...), or promote without --hooks",
             )
+        crash.point("promote.hooks")
 
     def _note_edits(self, tree: Standing, plan: Plan) -> list[str]:
         """Note in the plan what the hook made of promoted files: so it is no edit of a person's, and can be taken back."""
@@ -392,7 +436,7 @@ class _RefPublication(_Publication):
 
     def _run(self, aside: Executor) -> Plan:
         self._check_branch()
-        self._hand_over_objects(aside.submit(self._pack_up))
+        self._hand_over_objects(self._begin_pack(aside))
         crash.point("promote.staged")
         plan = self._write_plan((), _NOTHING)
         crash.point("promote.planned")
@@ -422,11 +466,11 @@ def choose_slots(site: Site) -> Path:
     return site.home if same else beside(site)
 
 
-def _find_reusable(site: Site, prepared: Prepared, slots: Path) -> Mapping[str, Move]:
-    plan = undone_plan(site, prepared)
-    if plan is None or plan.slots != str(slots):
-        return {}
-    return {move.path: move for move in plan.moves}
+def find_unmoved(
+    came: Mapping[str, os.stat_result], born: Mapping[str, Signature]
+) -> dict[str, os.stat_result]:
+    """Return the status of files that are as they were made for their entries: a rename leaves that alone, writing does not."""
+    return {path: status for path, status in came.items() if born.get(path) == identify(status)}
 
 
 def _sync(tree: Standing, slots: Standing, plan: Plan) -> None:
@@ -437,49 +481,3 @@ def _sync(tree: Standing, slots: Standing, plan: Plan) -> None:
     for directory in directories:
         tree.sync(directory)
     slots.sync(f"{plan.transaction}/s")
-
-
-def _moved_meanwhile() -> DriftError:
-    return DriftError(
-        "the working tree was changed while the promotion was being staged; nothing was changed by it",
-        code="drift.meanwhile",
-        hint="try again",
-    )
-
-
-def _for_person(error: BaseException) -> BaseException:
-    if isinstance(error, PathMoved):
-        return DriftError(
-            f"{error.path} was changed at the same moment; nothing was changed by the promotion",
-            code="drift.race",
-            hint="try again",
-        )
-    if isinstance(error, GitError) and "No space left" in error.stderr:
-        return explain_failure(OSError(errno.ENOSPC, ""))
-    if isinstance(error, OSError):
-        return explain_failure(error)
-    return error
-
-
-def explain_failure(error: OSError, what: str = "nothing was changed") -> NightcrewError:
-    """Return an error of the operating system as one for a person; ``what`` says how things stand."""
-    where = [str(name) for name in (error.filename, error.filename2) if name]
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return LimitReached(
-            f"the disk is full; {what}",
-            code="promote.disk_full",
-            where=where,
-            hint="free some space, then try again",
-        )
-    hints = {
-        errno.EXDEV: "a directory of the working tree is a mount of its own; promote there by hand",
-        errno.EBUSY: "something is mounted on one of the paths",
-        errno.EACCES: "make the directories of the promoted paths writable for you",
-        errno.EROFS: "the file system is mounted read-only",
-    }
-    return NightcrewError(
-        f"{os.strerror(error.errno or 0)}; {what}",
-        code="promote.failed",
-        where=where,
-        hint=hints.get(error.errno or 0, ""),
-    )

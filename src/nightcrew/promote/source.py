@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 
 from nightcrew.promote.content import Content, Converter
 from nightcrew.promote.objects import Difference
-from nightcrew.promote.packing import READ_AT_MOST, read_blobs
+from nightcrew.promote.packing import Pack
 from nightcrew.promote.site import Configured, Site
 
 
@@ -34,40 +34,50 @@ class Source:
         configured: Configured,
         *,
         converts: Callable[[Site, Sequence[str], Configured], set[str]] | None,
-        packed: Future[bytes] | None,
+        packed: Future[Pack] | None,
     ) -> None:
         self._site = site
         self._aside = aside
         self._objects = objects
         self._files = [each.path for each in coming if each.new.startswith("100")]
+        self._configured = configured
+        self._converts = converts
         self._converted: Future[set[str]] | None = None
-        if converts is not None:
-            self._converted = aside.submit(converts, site, self._files, configured)
+        if packed is not None:
+            self._find_converted()
         self._wanted = [each.new[7:] for each in coming]
         self._packed = aside.submit(self._unpack, packed) if packed is not None else None
         self._content: Content | None = None
         self._converter = Converter(site.git)
 
-    def read(self, path: str, object_id: str) -> bytes:
-        """Return what is to stand at a path.
+    def read(self, path: str, object_id: str) -> tuple[bytes, str]:
+        """Return what is to stand at a path, and its id where that was made sure of; else empty.
 
         Raises:
             GitError: a filter that is required fails.
             NotFound: the content is not there any more.
         """
-        if self._converted is not None and path in self._converted.result():
+        converted = self._find_converted()
+        if converted is not None and path in converted.result():
             self._objects.result()
-            return self._converter.read(path, object_id)
+            return self._converter.read(path, object_id), ""
         if self._packed is not None:
             found = self._packed.result()
-            return found[object_id] if object_id in found else self._read_ahead(object_id)
+            if object_id in found:
+                return found[object_id], object_id
+            return self._read_ahead(object_id), ""
         # Merged with an edit of the user's it is in our store; else in theirs, which the store may not reach (odd paths).
         git = self._site.git if path else self._site.store
-        return git.run("cat-file", "blob", object_id, max_output_bytes=1 << 36).stdout
+        return git.run("cat-file", "blob", object_id, max_output_bytes=1 << 36).stdout, ""
 
-    def _unpack(self, packed: Future[bytes]) -> dict[str, bytes]:
-        pack = packed.result()
-        return read_blobs(pack, frozenset(self._wanted)) if len(pack) <= READ_AT_MOST else {}
+    def _find_converted(self) -> Future[set[str]] | None:
+        """Ask which contents are another on disk, once; an undo may not need to know."""
+        if self._converted is None and self._converts is not None:
+            self._converted = self._aside.submit(self._converts, self._site, self._files, self._configured)
+        return self._converted
+
+    def _unpack(self, packed: Future[Pack]) -> dict[str, bytes]:
+        return packed.result().read_blobs(frozenset(self._wanted))
 
     def _read_ahead(self, object_id: str) -> bytes:
         """Read what the pack did not give: all of that is asked for in the order in which it will be needed."""

@@ -18,7 +18,7 @@ class Staging:
 
     Args:
         tree, slots, name: the working tree, where slots are, and the transaction's name.
-        read: gives the content for a path and blob; for no path the blob as it is.
+        read: gives the content for a path and blob, and its id where that is certain; for no path the blob as it is.
         configured: what the user's configuration says.
         reuse: for an undo, the moves of the promotion that it takes back, by path.
 
@@ -31,7 +31,7 @@ class Staging:
         tree: Standing,
         slots: Standing,
         name: str,
-        read: Callable[[str, str], bytes],
+        read: Callable[[str, str], tuple[bytes, str]],
         *,
         configured: Configured,
         reuse: Mapping[str, Move] | None = None,
@@ -46,21 +46,27 @@ class Staging:
         self.born: dict[str, Signature] = {}
 
     def fill(self, wants: Sequence[Want]) -> tuple[Move, ...]:
-        """Write everything that is to come and flush it; return the moves.
+        """Write everything that is to come; return the moves, which nobody may begin before ``flush``.
 
         Raises:
             OSError: disk full, no permission; nothing but slots was touched.
         """
         with self._slots.parent(f"{self._name}/s/0") as (fd, _):
-            moves = tuple(self._stage(fd, number, want) for number, want in enumerate(wants))
+            return tuple(self._stage(fd, number, want) for number, want in enumerate(wants))
+
+    def flush(self, moves: Sequence[Move]) -> None:
+        """Make what was written survive a power loss.
+
+        Raises:
+            OSError: it cannot be written to the disk.
+        """
         files = [move.slot for move in moves if move.new.startswith(("100644:", "100755:"))]
         if len(files) >= SYNC_ALL_FROM:
             self._slots.sync_all()
-            return moves
+            return
         for slot in files:
             self._flush(slot)
         self._slots.sync(f"{self._name}/s")
-        return moves
 
     def _stage(self, fd: int, number: int, want: Want) -> Move:
         earlier = self._reuse.get(want.path)
@@ -92,14 +98,14 @@ class Staging:
             self._adopt(fd, name, want)
             return EMPTY_DIRECTORY
         mode, object_id = want.entry.split(" ")
-        data = self._read("" if want.own else want.path, object_id)
+        data, known_id = self._read("" if want.own else want.path, object_id)
         if mode == LINK and self._configured.symlinks:
             os.symlink(data, os.fsencode(name), dir_fd=fd)
             return f"{LINK}:{self._slots.blob_id(data)}"
         executable = mode == standing.EXECUTABLE
         bits = self._adopt(fd, name, want, file=_write_file(fd, name, data, executable=executable))
         kind = standing.EXECUTABLE if bits & stat.S_IXUSR else standing.FILE
-        return f"{kind}:{self._slots.blob_id(data)}"
+        return f"{kind}:{known_id or self._slots.blob_id(data)}"
 
     def _adopt(self, directory: int, name: str, want: Want, file: int = -1) -> int:
         """Give something new the permissions of what it replaces, and the group its directory hands down.

@@ -44,7 +44,6 @@ class Standing:
 
     Attributes:
         seen: signature of every path that was looked at; under ``<path>/`` the full one of a directory whose names were read.
-        homes: inode of every directory in which a path was looked at.
 
     Use it as a context manager; it holds one descriptor.
     """
@@ -52,7 +51,6 @@ class Standing:
     def __init__(self, root: str, algorithm: str) -> None:
         self.root = root
         self.seen: dict[str, Signature] = {}
-        self.homes: dict[str, int] = {}
         self._algorithm = algorithm
         self._hash = hashlib.sha256 if algorithm == "sha256" else hashlib.sha1
         self._fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -97,6 +95,16 @@ class Standing:
         Raises:
             OSError: it cannot be read (EACCES, EIO).
         """
+        try:
+            # A link on the way leads this look astray, and not the next one.
+            found = os.lstat(path, dir_fd=self._fd)
+            if stat.S_ISREG(found.st_mode):
+                fd = open_beneath(self._fd, path, _READ)
+                self.seen[path] = _sign_fully(found)
+                return self._hash_open(fd)
+        except OSError:
+            # What it is, if anything, is found out step by step.
+            pass
         directory, _, name = path.rpartition("/")
         self.seen[path] = ()
         try:
@@ -104,8 +112,6 @@ class Standing:
         except OSError as error:
             return _nothing(error)
         try:
-            if directory not in self.homes:
-                self.homes[directory] = os.fstat(fd).st_ino
             return self.fingerprint_in(fd, name, path)
         finally:
             os.close(fd)
@@ -130,18 +136,17 @@ class Standing:
         return found
 
     def directory(self, path: str) -> os.stat_result | None:
-        """Return the status of a directory, None where there is none, or a link on the way; it is not noted as seen."""
+        """Return the status of a directory, None where there is none; it is not noted as seen.
+
+        Only for what new files there shall look like: a link further up may lead to another directory. What is moved goes no
+        such way.
+        """
         try:
-            if path in self.homes:
-                # One that was entered without a link on the way, and that is still to be found.
-                found = os.lstat(path or ".", dir_fd=self._fd)
-                if found.st_ino == self.homes[path] and stat.S_ISDIR(found.st_mode):
-                    return found
-            with self.parent(f"{path}/") as (fd, _):
-                return os.fstat(fd)
+            found = os.lstat(path or ".", dir_fd=self._fd)
         except OSError as error:
             _nothing(error)
             return None
+        return found if stat.S_ISDIR(found.st_mode) else None
 
     def is_unchanged(self, seen: Mapping[str, Signature]) -> bool:
         """Tell whether every path still is as it was when it was looked at, at the cost of one look-up each.
@@ -161,23 +166,6 @@ class Standing:
             if (_sign_fully(found) if path.endswith("/") else sign(found)) != signature:
                 return False
         return True
-
-    def find_unmoved(self, born: Mapping[str, Signature]) -> dict[str, os.stat_result]:
-        """Return the status of those paths whose file is the one that was made for it, not written to since.
-
-        Args:
-            born: by path what tells the file: inode, size and time of modification, which a rename leaves alone.
-        """
-        found = {}
-        for path, signature in born.items():
-            try:
-                status = os.lstat(path, dir_fd=self._fd)
-            except OSError:
-                # Taken away again: git will see.
-                continue
-            if identify(status) == signature:
-                found[path] = status
-        return found
 
     def names(self, path: str) -> list[str]:
         """Return the names in the directory ``path`` (``""``: the root); none when it is no directory."""
@@ -227,11 +215,17 @@ class Standing:
 
     def _hash_file(self, directory: int, name: str) -> str:
         # O_NONBLOCK: should a FIFO have taken the place of the file, opening it must not hang.
-        fd = os.open(name, _READ | os.O_CLOEXEC, dir_fd=directory)
+        return self._hash_open(os.open(name, _READ | os.O_CLOEXEC, dir_fd=directory))
+
+    def _hash_open(self, fd: int) -> str:
+        """Hash what was opened, and close it."""
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 return OTHER
+            if found.st_size < _CHUNK_BYTES:
+                data = os.read(fd, found.st_size + 1)
+                return _name(found, self.blob_id(data)) if len(data) == found.st_size else OTHER
             digest = self._hash(b"blob %d\0" % found.st_size, usedforsecurity=False)
             size, left = 0, found.st_size
             # One byte more than there should be: less than was asked for is all there is.
@@ -246,12 +240,15 @@ class Standing:
         if size != found.st_size:
             # Being written right now. Whatever it is, it is nothing that we expected.
             return OTHER
-        mode = EXECUTABLE if found.st_mode & stat.S_IXUSR else FILE
-        return f"{mode}:{digest.hexdigest()}"
+        return _name(found, digest.hexdigest())
 
     def blob_id(self, data: bytes) -> str:
         """Return the object id git gives to ``data``."""
         return self._hash(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
+
+
+def _name(found: os.stat_result, object_id: str) -> str:
+    return f"{EXECUTABLE if found.st_mode & stat.S_IXUSR else FILE}:{object_id}"
 
 
 def sign(found: os.stat_result) -> Signature:

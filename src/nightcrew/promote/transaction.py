@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from nightcrew.host import crash
+from nightcrew.host.apart import Emptied
 from nightcrew.host.files import remove_tree, sync_directory, write_atomic
 from nightcrew.host.spreading import make_spreading
 from nightcrew.model import canonical
@@ -17,6 +18,8 @@ from nightcrew.promote.moves import Move
 FORMAT: Final = 1
 BESIDE: Final = ".nightcrew-promotion"
 PINS: Final = "refs/nightcrew/undo/"
+EMPTIED: Final = "emptied"
+"""In our directory for the repository: where much was removed lately (``host/apart.py``)."""
 
 Marker = Literal["", "committed", "done", "aborted"]
 Kind = Literal["commit", "restore"]
@@ -68,14 +71,20 @@ class Transaction:
         self.name = name
         self.path = home / name
 
-    def create(self, slots: Path) -> None:
+    def create(self, slots: Path, emptied: Emptied) -> None:
         """Make the directory and the directory of its slots.
 
         Args:
             slots: what plan.json will call ``slots``: ``home`` itself, or the place beside the working tree.
+            emptied: where new files are dear.
+
+        Raises:
+            FileExistsError: it is there already.
         """
         make_spreading(slots)
-        self.path.mkdir(mode=0o700, parents=True)
+        self.home.mkdir(parents=True, exist_ok=True)
+        emptied.make_apart(self.path)
+        self.path.chmod(0o700)
         (slots / self.name / "s").mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def write_plan(self, plan: Plan) -> None:

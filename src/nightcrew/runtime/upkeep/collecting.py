@@ -55,6 +55,8 @@ class Tally:
     transcripts_bytes: int = 0
     pins: int = 0
     undo_pins: int = 0
+    displaced: int = 0
+    displaced_bytes: int = 0
     store_bytes: int = 0
     limit_bytes: int = 0
     notes: tuple[str, ...] = ()
@@ -62,7 +64,8 @@ class Tally:
     @property
     def freed_bytes(self) -> int:
         """All of it."""
-        return self.objects_bytes + self.shadows_bytes + self.exports_bytes + self.transcripts_bytes
+        ours = self.objects_bytes + self.shadows_bytes + self.exports_bytes
+        return ours + self.transcripts_bytes + self.displaced_bytes
 
 
 def collect(parts: Parts, *, dry_run: bool = False) -> dict[str, Any]:
@@ -294,6 +297,9 @@ def _let_go(
         # A checkpoint that stays has the snapshot it began from as its parent.
         store.remove_refs([f"{_BASES}{name}" for name in holding.list_ended(rows, over, pruned)])
     _let_go_of_undo(parts, promoter, rows, tally, dry_run=dry_run)
+    displaced = promoter.prune(dry_run=dry_run)
+    tally.displaced += displaced.files
+    tally.displaced_bytes += displaced.size_bytes
 
 
 def _let_go_of_undo(parts: Parts, promoter: Promoter, rows: Rows, tally: Tally, *, dry_run: bool) -> None:
