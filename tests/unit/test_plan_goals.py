@@ -198,7 +198,8 @@ def test_what_a_planner_is_told_marks_what_is_data() -> None:
         assert before.count("--- data") > before.count("--- end of data")
     assert "d0/ (9 files)" in told
     repaired = write_repair(told, "my last words", ["task 1: wrong"])
-    assert "task 1: wrong" in repaired
+    before = repaired[: repaired.index("task 1: wrong")]
+    assert before.count("--- data") > before.count("--- end of data"), "problems quote the answer"
     assert json.dumps(goal_schema(), separators=(",", ":")) in repaired
 
 

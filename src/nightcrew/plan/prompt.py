@@ -125,7 +125,9 @@ def write_repair(brief: str, answer: str, problems: Sequence[str]) -> str:
     """Return what a planner is told whose answer cannot be taken."""
     lines = "\n".join(f"- {each}" for each in problems)
     said = mark(answer[-60_000:], "your last answer")
-    return f"{brief}\n\n{said}\n\nThat answer cannot be taken:\n{lines}\nAnswer again, with the whole object, all of this mended."
+    # The problems quote the answer, through which what it had read may speak.
+    wrong = mark(lines, "what is wrong with it, in words of that answer too")
+    return f"{brief}\n\n{said}\n\nThat answer cannot be taken. {wrong}\nAnswer again, with the whole object, all of this mended."
 
 
 def _shorten_paths(paths: Sequence[str]) -> list[str]:
