@@ -32,8 +32,8 @@ SMALL_BYTES: Final = 64 << 20
 MAX_WAITING_BYTES: Final = 4 << 20
 WAITING_SHARE: Final = 8
 _TIMEOUT_S: Final = 600.0
-_QUIET_S: Final = 1.0
-_MOST_WAITS: Final = 20
+_QUIET_S: Final = 5.0
+_MOST_WAITS: Final = 12
 """So often it is put off while checkpoints keep coming; each of them adds about what it changed."""
 
 
