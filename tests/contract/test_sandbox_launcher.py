@@ -19,6 +19,7 @@ from nightcrew.model.errors import SandboxUnavailable, UsageError
 from nightcrew.model.isolation import Confinement, Level, Process
 from nightcrew.sandbox.freezer import Groups
 from nightcrew.sandbox.launcher import Launcher
+from nightcrew.sandbox.zygote import SPARES
 from sandbox_world import LIMITS, PYTHON, Recorder, World, processes_with, run, wait_until, worlds
 
 pytestmark = [pytest.mark.needs_userns, pytest.mark.needs_overlay]
@@ -353,8 +354,11 @@ def test_a_dead_spare_is_replaced(world: World) -> None:
         zygote = launcher._zygote
         assert zygote is not None
         children = Path(f"/proc/{zygote.process.pid}/task/{zygote.process.pid}/children")
-        assert wait_until(lambda: len(children.read_text().split()) == 1), "one spare waits"
-        os.kill(int(children.read_text()), signal.SIGKILL)
+        assert wait_until(lambda: len(children.read_text().split()) == SPARES), (
+            "as many spares wait as are to"
+        )
+        for spare in children.read_text().split():
+            os.kill(int(spare), signal.SIGKILL)
         assert wait_until(lambda: children.read_text().split() == [])
         assert run(launcher, world.spec("echo", "again")).out == b"again\n"
 

@@ -226,10 +226,14 @@ class Groups:
         self._retired.append(group)
 
     def remove_retired(self) -> None:
-        """Remove what was retired; what cannot be yet goes with ``close``."""
-        while self._retired:
-            with contextlib.suppress(IndexError):  # another thread was quicker
-                self._retired.popleft().remove()
+        """Remove what was retired; one whose first process has not gone yet waits for the next time, or for ``close``."""
+        for _ in range(len(self._retired)):
+            try:
+                group = self._retired.popleft()
+            except IndexError:
+                return  # another thread was quicker
+            if not group.remove():
+                self._retired.append(group)
 
     def close(self) -> None:
         """Remove every group of ours; all trees are dead."""

@@ -28,6 +28,7 @@ NOT_STARTED: Final = 126
 _CLEANUP_S: Final = 20  # for a command that ends what is not below us
 _LAST_WORDS_S: Final = 2.0
 _DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+_ANY_CHILD: Final = 0x40000000  # __WALL: also one whose end sends another signal than SIGCHLD, or none
 _DISPOSABLE: Final = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
@@ -101,7 +102,7 @@ def run_confined(channel: socket.socket, prepared: Prepared, doors: list[int]) -
         _on_signal(signal.SIGTERM, lambda: _signal_all(signal.SIGTERM))
         report.act_when_unheard(lambda: os._exit(1))
         report.grouped = grouped
-        code = _run(order, report, (proc,) if proc >= 0 else ())
+        code = _run(order, report, (proc,) if proc >= 0 else (), own_namespace=True)
     except build.BuildError as problem:
         _tell_failure(report, problem.step, problem.cause)
     except OSError as problem:
@@ -137,9 +138,6 @@ def _get_ready() -> build.BuildError | None:
         confine.volunteer_for_oom()
         kernel.give_up_future_privileges()
         build.raise_loopback()
-        decode(
-            json.dumps({"warm": ["memory", "is", "ours", 1.5]}).encode()
-        )  # the first write to a page copies it
     except OSError as cause:
         return build.BuildError("capabilities in a new user namespace", cause)
     return None
@@ -253,7 +251,14 @@ def _take_streams(streams: tuple[int, int, int]) -> None:
         os.close(fd)
 
 
-def _run(order: Order, report: Report, descriptors: tuple[int, ...], seccomp_filter: bytes = b"") -> int:
+def _run(
+    order: Order,
+    report: Report,
+    descriptors: tuple[int, ...],
+    seccomp_filter: bytes = b"",
+    *,
+    own_namespace: bool = False,
+) -> int:
     """Start the program, reap until it ends, report; returns the exit code for ourselves."""
     starter = _Starter(order, report, seccomp_filter)
     child, problem = (starter.fork_attempts(), "") if order["attempts"] else _spawn(order, starter)
@@ -261,15 +266,24 @@ def _run(order: Order, report: Report, descriptors: tuple[int, ...], seccomp_fil
     for fd in descriptors:
         os.close(fd)
     if child < 0:
-        report.send(exit=-child, detail=problem)
+        report.send(exit=-child, detail=problem, alone=own_namespace and _is_alone())
         return -child
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for number in (0, 1, 2):
         os.dup2(null, number)
     os.close(null)
     code = _reap_until(child)
-    report.send(exit=code, detail="")
+    report.send(exit=code, detail="", alone=own_namespace and _is_alone())
     return code
+
+
+def _is_alone() -> bool:
+    """Tell whether nothing is left in our pid namespace but ourselves: every orphan in it is a child of ours."""
+    try:
+        os.waitpid(-1, os.WNOHANG | _ANY_CHILD)
+    except ChildProcessError:
+        return True
+    return False
 
 
 class _Starter:

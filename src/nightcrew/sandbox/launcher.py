@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import queue
-import select
 import socket
 import subprocess
 import sys
@@ -21,14 +20,17 @@ from types import TracebackType
 from typing import Final, Self
 
 import nightcrew
+from nightcrew.host import readiness
 from nightcrew.model.errors import UsageError
 from nightcrew.model.isolation import Backend, Confinement, IsolationReport, Outcome, SandboxSpec, Session
 from nightcrew.sandbox import cgroups, confine, probe
 from nightcrew.sandbox.backends import make_builders
 from nightcrew.sandbox.exits import Doors, Serve
 from nightcrew.sandbox.freezer import Groups
+from nightcrew.sandbox.leaving import Leaving
 from nightcrew.sandbox.levels import pick
 from nightcrew.sandbox.order import Order, encode
+from nightcrew.sandbox.spares import NoSpare, Spare, Spares, ZygoteGone, drop
 from nightcrew.sandbox.supervise import Care, Channels, LaunchFailed, Supervisor
 from nightcrew.sandbox.translate import make_order, no_zygote, unavailable
 from nightcrew.sandbox.zygote import SWEEP
@@ -36,7 +38,7 @@ from nightcrew.sandbox.zygote import SWEEP
 _SOURCE: Final = str(Path(nightcrew.__file__).parent.parent)
 _START: Final = (
     "import sys; sys.path.append(sys.argv[1]);"
-    "from nightcrew.sandbox import zygote; zygote.main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])"
+    "from nightcrew.sandbox import zygote; zygote.main(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])"
 )
 _SEARCH: Final = "/usr/local/bin:/usr/bin:/bin"
 _SEND_PATIENCE_S: Final = 15.0
@@ -51,19 +53,25 @@ class _Zygote:
     def __init__(self, python: str, groups: str) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(_SEND_PATIENCE_S)
+        ready, spares = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.spares = Spares(self.control, ready)
         self.log = os.memfd_create("nightcrew-zygote", os.MFD_CLOEXEC)
-        fd = theirs.fileno()
-        command = [python, "-I", "-S", "-X", "utf8", "-c", _START, _SOURCE, str(fd), str(os.getpid()), groups]
+        fds = (theirs.fileno(), spares.fileno())
+        words = [_SOURCE, *map(str, fds), str(os.getpid()), groups]
+        command = [python, "-I", "-S", "-X", "utf8", "-c", _START, *words]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self.log,
-            pass_fds=(fd,),
-            env={},
+            pass_fds=fds,
+            env={
+                "LD_BIND_NOW": "1"
+            },  # once for all, not in each child that calls a function for the first time
             start_new_session=True,  # Ctrl-C on a terminal is for us to handle, not for it to die of
         )
         theirs.close()
+        spares.close()
 
     def is_alive(self) -> bool:
         return self.process.poll() is None
@@ -74,6 +82,7 @@ class _Zygote:
     def close(self) -> None:
         """End it, and with it every sandbox it has started."""
         self.control.close()
+        self.spares.close()
         try:
             self.process.wait(_CLOSE_PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -127,6 +136,7 @@ class Launcher:
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self._groups = groups or Groups()
+        self._leaving = Leaving()
         place = scratch or Path(tempfile.gettempdir(), f"nightcrew-{os.geteuid()}")
         self._builders = make_builders(place, variables or {"PATH": _SEARCH})
         self._keeper = _Keeper(python, json.dumps([self._groups.prefix, self._groups.homes]))
@@ -200,17 +210,23 @@ class Launcher:
         doors = _make_doors(spec, serve)
         channels = Channels()
         supervisor = Supervisor(channels, spec, session, cancel, began, self._groups, doors, care)
+        self._leaving.wait_for(spec)
         try:
-            self._request(order, channels)
+            self._request(order, channels, supervisor)
         except BaseException:
             supervisor.abandon()
             raise
         self._groups.remove_retired()  # while the sandbox is being built
+        outcome: Outcome | None = None
         try:
             outcome = supervisor.run()
         except LaunchFailed as failure:
             raise unavailable(failure.message, spec.level) from failure
         finally:
+            if supervisor.leaving >= 0:
+                self._leaving.add(supervisor.leaving, spec)
+            if outcome is None:
+                self._leaving.wait_for_all()
             if supervisor.may_have_strays:
                 self._sweep()
         return replace(outcome, detail=self._explain_loss()) if outcome.ending == "lost" else outcome
@@ -237,6 +253,7 @@ class Launcher:
         if zygote is not None:
             zygote.close()
             self._keeper.finish()
+            self._leaving.wait_for_all()
             self._groups.close()
 
     def _explain_loss(self) -> str:
@@ -247,14 +264,53 @@ class Launcher:
             words = self._zygote.last_words() if self._zygote is not None else "it was closed"
         return f"the launcher's process ended: {words or 'it was killed'}"
 
-    def _request(self, order: Order, channels: Channels) -> None:
+    def _request(self, order: Order, channels: Channels, supervisor: Supervisor) -> None:
         payload = _memory_file(encode(order))
         try:
-            message = [_write_request(order)]
-            self._send(message, [payload, *channels.theirs])
+            descriptors = [payload, *channels.theirs]
+            if order["confined"]:
+                self._hand_over(order, descriptors, supervisor)
+            else:
+                self._send([_write_request(order)], descriptors)
         finally:
             os.close(payload)
             channels.close_theirs()
+
+    def _hand_over(self, order: Order, descriptors: list[int], supervisor: Supervisor) -> None:
+        """Give the order to a spare; to none when the run is over before there is one."""
+        while (spare := self._take_spare(supervisor)) is not None:
+            kept: tuple[str, ...] = ()
+            if spare.group:
+                # Before there is anything in it that could exceed them.
+                kept = cgroups.Group(self._groups.homes, spare.group).limit(
+                    spare.pid,
+                    memory_bytes=order["memory_bytes"],
+                    processes=order["processes"],
+                    cpus=order["cpus"],
+                )
+            if spare.order(descriptors):
+                supervisor.meet(spare.pid, spare.pidfd, spare.group, kept)
+                return
+            drop(spare)  # it was killed while it waited
+
+    def _take_spare(self, supervisor: Supervisor) -> Spare | None:
+        for attempt in (1, 2):
+            zygote = self._living_zygote()
+            try:
+                return zygote.spares.take(supervisor.is_over)
+            except NoSpare as refusal:
+                failure = {
+                    "error": "new namespaces",
+                    "errno": refusal.number,
+                    "text": refusal.text,
+                    "path": "",
+                }
+                raise unavailable(failure, supervisor.level) from refusal
+            except ZygoteGone as problem:
+                if attempt == 2:
+                    raise no_zygote(zygote.last_words() or "it is gone") from problem
+                zygote.process.wait(_CLOSE_PATIENCE_S)
+        return None
 
     def _send(self, message: list[bytes], descriptors: list[int]) -> None:
         for attempt in (1, 2):
@@ -281,7 +337,7 @@ class Launcher:
                     socket.send_fds(zygote.control, [SWEEP], [theirs])
         finally:
             os.close(theirs)
-        select.select([done], [], [], _SWEEP_PATIENCE_S)
+        readiness.is_readable(done, _SWEEP_PATIENCE_S)
         os.close(done)
 
     def _living_zygote(self) -> _Zygote:
@@ -301,8 +357,7 @@ class Launcher:
 
 def _write_request(order: Order) -> bytes:
     """Return the line for the zygote; see there."""
-    kind = "confined" if order["confined"] else "plain"
-    return f"{kind} {order['memory_bytes']} {order['processes']} {order['cpus']}".encode("ascii")
+    return f"plain {order['memory_bytes']} {order['processes']} {order['cpus']}".encode("ascii")
 
 
 def _make_doors(spec: SandboxSpec, serve: Serve | None) -> Doors | None:

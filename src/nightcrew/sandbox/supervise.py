@@ -14,11 +14,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
+from nightcrew.host import readiness
 from nightcrew.model.isolation import Ending, Level, Outcome, SandboxSpec, Session
 from nightcrew.sandbox import cgroups, confine, exits, tree
 from nightcrew.sandbox.freezer import Freezer, Groups
@@ -123,6 +124,7 @@ class Supervisor:
         self._ready = False
         self._introduced = False
         self._dead = False
+        self._alone = False
         self._began = began
         self._active_at = began
         self._killed_at = 0.0
@@ -245,12 +247,7 @@ class Supervisor:
 
     def _hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
         if "pid" in message:
-            self._pid, self._pidfd = message["pid"], descriptors[0]
-            self._pidfd_known = True
-            self._watch(self._pidfd, self._note_death)
-            self._enter_group(message["group"], message["kept"])
-            folder = self._group.freezer if self._group is not None else ""
-            self._process.freeze_with(Freezer(self._pid, self._pidfd, self._groups, folder))
+            self.meet(message["pid"], descriptors[0], message["group"], message["kept"])
         elif "exits" in message:
             self._serve_exits(descriptors)
         elif "calls" in message:
@@ -260,11 +257,43 @@ class Supervisor:
             self._start_watching(descriptors)
         elif "exit" in message:
             self._exit = message
+            self._alone = message["alone"]
+            self._dead = self._dead or self._alone  # but for its first process, which exits; see Leaving
         else:
             self._failure = message
             self._dead = self._pidfd < 0
 
-    def _enter_group(self, name: str, kept: list[str]) -> None:
+    def meet(self, pid: int, pidfd: int, group: str, kept: Sequence[str]) -> None:
+        """Take over the first process of the tree, from now on to be watched.
+
+        Args:
+            pid, pidfd: of it.
+            group: name of the control group that it enters; empty for none.
+            kept: limits that the kernel keeps by it.
+        """
+        self._pid, self._pidfd = pid, pidfd
+        self._pidfd_known = True
+        self._watch(self._pidfd, self._note_death)
+        self._enter_group(group, kept)
+        folder = self._group.freezer if self._group is not None else ""
+        self._process.freeze_with(Freezer(self._pid, self._pidfd, self._groups, folder))
+
+    def is_over(self) -> bool:
+        """Tell whether it is to end before it has begun."""
+        self._check(time.monotonic())
+        return self._dead
+
+    @property
+    def level(self) -> Level:
+        """What was asked for."""
+        return self._spec.level
+
+    @property
+    def leaving(self) -> int:
+        """The pidfd of its first process, when that is all that is left and nobody has waited for it; -1 otherwise."""
+        return self._pidfd if self._alone else -1
+
+    def _enter_group(self, name: str, kept: Sequence[str]) -> None:
         """Note the control group of the tree, and which limits the kernel keeps if its first process gets in."""
         if name and self._groups is not None:
             self._group = cgroups.Group(self._groups.homes, name)
@@ -398,7 +427,7 @@ class Supervisor:
     def _drain(self) -> None:
         """Read what is left in the pipes; every writer is dead, so this ends."""
         for name in tuple(self._streams) if self._introduced else ():
-            while name in self._streams and select.select([self._streams[name]], [], [], 0)[0]:
+            while name in self._streams and readiness.is_readable(self._streams[name]):
                 self._read_stream(name)
 
     def _leave_nothing(self) -> None:
@@ -407,7 +436,7 @@ class Supervisor:
             if not self._dead:
                 self._kill()
                 if self._pidfd >= 0:
-                    select.select([self._pidfd], [], [], _PATIENCE_S)
+                    readiness.is_readable(self._pidfd, _PATIENCE_S)
         finally:
             try:
                 self._answering.close()
@@ -420,7 +449,7 @@ class Supervisor:
         self._channels.close()
         self._process.close()
         self._leave_group()
-        for fd in (self._pidfd, self._proc):
+        for fd in (-1 if self._alone else self._pidfd, self._proc):
             if fd >= 0:
                 os.close(fd)
 

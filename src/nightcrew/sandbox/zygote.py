@@ -4,9 +4,15 @@ New namespaces need a process with a single thread, and a fork is cheap only fro
 process is neither. It reads nothing from the environment, holds no secret, and dies with its launcher: by the
 parent-death signal, and by the end of the socket. Its children get the same signal from it.
 
-A request is one line, ``confined`` or ``plain`` and limits for a control group (bytes, processes, processors), with
-five descriptors: order, stdin, stdout, stderr, report. The line ``sweep`` with one descriptor ends what trees without
-namespaces have left whose first process was killed: it has come to us, and the descriptor is closed when nothing is left.
+It speaks on two sockets. Over one it hands out spares: processes in fresh namespaces that wait for an order. Each has
+the message ``pid group`` with two descriptors, the end of the channel on which the order is awaited and its pidfd, and
+some lie ready in that socket all the time, so that a start needs nothing of us. A spare that could not be made is a
+message without descriptors: ``errno text``.
+
+Over the other come requests, one line each. ``another`` asks for one more spare. ``plain`` and limits for a control
+group (bytes, processes, processors) starts a tree without namespaces; with it come five descriptors: order, stdin,
+stdout, stderr, report. ``sweep`` with one descriptor ends what such trees have left whose first process was killed: it
+has come to us, and the descriptor is closed when nothing is left.
 """
 
 from __future__ import annotations
@@ -17,7 +23,6 @@ import gc
 import json
 import os
 import resource
-import select
 import signal
 import socket
 import sys
@@ -30,17 +35,20 @@ from nightcrew.sandbox.seccomp import compile_filter
 
 DESCRIPTORS: Final = 5
 SWEEP: Final = b"sweep"
+ANOTHER: Final = b"another"
+SPARES: Final = 2
+"""How many wait: two, so that who starts one process after the other need not wait for the next spare."""
 _SWEEP_S: Final = 2.0
 _LOOK_S: Final = 0.002
 # The mount namespace is made when the order is there; see inside.wait_for_order.
 _NAMESPACES: Final = kernel.CLONE_ALL & ~kernel.CLONE_NEWNS
 
 
-def main(control_fd: int, parent: int, groups: str) -> NoReturn:
+def main(control_fd: int, spares_fd: int, parent: int, groups: str) -> NoReturn:
     """Serve until the launcher is gone.
 
     Args:
-        control_fd: where requests come from. parent: process that started us.
+        control_fd: where requests come from. spares_fd: where spares go. parent: process that started us.
         groups: JSON of the beginning of a control group's name, and of what it does → where it is made.
     """
     kernel.die_with_parent(signal.SIGKILL)
@@ -59,8 +67,9 @@ def main(control_fd: int, parent: int, groups: str) -> NoReturn:
     gc.disable()
     prefix, homes = json.loads(groups)
     maker = GroupMaker(prefix, {what: cgroups.Home(*home) for what, home in homes.items()})
-    zygote = Zygote(socket.socket(fileno=control_fd), prepared, maker)
-    zygote.prepare_one()
+    zygote = Zygote(socket.socket(fileno=control_fd), socket.socket(fileno=spares_fd), prepared, maker)
+    for _ in range(SPARES):
+        zygote.offer_spare()
     while zygote.serve_one():
         pass
     sys.exit(0)
@@ -95,27 +104,44 @@ class GroupMaker:
 
 
 class Waiting(NamedTuple):
-    """A process that waits for its order, our end of the channel it waits on, and the control group it enters."""
+    """A process that waits for its order, its pidfd, our end of the channel it waits on, and the control group it enters."""
 
     pid: int
+    pidfd: int
     channel: socket.socket
     group: cgroups.Group | None
 
+    def close(self) -> None:
+        """Let go of it; nobody else has the channel: it exits."""
+        os.close(self.pidfd)
+        self.channel.close()
+
 
 class Zygote:
-    """Forks on request, and keeps one spare ready: new namespaces cost a third of a start."""
+    """Forks on request; spares are made before somebody needs them: they are half of a start."""
 
-    def __init__(self, control: socket.socket, prepared: inside.Prepared, groups: GroupMaker) -> None:
+    def __init__(
+        self, control: socket.socket, spares: socket.socket, prepared: inside.Prepared, groups: GroupMaker
+    ) -> None:
         self._control = control
+        self._spares = spares
         self._groups = groups
         self._prepared = prepared
-        self._spare: Waiting | None = None
         self._firsts: set[int] = set()
 
-    def prepare_one(self) -> None:
-        """Fork a spare; when that is refused, the next request asks again and tells why."""
+    def offer_spare(self) -> None:
+        """Fork a spare and hand it out, or why there is none."""
+        try:
+            waiting = self._fork(confined=True)
+        except OSError as problem:
+            with contextlib.suppress(OSError):  # the launcher is gone: the next request tells
+                self._spares.send(f"{problem.errno or 0} {problem.strerror or ''}".encode())
+            return
+        name = waiting.group.name if waiting.group is not None else ""
         with contextlib.suppress(OSError):
-            self._spare = self._fork(confined=True)
+            fds = (waiting.channel.fileno(), waiting.pidfd)
+            socket.send_fds(self._spares, [f"{waiting.pid} {name}".encode()], fds)
+        waiting.close()
 
     def serve_one(self) -> bool:
         """Handle one request; False when the launcher is gone."""
@@ -124,27 +150,23 @@ class Zygote:
         )
         if not message:
             return False
-        if message == SWEEP:
+        if message == ANOTHER:
+            self.offer_spare()
+        elif message == SWEEP:
             self._sweep()
         elif len(descriptors) == DESCRIPTORS:
             self._start(descriptors, message.decode().split())
         for fd in descriptors:
             os.close(fd)
-        if self._spare is None:
-            self.prepare_one()
         return True
 
     def _start(self, descriptors: list[int], words: list[str]) -> None:
-        confined = words[0] == "confined"
         report = inside.Report(os.dup(descriptors[-1]))
         try:
-            waiting = self._take_spare() if confined else self._fork(confined=False)
-            with waiting.channel:
-                kept = _limit(waiting, words[1:])
-                _hand_over(waiting, descriptors, report, kept)
+            with contextlib.closing(self._fork(confined=False)) as waiting:
+                _hand_over(waiting, descriptors, report, _limit(waiting, words[1:]))
         except OSError as problem:
-            step = "new namespaces" if confined else "a new process"
-            report.send(error=step, errno=problem.errno or 0, text=problem.strerror or "", path="")
+            report.send(error="a new process", errno=problem.errno or 0, text=problem.strerror or "", path="")
         report.close()
 
     def _sweep(self) -> None:
@@ -166,14 +188,8 @@ class Zygote:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(_LOOK_S)  # what they leave in turn comes to us as well
 
-    def _take_spare(self) -> Waiting:
-        spare, self._spare = self._spare, None
-        if spare is not None and not select.select([spare.channel], [], [], 0)[0]:
-            return spare
-        return self._fork(confined=True)  # there is none, or it was killed: its end of the channel is closed
-
     def _fork(self, *, confined: bool) -> Waiting:
-        """Fork a process that waits: it cannot end, and its pid not be given to another, before we hold its pidfd."""
+        """Fork a process that waits: it does not end, and its pid is not given to another, before we hold its pidfd."""
         group, doors = self._groups.make()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -190,15 +206,16 @@ class Zygote:
             inside.run_plain(theirs, self._prepared, doors)
         self._firsts.add(pid)
         _close_all(theirs, doors=doors)
+        waiting = Waiting(pid, os.pidfd_open(pid), ours, group)
         try:
             if confined:
                 map_ids(pid)
             ours.send(b"g")
         except OSError:
             os.kill(pid, signal.SIGKILL)
-            ours.close()
+            waiting.close()
             raise
-        return Waiting(pid, ours, group)
+        return waiting
 
 
 def _limit(waiting: Waiting, words: list[str]) -> tuple[str, ...]:
@@ -214,14 +231,10 @@ def _limit(waiting: Waiting, words: list[str]) -> tuple[str, ...]:
 def _hand_over(
     waiting: Waiting, descriptors: list[int], report: inside.Report, kept: tuple[str, ...]
 ) -> None:
-    pidfd = os.pidfd_open(waiting.pid)
-    try:
-        # Without a listener it gets no order: it then sees its channel close and exits.
-        group = waiting.group.name if waiting.group is not None else ""
-        if report.send((pidfd,), pid=waiting.pid, group=group, kept=kept):
-            socket.send_fds(waiting.channel, [b"r"], descriptors)
-    finally:
-        os.close(pidfd)
+    # Without a listener it gets no order: it then sees its channel close and exits.
+    group = waiting.group.name if waiting.group is not None else ""
+    if report.send((waiting.pidfd,), pid=waiting.pid, group=group, kept=kept):
+        socket.send_fds(waiting.channel, [b"r"], descriptors)
 
 
 def _close_all(*channels: socket.socket, doors: list[int]) -> None:
@@ -235,7 +248,7 @@ def _close_all(*channels: socket.socket, doors: list[int]) -> None:
 def _leave(signal_number: signal.Signals, kept: list[int]) -> None:
     """In a child: die with the zygote, and let go of what only the zygote may hold."""
     kernel.die_with_parent(signal_number)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    kernel.reset_signal(signal.SIGCHLD)
     kernel.close_all_but(kept)
 
 
