@@ -23,6 +23,7 @@ from nightcrew.shadow.layers import Stack, write_layer
 from nightcrew.shadow.objects import Objects
 
 _VERSION: Final = 1
+_MANY: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,11 @@ class Deltas:
         aside = self._directory / f".new-{tokens.nonce()}"
         layer = aside / "layer"
         make_spreading(self._directory)
-        self._emptied.make_apart(aside)
+        # A part of the disk that nobody has read lately costs a small layer more than an emptied one.
+        if len(delta) < _MANY:
+            aside.mkdir()
+        else:
+            self._emptied.make_apart(aside)
         layer.mkdir()
         layer.chmod(0o755)
         lock = FileLock(aside / "lock")
