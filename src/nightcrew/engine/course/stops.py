@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from nightcrew.engine.course import pausing, settle
 from nightcrew.model.lifecycle import TASK_FINAL
 from nightcrew.model.records import RunRecord, TaskRecord
 
@@ -65,6 +64,9 @@ def stop(tx: Writer, run_id: str, condition: str, reason: str, *, end: bool = Fa
     Returns:
         Whether it was running.
     """
+    # Late: whoever only shows why a run was stopped has no use for all that stopping needs.
+    from nightcrew.engine.course import pausing, settle
+
     run = tx.need(RunRecord, run_id)
     if run.state != "running":
         return False

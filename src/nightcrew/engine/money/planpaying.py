@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.engine.books import ledger
 from nightcrew.engine.books.budgets import RECORDED, Calendar, Scope, read_limits, read_run_spent
+from nightcrew.engine.books.days import find_calendar, read_days
 from nightcrew.engine.books.reserving import Reservations, find_likely, find_most
-from nightcrew.engine.money.spending import find_calendar, read_days
 from nightcrew.host import crash
 from nightcrew.host.calendar import local_day
 from nightcrew.host.clock import Clock

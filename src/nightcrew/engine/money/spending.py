@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nightcrew.engine.books import budgets, ledger
 from nightcrew.engine.books.budgets import Calendar, Limits, Scope, read_limits, read_run_spent, read_spent
+from nightcrew.engine.books.days import find_calendar, find_days
 from nightcrew.engine.books.reserving import Reservations, find_likely
 from nightcrew.engine.books.slope import Slope
 from nightcrew.engine.money import ceilings
@@ -299,30 +300,6 @@ class Spendings:
                 "the budgets of day and month cannot be read, the last ones hold: %s", problem.message
             )
         return self._last
-
-
-def find_calendar(tx: Reader, own: Calendar, run: RunRecord, today: str) -> Calendar:
-    """Return what this day and this month may cost: as the settings or a person say, and at most what the run's policy does."""
-    allowed = Calendar(
-        ledger.read_allowed(tx, today, own.day), ledger.read_allowed(tx, today[:7], own.month), own.source
-    )
-    return allowed.narrow(read_limits(run).calendar)
-
-
-def find_days(calendar: Calendar, today: str, day: Spent, month: Spent) -> list[Scope]:
-    """Return the budgets of a day and its month."""
-    found = [
-        Scope("day", today, "", calendar.day, day),
-        Scope("month", today[:7], "", calendar.month, month),
-    ]
-    return [each for each in found if each.budget]
-
-
-def read_days(tx: Reader, calendar: Calendar, today: str) -> list[Scope]:
-    """Return the same with what is spent of them, as the tables say."""
-    day = ledger.read_day(tx, today) if calendar.day else Spent()
-    month = ledger.read_month(tx, today[:7]) if calendar.month else Spent()
-    return find_days(calendar, today, day, month)
 
 
 def _add_up(parts: list[Spent]) -> Spent:

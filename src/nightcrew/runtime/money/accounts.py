@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightcrew.engine.books import ledger
 from nightcrew.engine.books.budgets import Calendar, find_scopes, read_limits
-from nightcrew.engine.money.spending import find_days
+from nightcrew.engine.books.days import find_days
 from nightcrew.host.calendar import local_day
 from nightcrew.model.ids import sort_key
 from nightcrew.model.records import LedgerRecord, RunRecord, TaskRecord

@@ -18,7 +18,7 @@ from nightcrew.engine.books.budgets import (
     read_spent,
     view_usage,
 )
-from nightcrew.engine.money.spending import find_calendar, read_days
+from nightcrew.engine.books.days import find_calendar, read_days
 from nightcrew.host.calendar import local_day
 from nightcrew.model.errors import DeniedByPolicy, LimitReached, NightcrewError, UsageError
 from nightcrew.model.ids import split_task

@@ -15,7 +15,6 @@ from nightcrew.model.lifecycle import RUN_FINAL
 from nightcrew.model.plans import Task
 from nightcrew.model.records import RunRecord
 from nightcrew.model.units import parse_duration
-from nightcrew.runtime.people.terms import need_person
 
 if TYPE_CHECKING:
     from nightcrew.journal.transaction import Reader, Writer
@@ -106,6 +105,8 @@ def set_until(parts: Parts, name: str, text: str) -> dict[str, Any]:
     Raises:
         UsageError: it is no time. StaleError: the run is over.
     """
+    from nightcrew.runtime.people.terms import need_person
+
     until, said = read_until(parts, text)
     need_person(parts, "plan")
     with parts.journal.write() as tx:
