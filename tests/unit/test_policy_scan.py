@@ -38,6 +38,33 @@ def brief(data: bytes, path: str = "src/x.py") -> list[tuple[str, int, tuple[str
     return [(s.rule, s.line, s.inside) for s in scan_content(data, path).secrets if s.severity != "low"]
 
 
+@pytest.mark.parametrize(
+    "front",
+    [
+        b"070701",
+        b"!<arch>\n",
+        b"hsqs",
+        b"xar!\0",
+        b"MSCF\0\0\0\0",
+        b"BZh",
+        b"PK\x03\x04",
+        b"\x28\xb5\x2f\xfd",
+    ],
+)
+def test_beginning_like_an_archive_hides_no_text(front: bytes) -> None:
+    scan = scan_content(front + b"\n" + base64.b64encode(TEXT), "src/x.py")
+    assert [each.rule for each in scan.secrets if each.severity == "high"] == ["github.token"]
+    assert len(scan.unread) == 1, "that it cannot be opened is told all the same"
+
+
+def test_what_stands_behind_the_members_of_an_archive_is_read_too() -> None:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", "nothing")
+        archive.comment = base64.b64encode(TEXT)
+    assert [rule for rule, _, _ in brief(held.getvalue(), "x.zip")] == ["github.token"]
+
+
 @pytest.mark.parametrize("form", FORMS, ids=[form.id for form in FORMS])
 @pytest.mark.parametrize("number", range(5))
 def test_every_form_is_found_and_redacted_from_one_table(form: Form, number: int) -> None:

@@ -50,7 +50,7 @@ def _scan(data: bytes, path: str, bounds: Bounds, depth: int) -> Iterator[Secret
     packed = is_archive(data)
     if not packed:
         yield from scan_text(text, path, seen)
-    for part in unwrap(data if packed else text, bounds, seen.runs):
+    for part in unwrap(data if packed else text, bounds, seen.runs, text):
         if depth == 0:
             bounds.left_out.append(f"{part.name}: wrapped more than {MAX_DEPTH} times")
             continue

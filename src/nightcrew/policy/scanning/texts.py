@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 from nightcrew.policy.scanning import noise
@@ -144,10 +146,12 @@ def _find_all(text: str, data: bytes, path: str, seen: Seen) -> Iterator[Hit]:
     yield from found
     if noise.is_locked(path):
         return
-    taken = [(hit.start, hit.end) for hit in found]
+    found.sort(key=lambda hit: hit.start)
+    starts, reached = [hit.start for hit in found], list(accumulate((hit.end for hit in found), max))
     for hit in (*_find_assigned(text, seen.marks.ends, path), *_find_random(text, data, seen.runs)):
         # A form names a secret better than the name of its variable does.
-        if not any(start < hit.end and hit.start < end for start, end in taken):
+        before = bisect_left(starts, hit.end)
+        if not before or reached[before - 1] <= hit.start:
             yield hit
 
 

@@ -91,16 +91,21 @@ def as_bytes_text(data: bytes) -> bytes:
     return b"\n".join([data, *(m[0].replace(b"\0", b"") for m in _WIDE.finditer(data))])
 
 
-def unwrap(data: bytes, bounds: Bounds, runs: Sequence[Run]) -> Iterator[Part]:
-    """Yield what an archive holds, and what stands in base64 in a text."""
+def unwrap(data: bytes, bounds: Bounds, runs: Sequence[Run], text: bytes | None = None) -> Iterator[Part]:
+    """Yield what an archive holds, and what stands in base64 in a text; an archive is read as a text, too.
+
+    So a text is hidden neither by beginning like an archive nor by standing before or behind what one holds.
+
+    Args:
+        runs: those of ``text``. text: ``data`` as text, where it is not the same.
+    """
     opener = _find_opener(data)
     if opener is not None:
         try:
             yield from opener(data, bounds)
         except _BROKEN as problem:
             bounds.left_out.append(f"an archive that cannot be read ({type(problem).__name__})")
-        return
-    yield from _open_base64(data, bounds, runs)
+    yield from _open_base64(data if text is None else text, bounds, runs)
 
 
 def _open_zip(data: bytes, bounds: Bounds) -> Iterator[Part]:
