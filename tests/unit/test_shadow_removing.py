@@ -59,6 +59,28 @@ def test_who_waits_for_removals_does_not_wait_for_openings(tmp_path, removals, m
         assert not place.exists()
 
 
+def test_an_opening_without_end_does_not_keep_the_disk_full(tmp_path, removals, monkeypatch):
+    monkeypatch.setattr(removing, "_LONGEST_S", 0.1)
+    gone = [fill(tmp_path / f".gone-{number}") for number in range(20)]
+    with removals.put_off():
+        for place in gone:
+            removals.add(place, None)
+        wait_for_all(removals)
+        assert not any(place.exists() for place in gone)
+
+
+def test_so_many_wait_and_no_more(tmp_path, removals, monkeypatch):
+    monkeypatch.setattr(removing, "_PAUSE_S", 3600.0)
+    monkeypatch.setattr(removing, "_MOST", 5)
+    gone = [fill(tmp_path / f".gone-{number}") for number in range(18)]
+    for place in gone:
+        lock = FileLock(place / "lock")
+        assert lock.acquire()
+        removals.add(place, lock)
+        assert sum(each.exists() for each in gone[: gone.index(place) + 1]) <= 5
+    removals.finish()
+
+
 def test_what_cannot_be_removed_does_not_stop_the_rest(tmp_path, removals):
     removals.add(tmp_path / ".gone-nowhere", None)
     place = fill(tmp_path / ".gone-1")

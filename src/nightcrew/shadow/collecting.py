@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from nightcrew.host import tokens
+from nightcrew.host import files, tokens
+from nightcrew.host.locks import FileLock
+from nightcrew.model.errors import EngineUnavailable
 
 GRACE_S: Final = 900.0
 """What was asked for within this time is never collected, in seconds: somebody may be about to open a shadow on it."""
+
+_MOMENT_S: Final = 60.0
+"""So long something without a lock counts as being made, or removed, by a process that is at it."""
+_TRIES: Final = 10
 
 
 class Ages:
@@ -48,3 +55,64 @@ def measure_tree(place: Path) -> int:
                 continue
             total += found.st_blocks if found.st_nlink == 1 else 0
     return total * 512
+
+
+def make_aside(directory: Path, make: Callable[[Path], None]) -> tuple[Path, FileLock]:
+    """Make and lock a directory for something that is not to be seen yet.
+
+    Between its making and its lock a sweep cannot always tell it from what somebody left behind: then another one is made.
+
+    Args:
+        make: makes a directory.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for _ in range(_TRIES):
+        aside = directory / f".new-{tokens.nonce()}"
+        make(aside)
+        lock = FileLock(aside / "lock")
+        try:
+            if lock.acquire() and lock.path.exists():
+                return aside, lock
+        except EngineUnavailable:
+            if aside.exists():
+                raise
+        lock.release()
+    raise EngineUnavailable(
+        f"another process removes what is made in {directory}",
+        code="shadow.swept",
+        hint="wait until nightcrew gc has come to its end",
+    )
+
+
+def sweep_aside(directory: Path) -> None:
+    """Remove what interrupted processes left half made or half removed in a directory; what others are at stays."""
+    lefts = list(directory.glob(".*"))
+    if not lefts:
+        return
+    os.utime(directory)
+    since = directory.stat().st_mtime - _MOMENT_S
+    for left in lefts:
+        lock = FileLock(left / "lock")
+        if not lock.path.exists() and _is_younger(left, since):
+            # About to be locked; or about to be gone, with the lock before the rest.
+            continue
+        try:
+            if lock.acquire():
+                files.remove_tree(left, inside=directory)
+        except FileNotFoundError:
+            # Another process is removing it, too.
+            continue
+        except EngineUnavailable:
+            if left.exists():
+                raise
+        finally:
+            lock.release()
+
+
+def _is_younger(place: Path, since: float) -> bool:
+    try:
+        return place.stat().st_mtime > since
+    except FileNotFoundError:
+        return True

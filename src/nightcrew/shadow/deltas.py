@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Collection, Iterable
@@ -12,11 +13,10 @@ from typing import Final
 
 from nightcrew.host import crash, files, tokens
 from nightcrew.host.apart import Emptied
-from nightcrew.host.locks import FileLock
 from nightcrew.host.spreading import make_spreading
 from nightcrew.model.trees import DeltaEntry
 from nightcrew.shadow.bases import boot_id
-from nightcrew.shadow.collecting import GRACE_S, Ages, measure_tree
+from nightcrew.shadow.collecting import GRACE_S, Ages, make_aside, measure_tree, sweep_aside
 from nightcrew.shadow.export import Base
 from nightcrew.shadow.history import commit_delta, commit_stored, is_stored
 from nightcrew.shadow.layers import Stack, write_layer
@@ -82,11 +82,7 @@ class Deltas:
 
     def sweep(self) -> None:
         """Remove what interrupted processes left half made or half removed; what others still use stays."""
-        for left in self._directory.glob(".*"):
-            lock = FileLock(left / "lock")
-            if lock.acquire():
-                files.remove_tree(left, inside=self._directory)
-                lock.release()
+        sweep_aside(self._directory)
 
     def collect(self, keep: Collection[str], grace_s: float = GRACE_S, *, dry_run: bool = False) -> int:
         """Remove every layer that is neither kept nor was asked for just now, and return the bytes that frees."""
@@ -100,19 +96,14 @@ class Deltas:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _make(self, base: Base, delta: list[DeltaEntry], tree: str) -> DeltaLayer:
-        aside = self._directory / f".new-{tokens.nonce()}"
-        layer = aside / "layer"
         make_spreading(self._directory)
         # A part of the disk that nobody has read lately costs a small layer more than an emptied one.
-        if len(delta) < _MANY:
-            aside.mkdir()
-        else:
-            self._emptied.make_apart(aside)
-        layer.mkdir()
-        layer.chmod(0o755)
-        lock = FileLock(aside / "lock")
-        lock.acquire()
+        make = Path.mkdir if len(delta) < _MANY else self._emptied.make_apart
+        aside, lock = make_aside(self._directory, make)
         try:
+            layer = aside / "layer"
+            layer.mkdir()
+            layer.chmod(0o755)
             written = self._write(base, layer, delta, tree)
             meta = {"version": _VERSION, "base": base.commit, "boot": boot_id()}
             # Not flushed, as nothing of a shadow is.
@@ -160,6 +151,9 @@ class Deltas:
         except FileNotFoundError:
             # Another process was quicker.
             return 0
-        freed, inode = measure_tree(gone), gone.stat().st_ino
-        self._emptied.note(inode, files.remove_tree(gone, inside=self._directory))
+        freed = measure_tree(gone)
+        # What is out of sight a sweep may be removing as well.
+        with contextlib.suppress(FileNotFoundError):
+            inode = gone.stat().st_ino
+            self._emptied.note(inode, files.remove_tree(gone, inside=self._directory))
         return freed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ _PAUSE_S: Final = 0.05
 """Who goes back to a checkpoint discards one shadow and opens the next: both at once are in each other's way on the disk."""
 _LONGEST_S: Final = 5.0
 """An opening that takes longer has to bear a removal beside it."""
+_MOST: Final = 100
+"""Each that waits holds its lock, and with it an open file."""
 
 
 class Removals:
@@ -36,10 +39,12 @@ class Removals:
         self._waited_for = 0
 
     def add(self, gone: Path, lock: FileLock | None) -> None:
-        """Have a directory removed, and its lock given up then."""
+        """Have a directory removed, and its lock given up then; comes back at once, unless many wait already."""
+        if len(self._waiting) >= _MOST:
+            self.finish()
         with self._changed:
             self._waiting = [each for each in self._waiting if not each.done()]
-            self._waiting.append(self._remover.submit(self._remove, gone, lock))
+            self._waiting.append(self._remover.submit(self._remove, gone, lock, time.monotonic()))
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
@@ -65,10 +70,15 @@ class Removals:
             with self._changed:
                 self._waited_for -= 1
 
-    def _remove(self, gone: Path, lock: FileLock | None) -> None:
+    def _remove(self, gone: Path, lock: FileLock | None, added_s: float) -> None:
+        # Both count from when it was added: a night that opens one shadow after the other must not let them pile up.
         with self._changed:
-            self._changed.wait_for(lambda: self._waited_for > 0, _PAUSE_S)
-            self._changed.wait_for(lambda: self._waited_for > 0 or not self._openings, _LONGEST_S)
+            waited_s = time.monotonic() - added_s
+            self._changed.wait_for(lambda: self._waited_for > 0, max(0.0, _PAUSE_S - waited_s))
+            waited_s = time.monotonic() - added_s
+            self._changed.wait_for(
+                lambda: self._waited_for > 0 or not self._openings, max(0.0, _LONGEST_S - waited_s)
+            )
         try:
             inode = gone.stat().st_ino
             self._emptied.note(inode, files.remove_tree(gone, inside=gone.parent))

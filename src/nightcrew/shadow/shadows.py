@@ -20,7 +20,7 @@ from nightcrew.model.errors import StaleError
 from nightcrew.model.isolation import Bind, Overlay
 from nightcrew.model.trees import DeltaEntry, Entry, Repository
 from nightcrew.shadow.bases import Bases, boot_id
-from nightcrew.shadow.collecting import GRACE_S
+from nightcrew.shadow.collecting import GRACE_S, make_aside, sweep_aside
 from nightcrew.shadow.copies import copy_stack, copy_tree, scan_copy
 from nightcrew.shadow.deltas import DeltaLayer, Deltas
 from nightcrew.shadow.environment import find_environment
@@ -141,11 +141,8 @@ class Shadows:
         # Asked for again, so that it counts as used now and is there, whoever collects meanwhile.
         base = self.export(base.commit)
         layer = self._deltas.lay(base, delta, tree)
-        aside = place.with_name(f".new-{tokens.nonce()}")
         make_spreading(place.parent)
-        self._emptied.make_apart(aside)
-        lock = FileLock(aside / "lock")
-        lock.acquire()
+        aside, lock = make_aside(place.parent, self._emptied.make_apart)
         try:
             meta = self._fill(aside, base, layer)
             # Not flushed: nothing of a shadow is, and none is used after a power loss (see reopen).
@@ -215,11 +212,7 @@ class Shadows:
     def sweep(self) -> None:
         """Remove what interrupted processes left half made or half removed; what others still use stays."""
         self.finish()
-        for left in (self._root / "shadows").glob(".*"):
-            lock = FileLock(left / "lock")
-            if lock.acquire():
-                files.remove_tree(left, inside=left.parent)
-                lock.release()
+        sweep_aside(self._root / "shadows")
         self._deltas.sweep()
         self._bases.sweep()
 
