@@ -46,6 +46,7 @@ POINTS = [
     ("promote.planned", 1),
     ("promote.committed", 1),
     *[("promote.path", hit) for hit in range(1, 19)],
+    ("promote.checked", 1),
     ("promote.index", 1),
     ("promote.ref", 1),
     ("promote.done", 1),

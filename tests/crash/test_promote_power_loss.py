@@ -37,6 +37,7 @@ POINTS = [
     "promote.planned",
     "promote.committed",
     "promote.path",
+    "promote.checked",
     "promote.index",
     "promote.ref",
     "promote.done",

@@ -24,7 +24,7 @@ SECOND: Content = {**FIRST, "dir/b.txt": None, "c": ("100755", b"c\n")}
 
 BEFORE = ("promote.staged", "promote.planned", "promote.committed")
 AFTER = ("promote.ref", "promote.done")
-IN_FILES = ("promote.path", "promote.index")
+IN_FILES = ("promote.path", "promote.checked", "promote.index")
 
 
 def prepare(world: World, target: Target, base: str = "HEAD") -> Prepared:

@@ -90,7 +90,7 @@ def test_the_same_lines_are_refused_by_name(world: World) -> None:
 def test_a_path_with_a_staged_edit_counts_once(world: World) -> None:
     world.write({"a.txt": b"mine\n"})
     world.git("add", "a.txt")
-    with pytest.raises(DriftError, match="1 of the paths") as refused:
+    with pytest.raises(DriftError, match="1 path holds work of yours") as refused:
         world.prepare({"a.txt": b"theirs\n"})
     assert len(refused.value.where) == 2
 

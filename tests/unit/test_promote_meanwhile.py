@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -110,3 +111,36 @@ def test_settings_that_change_between_hold(world: World) -> None:
     promoter.publish(prepared)
     assert (world.repo / "a.txt").read_bytes() == b"AAAA\r\n"
     assert world.git("status", "--porcelain") == ""
+
+
+UNREADABLE = """
+import os, sys
+from pathlib import Path
+from nightcrew.host import crash
+from nightcrew.model.errors import DriftError
+from promote_world import World
+world = World(Path(sys.argv[1]))
+promoter = world.promoter()
+prepared = world.prepare_with(promoter, {"a.txt": b"AAAA\\n", "d/b.txt": b"B\\n", "gone/x": None, "new/f": b"n\\n"})
+place = world.repo / "a.txt"
+crash.point = lambda name: place.chmod(0) if name == "promote.committed" else None
+try:
+    promoter.publish(prepared)
+except DriftError as refused:
+    place.chmod(0o644)
+    print(refused.code)
+"""
+
+
+def test_a_file_that_may_not_be_read_any_more_comes_back(world: World) -> None:
+    old = world.snapshot()
+    argv = [sys.executable, "-c", UNREADABLE, str(world.root)]
+    if os.geteuid() == 0:  # root as others are: what may not be read is not read
+        argv = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *argv]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("drift.race\n", "")
+    world.git("status")
+    assert {**world.snapshot(), "files": 0} == {**old, "files": 0}
+    assert (world.repo / "a.txt").read_bytes() == b"aaaa\n"
+    assert world.promoter().recover() == ()

@@ -14,6 +14,7 @@ from nightcrew.model.errors import DriftError, UsageError
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nightcrew.promote import pruning
+from promote_fork import die_at
 from promote_world import Content, World, record_of
 
 FILES: Content = {
@@ -236,6 +237,45 @@ def test_pruning_keeps_bytes_that_are_nowhere_else(world: World, monkeypatch: py
     world.promoter().prune()
     left = list((world.repo / ".git/nightcrew/M-1/s").iterdir())
     assert [slot.read_bytes() for slot in left] == [b"a\nlate\n"]
+
+
+def test_pruning_keeps_what_a_person_had_not_committed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit that a promotion was merged into is in no commit as it was: the undo finds it where it was displaced."""
+    monkeypatch.setattr(pruning, "KEEP", 1)
+    mine = b"1\n2\n3\n4\n5\n6\n7\n8\nmine\n"
+    world.write({"dir/c.txt": mine})
+    before = world.snapshot()
+    edited = world.promote(CHANGE)
+    for number in (2, 4):
+        world.undo(world.promote({"x": b"x"}, f"M-{number}"), f"M-{number + 1}")
+    told = world.promoter().prune(dry_run=True)
+    assert world.promoter().prune() == told
+    left = list((world.repo / ".git/nightcrew/M-1/s").iterdir())
+    assert [slot.read_bytes() for slot in left] == [mine]
+    shutil.rmtree(
+        world.root / "store" / "objects"
+    )  # what our store had of it may have been collected by then
+    world.make_store()
+    world.undo(edited, "M-6")
+    assert (world.repo / "dir/c.txt").read_bytes() == mine
+    assert world.snapshot() == before
+
+
+def test_nothing_is_pruned_that_an_interrupted_undo_still_needs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "KEEP", 1)
+    record = world.promote(CHANGE)
+    new = world.snapshot()
+    for number in (2, 4):
+        world.undo(world.promote({"x": b"x"}, f"M-{number}"), f"M-{number + 1}")
+    prepared = world.promoter().undo(record, id="M-6", message="undo")
+    assert die_at("promote.path", lambda: world.promoter().publish(prepared), 3)
+    assert world.promoter().prune() == pruning.Pruned()
+    said = world.promoter().recover()
+    assert said == ("M-6: an interrupted undo was taken back: everything is as it was before",)
+    assert world.snapshot() == new
+    assert world.promoter().prune().files
 
 
 def test_a_directory_stands_where_the_inverse_needs_a_file(world: World) -> None:

@@ -91,12 +91,20 @@ class Mover:
         for move in moves:
             if move.old:
                 here, slot = self._open_slots(move.slot)
-                if self._slots.fingerprint_in(here, slot, move.slot) != move.old:
+                try:
+                    same = self._slots.fingerprint_in(here, slot, move.slot) == move.old
+                except PermissionError:
+                    same = False  # it could be read when it was looked at
+                if not same:
                     raise PathMoved(move.path)
 
     def happened(self, move: Move) -> bool:
         """Tell whether a move was carried out, from what is in its slot."""
-        waiting = self._slots.fingerprint(move.slot)
+        try:
+            waiting = self._slots.fingerprint(move.slot)
+        except PermissionError:
+            # What we made can be read: this is what was displaced, and somebody has forbidden to read it since.
+            return True
         return waiting != move.new if move.new else waiting != ""
 
     def back(self, move: Move) -> str:

@@ -81,15 +81,24 @@ def publish(site: Site, prepared: Prepared, known: Known | None = None) -> None:
     try:
         publication.run()
     except _Outdated as error:
-        publication.give_up(error)
+        _give_up(publication, error)
     except BaseException as error:
-        if publication.give_up(error):
+        if _give_up(publication, error):
             return
         raise for_person(error) from error
     else:
         return
     # Everything is looked at anew, which says what is in the way, or that nothing is.
     publish(site, prepared)
+
+
+def _give_up(publication: _Publication, error: BaseException) -> bool:
+    try:
+        return publication.give_up(error)
+    except OSError as problem:
+        raise explain_failure(
+            problem, "what was begun could not be taken back yet, and is with the next nightcrew command"
+        ) from error
 
 
 class _Publication:
@@ -351,6 +360,7 @@ class _Publication:
         sealed = aside.submit(index.seal, certain, written, found.entries)
         mover.check(plan.moves)
         sealed.result()
+        crash.point("promote.checked")
         index.publish()
         crash.point("promote.index")
 

@@ -297,7 +297,12 @@ def _let_go(
         # A checkpoint that stays has the snapshot it began from as its parent.
         store.remove_refs([f"{_BASES}{name}" for name in holding.list_ended(rows, over, pruned)])
     _let_go_of_undo(parts, promoter, rows, tally, dry_run=dry_run)
-    displaced = promoter.prune(dry_run=dry_run)
+    try:
+        displaced = promoter.prune(dry_run=dry_run)
+    except NightcrewError as problem:
+        # Their git directory may be one that is only read here; what is ours is collected all the same.
+        tally.notes += (f"what promotions have displaced stays: {problem.message}",)
+        return
     tally.displaced += displaced.files
     tally.displaced_bytes += displaced.size_bytes
 
