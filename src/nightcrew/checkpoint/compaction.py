@@ -59,8 +59,14 @@ class Tidying:
             self._noted = True
             if self._thread is None or not self._thread.is_alive():
                 # A process that ends leaves it: nothing is lost, and the next one begins anew.
-                self._thread = threading.Thread(target=self._run, name="nightcrew-tidying", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="nightcrew-tidying", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    # No thread is to be had any more. The checkpoint is stored all the same; the next one tries again.
+                    LOG.warning("packs of %s were not put together: %s", self._store, error)
+                    return
+                self._thread = thread
 
     def wait(self) -> None:
         """Do at once what is to be done, and come back when nothing is being put together."""

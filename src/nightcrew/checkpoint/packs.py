@@ -257,7 +257,8 @@ class LocalObjects:
             # Put together with others this moment; at worst an object is written twice.
             return
         if _count(index) > _SMALL_OBJECTS:
-            self._large[name] = index
+            # Another thread may be going through them.
+            self._large = {**self._large, name: index}
             return
         with index:
             self._small[name] = ids = read_ids(index, self._width)
