@@ -9,11 +9,12 @@ import pytest
 from nightcrew.promote.programs import find_started, read_commands
 
 PATHS = ["a.txt", "tools/run.sh", "tools", "other/run.sh", "shared.gitconfig", "run.sh", "store", "status"]
+PATHS += ["tools/lint.py", "main.py", "tools/check/__main__.py"]
 
 
 def find(tmp_path: Path, settings: dict[str, str], hook: str = "") -> tuple[str, ...]:
     root, hooks = tmp_path / "repo", tmp_path / "hooks"
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     hooks.mkdir()
     (hooks / "pre-commit.sample").write_text("a.txt\n")
     if hook:
@@ -65,6 +66,23 @@ def test_what_a_hook_calls(tmp_path: Path) -> None:
         "tools/run.sh",
         "tools",
     )
+
+
+@pytest.mark.parametrize(
+    ("hook", "named"),
+    [
+        ('exec "$(git rev-parse --show-toplevel)/tools/run.sh"', ["tools/run.sh", "tools"]),
+        ('ROOT=$(pwd)\n"${ROOT}/tools/run.sh" "$@"', ["tools/run.sh", "tools"]),
+        ('"$(dirname "$0")/../repo/tools/run.sh"', ["tools/run.sh", "tools"]),
+        ("cd tools && ./run.sh", ["tools/run.sh", "tools", "run.sh"]),
+        ("python3 -m tools.lint --all main", ["tools", "tools/lint.py"]),
+        ("python3 -m tools.check", ["tools", "tools/check/__main__.py"]),
+        ("exec /usr/bin/run.sh", []),
+    ],
+)
+def test_however_a_hook_spells_it(tmp_path: Path, hook: str, named: list[str]) -> None:
+    (tmp_path / "repo/tools").mkdir(parents=True)
+    assert list(find(tmp_path, {}, f"#!/bin/sh\n{hook}\n")) == named
 
 
 def test_behind_a_link_of_the_users(tmp_path: Path) -> None:

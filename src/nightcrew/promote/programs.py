@@ -22,6 +22,10 @@ _STARTS: Final = re.compile(
 _OWN_WORDS: Final = re.compile(r"(alias|credential|submodule)\.", re.IGNORECASE)
 """Settings whose value is a word of git's own, unless it begins with ``!`` or is an absolute path."""
 _BETWEEN: Final = re.compile(r"[\s;&|(){}'\"`$=<>\\]+")
+_MODULE: Final = re.compile(r"\s-m[\s'\"]+([A-Za-z_][\w.]*)")
+"""What ``python -m`` takes."""
+_FOLDERS: Final = 20
+"""Of folders that are named so many are looked into."""
 _HOOK_BYTES: Final = 1 << 16
 """Of a hook as much is read; one that is larger is no script."""
 
@@ -46,14 +50,16 @@ def find_started(
         hooks: folder of the hooks.
         paths: relative to the root.
     """
-    words = {word for text in (*commands, *_read_hooks(hooks)) for word in _BETWEEN.split(text)}
+    texts = (*commands, *_read_hooks(hooks))
+    words = {word.lstrip("!") for text in texts for word in _BETWEEN.split(text)} - {""}
+    modules = {each.replace(".", "/") for text in texts for each in _MODULE.findall(text)}
+    words |= {f"{each}{end}" for each in modules for end in (".py", "/__main__.py")}
     root = os.path.realpath(root)
-    named = {
-        found
-        for word in words
-        for place in _resolve(word.lstrip("!"), root, git_dir, home)
-        if (found := place.removeprefix(f"{root}/")) != place
-    }
+    bases = (root, git_dir, str(hooks))
+    named = _name(root, (place for word in words for place in _resolve(word, bases, home)))
+    # A hook that changes the directory first names what it starts from there.
+    inner = [f"{root}/{each}" for each in sorted(named) if Path(root, each).is_dir()][:_FOLDERS]
+    named |= _name(root, (place for word in words for place in _resolve(word, inner, home)))
     # What lies above one may become a link, or a file.
     named |= {above for each in named for above in _list_above(each)}
     return tuple(path for path in paths if path in named)
@@ -65,12 +71,20 @@ def _list_above(path: str) -> Iterator[str]:
         yield path
 
 
-def _resolve(word: str, root: str, git_dir: str, home: str) -> Iterator[str]:
-    """Yield where a word may lead to, as it is written and behind its links."""
-    if not word or "\0" in word:
+def _name(root: str, places: Iterable[str]) -> set[str]:
+    """Return those of some places that lie in the working tree, relative to it."""
+    return {found for place in places if (found := place.removeprefix(f"{root}/")) != place}
+
+
+def _resolve(word: str, bases: Iterable[str], home: str) -> Iterator[str]:
+    """Yield where a word may lead to from some folders, as it is written and behind its links.
+
+    What begins with a slash may as well be the rest of a word whose beginning a shell would put in (``$root/check``).
+    """
+    if "\0" in word:
         return
-    places = [Path(root, f"{home}{word[1:]}" if word.startswith("~/") else word)]
-    places += [Path(git_dir, word)] if word.startswith("..") else []
+    places = [Path(f"{home}{word[1:]}" if word.startswith("~/") else word)] if word[0] in "/~" else []
+    places += [Path(base, word.lstrip("/")) for base in bases]
     for place in places:
         yield os.path.normpath(place)
         if os.path.lexists(place):
