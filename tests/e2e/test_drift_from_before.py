@@ -27,6 +27,8 @@ def test_it_is_told_only_where_it_matters(crew: Hermetic) -> None:
     crew.commit("long")
     crew.write({"tasks.md": PLAN, "notes.txt": "mine\n", "src/app.py": "print('mine, from before')\n"})
     (crew.repo / "README.md").unlink()
+    (crew.root / "elsewhere/inner").mkdir(parents=True)
+    (crew.root / "elsewhere/inner/old.txt").write_text("old\n")
     done = crew.run("run", "-f", "tasks.md", "--yes")
     assert done.code == 0, done
     assert told(crew) == []
@@ -36,6 +38,9 @@ def test_it_is_told_only_where_it_matters(crew: Hermetic) -> None:
     crew.write({"notes.txt": "mine, and more\n"})
     found = crew.show("R-1")["drift"]
     assert (found["severity"], found["other"]) == ("low", ["notes.txt"])
+    # What came with its directory was not there, however old it is.
+    (crew.root / "elsewhere").rename(crew.repo / "brought")
+    assert "brought/inner/old.txt" in crew.show("R-1")["drift"]["other"]
     # A file that much else depends on is told whenever it differs from what the work stood on.
     crew.write({"package.json": "{}\n"})
     assert crew.show("R-1")["drift"]["severity"] == "medium"

@@ -4,7 +4,7 @@ A look asks the user's git for what differs from HEAD (uncommitted and untracked
 lock is taken), adds what HEAD differs from the base commit, and drops what on disk is as the base has it. It costs a
 ``git status`` and is done in a thread of its own. What was found is an event, once: the same again is not told again.
 What lies there uncommitted since before the run was planned is told of only where a task changes the same path, or
-where much else depends on it: the kernel's time of its last change, which nobody can set, says so.
+where much else depends on it: the kernel's time of its last change, which only setting the clock can make older, says so.
 Promotion looks by itself, path by path; this here is so that nobody is surprised in the morning.
 """
 
@@ -73,7 +73,12 @@ def find_drift(
 def stood_before(root: str, paths: Collection[str], run: RunRecord) -> frozenset[str]:
     """Return which of these uncommitted paths were as they are now before a run was planned."""
     planned_s = datetime.fromisoformat(run.created_at).timestamp()
-    return frozenset(path for path in paths if _changed_s(f"{root}/{path}") < planned_s)
+    moved: dict[str, bool] = {root: False}
+    return frozenset(
+        path
+        for path in paths
+        if _changed_s(f"{root}/{path}") < planned_s and not _came_with(f"{root}/{path}", planned_s, moved)
+    )
 
 
 def _changed_s(place: str) -> float:
@@ -86,6 +91,24 @@ def _changed_s(place: str) -> float:
         except OSError:
             # It cannot be looked at: better told once too often.
             return float("inf")
+
+
+def _came_with(place: str, planned_s: float, moved: dict[str, bool]) -> bool:
+    """Tell whether a directory above was put there since: what lies in it keeps its times.
+
+    What comes into a directory or goes changes both of its times, a new name for itself only one.
+    """
+    above = place.rpartition("/")[0]
+    if above not in moved:
+        try:
+            found = os.lstat(above)
+        except OSError:
+            # Gone itself, or not to be looked at: ``_changed_s`` has said what there is to say.
+            renamed = False
+        else:
+            renamed = found.st_ctime >= planned_s and found.st_ctime_ns != found.st_mtime_ns
+        moved[above] = renamed or _came_with(above, planned_s, moved)
+    return moved[above]
 
 
 def _differs(store: Store, root: str, tree: str, path: str) -> bool:
