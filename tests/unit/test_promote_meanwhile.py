@@ -64,6 +64,35 @@ def test_an_edit_of_the_last_moment_has_all_of_it_taken_back(
     assert sorted(each.name for each in world.repo.iterdir()) == [".git", "a.txt", "d", "gone", "long.txt"]
 
 
+def test_an_edit_that_has_to_stay_when_all_is_taken_back_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file was changed before it was replaced, another after: the first comes back, the second is left and told."""
+    promoter = world.promoter()
+    prepared = world.prepare_with(promoter, CHANGE)
+
+    def act() -> None:
+        displaced = (world.repo / ".git/nightcrew/M-1/s").iterdir()
+        write_unseen(
+            next(each for each in displaced if each.is_file() and each.read_bytes() == b"b\n"), b"m\n"
+        )
+        (world.repo / "a.txt").write_bytes(b"mine\n")
+
+    at(monkeypatch, "promote.path", act, hit=6)
+    with pytest.raises(DriftError) as refused:
+        promoter.publish(prepared)
+    assert refused.value.message.endswith(
+        "; nothing was changed by the promotion, but 1 path could not be taken back"
+    )
+    (left,) = refused.value.where
+    assert left.startswith(
+        "a.txt was edited after the interruption: left as it is; what was there before is in "
+    )
+    assert Path(left.rpartition(" is in ")[2]).read_bytes() == b"aaaa\n"
+    assert (world.repo / "a.txt").read_bytes() == b"mine\n"
+    assert (world.repo / "d/b.txt").read_bytes() == b"m\n"
+
+
 def test_what_is_written_to_a_new_file_at_once_is_an_edit_for_git(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

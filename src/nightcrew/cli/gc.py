@@ -22,7 +22,8 @@ def command(runtime: Runtime, screen: Screen, *, dry_run: bool) -> None:
     unfinished run, an open question, a result that is neither promoted nor rejected, or a promotion refers to. When they take more than
     checkpoints.disk, all others go too, as soon as that frees anything: what was written within the last hour, or since the oldest attempt
     that still runs began, stays. Besides: working copies that were left over, exports of base commits, transcripts older than
-    transcripts.keep_days, and records of the engine about runs as old as that. At the end of a run a part of this happens by itself.
+    transcripts.keep_days, files that all but the last 20 promotions have replaced (undo then takes them from git; what you had not committed
+    stays), and records of the engine about runs as old as that. At the end of a run a part of this happens by itself.
     """
     done = runtime.collect(dry_run=dry_run)
     if screen.json:
@@ -58,6 +59,8 @@ def _describe(tally: dict[str, Any]) -> list[str]:
     ]
     sized = (("objects_bytes", "objects of checkpoints"), ("exports_bytes", "exports of base commits"))
     lines += [f"{what}{_size(tally[key])}" for key, what in sized if tally[key]]
+    if tally["shadows_bytes"] and not tally["shadows"]:
+        lines.append(f"remains of shadows{_size(tally['shadows_bytes'])}")
     limit = f" of {describe_size(tally['limit_bytes'])}" if tally["limit_bytes"] else ""
     return [
         *(lines or ["nothing to give up"]),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 
 from nightcrew.host.git import GitError
 from nightcrew.model.errors import DriftError, LimitReached, NightcrewError
+from nightcrew.model.text import count, shown
 from nightcrew.promote.moves import PathMoved
 
 
@@ -23,7 +25,7 @@ def for_person(error: BaseException) -> BaseException:
     """Return what was raised as an error that a person understands, where it is known what that means."""
     if isinstance(error, PathMoved):
         return DriftError(
-            f"{error.path} was changed at the same moment; nothing was changed by the promotion",
+            f"{shown(error.path)} was changed at the same moment; nothing was changed by the promotion",
             code="drift.race",
             hint="try again",
         )
@@ -32,6 +34,14 @@ def for_person(error: BaseException) -> BaseException:
     if isinstance(error, OSError):
         return explain_failure(error)
     return error
+
+
+def name_left(error: NightcrewError, left: Sequence[str]) -> None:
+    """Say in an error what could not be taken back, a line for each path: a person has edited it meanwhile."""
+    error.where = (*error.where, *left)
+    if "nothing was changed" in error.message:
+        error.message += f", but {count(len(left), 'path')} could not be taken back"
+        error.args = (error.message,)
 
 
 def explain_failure(error: OSError, what: str = "nothing was changed") -> NightcrewError:

@@ -18,7 +18,7 @@ from nightcrew.host.git import GitError
 from nightcrew.model.errors import DeniedByPolicy, DriftError, NightcrewError, NotFound
 from nightcrew.model.text import shown
 from nightcrew.promote.content import find_converted, touches_attributes
-from nightcrew.promote.failures import explain_failure, for_person, moved_meanwhile
+from nightcrew.promote.failures import explain_failure, for_person, moved_meanwhile, name_left
 from nightcrew.promote.hooks import AFTER, BEFORE, run_hook
 from nightcrew.promote.index import IndexLock, Reading
 from nightcrew.promote.indexswap import IndexSwap
@@ -83,9 +83,10 @@ def publish(site: Site, prepared: Prepared, known: Known | None = None) -> None:
     except _Outdated as error:
         _give_up(publication, error)
     except BaseException as error:
-        if _give_up(publication, error):
+        told = for_person(error)
+        if _give_up(publication, told):
             return
-        raise for_person(error) from error
+        raise told from error
     else:
         return
     # Everything is looked at anew, which says what is in the way, or that nothing is.
@@ -190,7 +191,7 @@ class _Publication:
             return False
         settled = settle(self.site, self.transaction)
         if settled.left and isinstance(error, NightcrewError):
-            error.where = (*error.where, *settled.left)
+            name_left(error, settled.left)
         return settled.published and isinstance(error, Exception)
 
     def make_directory(self) -> None:
