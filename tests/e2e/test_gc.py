@@ -152,6 +152,22 @@ def test_rules_that_cannot_be_read_keep_what_is_there(crew: Hermetic) -> None:
     assert "policy.yaml:" in told.stderr
 
 
+def test_what_a_killed_process_was_removing_goes_and_is_told(over: Hermetic) -> None:
+    (shadows,) = over.state.glob("*/shadows")
+    left = shadows / ".gone-0123456789"
+    (left / "upper").mkdir(parents=True)
+    (left / "lock").touch()
+    (left / "upper" / "large").write_bytes(b"x" * 3_000_000)
+    told = collect(over, "--dry-run")
+    assert left.exists()
+    assert told["shadows_bytes"] >= 3_000_000
+    done = over.run("gc", "--dry-run")
+    assert "remains of shadows" in done.stdout + done.stderr, done
+    assert collect(over)["shadows_bytes"] == told["shadows_bytes"]
+    assert not left.exists()
+    assert collect(over)["shadows_bytes"] == 0
+
+
 def check_undo_outlives_its_pin(over: Hermetic) -> None:
     """Its commit is on the branch: what kept it was needed only had it been rewritten away."""
     assert len(over.git("for-each-ref", "refs/nightcrew/undo").splitlines()) == 1

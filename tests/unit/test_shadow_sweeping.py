@@ -25,8 +25,12 @@ def fill(place: Path) -> Path:
 def test_what_was_left_behind_goes(tmp_path):
     (fill(tmp_path / ".gone-1") / "lock").touch()
     os.utime(fill(tmp_path / ".new-1.2"), (1, 1))
+    (tmp_path / ".gone-1" / "large").write_bytes(b"x" * 100_000)
     fill(tmp_path / "shown")
-    sweep_aside(tmp_path)
+    told = sweep_aside(tmp_path, dry_run=True)
+    assert told >= 100_000
+    assert sorted(os.listdir(tmp_path)) == [".gone-1", ".new-1.2", "shown"]
+    assert sweep_aside(tmp_path) >= 100_000
     assert os.listdir(tmp_path) == ["shown"]
 
 

@@ -86,11 +86,18 @@ def make_aside(directory: Path, make: Callable[[Path], None]) -> tuple[Path, Fil
     )
 
 
-def sweep_aside(directory: Path) -> None:
-    """Remove what interrupted processes left half made or half removed in a directory; what others are at stays."""
+def sweep_aside(directory: Path, *, dry_run: bool = False) -> int:
+    """Remove what interrupted processes left half made or half removed in a directory, and return the bytes that frees.
+
+    What others are at stays.
+
+    Args:
+        dry_run: only tell what would become free.
+    """
     lefts = list(directory.glob(".*"))
     if not lefts:
-        return
+        return 0
+    freed = 0
     os.utime(directory)
     since = directory.stat().st_mtime - _MOMENT_S
     for left in lefts:
@@ -100,7 +107,10 @@ def sweep_aside(directory: Path) -> None:
             continue
         try:
             if lock.acquire():
-                files.remove_tree(left, inside=directory)
+                size = measure_tree(left)
+                if not dry_run:
+                    files.remove_tree(left, inside=directory)
+                freed += size
         except FileNotFoundError:
             # Another process is removing it, too.
             continue
@@ -109,6 +119,7 @@ def sweep_aside(directory: Path) -> None:
                 raise
         finally:
             lock.release()
+    return freed
 
 
 def _is_younger(place: Path, since: float) -> bool:

@@ -80,9 +80,9 @@ class Deltas:
         entries = list(delta)
         return self._make(base, entries, tree) if entries else None
 
-    def sweep(self) -> None:
-        """Remove what interrupted processes left half made or half removed; what others still use stays."""
-        sweep_aside(self._directory)
+    def sweep(self, *, dry_run: bool = False) -> int:
+        """Remove what interrupted processes left half made or half removed, and return the bytes that frees."""
+        return sweep_aside(self._directory, dry_run=dry_run)
 
     def collect(self, keep: Collection[str], grace_s: float = GRACE_S, *, dry_run: bool = False) -> int:
         """Remove every layer that is neither kept nor was asked for just now, and return the bytes that frees."""

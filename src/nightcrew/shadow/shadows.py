@@ -209,12 +209,19 @@ class Shadows:
         """Return the names of all shadows on disk, open ones too, sorted."""
         return tuple(sorted(p.name for p in (self._root / "shadows").glob("[!.]*")))
 
-    def sweep(self) -> None:
-        """Remove what interrupted processes left half made or half removed; what others still use stays."""
+    def sweep(self, *, dry_run: bool = False) -> int:
+        """Remove what interrupted processes left half made or half removed, and return the bytes that frees.
+
+        What others still use stays; exports left half made go, too, and are not counted.
+
+        Args:
+            dry_run: only tell what would become free.
+        """
         self.finish()
-        sweep_aside(self._root / "shadows")
-        self._deltas.sweep()
-        self._bases.sweep()
+        freed = sweep_aside(self._root / "shadows", dry_run=dry_run) + self._deltas.sweep(dry_run=dry_run)
+        if not dry_run:
+            self._bases.sweep()
+        return freed
 
     def collect(
         self, keep_bases: Collection[str] = (), *, grace_s: float = GRACE_S, dry_run: bool = False

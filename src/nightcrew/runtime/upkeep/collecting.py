@@ -350,8 +350,8 @@ def _clear_shadows(parts: Parts, repository: Repository, tally: Tally, *, dry_ru
             if dry_run or shadows.remove(name):
                 tally.shadows += 1
                 tally.shadows_bytes += size
-        if not dry_run:
-            shadows.sweep()
+        # What a process that was killed had taken out of sight takes room, too.
+        tally.shadows_bytes += shadows.sweep(dry_run=dry_run)
     finally:
         lock.release()
 
