@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from nightcrew.host import crash
 from nightcrew.promote import standing
 from nightcrew.promote.promoter import Promoter
 from promote_fork import die_at
@@ -109,3 +110,27 @@ def test_what_was_not_flushed_is_gone(tmp_path: Path, many: int) -> None:
         world.promoter().recover()
         assert world.snapshot() == (new if point in ("promote.ref", "promote.done") else old), point
     assert many or lost_somewhere, "nothing was unflushed at any time: this test looks at the wrong files"
+
+
+def test_directories_that_lead_to_the_slots_are_flushed_before_anything_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World.make(tmp_path / "w", FILES)
+    promoter = world.promoter()
+    prepared = world.prepare_with(promoter, CHANGE)
+    home = world.repo / ".git/nightcrew"
+    fsync, flushed, missing = os.fsync, set(), []
+
+    def noting_fsync(fd: int) -> None:
+        fsync(fd)
+        flushed.add(os.fstat(fd).st_ino)
+
+    def reached(name: str) -> None:
+        if name == "promote.committed":
+            places = (home, home / "M-1", home / "M-1/s")
+            missing.append([place for place in places if place.stat().st_ino not in flushed])
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(crash, "point", reached)
+    promoter.publish(prepared)
+    assert missing == [[]]

@@ -13,7 +13,7 @@ from typing import Final
 from nightcrew.host import clock, crash
 from nightcrew.host.apart import Emptied
 from nightcrew.host.cachetree import TreeIds
-from nightcrew.host.files import write_atomic
+from nightcrew.host.files import sync_directory, write_atomic
 from nightcrew.host.git import GitError
 from nightcrew.model.errors import DeniedByPolicy, DriftError, NightcrewError, NotFound
 from nightcrew.model.text import shown
@@ -205,6 +205,7 @@ class _Publication:
             self.transaction.create(self.slots, Emptied(self.site.scratch / EMPTIED))
             if self.slots != self.site.home:
                 write_atomic(self.slots / ".gitignore", b"*\n")
+                sync_directory(self.slots.parent)
         except FileExistsError as error:
             raise DriftError(
                 f"{self.prepared.id} was published or given up already", code="promote.repeated"

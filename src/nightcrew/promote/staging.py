@@ -66,7 +66,9 @@ class Staging:
             return
         for slot in files:
             self._flush(slot)
-        self._slots.sync(f"{self._name}/s")
+        # And the names of the directories above, which are as new: without them nobody finds the slots.
+        for place in (f"{self._name}/s", self._name, ""):
+            self._slots.sync(place)
 
     def _stage(self, fd: int, number: int, want: Want) -> Move:
         earlier = self._reuse.get(want.path)
