@@ -139,6 +139,16 @@ def test_28_an_older_file_put_back_takes_back_no_wrong_try_and_no_lock(crew: Her
     assert "4 more before" in try_pin(crew, WRONG).json["error"]["hint"], "a right proof resets it"
 
 
+def test_28_tries_under_another_journal_count_in_the_lock_that_this_one_remembers(crew: Hermetic) -> None:
+    set_pin(crew)
+    clean = book_of(crew).read_bytes()
+    for state in ("state", "other", "other", "other"):
+        try_pin(crew, WRONG, XDG_STATE_HOME=str(crew.root / state))
+    assert "is locked out until" in try_pin(crew, WRONG).json["error"]["message"]
+    book_of(crew).write_bytes(clean)
+    assert try_pin(crew, PIN).json["error"]["code"] == "auth.locked"
+
+
 def test_28_wrong_codes_of_an_invitation_lock_out_whatever_file_is_put_back(crew: Hermetic) -> None:
     added = crew.run("auth", "user", "add", "dana", "--json")
     assert added.code == 0, added

@@ -34,7 +34,8 @@ def count_try(parts: Parts, keeper: Keeper, person: Person, method: str, what: s
     """
     before = recall(parts, person)
     factors.refuse_locked(before, parts.clock.now())
-    append(parts, TRIED, person=before.name, method=method, what=what)
+    known = {"failures": before.failures, "lockouts": before.lockouts}
+    append(parts, TRIED, person=before.name, method=method, what=what, **known)
     after = keeper.put(factors.begin(before, parts.clock.now()))
     crash.point("runtime.factor.counted")
     return before, after
@@ -57,9 +58,16 @@ def append(parts: Parts, kind: str, **data: Any) -> None:
 def _hold_tries(person: Person, events: Iterable[Event]) -> Person:
     counted = Person(person.name)
     for event in events:
-        counted = (
-            factors.begin(counted, parse_stamp(event.at)) if event.kind == TRIED else factors.passed(counted)
+        if event.kind != TRIED:
+            counted = factors.passed(counted)
+            continue
+        # What only the file knew then (tries under another journal) is remembered with the try.
+        counted = replace(
+            counted,
+            failures=max(counted.failures, int(event.data.get("failures", 0))),
+            lockouts=max(counted.lockouts, int(event.data.get("lockouts", 0))),
         )
+        counted = factors.begin(counted, parse_stamp(event.at))
     return replace(
         person,
         failures=max(person.failures, counted.failures),
