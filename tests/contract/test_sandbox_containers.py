@@ -23,7 +23,7 @@ from sandbox_world import Recorder, wait_until
 
 # Writes down what it is told; `run` then starts the program that stands behind `sh -c ... sh`, outside of any container.
 STAND_IN = """#!/bin/sh
-printf '%s\\0' "$@" >> "$LOG.args"; printf '\\n' >> "$LOG.args"
+{ printf '%s\\0' "$@"; echo; } | cat > "$LOG.args.$$"; cat "$LOG.args.$$" >> "$LOG.args"; rm "$LOG.args.$$"
 case "$1" in
   image) [ "$5" = known ] || { echo "No such image: $5" >&2; exit 1; }; echo sha256:1 ;;
   inspect) cat "$LOG.state" ;;
@@ -194,5 +194,6 @@ def test_a_stopped_container_is_removed_by_name(docker: Docker) -> None:
     with Launcher.start(scratch=docker.place / "scratch", variables=docker.variables) as launcher:
         spec = docker.spec("bash", "-c", "echo go; exec sleep 60")
         assert launcher.run(spec, session, cancel=threading.Event()).ending == "stopped"
-    name = values(docker.calls[1], "--name")[0]
+    # It may have been asked for its memory before it was started.
+    name = next(values(call, "--name")[0] for call in docker.calls if call[0] == "run")
     assert wait_until(lambda: ["rm", "--force", name] in docker.calls)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from nightcrew.cli.screen import Screen
+from nightcrew.cli.screen import Screen, hanging
 from nightcrew.model.errors import Exit, InvalidInput, NightcrewError, Problem
-from nightcrew.model.text import shown
 
 
 def describe_failure(error: BaseException, arguments: list[str], screen: Screen) -> int:
@@ -36,15 +35,12 @@ def show_error(error: NightcrewError, screen: Screen) -> None:
         screen.emit({"ok": False, "error": hide_secrets(as_json(error))})
         return
 
-    def hide(text: str) -> str:
-        # An agent's words may be in it: what a terminal would obey is shown by name.
-        return shown(hide_secrets(text), keep="\n\t")
-
-    screen.tell(f"{screen.paint('error:', 'bold red')} {hide(error.message)}")
+    # An agent's words may be in it: what a terminal would obey is shown by name, and no line of it looks like ours.
+    screen.tell(f"{screen.paint('error:', 'bold red')} {hanging(hide_secrets(error.message), 7)}")
     for line in _places(error):
-        screen.tell(f"{screen.paint('  -->', 'blue')} {hide(line)}")
+        screen.tell(f"{screen.paint('  -->', 'blue')} {hanging(hide_secrets(line), 0)}")
     if error.hint:
-        screen.tell(f"{screen.paint('hint:'.rjust(6), 'cyan')} {hide(error.hint)}")
+        screen.tell(f"{screen.paint('hint:'.rjust(6), 'cyan')} {hanging(hide_secrets(error.hint), 7)}")
     screen.tell(screen.paint(f" code: {error.code}   exit {int(error.exit)}", "dim"))
 
 

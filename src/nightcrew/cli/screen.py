@@ -106,15 +106,15 @@ class Screen:
 
     def verb(self, word: str, text: str, style: str = "green") -> None:
         """Say on stderr what happened: a right-aligned verb and the rest, which may be anybody's words."""
-        self.say(f"{self.paint(word.rjust(_VERB_WIDTH), f'bold {style}')}  {_hanging(text)}")
+        self.say(f"{self.paint(word.rjust(_VERB_WIDTH), f'bold {style}')}  {hanging(text, _VERB_WIDTH + 2)}")
 
     def warn(self, text: str) -> None:
         """Say on stderr what a person should notice."""
-        self.tell(f"{self.paint('warning:', 'bold yellow')} {shown(text, keep=_LINES)}")
+        self.tell(f"{self.paint('warning:', 'bold yellow')} {hanging(text, 9)}")
 
     def hint(self, text: str) -> None:
         """Say on stderr what to do next."""
-        self.say(f"{self.paint('hint:'.rjust(6), 'cyan')} {shown(text, keep=_LINES)}")
+        self.say(f"{self.paint('hint:'.rjust(6), 'cyan')} {hanging(text, 7)}")
 
     def say(self, text: str) -> None:
         """Print a line on stderr, unless only results are wanted."""
@@ -139,9 +139,9 @@ class Screen:
         print(json.dumps(value, ensure_ascii=True, separators=(",", ":")), flush=True)
 
 
-def _hanging(text: str) -> str:
-    """Return anybody's words safe for a terminal; a further line of them is never taken for one of ours."""
-    return shown(text, keep=_LINES).replace("\n", "\n" + " " * (_VERB_WIDTH + 2))
+def hanging(text: str, indent: int) -> str:
+    """Return anybody's words safe for a terminal; a further line of them, indented, is never taken for one of ours."""
+    return shown(text, keep=_LINES).replace("\n", "\n" + " " * indent)
 
 
 def printable(text: str, stream: TextIO) -> str:

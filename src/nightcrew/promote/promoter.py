@@ -36,6 +36,8 @@ from nightcrew.promote.undo import plan_undo
 
 _LOCK_WAIT_S: Final = 30.0
 """Another promotion into the same working tree takes well under a second; longer than this it is stuck."""
+_LAST_CHILD_S: Final = 0.1
+"""A git that a killed process was about to start holds the lock until it has started: this long under load."""
 
 
 class Promoter:
@@ -262,7 +264,7 @@ class Promoter:
         if not is_unsettled(self._site):
             return ()
         try:
-            if not self._lock.acquire():
+            if not self._lock.acquire(wait_s=_LAST_CHILD_S):
                 return ()
             try:
                 return tuple(recover_all(self._site))

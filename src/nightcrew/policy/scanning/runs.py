@@ -26,9 +26,9 @@ _WIDEST: Final = 256
 """A secret that is longer than this is a document."""
 
 # Of random base62 characters 58 % are capital letters or digits, of hexadecimal ones 62 %; of names one in ten.
-_ODD_IN: Final = 6
+ODD_IN: Final = 6
 # Keys of small letters and digits alone hold by lot few digits: of 52 characters one in twelve has less than a sixth.
-_ODD_IN_FORMED: Final = 20
+ODD_IN_FORMED: Final = 20
 # Random base62 text of 24 characters has 4.1 bits per character on average; names of that length stay below 3.8.
 RANDOM_LENGTH: Final = 24
 BASE64_LENGTH: Final = 20
@@ -90,11 +90,11 @@ def look(data: bytes) -> Seen:
     """Look over a content: for what it may hold, and for the runs where that stands."""
     marks = find_marks(data)
     if marks.formed:
-        return Seen(marks, find_runs(data, RUN, _ODD_IN_FORMED))
+        return Seen(marks, find_runs(data, RUN, ODD_IN_FORMED))
     return Seen(marks, find_runs(data, min(BASE64_LENGTH, RANDOM_LENGTH)))
 
 
-def find_runs(data: bytes, length: int = RUN, odd_in: int = _ODD_IN) -> list[Run]:
+def find_runs(data: bytes, length: int = RUN, odd_in: int = ODD_IN) -> list[Run]:
     """Return the runs of a content that have at least so many characters, one odd one in so many, in order."""
     row = b"a" * length
     mapped = data.translate(_MAP)
