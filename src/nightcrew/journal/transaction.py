@@ -205,6 +205,13 @@ class Writer(StoredReader):
         value = self.connection.execute(counter.returning(COUNTERS.c.value)).scalar_one()
         return f"{kind}-{value}"
 
+    def give_back(self, name: str) -> bool:
+        """Make the last id of a kind unused again; whoever took it left no trace of it. Tell whether it was the last."""
+        kind, _, number = name.partition("-")
+        last = (COUNTERS.c.name == kind) & (COUNTERS.c.value == int(number))
+        counter = sa.update(COUNTERS).where(last).values(value=COUNTERS.c.value - 1)
+        return self.connection.execute(counter.returning(COUNTERS.c.value)).first() is not None
+
     def append(
         self,
         kind: str,

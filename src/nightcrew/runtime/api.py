@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from nightcrew.host import crash
+from nightcrew.model.errors import NotFound
 from nightcrew.runtime.areas.deciders import Deciders
 from nightcrew.runtime.areas.planners import Planners
 from nightcrew.runtime.areas.rehearsals import Rehearsals
@@ -167,7 +168,14 @@ class Runtime(Planners, Deciders, Rehearsals):
         """
         meant = "T" if "/" in text else text.strip()[:1].upper()
         with self._parts.journal.read() as tx:
-            return tx.resolve(text, meant if meant and meant in kinds else kinds)
+            try:
+                return tx.resolve(text, meant if meant and meant in kinds else kinds)
+            except NotFound as error:
+                if "M" not in (meant, kinds):
+                    raise
+                from nightcrew.runtime.landing.numbering import explain_missing
+
+                raise explain_missing(tx, text, error) from None
 
     def runs(self, *, everything: bool = False) -> list[View]:
         """Return runs, newest first; only open ones unless ``everything``."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nightcrew.host import crash
 from nightcrew.host.clock import stamp
 from nightcrew.model.errors import NightcrewError, StaleError, UsageError
-from nightcrew.model.ids import PROMOTION, join_task
+from nightcrew.model.ids import join_task
 from nightcrew.model.plans import Plan
 from nightcrew.model.records import PlanRecord, PromotionRecord, RunRecord
 from nightcrew.model.text import shown
@@ -21,6 +21,7 @@ from nightcrew.runtime.evidence.sealing import seal_when_new
 from nightcrew.runtime.isolating import name_of
 from nightcrew.runtime.landing.choosing import Selection, find_landed, select
 from nightcrew.runtime.landing.filing import describe_taken, write_new
+from nightcrew.runtime.landing.numbering import Number, take_number
 from nightcrew.runtime.landing.proving import Proof, prove
 from nightcrew.runtime.landing.shaping import Cut, Shape, shape
 from nightcrew.runtime.people.factors import find_need, require_factor
@@ -29,7 +30,7 @@ from nightcrew.runtime.people.terms import refuse_agents
 from nightcrew.runtime.results.composing import check_landed, cut_piece
 from nightcrew.runtime.settling import abort, describe, publication_lock, record_export, settle_published
 from nightcrew.runtime.trees.drifting import describe_drift, find_drift, note_drift, refuse_drift
-from nightcrew.runtime.trees.guarding import Guard, guard_tree, note_refusal
+from nightcrew.runtime.trees.guarding import Guard, guard_tree
 from nightcrew.runtime.views import tasks_of, view_promotion
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Publication:
     prepared: Prepared
     record: PromotionRecord
     view: dict[str, Any]
+    number: Number
     undone: PromotionRecord | None = None
     done: dict[str, Any] = field(default_factory=dict)
     proof: Proof | None = None
@@ -153,6 +155,7 @@ class Publication:
         if self.factor is None:
             self.prove_person(None)
         self.record = replace(self.record, factor=self.factor or "")
+        self.number.keep()
         with publication_lock(self.parts.state_of(self.repository)):
             if self.record.file:
                 self._export()
@@ -208,7 +211,13 @@ class Publication:
                 coming = tasks if _brings_back(tx, self.record) else []
                 tasks = [t for t in tasks_of(tx, run.id) if t.promoted and t.id not in named] + coming
         name, tree = self.record.id, self.prepared.tree
-        self.proof = prove(self.parts, run, plan, tasks, tree=tree, name=name, say=say)
+        # Its transcript has the name.
+        self.number.keep()
+        try:
+            self.proof = prove(self.parts, run, plan, tasks, tree=tree, name=name, say=say)
+        except StaleError as error:
+            self.number.refuse(self.parts, run.id, error.message)
+            raise
         return self.proof
 
     def refuse_drift(self, *, again: str) -> None:
@@ -236,12 +245,12 @@ class Publication:
 
 @contextmanager
 def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> Iterator[Publication]:
-    """Prepare the promotion of the accepted tasks of a run.
+    """Prepare the promotion of the accepted tasks of a run, under a number that is given back when nothing comes of it.
 
     Args:
         name: run id.
         order: what of it, where to, in which shape.
-        dry_run: take no id and record nothing.
+        dry_run: take no number and record nothing.
 
     Raises:
         UsageError: wishes that exclude each other, or a branch that cannot be the target.
@@ -249,6 +258,11 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
         DriftError: the repository holds something that overlaps; nothing was changed.
     """
     order.check()
+    with take_number(parts, dry_run=dry_run) as number:
+        yield _prepare(parts, name, order, number)
+
+
+def _prepare(parts: Parts, name: str, order: Order, number: Number) -> Publication:
     with parts.journal.read() as tx:
         run = tx.need(RunRecord, name)
         plan = Plan.from_plain(tx.need(PlanRecord, f"{run.id}/P{run.plan_version}").body)
@@ -263,9 +277,8 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     landed = find_landed(parts.store(repository), promoter, target, tasks, by)
     selection = select(run, plan, tasks, wanted, waived, landed)
     formed = _shape(parts, repository, run, selection, order, waived)
-    promotion = _take_id(parts, keep=not dry_run)
     prepared = promoter.prepare(
-        promotion,
+        number.id,
         base_commit=run.base_commit,
         steps=formed.steps,
         allow_paths=formed.paths,
@@ -274,7 +287,7 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     # The branch may have moved: what lands is a merge again, and what came by earlier promotions may be changed in it.
     mine = {task.name for task in formed.tasks}
     check_landed(parts.store(repository), run, formed.pieces, prepared.tree, only=mine, waived=waived)
-    record = _record(parts, run, prepared, promotion, tuple(task.id for task in formed.tasks))
+    record = _record(parts, run, prepared, number.id, tuple(task.id for task in formed.tasks))
     record = replace(record, waived=(*waived, *formed.left), **_file(parts, order))
     record = replace(record, partial=_find_partial(parts.store(repository), formed, prepared.tree))
     view = {**_view(record, prepared), "held": [{"id": task, "why": why} for task, why in selection.held]}
@@ -283,9 +296,8 @@ def open_promotion(parts: Parts, name: str, order: Order, *, dry_run: bool) -> I
     old, tree = prepared.compared[0], prepared.tree
     guard = guard_tree(parts, repository, run.id, old, tree, prepared.git_paths)
     view |= guard.to_plain()
-    if not dry_run:
-        note_refusal(parts, guard, promotion)
-    yield Publication(parts, repository, promoter, prepared, record, view, guard=guard)
+    number.note(parts, guard)
+    return Publication(parts, repository, promoter, prepared, record, view, number, guard=guard)
 
 
 def choose_branch(parts: Parts, repository: Repository, run: str, order: Order) -> Order:
@@ -346,23 +358,27 @@ def _file(parts: Parts, order: Order) -> Mapping[str, Any]:
 
 @contextmanager
 def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication]:
-    """Prepare the undo of a promotion.
+    """Prepare the undo of a promotion; see ``open_promotion``.
 
     Raises:
         StaleError: it is not published (any more).
         DriftError: later work in the repository overlaps with it; nothing was changed.
     """
+    with take_number(parts, dry_run=dry_run) as number:
+        yield _prepare_undo(parts, name, number)
+
+
+def _prepare_undo(parts: Parts, name: str, number: Number) -> Publication:
     with parts.journal.read() as tx:
         old = _find_current(tx, tx.need(PromotionRecord, name))
         run = tx.need(RunRecord, old.run)
     if old.state != "published":
         raise _not_undoable(old)
     repository = parts.repository_of(run)
-    promotion = _take_id(parts, keep=not dry_run)
     message = f"Undo {name}: {run.title}\n\nNightcrew-Run: {run.id}\nNightcrew-Undo: {old.id}\n"
     promoter = parts.promoter(repository)
-    prepared = promoter.undo(old, id=promotion, message=message)
-    record = _record(parts, run, prepared, promotion, old.tasks, undo_of=old.id)
+    prepared = promoter.undo(old, id=number.id, message=message)
+    record = _record(parts, run, prepared, number.id, old.tasks, undo_of=old.id)
     with parts.journal.read() as tx:
         back = _brings_back(tx, record)
         if not prepared.paths and back:
@@ -379,9 +395,8 @@ def open_undo(parts: Parts, name: str, *, dry_run: bool) -> Iterator[Publication
         old_commit, hooks = prepared.compared[0], prepared.git_paths
         guard = guard_tree(parts, repository, run.id, old_commit, prepared.tree, hooks)
         view |= guard.to_plain()
-        if not dry_run:
-            note_refusal(parts, guard, promotion)
-    yield Publication(parts, repository, promoter, prepared, record, view, undone=old, guard=guard)
+        number.note(parts, guard)
+    return Publication(parts, repository, promoter, prepared, record, view, number, undone=old, guard=guard)
 
 
 def _find_current(tx: Reader, record: PromotionRecord) -> PromotionRecord:
@@ -427,13 +442,6 @@ def find_redo(parts: Parts, name: str) -> str:
         code="redo.state",
         hint=f"nightcrew undo {name}" if record.undo_of else f"nightcrew show {name}",
     )
-
-
-def _take_id(parts: Parts, *, keep: bool) -> str:
-    if not keep:
-        return "M-0"
-    with parts.journal.write() as tx:
-        return tx.next_id(PROMOTION)
 
 
 def _record(

@@ -123,7 +123,7 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason("drift.detected", "the repository moved on[: {said}]", until=("drift.gone",)),
     Reason(
         "promotion.refused",
-        "{promotion} was refused[; secrets: {secrets}][; runs by itself: {handoff}][; planted credentials in: {planted}]",
+        "{promotion} was refused[: {reason}][; secrets: {secrets}][; runs by itself: {handoff}][; planted credentials in: {planted}]",
         every=True,
     ),
     Reason("approval.voted", "{by} said yes, {votes} of {quorum}[: {reason}]", every=True),

@@ -161,8 +161,8 @@ class Guard:
         }
 
 
-def note_refusal(parts: Parts, guard: Guard, promotion: str) -> None:
-    """Tell the journal what stands against a promotion for good; nothing when nothing does.
+def note_refusal(parts: Parts, guard: Guard, promotion: str) -> bool:
+    """Tell the journal what stands against a promotion for good; nothing, and False, when nothing does.
 
     Where the second engine alone found something, this is the only place that holds its fingerprint.
     """
@@ -170,10 +170,11 @@ def note_refusal(parts: Parts, guard: Guard, promotion: str) -> None:
     never = [each.path for each in guard.handoffs if each.verdict is Verdict.DENY]
     planted = [each.path for each in guard.planted]
     if not (secrets or never or planted):
-        return
+        return False
     data = {"promotion": promotion, "secrets": secrets, "handoff": never, "planted": planted}
     with parts.journal.write() as tx:
         tx.append(REFUSED, run=guard.run, actor=f"user:{parts.env.user}", data=data)
+    return True
 
 
 def describe_handoff(each: Handoff) -> str:
