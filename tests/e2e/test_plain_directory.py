@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -134,6 +135,27 @@ def test_a_later_run_starts_from_what_is_there_then(plain: Hermetic) -> None:
     assert undone.code == 0, undone
     assert (plain.repo / "later.txt").read_text() == "later\n"
     assert (plain.repo / "letters/b.txt").read_text() == "b\nfirst\n"
+
+
+def test_no_screen_names_a_branch_that_nobody_has(plain: Hermetic) -> None:
+    assert plain.run_tasks(APPEND.format(name="first", file="letters/b.txt")).code == 0
+    accept(plain, "R-1/T01")
+    said = [plain.run("promote", "R-1", *YES), plain.run("show", "M-1"), plain.run("log", "R-1")]
+    said += [plain.run("promote", "R-1", *YES), plain.run("undo", "M-1", "--yes"), plain.run("review", "R-1")]
+    text = "".join(each.stdout + each.stderr for each in said)
+    assert ("directory is at" in text, "branch: refs/heads/directory" in text) == (True, True)
+    assert not re.search(r"\bmain\b", text), text
+
+
+def test_a_history_from_before_keeps_the_name_that_its_promotions_were_recorded_with(plain: Hermetic) -> None:
+    assert plain.run_tasks(APPEND.format(name="first", file="letters/b.txt")).code == 0
+    [own] = [path for path in plain.state.glob("*/git") if path.is_dir()]
+    plain.git("--git-dir", str(own), "branch", "-m", "directory", "main")
+    accept(plain, "R-1/T01")
+    done = plain.run("promote", "R-1", *YES, "--json")
+    assert (done.code, done.json["branch"]) == (0, "refs/heads/main"), done
+    assert plain.run("undo", "M-1", "--yes").code == 0
+    assert (plain.repo / "letters/b.txt").read_text() == "b\n"
 
 
 def test_a_run_stays_with_its_history_when_git_comes_later(plain: Hermetic) -> None:

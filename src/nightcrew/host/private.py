@@ -16,7 +16,10 @@ from nightcrew.host.git import Git
 from nightcrew.model.errors import UsageError
 from nightcrew.model.trees import Repository
 
-BRANCH: Final = "refs/heads/main"
+_HEADS: Final = b"refs/heads/"
+BRANCH: Final = "directory"
+"""Name of the only branch of a new history. It stands on screens where a branch does, so it says what it is: nobody here has
+a branch called main. Histories from before have that name and keep it: promotions were recorded with it."""
 GIT: Final = "git"
 """Name of the git directory inside our directory for such a place."""
 
@@ -75,10 +78,18 @@ def describe_private(root: str, git_dir: Path, env: Mapping[str, str]) -> Reposi
         git_dir=str(git_dir),
         common_dir=str(git_dir),
         head=os.fsdecode(head.stdout).strip(),
-        branch=BRANCH,
+        branch=_read_branch(git),
         key=git_dir.parent.name,
         private=True,
     )
+
+
+def _read_branch(git: Git) -> str:
+    """Return the branch of a history; one from before has another name, and a newer git may keep HEAD in a table."""
+    head = (Path(git.git_dir) / "HEAD").read_bytes().strip().removeprefix(b"ref: ")
+    if head.endswith(b"/.invalid"):
+        head = git.run("symbolic-ref", "HEAD").stdout.strip()
+    return os.fsdecode(head) if head.startswith(_HEADS) else os.fsdecode(_HEADS) + BRANCH
 
 
 def make_private(path: Path, state: Path, env: Mapping[str, str], *, home: Path) -> Repository:
@@ -112,7 +123,7 @@ def make_private(path: Path, state: Path, env: Mapping[str, str], *, home: Path)
 
 def _fill(aside: Path, root: str, git_dir: Path, env: Mapping[str, str]) -> None:
     git = Git("", env=env, work_tree=str(git_dir.parent), trusted=True)
-    git.run("init", "--quiet", "--bare", "--template=", "--object-format=sha1", "-b", "main", str(aside))
+    git.run("init", "--quiet", "--bare", "--template=", "--object-format=sha1", "-b", BRANCH, str(aside))
     own = Git(str(aside), env=env, trusted=True)
     set_already = own.run("config", "--name-only", "--list", check=False).stdout.split()
     settings = [("core.bare", "false"), ("core.worktree", root), ("core.autocrlf", "false")]
