@@ -87,7 +87,12 @@ class LandlockBackend:
             writable = [os.path.realpath(bind.source) for bind in spec.binds if bind.writable] + own
             readable = [bind.source for bind in spec.binds if not bind.writable]
             order["restrict"] = make_restriction(readable, writable)
-            order["env"] |= {"HOME": portable(own[0]), "TMPDIR": portable(own[1]), **_QUIET}
+            order["env"] = {
+                **({} if "GIT_CONFIG_SYSTEM" in order["env"] else _QUIET),
+                **order["env"],
+                "HOME": portable(own[0]),
+                "TMPDIR": portable(own[1]),
+            }
             yield order, tuple(writable)
 
 

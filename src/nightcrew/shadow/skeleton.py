@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,19 +25,23 @@ _KEPT: Final = re.compile(
 _OURS: Final = (
     ("core.bare", "false"),
     ("core.logallrefupdates", "true"),
-    # A copied or copied-up file has another inode and change time; its modification time is kept.
-    ("core.checkstat", "minimal"),
-    ("core.trustctime", "false"),
     ("gc.auto", "0"),
     ("maintenance.auto", "false"),
 )
+IDENTITY: Final = "nightcrew-identity"
+"""File in the private ``.git`` that names who commits, and nothing else: what git in a sandbox reads as the settings of the
+system, so that a repository which an agent makes inside the shadow has somebody to commit as, too."""
+# Git then lists a directory again only when its status has changed. With the checks below left out, setting back the
+# time of a directory (`cp -a`, `rsync -a`) would hide from `git status` what came into it meanwhile.
+_CACHE: Final = "core.untrackedcache"
+_LENIENT: Final = (("core.checkstat", "minimal"), ("core.trustctime", "false"), (_CACHE, "false"))
 _NOBODY: Final = (("user.name", "nightcrew agent"), ("user.email", "agent@localhost"))
 
 
 def write_skeleton(
     place: Path, repository: Repository, commit: str, git: Git, settings: Mapping[str, str]
 ) -> None:
-    """Write everything but the index.
+    """Write everything but the index, which is to hold the status of each file as a sandbox shows it; see ``make_lenient``.
 
     Args:
         place: the ``.git`` directory to make; it must not exist.
@@ -45,7 +49,9 @@ def write_skeleton(
     """
     for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info", "hooks"):
         (place / name).mkdir(parents=True)
-    (place / "config").write_bytes(_format_settings(_own_settings(settings, commit)))
+    own = list(_own_settings(settings, commit))
+    (place / "config").write_bytes(_format_settings(own))
+    (place / IDENTITY).write_bytes(_format_settings(pair for pair in own if pair[0].startswith("user.")))
     (place / "packed-refs").write_bytes(_refs(repository, commit, git))
     (place / "objects/info/alternates").write_text(f"{OBJECTS_INSIDE}/0\n")
     _copy_rules(place / "info/exclude", repository, settings, "core.excludesfile", "exclude")
@@ -54,6 +60,19 @@ def write_skeleton(
     if shallow.exists():
         (place / "shallow").write_bytes(shallow.read_bytes())
     (place / "HEAD").write_bytes(_head(repository, commit))
+
+
+def make_lenient(git: Path, skeleton: Path | None = None) -> None:
+    """Have git look at no more of a file's status than size and time of modification, and remember no directories.
+
+    Right where files are copies, with other inodes and times of change, where an index was written without having seen the
+    files, and where they are in a group that a sandbox does not know.
+
+    Args:
+        git: a ``.git`` directory; skeleton: the one whose configuration it gets, its own by default.
+    """
+    config = ((skeleton or git) / "config").read_bytes()
+    (git / "config").write_bytes(config + _format_settings(iter(_LENIENT)))
 
 
 def alternates_of(objects: Path) -> list[Path]:
@@ -80,13 +99,14 @@ def _own_settings(settings: Mapping[str, str], commit: str) -> Iterator[tuple[st
     if len(commit) == 64:
         yield "extensions.objectformat", "sha256"
     yield from _OURS
+    yield _CACHE, settings.get(_CACHE, "true")
     yield from ((key, value) for key, value in _NOBODY if key not in settings)
     for key, value in settings.items():
         if _KEPT.match(key) and not key.startswith("extensions."):
             yield key, value
 
 
-def _format_settings(pairs: Iterator[tuple[str, str]]) -> bytes:
+def _format_settings(pairs: Iterable[tuple[str, str]]) -> bytes:
     lines = []
     for key, value in pairs:
         section, _, rest = key.partition(".")

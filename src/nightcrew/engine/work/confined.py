@@ -14,6 +14,7 @@ from nightcrew.engine.workspace import Workspace
 from nightcrew.host.files import ensure_private_directory, write_atomic
 from nightcrew.model.isolation import Bind, Level, Limits, Process, SandboxSpec
 from nightcrew.model.records import AttemptRecord
+from nightcrew.shadow.skeleton import IDENTITY
 
 if TYPE_CHECKING:
     from nightcrew.shadow.shadows import Shadow
@@ -120,7 +121,9 @@ def make_spec(
     env: Mapping[str, str],
 ) -> SandboxSpec:
     """Return what to confine: the shadow over the repository's own path, with nothing inherited."""
-    variables = {"PATH": PATH, "HOME": HOME, **workspace.env, **env, **launch.env}
+    # The weakest settings there are: the agent's own, and those of a repository, go before them.
+    identity = {"GIT_CONFIG_SYSTEM": f"{place_of(workspace, shadow, level)}/.git/{IDENTITY}"}
+    variables = {"PATH": PATH, "HOME": HOME, **identity, **workspace.env, **env, **launch.env}
     if launch.search:
         variables["PATH"] = ":".join((*launch.search, variables["PATH"]))
     overlays, binds = workspace.shadows.mounts(shadow)
