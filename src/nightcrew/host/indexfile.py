@@ -26,7 +26,6 @@ from nightcrew.host.cachetree import TreeIds, counts, renew, root_of
 _HEAD: Final = struct.Struct(">4sII")
 _EXTENSION: Final = struct.Struct(">4sI")
 _STATUS: Final = struct.Struct(">10I")
-_MODIFIED_AT: Final = 8
 _ID_AT: Final = 40
 _EXTENDED: Final = 0x4000
 _LONGEST_NAME: Final = 0xFFF
@@ -122,7 +121,7 @@ class IndexFile:
                 yield name, self._data[at + _ID_AT : at + _ID_AT + self.id_bytes].hex()
 
     def with_times(self, tree: Path, modified_s: int) -> IndexFile:
-        """Set the modification time of every file the index names, in the tree and in the index returned.
+        """Set the modification time of every file the index names, and return an index with the status of each as it is then.
 
         Args:
             tree: its working tree; modified_s: seconds since the epoch.
@@ -130,14 +129,17 @@ class IndexFile:
         data = bytearray(self._data)
         root = os.fsencode(tree) + b"/"
         for at, name, _ in self._walk(_HEAD.size, self.count, array("Q")):
-            if struct.unpack_from(">I", data, at + _MODE_AT)[0] == _SUBMODULE:
+            (mode,) = struct.unpack_from(">I", data, at + _MODE_AT)
+            if mode == _SUBMODULE:
                 continue
+            place = root + name
             try:
-                os.utime(root + name, (modified_s, modified_s), follow_symlinks=False)
+                os.utime(place, (modified_s, modified_s), follow_symlinks=False)
+                found = os.lstat(place)
             except (FileNotFoundError, NotADirectoryError):
                 # Outside the sparse checkout: the entry has no file.
                 continue
-            struct.pack_into(">II", data, at + _MODIFIED_AT, modified_s, 0)
+            _STATUS.pack_into(data, at, *_status_words(found, mode))
         data[-self.id_bytes :] = self._digest([memoryview(data)[: -self.id_bytes]])
         return IndexFile(bytes(data), self.id_bytes, self._marks)
 

@@ -27,12 +27,12 @@ from nightcrew.shadow.layering import Candidate, Difference, Layering, choose
 from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Found, Objects
 from nightcrew.shadow.settings import digest_rules, read_settings
-from nightcrew.shadow.skeleton import write_skeleton
+from nightcrew.shadow.skeleton import make_lenient, write_skeleton
 from nightcrew.shadow.submodules import check_out_submodules, is_below
 
 _EXPORT_TIMEOUT_S: Final = 1800.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_VERSION: Final = 2
+_VERSION: Final = 3
 
 
 class Bases:
@@ -196,7 +196,9 @@ class Bases:
         return base
 
     def _survived(self, base: Base, meta: dict[str, Any]) -> bool:
-        """After a restart of the machine: compare sizes and times with the index once.
+        """After a restart of the machine: compare status with the index once, as git inside will.
+
+        One whose files were restored from a backup, or given to another user, would look changed all over there.
 
         Exports are not flushed to disk file by file (that would double their cost), so a power loss can leave files
         cut short; those differ from the index. A layer is made anew instead: that costs little, and what it hides is
@@ -205,8 +207,8 @@ class Bases:
         if base.parent or meta.get("submodules"):
             return False
         git = self._git(base.lowers[0], str(base.index))
-        lenient = ("-c", "core.checkStat=minimal", "-c", "core.trustCtime=false")
-        if git.run(*lenient, "diff-files", "--quiet", check=False).code != 0:
+        strict = ("-c", "core.checkStat=default", "-c", "core.trustCtime=true")
+        if git.run(*strict, "diff-files", "--quiet", check=False).code != 0:
             return False
         place = self._directory / base.commit
         files.write_atomic(place / "meta.json", _encode({**meta, "boot": boot_id()}))
@@ -226,6 +228,9 @@ class Bases:
             below = self._choose(found, rules)
             skeleton = aside / "git" / GIT
             write_skeleton(skeleton, self._repository, commit, git, settings)
+            if (aside / "tree").stat().st_gid != os.getegid():
+                # The directory gives its own group to all that is made in it. A sandbox may not know that one.
+                make_lenient(skeleton)
             if found.own:
                 self._objects.copy_own(commit, skeleton / "objects")
             meta = {

@@ -52,6 +52,7 @@ def _copy_all(stack: Stack, target: Path, *, share: bool, apart: Collection[str]
             elif stat.S_ISLNK(found.st_mode):
                 Path(place).unlink(missing_ok=True)
                 Path(place).symlink_to(os.readlink(source))  # noqa: PTH115
+                os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns), follow_symlinks=False)
             elif stat.S_ISREG(found.st_mode):
                 _copy_file(source, place, share=share)
 

@@ -17,6 +17,7 @@ from nightcrew.model.trees import DeltaEntry
 from nightcrew.shadow.export import Base
 from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Objects, join_directories, objects_of_skeleton, write_repository
+from nightcrew.shadow.skeleton import make_lenient
 
 _MESSAGE: Final = b"Where this task starts: results of other tasks, or its own up to a checkpoint\n"
 _WHO: Final = b"nightcrew <nightcrew@localhost>"
@@ -45,7 +46,7 @@ def commit_stored(base: Base, layer: Path, delta: Sequence[DeltaEntry], objects:
 
     Nothing of it needs the files of the layer, which may be written meanwhile.
     """
-    place = _make_git(layer)
+    place = _make_git(base, layer)
     with ThreadPoolExecutor(1) as other:
         copying = other.submit(_copy, base, layer, tree, objects)
         changes = {os.fsencode(entry.path): _describe(base, entry) for entry in delta}
@@ -65,17 +66,19 @@ def commit_delta(base: Base, layer: Path, delta: Sequence[DeltaEntry], objects: 
         layer: directory that holds the delta's files as an overlay layer, all of them a second younger than the base.
         delta: the same delta; objects: where the base commit is.
     """
-    place = _make_git(layer)
+    place = _make_git(base, layer)
     changes, commit, tree = _write(base, layer, delta, objects)
     _move_head(Path(base.skeleton) / GIT, place, base.commit.encode(), commit)
     _write_index(base, place / "index", changes)
     return tree
 
 
-def _make_git(layer: Path) -> Path:
+def _make_git(base: Base, layer: Path) -> Path:
     place = layer / GIT
     for name in ("info", "pack"):
         (place / "objects" / name).mkdir(parents=True)
+    # What is said here of the index is known before the files are written.
+    make_lenient(place, Path(base.skeleton) / GIT)
     return place
 
 

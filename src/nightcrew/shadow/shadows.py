@@ -33,6 +33,7 @@ from nightcrew.shadow.names import GIT
 from nightcrew.shadow.objects import Objects
 from nightcrew.shadow.removing import Removals
 from nightcrew.shadow.scan import ScanMemory, scan_layer
+from nightcrew.shadow.skeleton import make_lenient
 from nightcrew.shadow.submodules import is_gone_in_layer, refuse_inside
 
 _VERSION: Final = 2
@@ -315,6 +316,7 @@ class Shadows:
         copy_tree(Path(base.skeleton) / GIT, target / GIT, share=share)
         if layer:
             copy_tree(Path(layer.path) / GIT, target / GIT, share=share)
+        make_lenient(target / GIT)
         # Usable without mounts: there the user's objects are where they are.
         (target / GIT / "objects/info/alternates").write_bytes(
             os.fsencode(f"{self._repository.common_dir}/objects\n")
