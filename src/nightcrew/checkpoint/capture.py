@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,10 +16,12 @@ from nightcrew.checkpoint.objects import (
     MODE_LINK,
     TreeEntry,
     identify,
+    identify_each,
     identify_stream,
     write_loose,
 )
 from nightcrew.checkpoint.packs import LocalObjects, PackWriter
+from nightcrew.checkpoint.reading import Batch, Place, Taken, check_regular, open_place, read_all
 from nightcrew.checkpoint.trees import Made, TreeEdit, TreeReader
 from nightcrew.host.leases import is_at_rest
 from nightcrew.model.errors import StaleError
@@ -29,8 +30,6 @@ from nightcrew.model.units import format_size
 
 # Far beyond real projects; keeps the recursion over directories bounded whatever an agent builds.
 MAX_DEPTH: Final = 400
-# Without following a link, and without waiting on a FIFO that took a file's place.
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Capture:
@@ -58,6 +57,7 @@ class Capture:
         self._conversions = conversions
         self._memory = memory
         self._edit = TreeEdit(reader, memory.base_tree, memory.made)
+        self._batch = Batch()
         self._pack = PackWriter(objects, len(memory.base_tree))
         self._relied: set[str] = set()
         self._refused: list[str] = []
@@ -185,17 +185,21 @@ class Capture:
         paths = [path for _, path in waiting]
         self._reader.prepare(self._base_tree, paths)
         self._conversions.learn([path for entry, path in waiting if entry.kind == "file"])
-        for entry, path in waiting:
-            try:
-                take = self._take_link if entry.kind == "symlink" else self._take_file
-                self._keep(entry, path, take(entry, path), fresh=True)
-            except PermissionError:
-                self._refuse(entry, "its mode forbids reading it")
-            except FileNotFoundError as error:
-                raise StaleError(
-                    f"{entry.path} vanished while its shadow was captured; nothing was stored",
-                    hint="something still writes to the shadow",
-                ) from error
+        with open_place([entry for entry, _ in waiting if entry.source][:1]) as place:
+            for entry, path in waiting:
+                try:
+                    if entry.kind == "symlink":
+                        self._keep(entry, path, self._take_link(entry, path), fresh=True)
+                    else:
+                        self._take_file(place, entry, path)
+                except PermissionError:
+                    self._refuse(entry, "its mode forbids reading it")
+                except FileNotFoundError as error:
+                    raise StaleError(
+                        f"{entry.path} vanished while its shadow was captured; nothing was stored",
+                        hint="something still writes to the shadow",
+                    ) from error
+        self._store_batch()
 
     def _keep(self, entry: Entry, path: bytes, seen: Seen, *, fresh: bool) -> None:
         self._seen[path] = seen
@@ -217,47 +221,65 @@ class Capture:
         new = TreeEntry(MODE_LINK, self._store(target, self._reader.find_row(self._base_tree, path)))
         return Seen(signature, new, "", certain=self._is_old(signature))
 
-    def _take_file(self, entry: Entry, path: bytes) -> Seen:
-        fd = os.open(entry.source, _READ)
+    def _take_file(self, place: Place, entry: Entry, path: bytes) -> None:
+        """Read a file; what is ordinary is stored together with others."""
+        fd = place.open(entry)
         try:
             # First the question: who maps the file only after it moves its times at the first store.
             at_rest = is_at_rest(fd)
             found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                # Something else took the place of the file that was found.
-                raise FileNotFoundError(entry.source)
+            check_regular(found, entry)
             signature = sign(found)
             # Its mode is the one that was found with the other signature.
             certain = at_rest and self._is_old(signature) and entry.signature in ((), signature)
-            if 0 < self._memory.limit_bytes < signature[1]:
-                limit = format_size(self._memory.limit_bytes)
-                return Seen(
-                    signature,
-                    None,
-                    f"larger than {limit}, the limit for one file (checkpoints.max_file)",
-                    certain,
-                )
-            try:
-                self._conversions.check(path)
-            except FilterRefused as refusal:
-                return Seen(signature, None, str(refusal), certain)
-            object_id = self._store_file(fd, signature[1], path)
+            why = self._find_refusal(path, signature)
+            if why:
+                self._keep(entry, path, Seen(signature, None, why, certain), fresh=True)
+                return
+            self._read_files += 1
+            self._read_bytes += signature[1]
+            data, object_id = b"", ""
+            if signature[1] < LARGE_BYTES:
+                data = read_all(fd, signature[1])
+                object_id = self._conversions.convert(path, data)
+            else:
+                object_id = self._store_large(fd, signature[1], path)
             if sign(os.fstat(fd)) != signature:
                 self._changing.append(entry.path)
         finally:
             os.close(fd)
-        return Seen(signature, TreeEntry(entry.mode or MODE_FILE, object_id), "", certain)
+        if object_id:
+            seen = Seen(signature, TreeEntry(entry.mode or MODE_FILE, object_id), "", certain)
+            self._keep(entry, path, seen, fresh=True)
+        elif self._batch.add(Taken(entry, path, signature, certain, data)):
+            self._store_batch()
 
-    def _store_file(self, fd: int, size: int, path: bytes) -> str:
-        """Store the content of a file and return its id; converted where the rules say so, unless it is large."""
-        old = self._reader.find_row(self._base_tree, path)
-        self._read_files += 1
-        self._read_bytes += size
-        if size < LARGE_BYTES:
-            data = _read_all(fd, size)
-            return self._conversions.convert(path, data) or self._store(data, old)
+    def _find_refusal(self, path: bytes, signature: Signature) -> str:
+        """Return why a file is not stored, empty when it is."""
+        if 0 < self._memory.limit_bytes < signature[1]:
+            limit = format_size(self._memory.limit_bytes)
+            return f"larger than {limit}, the limit for one file (checkpoints.max_file)"
+        try:
+            self._conversions.check(path)
+        except FilterRefused as refusal:
+            return str(refusal)
+        return ""
+
+    def _store_batch(self) -> None:
+        """Store the contents that were read."""
+        batch = self._batch.empty()
+        ids = identify_each("blob", [taken.data for taken in batch], len(self._base_tree))
+        for (entry, path, signature, certain, data), object_id in zip(batch, ids, strict=True):
+            if not _is_named(object_id, self._reader.find_row(self._base_tree, path)):
+                self._add("blob", data, object_id)
+            seen = Seen(signature, TreeEntry(entry.mode or MODE_FILE, object_id), "", certain)
+            self._keep(entry, path, seen, fresh=True)
+
+    def _store_large(self, fd: int, size: int, path: bytes) -> str:
+        """Store the content of a large file as it is, and return its id."""
         with open(fd, "rb", closefd=False) as source:
             object_id = identify_stream(source, size, len(self._base_tree))
+            old = self._reader.find_row(self._base_tree, path)
             if not (_is_named(object_id, old) or self._local.rely_on(object_id)):
                 source.seek(0)
                 write_loose(self._objects, "blob", source, size, object_id)
@@ -290,14 +312,3 @@ class Capture:
 def _is_named(object_id: str, old: bytes | None) -> bool:
     """Tell whether a row of the base tree names this very object."""
     return old is not None and old.endswith(bytes.fromhex(object_id))
-
-
-def _read_all(fd: int, size: int) -> bytes:
-    """Return what is in an open file; one byte more is asked for, so that most files take one call."""
-    data = os.read(fd, size + 1)
-    if len(data) == size:
-        return data
-    pieces = [data]
-    while piece := os.read(fd, LARGE_BYTES):
-        pieces.append(piece)
-    return b"".join(pieces)

@@ -9,7 +9,9 @@ import re
 import struct
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
@@ -81,6 +83,14 @@ def identify(kind: str, data: bytes, id_length: int) -> str:
     return digest.hexdigest()
 
 
+def identify_each(kind: str, contents: Sequence[bytes], id_length: int) -> list[str]:
+    """Return the ids that git gives objects of one kind; cheaper than asking for each."""
+    heads = map(f"{kind} %d\0".encode().__mod__, map(len, contents))
+    whole = map(b"".join, zip(heads, contents, strict=True))
+    start = partial(hashlib.sha256 if id_length == 64 else hashlib.sha1, usedforsecurity=False)
+    return [digest.hexdigest() for digest in map(start, whole)]
+
+
 def split_rows(data: bytes, id_length: int) -> Rows:
     """Return the rows of a tree object by name, each as it is encoded, in git's order.
 
@@ -146,6 +156,11 @@ def compress(data: bytes) -> bytes:
     return squeezing.compress(data, COMPRESSION)
 
 
+def compress_each(contents: Iterable[bytes]) -> list[bytes]:
+    """Return what ``compress`` makes of each; the loop stays in C, so that two threads do not wait for each other."""
+    return list(map(squeezing.compress, contents, repeat(COMPRESSION)))
+
+
 def checksum(data: bytes) -> int:
     """Return the CRC-32 of data, as the index of a pack has it."""
     return squeezing.crc32(data)
@@ -163,6 +178,19 @@ def store_plain(data: bytes) -> bytes:
         last = at + _STORED_BYTES >= len(data)
         pieces += [struct.pack("<BHH", last, len(piece), len(piece) ^ 0xFFFF), piece]
     return b"".join([*pieces, struct.pack(">I", zlib.adler32(data))])
+
+
+def store_plain_each(contents: Sequence[bytes]) -> list[bytes]:
+    """Return what ``store_plain`` makes of each; the loop stays in C, as nearly all fit into one block."""
+    if any(len(data) > _STORED_BYTES for data in contents):
+        return list(map(store_plain, contents))
+    ends = map(int.to_bytes, map(squeezing.adler32, contents), repeat(4), repeat("big"))
+    return list(map(b"".join, zip(map(_stored_head, map(len, contents)), contents, ends, strict=True)))
+
+
+@lru_cache(maxsize=8192)
+def _stored_head(size: int) -> bytes:
+    return struct.pack("<3sHH", b"\x78\x01\x01", size, size ^ 0xFFFF)
 
 
 def read_pieces(source: BinaryIO, size: int = sys.maxsize) -> Iterator[bytes]:

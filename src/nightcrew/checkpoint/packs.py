@@ -12,24 +12,23 @@ import mmap
 import os
 import struct
 import threading
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable
+from io import FileIO
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from nightcrew.checkpoint.objects import (
     checksum,
-    compress,
     identify,
     loose_path,
     read_pieces,
     start_hash,
-    store_plain,
 )
+from nightcrew.checkpoint.packrows import encode_rows, write_all, write_hashed
 from nightcrew.host import crash, files, tokens
 
-_KINDS: Final = {"commit": 1, "tree": 2, "blob": 3}
 _INDEX_HEAD: Final = b"\xfftOc\x00\x00\x00\x02"
 _FANOUT_AT: Final = 8
 _HEAD: Final = struct.Struct(">4sII")
@@ -44,8 +43,6 @@ _AT_ONCE: Final = 64
 """So many ids of an index are searched as one piece of bytes: that is one step of the interpreter, halving them six."""
 _HELD_BYTES: Final = 16 << 20
 """Contents that are held in memory until they are written."""
-_SHARED_BYTES: Final = 64 << 10
-"""From this size on, on average, two cores squeeze faster than one: with small contents two threads mostly wait for each other."""
 
 
 class PackWriter:
@@ -55,7 +52,7 @@ class PackWriter:
         self._directory = objects / "pack"
         self._id_length = id_length
         self._aside = self._directory / f"tmp_pack_{tokens.nonce()}"
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._rows: dict[str, tuple[int, int]] = {}
         self._end = 0
         self._waiting: dict[str, tuple[str, bytes]] = {}
@@ -114,48 +111,49 @@ class PackWriter:
 
     def _write_waiting(self) -> None:
         """Write what is held, ahead of the rest: how many objects there will be is filled in at the end."""
-        rows = self._take_waiting(_HEAD.size if self._file is None else self._end)
         if self._file is None:
-            self._file = self._aside.open("x+b")
-            rows.insert(0, _HEAD.pack(b"PACK", 2, 0))
-        self._file.write(b"".join(rows))
+            self._file = self._aside.open("x+b", buffering=0)
+            write_all(self._file, _HEAD.pack(b"PACK", 2, 0))
+            self._end = _HEAD.size
+        write_all(self._file, b"".join(self._take_waiting(self._end)))
 
     def _write_whole(self) -> bytes:
         """Write a pack of nothing but what is held, in one piece; return its checksum, empty when there is nothing."""
-        rows = self._take_waiting(_HEAD.size)
-        if not rows:
+        if not self._waiting:
             return b""
-        data = b"".join([_HEAD.pack(b"PACK", 2, len(rows)), *rows])
+        head = _HEAD.pack(b"PACK", 2, len(self._waiting))
+        data = b"".join([head, *self._take_waiting(_HEAD.size)])
+        self._file = self._aside.open("x+b", buffering=0)
         digest = start_hash(self._id_length)
-        digest.update(data)
-        self._file = self._aside.open("x+b")
-        self._file.write(data)
+        write_hashed(self._file, data, digest)
         return self._seal(self._file, digest.digest())
 
-    def _write_rest(self, file: BinaryIO) -> bytes:
+    def _write_rest(self, file: FileIO) -> bytes:
         """Write what is held, and fill in the count; return the checksum."""
         self._write_waiting()
         file.seek(8)
-        file.write(struct.pack(">I", len(self._rows)))
+        write_all(file, struct.pack(">I", len(self._rows)))
         file.seek(0)
         digest = start_hash(self._id_length)
         for piece in read_pieces(file):
             digest.update(piece)
         return self._seal(file, digest.digest())
 
-    def _seal(self, file: BinaryIO, checksum: bytes) -> bytes:
-        file.write(checksum)
-        file.flush()
+    def _seal(self, file: FileIO, checksum: bytes) -> bytes:
+        write_all(file, checksum)
         os.fchmod(file.fileno(), 0o444)
         return checksum
 
     def _take_waiting(self, at: int) -> list[bytes]:
         """Return what is held as rows that will stand from an offset on, and hold it no longer."""
-        rows = _encode_rows(list(self._waiting.values()))
-        for object_id, row in zip(self._waiting, rows, strict=True):
-            self._rows[object_id] = (at, checksum(row))
-            at += len(row)
-        self._end = at
+        ids: list[str] = []
+        rows: list[bytes] = []
+        for kind in ("commit", "blob", "tree"):
+            chosen = {name: data for name, (each, data) in self._waiting.items() if each == kind}
+            ids += chosen
+            rows += encode_rows(kind, list(chosen.values()))
+        *places, self._end = accumulate(map(len, rows), initial=at)
+        self._rows.update(zip(ids, zip(places, map(checksum, rows), strict=True), strict=True))
         self._waiting = {}
         self._held = 0
         return rows
@@ -163,21 +161,21 @@ class PackWriter:
     def _encode_index(self, checksum: bytes) -> bytes:
         ordered = sorted(self._rows)
         names = bytes.fromhex("".join(ordered))
-        counts = [0] * 256
-        for first in names[:: self._id_length // 2]:
-            counts[first] += 1
-        fanout = accumulate(counts)
-        far = [self._rows[i][0] for i in ordered if self._rows[i][0] >= _FAR]
-        places = {offset: _FAR | row for row, offset in enumerate(far)}
+        counts = Counter(names[:: self._id_length // 2])
+        fanout = accumulate(map(counts.__getitem__, range(256)))
+        places, sums = zip(*map(self._rows.__getitem__, ordered), strict=True)
+        far: list[int] = []
+        if max(places) >= _FAR:
+            far = [place for place in places if place >= _FAR]
+            numbers = {place: _FAR | row for row, place in enumerate(far)}
+            places = tuple(numbers.get(place, place) for place in places)
         body = b"".join(
             (
                 _INDEX_HEAD,
                 struct.pack(">256I", *fanout),
                 names,
-                struct.pack(f">{len(ordered)}I", *(self._rows[i][1] for i in ordered)),
-                struct.pack(
-                    f">{len(ordered)}I", *(places.get(o, o) for o in (self._rows[i][0] for i in ordered))
-                ),
+                struct.pack(f">{len(sums)}I", *sums),
+                struct.pack(f">{len(places)}I", *places),
                 struct.pack(f">{len(far)}Q", *far),
                 checksum,
             )
@@ -314,36 +312,3 @@ def _find(index: mmap.mmap, wanted: bytes, width: int) -> bool:
 def _count(index: mmap.mmap) -> int:
     """Return how many objects an index lists."""
     return int(struct.unpack_from(">I", index, _NAMES_AT - 4)[0])
-
-
-def _encode_rows(contents: Sequence[tuple[str, bytes]]) -> list[bytes]:
-    """Return (kind, data) as rows of a pack; of large ones, the squeezing is shared with another core."""
-    rows = [b""] * len(contents)
-    # Each takes the next one: advancing an iterator of a list is one act of the interpreter.
-    left = iter(list(enumerate(contents)))
-
-    def encode() -> None:
-        for at, (kind, data) in left:
-            squeezed = store_plain(data) if kind == "tree" else compress(data)
-            rows[at] = _object_head(_KINDS[kind], len(data)) + squeezed
-
-    if len(contents) < 2 or sum(len(data) for _, data in contents) < _SHARED_BYTES * len(contents):
-        encode()
-        return rows
-    with ThreadPoolExecutor(1) as other:
-        helping = other.submit(encode)
-        encode()
-        helping.result()
-    return rows
-
-
-def _object_head(kind: int, size: int) -> bytes:
-    """Encode kind and size: four bits of size with the kind, then seven bits a byte, lowest first."""
-    byte = kind << 4 | size & 15
-    size >>= 4
-    head = bytearray()
-    while size:
-        head.append(byte | 0x80)
-        byte, size = size & 0x7F, size >> 7
-    head.append(byte)
-    return bytes(head)
