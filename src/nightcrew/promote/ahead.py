@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, Self
@@ -12,12 +11,10 @@ from nightcrew.promote.objects import (
     Differences,
     Identities,
     compare_whole_trees,
-    pack_up,
     read_identities,
     read_identity,
     tree_of,
 )
-from nightcrew.promote.packing import READ_AT_MOST, Pack
 from nightcrew.promote.site import Configured, Site
 
 _AT_ONCE: Final = 6
@@ -37,7 +34,6 @@ class Ahead:
         self._site = site
         self._aside = ThreadPoolExecutor(_AT_ONCE)
         self._compared: Future[Compared] | None = None
-        self._packed: Future[Pack] | None = None
         self._committer: Future[tuple[str, str, str]] | None = None
         self._identities: Identities | None = None
         self._trees: dict[str, Future[str]] = {}
@@ -69,10 +65,6 @@ class Ahead:
             self._trees[commit] = self._aside.submit(tree_of, self._site.store, commit)
         self._compared = self._aside.submit(self._compare, commit)
 
-    def begin_pack(self, commits: Sequence[str], objects: frozenset[str]) -> None:
-        """Put together what will be handed over."""
-        self._packed = self._aside.submit(pack_up, self._site, commits, objects)
-
     def names(self) -> Identities:
         """Return whom commits are by."""
         if self._identities is None:
@@ -101,11 +93,6 @@ class Ahead:
     def compared(self) -> Compared | None:
         """Return the comparison, None when none was begun."""
         return self._compared.result() if self._compared is not None else None
-
-    def packed(self) -> Pack | None:
-        """Return what was put together; None when that was not begun, or is more than should stay in memory."""
-        pack = self._packed.result() if self._packed is not None else None
-        return pack if pack is not None and pack.size <= READ_AT_MOST else None
 
     def _compare(self, commit: str) -> Compared:
         return compare_index(self._site.git, commit, self.tree_of(commit))

@@ -22,6 +22,8 @@ except ImportError:
 
 #: A larger pack is handed on as it is; its contents are read in groups then, so that they are not all in memory.
 READ_AT_MOST: Final = 32 << 20
+_INFLATED_AT_MOST: Final = 128 << 20
+"""Contents of one pack that are held in memory at the same time."""
 _BLOB: Final = 3
 _PLAIN: Final = (1, 2, 3, 4)  # commit, tree, blob, tag
 _OFFSET_DELTA, _NAMED_DELTA = 6, 7
@@ -47,6 +49,20 @@ class Pack:
         os.lseek(self._fd, 0, os.SEEK_SET)
         return self._fd
 
+    def copy_to(self, fd: int) -> None:
+        """Write it to a file.
+
+        Raises:
+            OSError: disk full.
+        """
+        at = 0
+        while at < self.size:
+            at += os.sendfile(fd, self._fd, at, self.size - at)
+
+    def checksum(self, width: int) -> bytes:
+        """Return the hash of so many bytes that it ends with, and that it is called by."""
+        return os.pread(self._fd, width, self.size - width)
+
     def read_blobs(self, wanted: Collection[str]) -> dict[str, bytes]:
         """Return the wanted blobs, see ``read_blobs``; nothing when it is more than should be in memory twice."""
         if not 0 < self.size <= READ_AT_MOST:
@@ -58,14 +74,15 @@ class Pack:
 def read_blobs(pack: bytes | memoryview, wanted: Collection[str]) -> dict[str, bytes]:
     """Return those of the wanted blobs that stand in a pack as they are, by id.
 
-    What stands there as a difference to something else is left out, and so is everything when the pack is not understood:
-    whoever wants it asks git. Each content is known by the hash of its bytes, so nothing here can be mistaken for another.
+    What stands there as a difference to something else is left out, and so is everything when the pack is not understood or
+    holds more than should be in memory: whoever wants it asks git. Each content is known by the hash of its bytes, so nothing here can be mistaken for another.
     """
     found: dict[str, bytes] = {}
     if not wanted:
         return found
     algorithm = algorithm_of(next(iter(wanted)))
     digest = hashlib.sha256 if algorithm == "sha256" else hashlib.sha1
+    left = _INFLATED_AT_MOST
     width = digest(usedforsecurity=False).digest_size
     try:
         (count,) = struct.unpack_from(">I", pack, 8)
@@ -74,6 +91,9 @@ def read_blobs(pack: bytes | memoryview, wanted: Collection[str]) -> dict[str, b
             for _ in range(count):
                 kind, size, position = _read_head(pack, position)
                 position += _skip_base(pack, position, kind, width)
+                left -= size
+                if left < 0:
+                    return {}
                 data, position = _inflate(view, position, size)
                 if kind == _BLOB:
                     name = digest(b"blob %d\0%b" % (size, data), usedforsecurity=False).hexdigest()

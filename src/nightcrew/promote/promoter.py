@@ -23,7 +23,8 @@ from nightcrew.promote.guard import refuse_bad_paths
 from nightcrew.promote.hooks import find_promoted, find_run_by_git, refuse_promoted, run_message_hooks
 from nightcrew.promote.looking import look_around, undone_plan
 from nightcrew.promote.notes import write_notes
-from nightcrew.promote.objects import add_trailer, make_commit
+from nightcrew.promote.objects import Differences, add_trailer, make_commit
+from nightcrew.promote.parcel import Parcel
 from nightcrew.promote.pins import list_pins, list_undo_pins, remove_pin, remove_undo_pin, set_pin
 from nightcrew.promote.prepared import Prepared, describe_changes
 from nightcrew.promote.pruning import Pruned, prune
@@ -374,13 +375,33 @@ class Promoter:
     def _complete(
         self, draft: Prepared, allow_paths: Collection[str] | None, ahead: Ahead, *, nobody: bool
     ) -> Prepared:
-        site = self._site
         differences = ahead.changes(*draft.compared)
         # Of one commit on what was compared; several are compared each with the one before it.
         single = draft.commits == (draft.new_commit,) and draft.start == draft.old_commit
         objects = differences.objects | {draft.tree} if single else frozenset()
-        if draft.place == "here" and draft.kind == "commit":
-            ahead.begin_pack(draft.commits, objects)
+        if draft.place != "here" or draft.kind != "commit":
+            return self._look(draft, differences, objects, None, allow_paths, ahead, nobody=nobody)
+        wanted = [each.new[7:] for each in differences.files if each.new]
+        parcel = Parcel(self._site, draft.commits, objects, wanted, check_early=True)
+        try:
+            return self._look(draft, differences, objects, parcel, allow_paths, ahead, nobody=nobody)
+        except BaseException:
+            parcel.settle()
+            raise
+
+    def _look(
+        self,
+        draft: Prepared,
+        differences: Differences,
+        objects: frozenset[str],
+        parcel: Parcel | None,
+        allow_paths: Collection[str] | None,
+        ahead: Ahead,
+        *,
+        nobody: bool,
+    ) -> Prepared:
+        """Look at the user's index and working tree, at the paths of a change."""
+        site = self._site
         refuse_bad_paths(((each.path, each.old, each.new) for each in differences.files), allow_paths)
         prepared = replace(
             draft,
@@ -403,7 +424,8 @@ class Promoter:
             seen = dict(tree.seen)
         prepared = replace(prepared, notes=write_notes(site, prepared, found, configured, nobody=nobody))
         trees = differences.trees(ahead.tree_of(prepared.old_commit), prepared.tree)
-        self._known = Known(prepared, found, seen, configured, objects, trees, ahead.packed(), undone)
+        kept = parcel.keep() if parcel else None
+        self._known = Known(prepared, found, seen, configured, objects, trees, kept, undone)
         return prepared
 
     def _choose_name(self, id: str) -> str:  # noqa: A002

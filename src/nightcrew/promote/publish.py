@@ -24,8 +24,8 @@ from nightcrew.promote.index import IndexLock, Reading
 from nightcrew.promote.indexswap import IndexSwap
 from nightcrew.promote.looking import look_around, undone_plan
 from nightcrew.promote.moves import Move, Mover
-from nightcrew.promote.objects import find_trees, pack_up, take_in
-from nightcrew.promote.packing import Pack
+from nightcrew.promote.objects import find_trees
+from nightcrew.promote.parcel import Parcel
 from nightcrew.promote.prepared import Prepared, differences_of
 from nightcrew.promote.recovery import beside, discard, settle
 from nightcrew.promote.site import (
@@ -53,7 +53,7 @@ class Known:
     configured: Configured
     objects: frozenset[str] = frozenset()
     trees: Mapping[bytes, TreeIds] = field(default_factory=dict)
-    packed: Pack | None = field(default=None, repr=False)
+    parcel: Parcel | None = field(default=None, repr=False)
     undone: Plan | None = None
 
 
@@ -115,7 +115,7 @@ class _Publication:
         self.known = known
         self.objects = known.objects if known else frozenset()
         self.trees = known.trees if known else {}
-        self.packed = known.packed if known else None
+        self.parcel = known.parcel if known else None
         self.transaction = Transaction(site.home, prepared.transaction)
         self.lock = IndexLock(site.repository.git_dir, self.transaction)
         self.slots = choose_slots(site) if prepared.place == "here" else site.home
@@ -147,10 +147,10 @@ class _Publication:
     def _run(self, aside: Executor) -> Plan:
         self._asked = aside.submit(self.site.configured)
         self._check_branch()
-        packed = self._begin_pack(aside)
-        objects = aside.submit(self._hand_over_objects, packed)
+        parcel = self._wrap_up()
+        objects = aside.submit(self._hand_over_objects, parcel)
         with self.site.standing(self.prepared.old_commit) as tree, self._open_slots(tree) as slots:
-            source = self._open_source(aside, packed, objects)
+            source = self._open_source(aside, parcel, objects)
             found = self._survey(tree)
             seen = dict(tree.seen)
             index = IndexSwap(self.site, self.transaction, self.configured)
@@ -231,17 +231,19 @@ class _Publication:
                 hint="try again: it will be prepared on the new state",
             )
 
-    def _pack_up(self) -> Pack:
-        return self.packed or pack_up(self.site, self.prepared.commits, self.objects)
+    def _wrap_up(self) -> Parcel | None:
+        """Return the objects to hand over; none where the user's repository has them all."""
+        if self.prepared.kind != "commit":
+            return None
+        wanted = [each.new[7:] for each in self.differences if each.new]
+        commits = self.prepared.commits
+        return self.parcel or Parcel(self.site, commits, self.objects, wanted, check_early=False)
 
-    def _begin_pack(self, aside: Executor) -> Future[Pack] | None:
-        return aside.submit(self._pack_up) if self.prepared.kind == "commit" else None
-
-    def _hand_over_objects(self, packed: Future[Pack] | None) -> None:
+    def _hand_over_objects(self, parcel: Parcel | None) -> None:
         prepared = self.prepared
         ends = [commit for commit in (prepared.new_commit, prepared.old_commit) if commit]
-        if packed is not None:
-            take_in(self.site, packed.result())
+        if parcel is not None:
+            parcel.hand_over(shared=self.configured.shared)
         elif not find_trees(self.site.git, *ends):
             raise NotFound(
                 f"the commit {ends[0][:12]} is not in the repository any more; nothing was changed",
@@ -276,7 +278,7 @@ class _Publication:
         if look_around(self.site, tree, self.prepared, self.configured, self.undone) != found:
             raise moved_meanwhile()
 
-    def _open_source(self, aside: Executor, packed: Future[Pack] | None, objects: Future[None]) -> Source:
+    def _open_source(self, aside: Executor, parcel: Parcel | None, objects: Future[None]) -> Source:
         coming = [each for each in self.differences if each.new]
         raw = touches_attributes([each.path for each in self.differences])
         reading = self.known.found.reading if self.known else None
@@ -287,7 +289,7 @@ class _Publication:
             coming,
             self.configured,
             converts=None if raw else partial(find_converted, index=reading),
-            packed=packed,
+            parcel=parcel,
         )
 
     def _open_staging(self, tree: Standing, slots: Standing, source: Source) -> Staging:
@@ -448,7 +450,7 @@ class _RefPublication(_Publication):
 
     def _run(self, aside: Executor) -> Plan:
         self._check_branch()
-        self._hand_over_objects(self._begin_pack(aside))
+        self._hand_over_objects(self._wrap_up())
         crash.point("promote.staged")
         plan = self._write_plan((), _NOTHING)
         crash.point("promote.planned")

@@ -30,6 +30,9 @@ _FLUSHED = ("-c", "core.fsync=committed,loose-object,reference", "-c", "core.fsy
 """What the user's configuration says about durability does not hold for what recovery relies on (git 2.36; older: always)."""
 
 
+_UNSHARED = ("", "umask", "false", "no", "off", "0")
+
+
 @dataclass(frozen=True, slots=True)
 class Configured:
     """What the user's git configuration says about files. Defaults are git's on Linux."""
@@ -48,6 +51,8 @@ class Configured:
     """Values of settings that name what git starts or obeys."""
     named_apart: bool = False
     """Author and committer of a commit are not simply the user."""
+    shared: bool = False
+    """Others may use the repository too: what git makes there has other permissions than files usually have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,7 @@ class Site:
                 sorted({key.split(".", 1)[1].rpartition(".")[0] for key in found if _is_filter(key)})
             ),
             commands=read_commands(found),
+            shared=found.get("core.sharedrepository", "").lower() not in _UNSHARED,
             named_apart=any(key.startswith(("author.", "committer.")) for key in found),
         )
 

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 
 from nightcrew.promote.content import Content, Converter
 from nightcrew.promote.objects import Difference
-from nightcrew.promote.packing import Pack
+from nightcrew.promote.parcel import Parcel
 from nightcrew.promote.site import Configured, Site
 
 
@@ -21,7 +21,7 @@ class Source:
         coming: the differences that have something new, in the order in which they will be asked for.
         configured: what the user's configuration says.
         converts: tells which of some paths have another content on disk than in git; None: convert nothing.
-        packed: the pack of the new objects, out of which contents are read, and from our store what is not in it; None: from the
+        parcel: the new objects, out of which contents are read, and from our store what is not in it; None: from the
             user's repository, one by one (an undo finds most of it in slots).
     """
 
@@ -34,7 +34,7 @@ class Source:
         configured: Configured,
         *,
         converts: Callable[[Site, Sequence[str], Configured], set[str]] | None,
-        packed: Future[Pack] | None,
+        parcel: Parcel | None,
     ) -> None:
         self._site = site
         self._aside = aside
@@ -43,10 +43,10 @@ class Source:
         self._configured = configured
         self._converts = converts
         self._converted: Future[set[str]] | None = None
-        if packed is not None:
+        self._parcel = parcel
+        if parcel is not None:
             self._find_converted()
         self._wanted = [each.new[7:] for each in coming]
-        self._packed = aside.submit(self._unpack, packed) if packed is not None else None
         self._content: Content | None = None
         self._converter = Converter(site.git)
 
@@ -61,8 +61,8 @@ class Source:
         if converted is not None and path in converted.result():
             self._objects.result()
             return self._converter.read(path, object_id), ""
-        if self._packed is not None:
-            found = self._packed.result()
+        if self._parcel is not None:
+            found = self._parcel.contents()
             if object_id in found:
                 return found[object_id], object_id
             return self._read_ahead(object_id), ""
@@ -76,13 +76,10 @@ class Source:
             self._converted = self._aside.submit(self._converts, self._site, self._files, self._configured)
         return self._converted
 
-    def _unpack(self, packed: Future[Pack]) -> dict[str, bytes]:
-        return packed.result().read_blobs(frozenset(self._wanted))
-
     def _read_ahead(self, object_id: str) -> bytes:
         """Read what the pack did not give: all of that is asked for in the order in which it will be needed."""
         if self._content is None:
-            found = self._packed.result() if self._packed is not None else {}
+            found = self._parcel.contents() if self._parcel is not None else {}
             left = [each for each in self._wanted if each not in found]
             self._content = Content(self._site.store, left, self._aside)
         return self._content.read(object_id)
