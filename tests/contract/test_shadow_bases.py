@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from nightcrew.host import apart
 from nightcrew.host.locks import FileLock
 from nightcrew.shadow.layering import Layering
 from nightcrew.shadow.layers import Stack
@@ -279,6 +280,25 @@ def test_collect_keeps_what_is_below_a_shadow_what_is_named_and_what_is_new(worl
     assert shadows.collect(grace_s=NOW) > 200 * 4096
     assert exports(world) == []
     assert seen(shadows.export(second.commit))["d1/f1"][1] == b"second\n"
+
+
+def test_from_where_an_export_was_collected_or_swept_is_kept_in_mind(world, monkeypatch):
+    # The file system under the tests may be any; that only one kind of them is kept in mind has tests of its own.
+    monkeypatch.setattr(apart, "_reuses_late", lambda place: True)
+    shadows = world.shadows("copy")
+    base = shadows.export(world.repository.head)
+    place = world.state / "bases" / base.commit
+    part = place.stat().st_ino // apart._TOGETHER
+    assert shadows.collect(grace_s=NOW) > 0
+    assert os.listdir(world.state / "emptied") == [str(part)]
+
+    (world.state / "emptied" / str(part)).unlink()
+    left = world.state / "bases" / f".new-{'1' * 40}-x"
+    left.mkdir()
+    write_files(left, {f"f{number}": b"" for number in range(300)})
+    part = left.stat().st_ino // apart._TOGETHER
+    shadows.sweep()
+    assert os.listdir(world.state / "emptied") == [str(part)]
 
 
 def test_collect_takes_nothing_away_while_an_export_is_made(world):

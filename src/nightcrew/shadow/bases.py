@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nightcrew.host import crash, files, tokens
+from nightcrew.host.apart import Emptied
 from nightcrew.host.git import Git
 from nightcrew.host.indexfile import IndexFile
 from nightcrew.host.locks import FileLock
@@ -44,6 +45,7 @@ class Bases:
         env: environment for git.
         own: further object directory, see ``Objects``.
         layering: when an export may be a difference to another.
+        emptied: is told which part of the disk an export was removed from.
     """
 
     def __init__(
@@ -53,12 +55,15 @@ class Bases:
         env: Mapping[str, str],
         own: str = "",
         layering: Layering | None = None,
+        *,
+        emptied: Emptied,
     ) -> None:
         self._directory = directory
         self._repository = repository
         self._env = env
         self._objects = Objects(repository, env, own)
         self._layering = layering or Layering()
+        self._emptied = emptied
 
     def export(self, commit: str) -> Base:
         """Return the export of a commit, making it when it is not there; several processes may ask at once.
@@ -93,7 +98,8 @@ class Bases:
         for left in self._directory.glob(".*-*"):
             lock = FileLock(self._directory / f"{left.name.split('-')[1]}.lock")
             if lock.acquire():
-                files.remove_tree(left, inside=self._directory)
+                with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                    self._empty(left)
                 lock.release()
 
     def collect(self, keep: Iterable[str], grace_s: float = GRACE_S, *, dry_run: bool = False) -> int:
@@ -155,10 +161,15 @@ class Bases:
             place.rename(gone)
             crash.point("shadow.collect_base")
             freed = measure_tree(gone)
-            files.remove_tree(gone, inside=self._directory)
+            self._empty(gone)
             return freed
         finally:
             lock.release()
+
+    def _empty(self, place: Path) -> None:
+        """Remove what is out of sight, and keep in mind from where: what is made there next would be dear."""
+        inode = place.stat().st_ino
+        self._emptied.note(inode, files.remove_tree(place, inside=self._directory))
 
     def _is_making(self) -> bool:
         """Tell whether an export is being made now; what a killed process left is none."""

@@ -99,8 +99,8 @@ class Shadows:
         self._mode: Mode = mode
         self._names = tuple(environment)
         self._why = why
-        self._bases = Bases(root / "bases", repository, env, own_objects, layering)
         self._emptied = Emptied(root / "emptied")
+        self._bases = Bases(root / "bases", repository, env, own_objects, layering, emptied=self._emptied)
         self._deltas = Deltas(root / "deltas", Objects(repository, env, own_objects), self._emptied)
         self._locks: dict[str, FileLock] = {}
         self._guard = threading.Lock()
