@@ -8,10 +8,11 @@ working on.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import struct
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 MACHINE: Final = os.uname().machine
 
@@ -65,6 +66,7 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _SECUREBITS = 0xEF  # NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, not KEEP_CAPS, each locked
 _CAPABILITY_VERSION_3 = 0x20080522
 _CLOSE_RANGE_CLOEXEC = 4
+_LAST_FD = 0xFFFFFFFF
 _SECCOMP_SET_MODE_FILTER = 1
 _SECCOMP_NEW_LISTENER = 8
 _SECCOMP_WAIT_KILLABLE = 32
@@ -88,11 +90,31 @@ _after_fork_in_child = ctypes.pythonapi.PyOS_AfterFork_Child
 _after_fork_in_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
 
 
+def _prototype(*types: type[ctypes._SimpleCData[Any]]) -> Any:
+    """Return ``syscall`` for calls with arguments of these types: at half the price of one that finds out each time."""
+    function = _libc["syscall"]
+    function.restype = ctypes.c_long
+    function.argtypes = (ctypes.c_long, *types)
+    return function
+
+
+_int, _uint, _text, _size = ctypes.c_int, ctypes.c_uint, ctypes.c_char_p, ctypes.c_size_t
+_open_tree = _prototype(_int, _text, _uint)
+_move_mount = _prototype(_int, _text, _int, _text, _uint)
+_fsopen = _prototype(_text, _uint)
+_fsconfig = _prototype(_int, _uint, _text, _text, _int)
+_fsmount = _prototype(_int, _uint, _uint)
+_mount_setattr = _prototype(_int, _text, _uint, _text, _size)
+_close_range = _prototype(_uint, _uint, _int)
+_openat2 = _prototype(_int, _text, _text, _size)
+
+
 def knows_this_machine() -> bool:
     """Tell whether the tables here cover the processor architecture."""
     return MACHINE in _NUMBERS
 
 
+@functools.cache
 def version() -> tuple[int, int]:
     """Return the running kernel's major and minor version; ``(0, 0)`` when it cannot be read."""
     parts = os.uname().release.split(".")
@@ -110,6 +132,16 @@ def _call(number: int, *args: object, path: str | bytes | None = None) -> int:
     if result < 0:
         raise _fail(path)
     return result
+
+
+def _check(result: int, path: str | bytes | None) -> int:
+    if result < 0:
+        raise _fail(path)
+    return result
+
+
+def _encode(path: str | bytes) -> bytes:
+    return path if isinstance(path, bytes) else os.fsencode(path)
 
 
 def _number(name: str) -> int:
@@ -143,15 +175,16 @@ def unshare(flags: int) -> None:
 # -- mounts
 
 
-def mount(source: str, target: str, kind: str, flags: int, data: bytes = b"") -> None:
+def mount(source: str | bytes, target: str | bytes, kind: str, flags: int, data: bytes = b"") -> None:
     """mount(2), the classic call."""
-    if _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, data or None) != 0:
+    if _libc.mount(_encode(source), _encode(target), kind.encode(), flags, data or None) != 0:
         raise _fail(target)
 
 
-def bind(source: str, target: str) -> None:
+def bind(source: str | bytes, target: str | bytes, *, recursive: bool = True) -> None:
     """Show ``source`` and all mounts below it at ``target``: one call, where open_tree and what follows are four."""
-    mount(source, target, "", MS_BIND | MS_REC)
+    if _libc.mount(_encode(source), _encode(target), b"", MS_BIND | MS_REC if recursive else MS_BIND, None):
+        raise _fail(target)
 
 
 def unmount_lazily(target: str) -> None:
@@ -163,39 +196,33 @@ def unmount_lazily(target: str) -> None:
 def open_tree(path: str) -> int:
     """Return a descriptor of a detached copy of the mount at ``path`` and all below it."""
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
-    return _call(_OPEN_TREE, AT_FDCWD, os.fsencode(path), ctypes.c_uint(flags), path=path)
+    return _check(_open_tree(_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags), path)
 
 
 def open_tree_of(place: int) -> int:
     """Return a descriptor of a detached copy of the mount at the directory ``place``, without what is below it."""
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
-    return _call(_OPEN_TREE, place, b"", ctypes.c_uint(flags))
+    return _check(_open_tree(_OPEN_TREE, place, b"", flags), None)
 
 
 def set_mount_flags(fd: int, flags: int, *, recursive: bool = True, path: str = "") -> None:
     """Add ``ATTR_*`` flags to a mount given by a descriptor of its root. Linux 5.12."""
     attributes = struct.pack("=QQQQ", flags, 0, 0, 0)  # struct mount_attr: set, clear, propagation, userns
     how = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
-    size = ctypes.c_size_t(len(attributes))
-    _call(_MOUNT_SETATTR, fd, b"", ctypes.c_uint(how), attributes, size, path=path)
+    _check(_mount_setattr(_MOUNT_SETATTR, fd, b"", how, attributes, len(attributes)), path)
 
 
-def change_mount(target: str, *, add: int, clear: int = 0, recursive: bool = False) -> None:
+def change_mount(target: str | bytes, *, add: int, clear: int = 0, recursive: bool = False) -> None:
     """Add and clear ``ATTR_*`` flags of the mount at the path ``target``. Linux 5.12."""
     attributes = struct.pack("=QQQQ", add, clear, 0, 0)  # struct mount_attr, see above
-    how = ctypes.c_uint(_AT_RECURSIVE if recursive else 0)
-    size = ctypes.c_size_t(len(attributes))
-    _call(_MOUNT_SETATTR, AT_FDCWD, os.fsencode(target), how, attributes, size, path=target)
+    how = _AT_RECURSIVE if recursive else 0
+    size = len(attributes)
+    _check(_mount_setattr(_MOUNT_SETATTR, AT_FDCWD, _encode(target), how, attributes, size), target)
 
 
 def attach(fd: int, target: int, *, path: str = "") -> None:
     """Attach the detached mount ``fd`` on the directory or file that the descriptor ``target`` names."""
-    _call(_MOVE_MOUNT, fd, b"", target, b"", ctypes.c_uint(_MOVE_FROM_FD | _MOVE_TO_FD), path=path)
-
-
-def attach_at(fd: int, target: str) -> None:
-    """Attach the detached mount ``fd`` on the path ``target``."""
-    _call(_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target), ctypes.c_uint(_MOVE_FROM_FD), path=target)
+    _check(_move_mount(_MOVE_MOUNT, fd, b"", target, b"", _MOVE_FROM_FD | _MOVE_TO_FD), path)
 
 
 def pivot_root_here() -> None:
@@ -208,7 +235,7 @@ class FilesystemContext:
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self._fd = _call(_FSOPEN, kind.encode(), 1, path=kind)
+        self._fd = _check(_fsopen(_FSOPEN, kind.encode(), 1), kind)
 
     def set_string(self, key: str, value: str) -> None:
         """Set ``key=value``."""
@@ -221,21 +248,21 @@ class FilesystemContext:
     def mount(self, flags: int) -> int:
         """Create the file system and return a descriptor of a detached mount of it."""
         self._configure(_FSCONFIG_CMD_CREATE, None, None)
-        return _call(_FSMOUNT, self._fd, 1, flags, path=self._kind)
+        return _check(_fsmount(_FSMOUNT, self._fd, 1, flags), self._kind)
 
     def close(self) -> None:
         """Let go of the context."""
         os.close(self._fd)
 
     def _configure(self, command: int, key: bytes | None, value: bytes | None) -> None:
-        what = f"{self._kind} {(key or b'create').decode()}"
-        _call(_FSCONFIG, self._fd, command, key, value, 0, path=what)
+        if _fsconfig(_FSCONFIG, self._fd, command, key, value, 0) < 0:
+            raise _fail(f"{self._kind} {(key or b'create').decode()}")
 
 
 def open_beneath(directory: int, path: str, flags: int, resolve: int) -> int:
     """openat2(2): open ``path`` below ``directory`` under ``RESOLVE_*`` rules. Linux 5.6."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)  # struct open_how: flags, mode, resolve
-    return _call(_OPENAT2, directory, os.fsencode(path), how, ctypes.c_size_t(len(how)), path=path)
+    return _check(_openat2(_OPENAT2, directory, os.fsencode(path), how, len(how)), path)
 
 
 # -- privileges
@@ -304,15 +331,21 @@ def listen_to_filter(program: bytes) -> int:
 
 
 def _install(program: bytes, flags: int) -> int:
+    return _call(_number("seccomp"), _SECCOMP_SET_MODE_FILTER, flags, point_to(program), path="seccomp")
+
+
+@functools.cache
+def point_to(program: bytes) -> bytes:
+    """Return a struct sock_fprog; may be made long before the filter is installed."""
     # Where the bytes lie: the kernel only reads them, and a ctypes array would be a type of its own for each length.
+    # They stay there: as a key of this function's cache they are never let go.
     instructions = ctypes.cast(ctypes.c_char_p(program), ctypes.c_void_p).value
-    pointer = struct.pack("@HP", len(program) // 8, instructions)  # struct sock_fprog
-    return _call(_number("seccomp"), _SECCOMP_SET_MODE_FILTER, flags, pointer, path="seccomp")
+    return struct.pack("@HP", len(program) // 8, instructions)
 
 
 def close_on_exec_from(first: int) -> None:
     """Mark every descriptor from ``first`` on close-on-exec. Linux 5.11."""
-    _call(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), _CLOSE_RANGE_CLOEXEC, path="fds")
+    _check(_close_range(_CLOSE_RANGE, first, _LAST_FD, _CLOSE_RANGE_CLOEXEC), "fds")
 
 
 def close_all_but(kept: Iterable[int]) -> None:
@@ -320,6 +353,6 @@ def close_all_but(kept: Iterable[int]) -> None:
     first = 3
     for fd in sorted(set(kept)):
         if fd > first:
-            _call(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(fd - 1), 0, path="fds")
+            _check(_close_range(_CLOSE_RANGE, first, fd - 1, 0), "fds")
         first = max(first, fd + 1)
-    _call(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), 0, path="fds")
+    _check(_close_range(_CLOSE_RANGE, first, _LAST_FD, 0), "fds")

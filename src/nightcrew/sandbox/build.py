@@ -9,7 +9,6 @@ source of a mount lies, so nothing has to be created on the host's disk and no s
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import socket
@@ -22,10 +21,13 @@ from nightcrew.sandbox import confine, content, exits, system
 from nightcrew.sandbox.order import Order
 
 ROOT: Final = "/sys"
+_ROOT: Final = os.fsencode(ROOT)
 _READ_ONLY: Final = kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NODEV
 _DEVICE: Final = kernel.ATTR_NOEXEC  # and _READ_ONLY, but for ATTR_NODEV
 _PROC: Final = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 _SCRATCH: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - inside, a place of its own
+_SCRATCH_PLACES: Final = tuple(os.fsencode(ROOT + name) for name in _SCRATCH)
+_PTS: Final = os.fsencode(f"{ROOT}/dev/pts")
 # /var/tmp is no link: it is a place of its own on most machines, and a repository may lie below it.
 _LINKS: Final = (
     ("../run", "/var/run"), ("/proc/mounts", "/etc/mtab"), ("pts/ptmx", "/dev/ptmx"), ("/proc/self/fd", "/dev/fd"),
@@ -33,6 +35,8 @@ _LINKS: Final = (
 )  # fmt: skip
 _FOLDERS: Final = ("/dev/pts", "/etc", "/proc", "/run", "/sys", "/tmp", "/var")  # noqa: S108 - inside
 _SIOCSIFFLAGS, _IFF_UP_RUNNING = 0x8914, 0x41
+_LOOPBACK_UP: Final = struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING)  # struct ifreq
+_DATAGRAMS: Final = int(socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
 
 class BuildError(Exception):
@@ -50,15 +54,19 @@ class Host(NamedTuple):
         folders: to be made, outer ones first.
         links: text, place.
         files: content, place.
+        empty: places of files to mount on.
         binds: what is shown, place: system directories and devices.
+        devices: places of the devices among them.
         hidden: what covers it, place: below /proc.
     """
 
     folders: tuple[str, ...]
     links: tuple[tuple[str, str], ...]
     files: tuple[tuple[bytes, str], ...]
-    binds: tuple[tuple[str, str], ...]
-    hidden: tuple[tuple[str, str], ...]
+    empty: tuple[str, ...]
+    binds: tuple[tuple[bytes, bytes], ...]
+    devices: tuple[bytes, ...]
+    hidden: tuple[tuple[bytes, bytes], ...]
 
 
 def look_at_host() -> Host:
@@ -71,11 +79,12 @@ def look_at_host() -> Host:
         folders=tuple(ROOT + path for path in _with_parents([*_FOLDERS, *_SCRATCH, *parents, *directories])),
         links=tuple((text, ROOT + place) for text, place in _LINKS)
         + tuple((path.link, ROOT + path.path) for path in visible if path.link),
-        files=tuple((b"", ROOT + path) for path in devices)
-        + tuple((p.content, ROOT + p.path) for p in visible if not p.is_directory and not p.link),
-        binds=tuple((path, ROOT + path) for path in (*directories, *devices)),
+        files=tuple((p.content, ROOT + p.path) for p in visible if not p.is_directory and not p.link),
+        empty=tuple(ROOT + path for path in devices),
+        binds=tuple((os.fsencode(path), os.fsencode(ROOT + path)) for path in (*directories, *devices)),
+        devices=tuple(os.fsencode(ROOT + path) for path in devices),
         hidden=tuple(
-            (f"{ROOT}/sys" if path.is_directory else "/dev/null", ROOT + path.path)
+            (os.fsencode(f"{ROOT}/sys") if path.is_directory else b"/dev/null", os.fsencode(ROOT + path.path))
             for path in system.hidden_paths()
         ),
     )
@@ -111,29 +120,21 @@ def build(order: Order, host: Host) -> int:
 
 def raise_loopback() -> None:
     """Bring up ``lo``, the only interface of the new network namespace."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
-        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING))
+    any_socket = socket.socket(socket.AF_INET, _DATAGRAMS, 0)
+    fcntl.ioctl(any_socket.fileno(), _SIOCSIFFLAGS, _LOOPBACK_UP)
+    any_socket.close()
 
 
 def _part_from_host(_order: Order, _host: Host) -> None:
     kernel.unshare(kernel.CLONE_NEWNS)
     # Private, not slave: what the host mounts later below /usr must not appear inside, writable.
-    kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
-    if os.getuid() == 0:
-        with contextlib.suppress(PermissionError):  # denied where root itself may not change groups
-            os.setgroups([])
+    kernel.mount(b"none", b"/", "", kernel.MS_REC | kernel.MS_PRIVATE)
 
 
 def _mount_root(order: Order, _host: Host) -> None:
     """One tmpfs is the root, /tmp, /dev/shm and home, so that its size bounds all of them together."""
-    context = kernel.FilesystemContext("tmpfs")
-    context.set_string("mode", "0755")
-    context.set_string("size", str(order["scratch_bytes"]))
-    context.set_string("nr_inodes", str(order["scratch_inodes"]))
-    root = context.mount(kernel.ATTR_NOSUID | kernel.ATTR_NODEV)
-    context.close()
-    kernel.attach_at(root, ROOT)
-    os.close(root)
+    options = b"mode=0755,size=%d,nr_inodes=%d" % (order["scratch_bytes"], order["scratch_inodes"])
+    kernel.mount(b"none", _ROOT, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
 
 
 def _show_host(_order: Order, host: Host) -> None:
@@ -141,13 +142,15 @@ def _show_host(_order: Order, host: Host) -> None:
         os.mkdir(place)
     for text, place in host.links:
         os.symlink(text, place)
+    for place in host.empty:
+        os.mknod(place, 0o644)
     for data, place in host.files:
         _write(place, data)
-    for source, place in host.binds:
-        kernel.bind(source, place)
+    for source, target in host.binds:
+        kernel.bind(source, target)
     # One call for all of it; the root itself is still being filled.
-    kernel.change_mount(ROOT, add=_READ_ONLY, recursive=True)
-    kernel.change_mount(ROOT, add=0, clear=kernel.ATTR_RDONLY)
+    kernel.change_mount(_ROOT, add=_READ_ONLY, recursive=True)
+    kernel.change_mount(_ROOT, add=0, clear=kernel.ATTR_RDONLY)
 
 
 def _write_accounts(order: Order, _host: Host) -> None:
@@ -158,13 +161,13 @@ def _write_accounts(order: Order, _host: Host) -> None:
     socket.sethostname(order["hostname"])
 
 
-def _open_devices(_order: Order, _host: Host) -> None:
-    for name in system.DEVICES:
+def _open_devices(_order: Order, host: Host) -> None:
+    for place in host.devices:
         # Read-only forbids chmod and chown of the host's node, not reading and writing through it.
-        kernel.change_mount(f"{ROOT}/dev/{name}", add=_DEVICE, clear=kernel.ATTR_NODEV)
+        kernel.change_mount(place, add=_DEVICE, clear=kernel.ATTR_NODEV)
     kernel.mount(
-        "devpts",
-        f"{ROOT}/dev/pts",
+        b"devpts",
+        _PTS,
         "devpts",
         kernel.MS_NOSUID | kernel.MS_NOEXEC,
         b"newinstance,ptmxmode=0666",
@@ -172,11 +175,10 @@ def _open_devices(_order: Order, _host: Host) -> None:
 
 
 def _make_scratch(_order: Order, _host: Host) -> None:
-    for name in _SCRATCH:
-        os.chmod(ROOT + name, 0o1777)  # noqa: S103 - as everywhere, sticky
-        place = os.open(ROOT + name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        content.keep_writable(place)
-        os.close(place)
+    for place in _SCRATCH_PLACES:
+        os.chmod(place, 0o1777)  # noqa: S103 - as everywhere, sticky
+        # On itself, so that it stays writable when the root no longer is; nobody else has been here yet.
+        kernel.bind(place, place, recursive=False)
 
 
 def _cover(order: Order, _host: Host) -> None:
@@ -201,8 +203,10 @@ def _mount_proc(order: Order, host: Host) -> int:
     elif pid_max:
         _write(f"{place}/sys/kernel/pid_max", b"%d" % pid_max)
     for cover, path in host.hidden:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             kernel.bind(cover, path)
+        except FileNotFoundError:
+            continue
     proc = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     # All of it read-only, not a list of dangerous files: as root of the host, /proc/sys/kernel/core_pattern is
     # a way out, and kernels keep adding files.
@@ -229,9 +233,7 @@ def _enter_root() -> None:
     kernel.pivot_root_here()
     kernel.unmount_lazily(".")
     os.chdir("/")
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    kernel.set_mount_flags(root, kernel.ATTR_RDONLY, recursive=False, path="/")
-    os.close(root)
+    kernel.change_mount(b"/", add=kernel.ATTR_RDONLY)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -47,7 +47,7 @@ def volunteer_for_oom() -> None:
     """Let the kernel's out-of-memory killer choose this tree first; /proc must still be writable."""
     with contextlib.suppress(OSError):  # a host that has set it higher already does not let us lower it
         fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-        os.write(fd, str(_KILL_FIRST).encode())
+        os.write(fd, b"%d" % _KILL_FIRST)
         os.close(fd)
 
 

@@ -71,17 +71,25 @@ def open_place(root: int, target: str, *, is_directory: bool) -> int:
     """
     names = [name for name in target.split("/") if name]
     here = os.dup(root)
-    is_new = False  # then nothing is in it, and nobody else could have put anything there
     for position, name in enumerate(names):
         as_directory = is_directory or position < len(names) - 1
-        there = -1 if is_new else _open(here, name, as_directory)
+        there = _open(here, name, as_directory)
         if there < 0:
-            is_new = True
-            _make(here, name, as_directory)
-            there = kernel.open_beneath(here, name, _DIRECTORY if as_directory else _PATH_ONLY, _NO_ESCAPE)
+            there = _make_all(here, names[position:], is_directory=is_directory)
+            os.close(here)
+            return there
         os.close(here)
         here = there
     return here
+
+
+def _make_all(here: int, names: list[str], *, is_directory: bool) -> int:
+    """Make what is missing and return a descriptor of the last: what is new has nothing in it, and nobody else knows it."""
+    place = ""
+    for position, name in enumerate(names):
+        place = f"{place}/{name}" if place else name
+        _make(here, place, is_directory or position < len(names) - 1)
+    return kernel.open_beneath(here, place, _DIRECTORY if is_directory else _PATH_ONLY, _NO_ESCAPE)
 
 
 def _open(directory: int, name: str, as_directory: bool) -> int:
@@ -101,44 +109,47 @@ def _make(directory: int, name: str, as_directory: bool) -> None:
 
 
 def _mount_overlay(place: int, overlay: OverlayOrder) -> None:
-    # Through descriptors: no length limit, no escaping of ':' ',' and '\\', and /proc/mounts inside shows
-    # no path of the host.
-    folders = [*overlay["lowers"], overlay["upper"], overlay["work"]]
-    opened = [os.open(folder, _DIRECTORY) for folder in folders]
-    *lowers, upper, work = [f"/proc/self/fd/{fd}" for fd in opened]
-    try:
-        mount_layers(place, lowers, upper, work)
-    finally:
-        for fd in opened:
-            os.close(fd)
+    """As new kernels want it, else as old ones do.
 
-
-def mount_layers(place: int, lowers: list[str], upper: str, work: str) -> None:
-    """Mount an overlay on the directory descriptor ``place``: as new kernels want it, else as old ones do."""
+    Never by path: there is no length limit, no escaping of ':' ',' and '\\', and /proc/mounts inside shows no path of
+    the host.
+    """
+    lowers, upper, work = overlay["lowers"], overlay["upper"], overlay["work"]
     try:
         tree = _new_overlay(lowers, upper, work)
     except OSError as problem:
         if problem.errno not in _UNKNOWN_OPTION:
             raise
-        mount_layers_classic(place, lowers, upper, work)
+        _mount_classic(place, [*lowers, upper, work])
         return
     kernel.attach(tree, place)
     os.close(tree)
 
 
+def _mount_classic(place: int, folders: list[str]) -> None:
+    opened = [os.open(folder, _DIRECTORY) for folder in folders]
+    *lowers, upper, work = [f"/proc/self/fd/{fd}" for fd in opened]
+    try:
+        mount_layers_classic(place, lowers, upper, work)
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
 def _new_overlay(lowers: list[str], upper: str, work: str) -> int:
-    """``lowerdir+`` (Linux 6.7) takes up to 500 layers."""
+    """``lowerdir+`` (Linux 6.7) takes up to 500 layers; a name is looked up when it is given, so each is ``.`` in its turn."""
     context = kernel.FilesystemContext("overlay")
     try:
-        for lower in lowers:
-            context.set_string("lowerdir+", lower)
-        context.set_string("upperdir", upper)
-        context.set_string("workdir", work)
+        layers = [("lowerdir+", lower) for lower in lowers]
+        for key, folder in (*layers, ("upperdir", upper), ("workdir", work)):
+            os.chdir(folder)
+            context.set_string(key, ".")
         context.set_flag("userxattr")
         context.set_flag("volatile")
         return context.mount(_SAFE)
     finally:
         context.close()
+        os.chdir("/")
 
 
 def mount_layers_classic(place: int, lowers: list[str], upper: str, work: str) -> None:

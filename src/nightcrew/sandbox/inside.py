@@ -11,8 +11,10 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +31,11 @@ _CLEANUP_S: Final = 20  # for a command that ends what is not below us
 _LAST_WORDS_S: Final = 2.0
 _DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _ANY_CHILD: Final = 0x40000000  # __WALL: also one whose end sends another signal than SIGCHLD, or none
-_DISPOSABLE: Final = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+# Plain numbers: members of an enumeration lie all over the memory that a child has to copy.
+_DISPOSABLE: Final = tuple(sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})))
+_SEQPACKET: Final = int(socket.SOCK_SEQPACKET)
+_STREAMS_AND_MORE: Final = 5
+_CONTROL_BYTES: Final = socket.CMSG_SPACE(_STREAMS_AND_MORE * struct.calcsize("i"))
 
 
 class Prepared(NamedTuple):
@@ -39,18 +45,52 @@ class Prepared(NamedTuple):
     seccomp_filter: bytes
 
 
+_actions: dict[int, Callable[[], None]] = {}
+
+
+def expect_signals() -> None:
+    """In the zygote: have the signals that a child acts on handled, so that the child only has to say how."""
+    for number in (signal.SIGTERM, signal.SIGIO):
+        _actions[number] = _exit_at_once
+        signal.signal(number, _handle)
+
+
+def _handle(number: int, _frame: FrameType | None) -> None:
+    action = _actions.get(number)
+    if action is not None:
+        action()
+
+
+def _exit_at_once() -> NoReturn:
+    os._exit(1)
+
+
 class Report:
     """Tells the launcher what happens, one JSON message each."""
 
     def __init__(self, channel: int) -> None:
         #: The tree is in its control group.
         self.grouped = False
-        self._channel = socket.socket(fileno=channel)
+        self._channel = socket.socket(socket.AF_UNIX, _SEQPACKET, 0, channel)
 
     def send(self, descriptors: tuple[int, ...] = (), **message: Any) -> bool:
         """Send a message; False when the launcher does not listen any more."""
+        return self._send(json.dumps(message).encode("ascii"), descriptors)
+
+    def tell_ready(self, descriptors: tuple[int, ...]) -> None:
+        """Say that the program has been started."""
+        self._send(b'{"ready": true, "grouped": %b}' % _WORDS[self.grouped], descriptors)
+
+    def tell_exit(self, code: int, detail: str, *, alone: bool) -> None:
+        """Say how the program ended."""
+        words = json.dumps(detail).encode("ascii") if detail else b'""'
+        self._send(b'{"exit": %d, "detail": %b, "alone": %b}' % (code, words, _WORDS[alone]), ())
+
+    def _send(self, message: bytes, descriptors: tuple[int, ...]) -> bool:
+        rights = struct.pack(f"{len(descriptors)}i", *descriptors)
+        more = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
         try:
-            socket.send_fds(self._channel, [json.dumps(message).encode("ascii")], descriptors)
+            self._channel.sendmsg([message], more)
         except OSError:
             return False
         return True
@@ -62,7 +102,7 @@ class Report:
 
     def act_when_unheard(self, action: Callable[[], None]) -> None:
         """Call ``action`` as soon as the launcher's end is closed, for whatever reason: nobody watches us then."""
-        _on_signal(signal.SIGIO, lambda: action() if self._is_unheard() else None)
+        _actions[_SIGIO] = lambda: action() if self._is_unheard() else None
         fd = self._channel.fileno()
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
@@ -70,6 +110,10 @@ class Report:
             action()
 
     def _is_unheard(self) -> bool:
+        poller = select.poll()
+        poller.register(self._channel.fileno(), select.POLLIN)
+        if not poller.poll(0):
+            return False
         try:
             return not self._channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -82,8 +126,13 @@ class Report:
         self._channel.close()
 
 
+_WORDS: Final = {False: b"false", True: b"true"}
+_SIGIO, _SIGTERM = int(signal.SIGIO), int(signal.SIGTERM)
+
+
 def run_confined(channel: socket.socket, prepared: Prepared, doors: list[int]) -> NoReturn:
     """In fresh namespaces: get ready, wait for the order, become pid 1 of that sandbox; returns never."""
+    _actions.clear()
     _wait_until_mapped(channel)
     grouped = cgroups.enter(doors)
     refusal = _get_ready()
@@ -99,8 +148,8 @@ def run_confined(channel: socket.socket, prepared: Prepared, doors: list[int]) -
         confine.set_limits(order, own_namespace=True)
         confine.give_up_privileges(prepared.seccomp_filter)
         kernel.die_with_parent(signal.SIGKILL)  # dropping capabilities may have cleared it
-        _on_signal(signal.SIGTERM, lambda: _signal_all(signal.SIGTERM))
-        report.act_when_unheard(lambda: os._exit(1))
+        _actions[_SIGTERM] = _end_politely
+        report.act_when_unheard(_exit_at_once)
         report.grouped = grouped
         code = _run(order, report, (proc,) if proc >= 0 else (), own_namespace=True)
     except build.BuildError as problem:
@@ -120,11 +169,11 @@ def _wait_until_mapped(channel: socket.socket) -> None:
 
 def _wait_for_order(channel: socket.socket) -> tuple[int, tuple[int, int, int], Report]:
     """Return descriptors of the order and of the streams, and the report; exits when there will be no order."""
-    message, descriptors, _flags, _sender = socket.recv_fds(channel, 16, 5, socket.MSG_CMSG_CLOEXEC)
+    message, rights, _flags, _sender = channel.recvmsg(16, _CONTROL_BYTES, socket.MSG_CMSG_CLOEXEC)
     channel.close()
     if not message:
         os._exit(0)
-    order, stdin, stdout, stderr, report = descriptors
+    order, stdin, stdout, stderr, report = struct.unpack("5i", rights[0][2])
     return order, (stdin, stdout, stderr), Report(report)
 
 
@@ -137,14 +186,23 @@ def _get_ready() -> build.BuildError | None:
         os.setsid()
         confine.volunteer_for_oom()
         kernel.give_up_future_privileges()
+        _leave_groups()
         build.raise_loopback()
     except OSError as cause:
         return build.BuildError("capabilities in a new user namespace", cause)
     return None
 
 
+def _leave_groups() -> None:
+    if os.getuid() == 0:
+        with contextlib.suppress(PermissionError):  # denied where root itself may not change groups
+            os.setgroups([])
+
+
 def run_plain(channel: socket.socket, prepared: Prepared, doors: list[int]) -> NoReturn:
     """Without namespaces of ours: a tree that is kept together; returns never."""
+    _actions.clear()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _wait_until_mapped(channel)
     grouped = cgroups.enter(doors)
     order_fd, streams, report = _wait_for_order(channel)
@@ -262,18 +320,18 @@ def _run(
     """Start the program, reap until it ends, report; returns the exit code for ourselves."""
     starter = _Starter(order, report, seccomp_filter)
     child, problem = (starter.fork_attempts(), "") if order["attempts"] else _spawn(order, starter)
-    report.send(descriptors, ready=True, grouped=report.grouped)
+    report.tell_ready(descriptors)
     for fd in descriptors:
         os.close(fd)
     if child < 0:
-        report.send(exit=-child, detail=problem, alone=own_namespace and _is_alone())
+        report.tell_exit(-child, problem, alone=own_namespace and _is_alone())
         return -child
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for number in (0, 1, 2):
         os.dup2(null, number)
     os.close(null)
     code = _reap_until(child)
-    report.send(exit=code, detail="", alone=own_namespace and _is_alone())
+    report.tell_exit(code, "", alone=own_namespace and _is_alone())
     return code
 
 
@@ -388,9 +446,9 @@ def _on_signal(number: signal.Signals, action: Callable[[], None]) -> None:
     signal.signal(number, handle)
 
 
-def _signal_all(number: signal.Signals) -> None:
+def _end_politely() -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, number)  # in a pid namespace: everything in it but ourselves
+        os.kill(-1, signal.SIGTERM)  # in a pid namespace: everything in it but ourselves
 
 
 def _signal_tree(number: signal.Signals) -> None:

@@ -210,6 +210,7 @@ class Launcher:
         doors = _make_doors(spec, serve)
         channels = Channels()
         supervisor = Supervisor(channels, spec, session, cancel, began, self._groups, doors, care)
+        supervisor.when_begun = self._replace_spares
         self._leaving.wait_for(spec)
         try:
             self._request(order, channels, supervisor)
@@ -229,6 +230,7 @@ class Launcher:
                 self._leaving.wait_for_all()
             if supervisor.may_have_strays:
                 self._sweep()
+            self._replace_spares()  # when it never began
         return replace(outcome, detail=self._explain_loss()) if outcome.ending == "lost" else outcome
 
     def probe(self, state_dir: Path, confinement: Confinement | None = None) -> IsolationReport:
@@ -311,6 +313,11 @@ class Launcher:
                     raise no_zygote(zygote.last_words() or "it is gone") from problem
                 zygote.process.wait(_CLOSE_PATIENCE_S)
         return None
+
+    def _replace_spares(self) -> None:
+        zygote = self._zygote
+        if zygote is not None:
+            zygote.spares.replace()
 
     def _send(self, message: list[bytes], descriptors: list[int]) -> None:
         for attempt in (1, 2):

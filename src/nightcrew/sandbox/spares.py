@@ -1,7 +1,7 @@
 """The launcher's end of the zygote's spares: processes in fresh namespaces that wait for an order.
 
-Whoever takes one asks for the one that will take its place, so that as many lie ready as before. Those that wait for
-one take turns: only one thread at a time waits at the socket, or each message would wake all of them.
+Whoever takes one asks for the one that will take its place, once its own tree has begun; who finds none asks at once.
+Those that wait for one take turns: only one thread at a time waits at the socket, or each message would wake all of them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Spares:
         self._ready.settimeout(_LOOK_S)
         self._turn = threading.Lock()
         self._guard = threading.Lock()
-        self._more = 0
+        self._promised = SPARES  # lie ready or are being made, and nobody waits for them
 
     def take(self, is_over: Callable[[], bool]) -> Spare | None:
         """Return a spare, None when ``is_over`` tells that it is not wanted any more.
@@ -82,7 +82,7 @@ class Spares:
         """
         refusal = NoSpare(0, "")
         for _ in range(_TRIES):
-            self._ask()
+            self._claim()
             message, descriptors = self._receive(is_over)
             if not message:
                 return None
@@ -93,11 +93,21 @@ class Spares:
             refusal = NoSpare(int(number), text)
         raise refusal
 
-    def _ask(self) -> None:
-        """Ask for one more, unless somebody has asked for one and not waited for it."""
+    def replace(self) -> None:
+        """Ask for as many as have been taken; not before the taker's tree has begun, which needs the processors itself.
+
+        Where there is nobody left who could make one, whoever takes the next one finds out.
+        """
+        with self._guard, contextlib.suppress(OSError):
+            while self._promised < SPARES:
+                self._control.send(ANOTHER)
+                self._promised += 1
+
+    def _claim(self) -> None:
+        """Claim one of those that are promised to nobody, or ask for one."""
         with self._guard:
-            if self._more:
-                self._more -= 1
+            if self._promised:
+                self._promised -= 1
                 return
         try:
             self._control.send(ANOTHER)
@@ -126,7 +136,7 @@ class Spares:
 
     def _give_up(self) -> tuple[bytes, list[int]]:
         with self._guard:
-            self._more += 1
+            self._promised += 1
         return b"", []
 
     def close(self) -> None:

@@ -136,6 +136,8 @@ class Supervisor:
         self._output_bytes = 0
         self._dropped_bytes = 0
         self._watchdog: Watchdog | None = None
+        #: Called once, when the program has been started.
+        self.when_begun: Callable[[], None] | None = None
 
     def run(self) -> Outcome:
         """Watch until nothing of the tree is left.
@@ -339,6 +341,8 @@ class Supervisor:
             self._introduced = True
             self._session.started(self._process)
             self._watch_streams()
+        if self.when_begun is not None:
+            self.when_begun()
 
     def _note_death(self) -> None:
         self._unwatch(self._pidfd)

@@ -138,7 +138,8 @@ def _check_source(bind: Bind) -> None:
 
 
 def _is_socket(entry: os.DirEntry[str]) -> bool:
-    return not entry.is_symlink() and stat.S_ISSOCK(entry.stat().st_mode)
+    known = entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False) or entry.is_symlink()
+    return not known and stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
 
 
 def _is_visible_anyway(bind: Bind) -> bool:

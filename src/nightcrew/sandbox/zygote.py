@@ -61,6 +61,9 @@ def main(control_fd: int, spares_fd: int, parent: int, groups: str) -> NoReturn:
         signal.SIGCHLD, signal.SIG_IGN
     )  # the launcher watches its sandboxes by pidfd; no zombies here
     filter_program = compile_filter(kernel.MACHINE) if kernel.knows_this_machine() else b""
+    kernel.point_to(filter_program)
+    kernel.version()
+    inside.expect_signals()
     prepared = inside.Prepared(build.look_at_host(), filter_program)
     gc.collect()
     gc.freeze()  # children share our memory until they write to it; a collection would
