@@ -8,11 +8,14 @@ The table of forms is the one that changes are scanned with (``scanning.forms``)
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from nightcrew.policy.scanning.assigned import find_assigned, lower
+from nightcrew.policy.scanning.assigned import as_searched, find_assigned, lower
 from nightcrew.policy.scanning.blot import BLOT, blot
 from nightcrew.policy.scanning.forms import BEARER, FORMS, GATE, PRIVATE_KEY, URL, Form
+from nightcrew.policy.scanning.marks import find_names
 from nightcrew.policy.scanning.noise import REFERENCE, is_varied
+from nightcrew.policy.scanning.placed import find_commands
 
 __all__ = ["BLOT", "blot", "redact"]
 
@@ -39,7 +42,9 @@ def _redact_once(text: str) -> str:
     lowered = lower(text)
     if "bearer" in lowered or "basic" in lowered:
         text = BEARER.sub(_blot_bearer, text)
-    return _blot_assigned(text)
+    ends, commands = find_names(as_searched(text))
+    text = _blot_spans(text, ((value.start, value.end) for value in find_assigned(text, ends)))
+    return _blot_spans(text, sorted(find_commands(text, commands))) if commands else text
 
 
 def _blot_form(form: Form, text: str) -> str:
@@ -68,10 +73,11 @@ def _blot_bearer(match: Match) -> str:
     )
 
 
-def _blot_assigned(text: str) -> str:
+def _blot_spans(text: str, spans: Iterable[tuple[int, int]]) -> str:
     parts: list[str] = []
     position = 0
-    for value in find_assigned(text):
-        parts += [text[position : value.start], blot(text[value.start : value.end])]
-        position = value.end
+    for start, end in spans:
+        if start >= position:
+            parts += [text[position:start], blot(text[start:end])]
+            position = end
     return "".join([*parts, text[position:]]) if parts else text

@@ -41,12 +41,17 @@ def find_assigned(text: str, ends: Sequence[int] | None = None) -> Iterator[Valu
         ends: where its names of secrets end, where the caller knows (``marks.find_names``).
     """
     if ends is None:
-        ends = find_names(lower(text).encode("latin-1", "replace"))
+        ends, _ = find_names(as_searched(text))
     position = 0
     for start in ends:
         if start >= position and (value := _find_value(text, start)):
             yield value
             position = value.end
+
+
+def as_searched(text: str) -> bytes:
+    """Return the text as names of secrets are looked for in it: small letters, one byte for each character."""
+    return lower(text).encode("latin-1", "replace")
 
 
 def lower(text: str) -> str:

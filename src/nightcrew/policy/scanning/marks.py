@@ -7,11 +7,12 @@ here must stand in every match of a form; it is taken from the forms themselves,
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nightcrew.policy.scanning.forms import BEARER_MARK, FORMS, URL_MARK, Form
+from nightcrew.policy.scanning.placed import COMMAND_FRONTS, COMMAND_MARK
 
 if TYPE_CHECKING:
     import re2
@@ -27,6 +28,7 @@ _WORKING_DIRECTORY: Final = re.compile(rb".{0,4}?(?<![a-z0-9_])(?:old)?pwd=/", r
 _ARMOUR: Final = b"PRIVATE KEY"
 _WEBHOOK: Final = b"whsec_"
 _ADDRESS: Final = b"://"
+_FRONTS: Final = tuple(each.encode() for each in COMMAND_FRONTS)
 _MEMORY: Final = 32 << 20
 """The most that the states of a search may take; a text that needs more is still searched, slowly."""
 
@@ -35,7 +37,8 @@ class Marks(NamedTuple):
     """What a text may hold.
 
     ``ends``: of the parts of names that tell, in order; ``armour``: the head of a private key; ``webhook``: the mark of a
-    webhook's secret; ``address``: a URL with a password; ``formed``: something that begins as a key does, or an HTTP credential.
+    webhook's secret; ``address``: a URL with a password; ``formed``: something that begins as a key does, or an HTTP credential;
+    ``command``: which commands and settings in which a password has its place.
     """
 
     ends: list[int]
@@ -43,13 +46,18 @@ class Marks(NamedTuple):
     webhook: bool
     address: bool
     formed: bool
+    command: tuple[str, ...]
 
 
-def find_names(data: bytes) -> list[int]:
-    """Return where the parts of names end that tell of a secret, in order, in a text of one byte for each character."""
+def find_names(data: bytes) -> tuple[list[int], tuple[str, ...]]:
+    """Return where the parts of names end that tell of a secret, in order, in a text of one byte for each character.
+
+    Beside them which commands and settings are there in which a password has its place.
+    """
     ends: list[int] = []
-    _collect(_compile(_NAME), data, 0, ends)
-    return sorted(ends)
+    special: set[bytes] = set()
+    _collect(_compile(_told()), data, 0, ends, special)
+    return sorted(ends), _commands_of(special)
 
 
 def find_marks(data: bytes) -> Marks:
@@ -61,7 +69,14 @@ def find_marks(data: bytes) -> Marks:
     if formed:
         # All that is left to find are names and other marks; a form need be found only once.
         _collect(_compile(_plain()), data, rest, ends, special)
-    return Marks(sorted(ends), _ARMOUR in special, _WEBHOOK in special, _ADDRESS in special, formed)
+    return Marks(
+        sorted(ends),
+        _ARMOUR in special,
+        _WEBHOOK in special,
+        _ADDRESS in special,
+        formed,
+        _commands_of(special),
+    )
 
 
 def _collect(
@@ -88,7 +103,12 @@ def _collect(
 
 
 def _mark_of(found: bytes) -> bytes:
-    return next((mark for mark in (_ARMOUR, _WEBHOOK, _ADDRESS) if found.startswith(mark)), b"")
+    mark = next((mark for mark in (_ARMOUR, _WEBHOOK, _ADDRESS) if found.startswith(mark)), b"")
+    return mark or next((front for front in _FRONTS if found.startswith(front)), b"")
+
+
+def _commands_of(special: Collection[bytes]) -> tuple[str, ...]:
+    return tuple(front.decode() for front in _FRONTS if front in special)
 
 
 @cache
@@ -106,7 +126,12 @@ def _compile(pattern: bytes) -> re2._Regexp[bytes]:
 
 @cache
 def _plain() -> bytes:
-    return b"|".join([_ARMOUR, _WEBHOOK, URL_MARK.encode(), _NAME])
+    return b"|".join([_ARMOUR, _WEBHOOK, URL_MARK.encode(), _told()])
+
+
+@cache
+def _told() -> bytes:
+    return _NAME + b"|" + COMMAND_MARK.encode()
 
 
 @cache

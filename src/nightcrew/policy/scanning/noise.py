@@ -85,6 +85,35 @@ _EXAMPLE_NAME: Final = re.compile(
 _SETTINGS_NAME: Final = re.compile(
     r"\.?env(?:\..*)?|.*\.(?:env|ini|cfg|conf|config|properties|toml|ya?ml|json|tfvars|xml|plist|ipynb|envrc)|\.[a-z_-]+(?:rc)?|credentials"
 )
+COMMON: Final = frozenset(
+    [
+        "password",
+        "passwd",
+        "pass",
+        "pwd",
+        "secret",
+        "root",
+        "admin",
+        "user",
+        "guest",
+        "test",
+        "postgres",
+        "mysql",
+        "redis",
+        "mongo",
+        "rabbitmq",
+        "token",
+        "key",
+        "credentials",
+        "username",
+        "hunter2",
+        "p4ssw0rd",
+        "letmein",
+        "123456",
+        "12345678",
+    ]
+)
+"""What people write where a secret would stand, and never is one."""
 # Bits per character of random base62 text of 20 characters are about 4; of English words about 3.
 _VARIED_BITS: Final = 3.0
 

@@ -19,6 +19,7 @@ from nightcrew.policy.scanning import noise
 from nightcrew.policy.scanning.assigned import find_assigned
 from nightcrew.policy.scanning.blot import BLOT, blot
 from nightcrew.policy.scanning.forms import BEARER, FORMS, PRIVATE_KEY, RUN, URL, Form
+from nightcrew.policy.scanning.placed import find_commands, find_placed
 from nightcrew.policy.scanning.runs import RANDOM_LENGTH, Run, Seen, look
 from nightcrew.policy.scanning.weigh import judge_assigned, judge_url, tells_of_secrets
 
@@ -40,7 +41,7 @@ class Secret:
     """What looks like a secret.
 
     Attributes:
-        rule: id of the form, ``assigned``, ``entropy``, ``private_key``, ``url.password`` or ``bearer``.
+        rule: id of the form, ``assigned``, ``placed``, ``entropy``, ``private_key``, ``url.password`` or ``bearer``.
         title: what it is, for a person.
         severity: ``high``: it has the form of a key; ``medium``: its name or place says so; ``low``: only worth knowing.
         line: counted from 1; of what was unwrapped, the line of the wrapping.
@@ -152,7 +153,12 @@ def _find_all(text: str, data: bytes, path: str, seen: Seen) -> Iterator[Hit]:
         # A form names a secret better than the name of its variable does.
         before = bisect_left(starts, hit.end)
         if not before or reached[before - 1] <= hit.start:
+            found.append(hit)
             yield hit
+    # What has a form or a telling name keeps the fingerprint that it has by these.
+    for start, end in (*find_commands(text, seen.marks.command), *find_placed(text, path)):
+        if all(hit.end <= start or end <= hit.start for hit in found):
+            yield Hit(start, end, "placed", "password by its place", "medium")
 
 
 def _find_formed(text: str, data: bytes, runs: Sequence[Run]) -> Iterator[Hit]:

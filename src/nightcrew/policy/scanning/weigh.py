@@ -17,34 +17,9 @@ _ABOUT: Final = re.compile(
     r"|policy|format|class|kind|env|var|refs?|version|bytes|bits|algo\w*|alg|scopes?|status|state|count\w*|usage|budget|role"
     r"|per\w*|vault|manager|store|provider|source|index|position|start|end|text)?s?['\"\]]{0,2}\s*(?:=|:)"
 )
-_COMMON: Final = frozenset(
-    [
-        "password",
-        "passwd",
-        "pass",
-        "pwd",
-        "secret",
-        "root",
-        "admin",
-        "user",
-        "guest",
-        "test",
-        "postgres",
-        "mysql",
-        "redis",
-        "mongo",
-        "rabbitmq",
-        "token",
-        "key",
-        "credentials",
-        "username",
-        "hunter2",
-        "p4ssw0rd",
-        "letmein",
-        "123456",
-        "12345678",
-    ]
-)
+# `--password=x` of a command, and variables that programs read one from.
+_PLACE: Final = re.compile(r"(?:(?<!\S)--(?:[a-z]{1,12}-){0,3}pass|PGPASS|MYSQL_PWD)\Z")
+_LONGEST_NAME: Final = 60
 _LOCAL: Final = re.compile(r"(?:localhost|127\.|\[::1\]|0\.0\.0\.0|host[:/]|hostname|db[:/]|example\.)")
 _WORDS: Final = (
     "auth",
@@ -76,11 +51,13 @@ def judge_assigned(text: str, value: Value, *, settings: bool) -> Weight:
     rest = _ABOUT.match(text, value.name_end, value.start)
     if rest is not None and rest["about"]:
         return ""
-    if noise.is_placeholder(held) or held.lower() in _COMMON or len(held) < 6:
+    if noise.is_placeholder(held) or held.lower() in noise.COMMON or len(held) < 6:
         return ""
     if noise.is_digest(held):
         return "medium" if len(held) >= 32 and "-" not in held and not held.isdigit() else ""
     if noise.is_varied(held) and len(held) >= 12:
+        return "medium"
+    if value.tight and _PLACE.search(text, max(0, value.name_end - _LONGEST_NAME), value.name_end):
         return "medium"
     return _judge_word(held, value, settings=settings)
 
@@ -99,7 +76,7 @@ def judge_url(password: str, behind: str) -> Weight:
     """Return how likely the password of a URL is one; ``behind`` is what follows the ``@``."""
     if noise.is_placeholder(password) or len(set(password)) < 3:
         return ""
-    if password.lower() in _COMMON or _LOCAL.match(behind):
+    if password.lower() in noise.COMMON or _LOCAL.match(behind):
         return "low"
     return "high" if any(c.isdigit() for c in password) or len(password) >= 12 else "medium"
 
