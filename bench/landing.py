@@ -38,7 +38,8 @@ def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
         return Promoter(
             host_repository.discover(ground.repository, ENV),
             store_git_dir=str(ground.store.path),
-            state_dir=ground.state / "promote",
+            # As in the product, where shadows and promotions keep in mind together which parts of the disk were emptied.
+            state_dir=ground.state,
             env=ENV,
             clock=SystemClock(),
         )

@@ -51,8 +51,9 @@ def regular_files(world: World) -> dict[tuple[int, int], Path]:
     git = world.repo / ".git"
     for folder, _, names in os.walk(world.repo):
         place = Path(folder)
-        if place.is_relative_to(git) and not place.is_relative_to(git / "nightcrew") and place != git:
-            continue  # objects and refs: git flushes them, we ask it to
+        ours = place.is_relative_to(git / "nightcrew") or place in (git, git / "objects/pack")
+        if place.is_relative_to(git) and not ours:
+            continue  # refs: git flushes them, we ask it to
         for name in names:
             status = (place / name).lstat()
             if stat.S_ISREG(status.st_mode):

@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from nightcrew.host import crash
 from nightcrew.host.files import sync_directory, sync_together
 from nightcrew.host.git import GitError
 from nightcrew.host.tokens import nonce
@@ -22,6 +23,8 @@ from nightcrew.promote.site import Site
 
 _AT_ONCE: Final = 2
 """Checking and reading, once it is put together."""
+_REFUSED: Final = "fsck error"
+"""What git says of an object that must not be; anything else may be for want of room in our own directory."""
 _OWN_INPUT: Final = "/proc/self/fd/0"
 
 
@@ -32,7 +35,8 @@ class Parcel:
         site: our store, and whom it goes to.
         commits, objects: see ``pack_up``.
         wanted: the blobs that will be asked for.
-        check_early: have git check it at once, so that handing over is writing two files; else git does both later.
+
+    Git checks it at once, so that handing over is writing two files; only what is too large for that, git takes in itself.
     """
 
     def __init__(
@@ -41,15 +45,13 @@ class Parcel:
         commits: Sequence[str],
         objects: Collection[str],
         wanted: Collection[str],
-        *,
-        check_early: bool,
     ) -> None:
         self._site = site
         self._width = len(commits[0]) // 2
         self._wanted = frozenset(wanted)
         aside = ThreadPoolExecutor(_AT_ONCE)
         self._packed = aside.submit(pack_up, site, commits, objects)
-        self._checked: Future[bytes] | None = aside.submit(self._check) if check_early else None
+        self._checked = aside.submit(self._check)
         self._contents = aside.submit(self._read)
         # Nothing more will come; what was begun goes on.
         aside.shutdown(wait=False)
@@ -68,9 +70,9 @@ class Parcel:
 
     def settle(self) -> None:
         """Wait for what was begun, whatever became of it."""
+        begun: Future[Any]
         for begun in (self._packed, self._checked, self._contents):
-            if begun is not None:
-                begun.exception()
+            begun.exception()
 
     def hand_over(self, *, shared: bool) -> None:
         """Put it into the user's object database, flushed.
@@ -86,7 +88,7 @@ class Parcel:
             OSError: disk full, no permission.
         """
         pack = self._packed.result()
-        index = self._checked.result() if self._checked is not None else b""
+        index = self._checked.result()
         place = Path(self._site.repository.common_dir) / "objects" / "pack"
         if not index or shared or not _put_in(place, pack, index, self._width):
             take_in(self._site, pack)
@@ -98,6 +100,9 @@ class Parcel:
         """Have git check every object and make the index of the pack, beside it; empty when it does not say that all is well.
 
         What is the matter then, git says when it takes the pack in.
+
+        Raises:
+            GitError: an object that must not be.
         """
         pack = self._packed.result()
         if pack.size > READ_AT_MOST:
@@ -106,7 +111,11 @@ class Parcel:
             self._site.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="promote.", dir=self._site.scratch) as place:
                 return self._check_in(Path(place), pack)
-        except (GitError, OSError):
+        except GitError as error:
+            if _REFUSED in error.stderr:
+                raise
+            return b""
+        except OSError:
             return b""
 
     def _check_in(self, place: Path, pack: Pack) -> bytes:
@@ -127,11 +136,11 @@ def _put_in(place: Path, pack: Pack, index: bytes, width: int) -> bool:
     """Write a pack and its index into a directory of packs, as git does: git sees a pack through its index, which comes last.
 
     Returns:
-        False where that is left to git: there is no such directory, or a pack of this name.
+        False where that is left to git: there is no such directory, or a pack of this name that is more than half there.
     """
     name = f"pack-{pack.checksum(width).hex()}"
     ends = [place / f"{name}.pack", place / f"{name}.idx"]
-    if not place.is_dir() or any(end.exists() for end in ends):
+    if not place.is_dir() or ends[1].exists():
         return False
     asides = [place / f"tmp_pack_{nonce()}", place / f"tmp_idx_{nonce()}"]
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -144,8 +153,9 @@ def _put_in(place: Path, pack: Pack, index: bytes, width: int) -> bool:
         while left:
             left = left[os.write(fds[1], left) :]
         sync_together(*fds)
-        for aside, end in zip(asides, ends, strict=True):
-            aside.rename(end)
+        asides[0].rename(ends[0])
+        crash.point("promote.half_handed")
+        asides[1].rename(ends[1])
     except OSError:
         for aside in asides:
             with contextlib.suppress(OSError):

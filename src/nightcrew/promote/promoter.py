@@ -382,7 +382,7 @@ class Promoter:
         if draft.place != "here" or draft.kind != "commit":
             return self._look(draft, differences, objects, None, allow_paths, ahead, nobody=nobody)
         wanted = [each.new[7:] for each in differences.files if each.new]
-        parcel = Parcel(self._site, draft.commits, objects, wanted, check_early=True)
+        parcel = Parcel(self._site, draft.commits, objects, wanted)
         try:
             return self._look(draft, differences, objects, parcel, allow_paths, ahead, nobody=nobody)
         except BaseException:

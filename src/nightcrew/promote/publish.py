@@ -237,7 +237,7 @@ class _Publication:
             return None
         wanted = [each.new[7:] for each in self.differences if each.new]
         commits = self.prepared.commits
-        return self.parcel or Parcel(self.site, commits, self.objects, wanted, check_early=False)
+        return self.parcel or Parcel(self.site, commits, self.objects, wanted)
 
     def _hand_over_objects(self, parcel: Parcel | None) -> None:
         prepared = self.prepared
