@@ -82,6 +82,7 @@ class Conversions:
         scratch: directory of ours where rule files are laid out for git for a moment.
         git_for: makes a git on our store with a given working tree.
         known: attributes that earlier captures on the same base tree have learned, by path; added to.
+        ruleless: directories in which they learned that no rule says anything of any file; added to.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Conversions:
         scratch: Path,
         git_for: Callable[[str], Git],
         known: Attributes,
+        ruleless: set[bytes],
     ) -> None:
         self._reader = reader
         self._read = read
@@ -101,12 +103,17 @@ class Conversions:
         self._git_for = git_for
         self._scratch = scratch
         self._attributes = known
+        self._ruleless = ruleless
 
     def learn(self, paths: Collection[bytes]) -> None:
         """Find out the attributes of these paths; without any rule this costs a few look-ups and no process."""
-        new = [path for path in paths if path not in self._attributes]
+        known, ruleless = self._attributes, self._ruleless
+        new = [path for path in paths if path not in known and path.rpartition(b"/")[0] not in ruleless]
+        if not new:
+            return
         rules = self._find_rules(new)
-        if not new or not (rules or self._settings.converts_unasked):
+        if not (rules or self._settings.converts_unasked):
+            ruleless.update(path.rpartition(b"/")[0] for path in new)
             return
         asked = b"".join(path + b"\0" for path in new)
         with self._laid_out(rules) as git:

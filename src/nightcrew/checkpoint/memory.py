@@ -42,8 +42,8 @@ class CaptureMemory:
     """The memory of one shadow's captures, for ``Store.capture``; made empty, kept as long as the shadow is open.
 
     ``seen`` is what was found at each path, ``edited`` which paths were changed and in which way (kind of entry), ``made``
-    what became of the directories above them, ``attributes`` what the base tree's rules say of files. ``entries`` are those of
-    the last capture by path, None for one that must be looked at again; empty when that capture could not be built upon.
+    what became of the directories above them, ``attributes`` what the base tree's rules say of files, ``ruleless`` in which
+    directories they say nothing of any. ``entries`` are those of the last capture by path, None for one that must be looked at again; empty when that capture could not be built upon.
 
     It holds no content and may be thrown away at any time: a capture without it reads everything again and gives
     the same tree. Captures that share a memory take their turn.
@@ -56,6 +56,7 @@ class CaptureMemory:
     made: Made = field(default_factory=dict)
     entries: dict[str, Entry | None] = field(default_factory=dict)
     attributes: Attributes = field(default_factory=dict)
+    ruleless: set[bytes] = field(default_factory=set)
     reader: TreeReader | None = None
     turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,6 +69,7 @@ class CaptureMemory:
             self.made = {}
             self.entries = {}
             self.attributes = {}
+            self.ruleless = set()
             self.reader = None
 
     def recall(self, path: bytes, signature: Signature) -> Seen | None:

@@ -63,6 +63,8 @@ class Place:
     def __init__(self, prefix: str, fd: int) -> None:
         self._prefix = prefix
         self._fd = fd
+        # Reading is no use of the file that anybody should see, and noting it would be a write for each.
+        self._flags = _READ | os.O_NOATIME
 
     def open(self, entry: Entry) -> int:
         """Open the file of an entry.
@@ -73,9 +75,13 @@ class Place:
         source = entry.source
         try:
             if source == self._prefix + entry.path:
-                return os.open(entry.path, _READ, dir_fd=self._fd)
-            return os.open(source, _READ)
+                return os.open(entry.path, self._flags, dir_fd=self._fd)
+            return os.open(source, self._flags)
         except OSError as error:
+            if error.errno == errno.EPERM and self._flags != _READ:
+                # Only the owner may ask for that.
+                self._flags = _READ
+                return self.open(entry)
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
                 # A link, a socket, or a file where a directory was.
                 raise FileNotFoundError(errno.ENOENT, "something else took its place", source) from error

@@ -127,6 +127,7 @@ class Store:
                 scratch,
                 self._git,
                 memory.attributes,
+                memory.ruleless,
             )
             local = self._local_objects(len(base_tree))
             with self.using():
