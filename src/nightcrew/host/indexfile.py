@@ -127,19 +127,26 @@ class IndexFile:
             tree: its working tree; modified_s: seconds since the epoch.
         """
         data = bytearray(self._data)
-        root = os.fsencode(tree) + b"/"
-        for at, name, _ in self._walk(_HEAD.size, self.count, array("Q")):
-            (mode,) = struct.unpack_from(">I", data, at + _MODE_AT)
-            if mode == _SUBMODULE:
-                continue
-            place = root + name
-            try:
-                os.utime(place, (modified_s, modified_s), follow_symlinks=False)
-                found = os.lstat(place)
-            except (FileNotFoundError, NotADirectoryError):
-                # Outside the sparse checkout: the entry has no file.
-                continue
-            _STATUS.pack_into(data, at, *_status_words(found, mode))
+        # From here the way to a file is short, and what is done for every one of them is as little as can be.
+        root = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        times, put, low = (modified_s, modified_s), _STATUS.pack_into, 0xFFFFFFFF
+        mode_of = struct.Struct(">I").unpack_from
+        try:
+            for at, name, _ in self._walk(_HEAD.size, self.count, array("Q")):
+                (mode,) = mode_of(data, at + _MODE_AT)
+                if mode == _SUBMODULE:
+                    continue
+                try:
+                    os.utime(name, times, dir_fd=root, follow_symlinks=False)
+                    _, inode, device, _, uid, gid, size, _, _, _ = found = os.lstat(name, dir_fd=root)
+                except (FileNotFoundError, NotADirectoryError):
+                    # Outside the sparse checkout: the entry has no file.
+                    continue
+                seconds, ns = divmod(found.st_ctime_ns, 1_000_000_000)
+                words = (inode & low, mode, uid & low, gid & low, size & low)
+                put(data, at, seconds & low, ns, modified_s & low, 0, device & low, *words)
+        finally:
+            os.close(root)
         data[-self.id_bytes :] = self._digest([memoryview(data)[: -self.id_bytes]])
         return IndexFile(bytes(data), self.id_bytes, self._marks)
 
