@@ -67,6 +67,9 @@ _SECUREBITS = 0xEF  # NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, not KEEP_CA
 _CAPABILITY_VERSION_3 = 0x20080522
 _CLOSE_RANGE_CLOEXEC = 4
 _LAST_FD = 0xFFFFFFFF
+_AF_INET, _DATAGRAMS = 2, 0x80002  # SOCK_DGRAM | SOCK_CLOEXEC
+_SIOCSIFFLAGS = 0x8914
+_LOOPBACK_UP = struct.pack("16sH22x", b"lo", 0x41)  # struct ifreq: IFF_UP | IFF_RUNNING
 _SECCOMP_SET_MODE_FILTER = 1
 _SECCOMP_NEW_LISTENER = 8
 _SECCOMP_WAIT_KILLABLE = 32
@@ -80,6 +83,8 @@ _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
 _libc.signal.restype = ctypes.c_void_p
+_libc.socket.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
+_libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p)
 # The same function without releasing the interpreter lock: between fork and its aftermath no Python may run.
 _raw = ctypes.PyDLL(None, use_errno=True)
 _raw.syscall.restype = ctypes.c_long
@@ -281,6 +286,18 @@ def die_with_parent(signal_number: int) -> None:
 def reset_signal(number: int) -> None:
     """Give a signal its default action; unlike ``signal.signal`` without a word to the interpreter, at a tenth of the price."""
     _libc.signal(number, None)
+
+
+def raise_loopback() -> None:
+    """Bring up ``lo``, in a new network namespace the only interface."""
+    any_socket = _libc.socket(_AF_INET, _DATAGRAMS, 0)
+    if any_socket < 0:
+        raise _fail("lo")
+    try:
+        if _libc.ioctl(any_socket, _SIOCSIFFLAGS, _LOOPBACK_UP) < 0:
+            raise _fail("lo")
+    finally:
+        os.close(any_socket)
 
 
 def adopt_orphans() -> None:

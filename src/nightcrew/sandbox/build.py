@@ -9,10 +9,8 @@ source of a mount lies, so nothing has to be created on the host's disk and no s
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
-import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -34,9 +32,6 @@ _LINKS: Final = (
     ("/proc/self/fd/0", "/dev/stdin"), ("/proc/self/fd/1", "/dev/stdout"), ("/proc/self/fd/2", "/dev/stderr"),
 )  # fmt: skip
 _FOLDERS: Final = ("/dev/pts", "/etc", "/proc", "/run", "/sys", "/tmp", "/var")  # noqa: S108 - inside
-_SIOCSIFFLAGS, _IFF_UP_RUNNING = 0x8914, 0x41
-_LOOPBACK_UP: Final = struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING)  # struct ifreq
-_DATAGRAMS: Final = int(socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
 
 class BuildError(Exception):
@@ -116,13 +111,6 @@ def build(order: Order, host: Host) -> int:
     except OSError as cause:
         raise BuildError(step, cause) from cause
     return proc
-
-
-def raise_loopback() -> None:
-    """Bring up ``lo``, the only interface of the new network namespace."""
-    any_socket = socket.socket(socket.AF_INET, _DATAGRAMS, 0)
-    fcntl.ioctl(any_socket.fileno(), _SIOCSIFFLAGS, _LOOPBACK_UP)
-    any_socket.close()
 
 
 def _part_from_host(_order: Order, _host: Host) -> None:

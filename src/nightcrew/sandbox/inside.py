@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from nightcrew.host import kernel
 from nightcrew.sandbox import attempts, build, cgroups, confine, exits, restrict, tree
-from nightcrew.sandbox.order import Order, decode
+from nightcrew.sandbox.order import AT_ONCE_BYTES, Order, decode
 
 NOT_FOUND: Final = 127
 NOT_STARTED: Final = 126
@@ -35,7 +35,8 @@ _ANY_CHILD: Final = 0x40000000  # __WALL: also one whose end sends another signa
 _DISPOSABLE: Final = tuple(sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})))
 _SEQPACKET: Final = int(socket.SOCK_SEQPACKET)
 _STREAMS_AND_MORE: Final = 5
-_CONTROL_BYTES: Final = socket.CMSG_SPACE(_STREAMS_AND_MORE * struct.calcsize("i"))
+_NUMBER_BYTES: Final = struct.calcsize("i")
+_CONTROL_BYTES: Final = socket.CMSG_SPACE(_STREAMS_AND_MORE * _NUMBER_BYTES)
 
 
 class Prepared(NamedTuple):
@@ -136,12 +137,12 @@ def run_confined(channel: socket.socket, prepared: Prepared, doors: list[int]) -
     _wait_until_mapped(channel)
     grouped = cgroups.enter(doors)
     refusal = _get_ready()
-    order_fd, streams, report = _wait_for_order(channel)
+    words, streams, report = _wait_for_order(channel)
     code = 1
     try:
         if refusal is not None:
             raise refusal
-        order = _read_order(order_fd)
+        order = decode(words)
         proc = build.build(order, prepared.host)
         _open_exits(order, report)
         _take_streams(streams)
@@ -167,14 +168,18 @@ def _wait_until_mapped(channel: socket.socket) -> None:
         os._exit(1)  # the zygote has gone, or could not map our ids
 
 
-def _wait_for_order(channel: socket.socket) -> tuple[int, tuple[int, int, int], Report]:
-    """Return descriptors of the order and of the streams, and the report; exits when there will be no order."""
-    message, rights, _flags, _sender = channel.recvmsg(16, _CONTROL_BYTES, socket.MSG_CMSG_CLOEXEC)
+def _wait_for_order(channel: socket.socket) -> tuple[bytes, tuple[int, int, int], Report]:
+    """Return the order as it came, descriptors of the streams, and the report; exits when there will be no order.
+
+    A long order is in a file: a fifth descriptor, the first.
+    """
+    words, rights, _flags, _sender = channel.recvmsg(AT_ONCE_BYTES, _CONTROL_BYTES, socket.MSG_CMSG_CLOEXEC)
     channel.close()
-    if not message:
+    if not words:
         os._exit(0)
-    order, stdin, stdout, stderr, report = struct.unpack("5i", rights[0][2])
-    return order, (stdin, stdout, stderr), Report(report)
+    came = rights[0][2]
+    *file, stdin, stdout, stderr, report = struct.unpack(f"{len(came) // _NUMBER_BYTES}i", came)
+    return _read_all(file[0]) if file else words, (stdin, stdout, stderr), Report(report)
 
 
 def _get_ready() -> build.BuildError | None:
@@ -187,7 +192,7 @@ def _get_ready() -> build.BuildError | None:
         confine.volunteer_for_oom()
         kernel.give_up_future_privileges()
         _leave_groups()
-        build.raise_loopback()
+        kernel.raise_loopback()
     except OSError as cause:
         return build.BuildError("capabilities in a new user namespace", cause)
     return None
@@ -205,14 +210,14 @@ def run_plain(channel: socket.socket, prepared: Prepared, doors: list[int]) -> N
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _wait_until_mapped(channel)
     grouped = cgroups.enter(doors)
-    order_fd, streams, report = _wait_for_order(channel)
+    words, streams, report = _wait_for_order(channel)
     code, end = 1, _end_tree
     try:
         os.setsid()
         kernel.adopt_orphans()
         kernel.die_with_parent(signal.SIGQUIT)
         _on_signal(signal.SIGQUIT, _end_tree_and_exit)
-        order = _read_order(order_fd)
+        order = decode(words)
         end = partial(_end_with, order)
         _on_signal(signal.SIGTERM, partial(_ask_to_end, order))
         _on_signal(signal.SIGQUIT, lambda: _exit_after(end))
@@ -292,10 +297,10 @@ def _open_exits(order: Order, report: Report) -> None:
     report.wait_for(exits.SERVED)
 
 
-def _read_order(fd: int) -> Order:
+def _read_all(fd: int) -> bytes:
     data = os.pread(fd, os.fstat(fd).st_size, 0)
     os.close(fd)
-    return decode(data)
+    return data
 
 
 def _tell_failure(report: Report, step: str, cause: OSError) -> None:

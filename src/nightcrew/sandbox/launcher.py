@@ -29,7 +29,7 @@ from nightcrew.sandbox.exits import Doors, Serve
 from nightcrew.sandbox.freezer import Groups
 from nightcrew.sandbox.leaving import Leaving
 from nightcrew.sandbox.levels import pick
-from nightcrew.sandbox.order import Order, encode
+from nightcrew.sandbox.order import AT_ONCE_BYTES, Order, encode
 from nightcrew.sandbox.spares import NoSpare, Spare, Spares, ZygoteGone, drop
 from nightcrew.sandbox.supervise import Care, Channels, LaunchFailed, Supervisor
 from nightcrew.sandbox.translate import make_order, no_zygote, unavailable
@@ -44,6 +44,7 @@ _SEARCH: Final = "/usr/local/bin:/usr/bin:/bin"
 _SEND_PATIENCE_S: Final = 15.0
 _CLOSE_PATIENCE_S: Final = 5.0
 _SWEEP_PATIENCE_S: Final = 5.0
+_IN_FILE: Final = b"r"
 _GONE: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 
 
@@ -267,18 +268,21 @@ class Launcher:
         return f"the launcher's process ended: {words or 'it was killed'}"
 
     def _request(self, order: Order, channels: Channels, supervisor: Supervisor) -> None:
-        payload = _memory_file(encode(order))
+        words = encode(order)
+        at_once = order["confined"] and len(words) <= AT_ONCE_BYTES
+        payload = [] if at_once else [_memory_file(words)]
         try:
-            descriptors = [payload, *channels.theirs]
+            descriptors = [*payload, *channels.theirs]
             if order["confined"]:
-                self._hand_over(order, descriptors, supervisor)
+                self._hand_over(order, words if at_once else _IN_FILE, descriptors, supervisor)
             else:
                 self._send([_write_request(order)], descriptors)
         finally:
-            os.close(payload)
+            for fd in payload:
+                os.close(fd)
             channels.close_theirs()
 
-    def _hand_over(self, order: Order, descriptors: list[int], supervisor: Supervisor) -> None:
+    def _hand_over(self, order: Order, words: bytes, descriptors: list[int], supervisor: Supervisor) -> None:
         """Give the order to a spare; to none when the run is over before there is one."""
         while (spare := self._take_spare(supervisor)) is not None:
             kept: tuple[str, ...] = ()
@@ -290,7 +294,7 @@ class Launcher:
                     processes=order["processes"],
                     cpus=order["cpus"],
                 )
-            if spare.order(descriptors):
+            if spare.order(words, descriptors):
                 supervisor.meet(spare.pid, spare.pidfd, spare.group, kept)
                 return
             drop(spare)  # it was killed while it waited

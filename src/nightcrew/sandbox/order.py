@@ -90,6 +90,10 @@ class Order(TypedDict):
 _FORMAT: Final = 4  # read by every interpreter from 3.4 on; ten times as quick to read as JSON in a process that has just been forked
 
 
+#: An order up to this length is sent as a message, a longer one as a file.
+AT_ONCE_BYTES: Final = 16384
+
+
 def portable(text: str) -> str:
     """Return ``text`` so that the zygote's UTF-8 gives the same bytes as this process's file system encoding."""
     return os.fsencode(text).decode("utf-8", "surrogateescape")

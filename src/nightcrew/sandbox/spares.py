@@ -47,11 +47,11 @@ class Spare:
     group: str
     channel: socket.socket
 
-    def order(self, descriptors: list[int]) -> bool:
+    def order(self, words: bytes, descriptors: list[int]) -> bool:
         """Give it its order, and let go of the channel; False when it does not live any more."""
         with self.channel:
             try:
-                socket.send_fds(self.channel, [b"r"], descriptors)
+                socket.send_fds(self.channel, [words], descriptors)
             except OSError:
                 return False
         return True

@@ -17,7 +17,7 @@ from nightcrew.model.errors import SandboxUnavailable, UsageError
 from nightcrew.model.isolation import Bind, Level, Overlay, SandboxSpec
 from nightcrew.sandbox import exits, system
 from nightcrew.sandbox.order import BindOrder, ExitOrder, Order, OverlayOrder, portable
-from nightcrew.sandbox.places import lies_in
+from nightcrew.sandbox.places import lies_in, real_path
 
 NOTHING_STARTED: Final = "nothing was started"
 _DEFAULT_SCRATCH_BYTES: Final = 2 << 30  # when memory has no limit
@@ -120,7 +120,7 @@ def _check_source(bind: Bind) -> None:
 
     What is writable is a copy made for this task: a socket in it is one that the task itself has left there.
     """
-    source, real = bind.source, os.path.realpath(bind.source)
+    source, real = bind.source, real_path(bind.source)
     for place in system.NEVER_BOUND:
         if lies_in(real, place) or lies_in(place, real):
             raise UsageError(
@@ -159,7 +159,7 @@ def _home(spec: SandboxSpec) -> str:
 def covered_by_system(spec: SandboxSpec) -> list[str]:
     """Return the user's own home if a system directory would show it; a shadow there could not be hidden."""
     for overlay in spec.overlays:
-        real = os.path.realpath(overlay.upper)
+        real = real_path(overlay.upper)
         if any(lies_in(real, directory) for directory in _VISIBLE):
             raise UsageError(
                 f"the state directory lies in a directory that every sandbox shows: {overlay.upper}",
