@@ -80,3 +80,22 @@ def test_the_policy_says_per_class_what_is_needed(crew: Hermetic) -> None:
     )
     done = crew.run("promote", "R-1", "--yes")
     assert done.code == 0, done
+
+
+def test_what_a_hook_reaches_by_way_of_other_scripts_is_said_with_the_way(crew: Hermetic) -> None:
+    crew.write({"tools/check": "#!/bin/sh\n. tools/lib/common\n", "tools/lib/common": "true\n"})
+    (crew.repo / "tools/check").chmod(0o755)
+    crew.commit("checks")
+    hook = crew.repo / ".git/hooks/pre-push"
+    hook.write_text("#!/bin/sh\nexec tools/check\n")
+    hook.chmod(0o755)
+    crew.run_tasks(
+        "- [ ] 1. change\n  - Run: echo echo >> tools/lib/common; echo more > notes.txt\n  - Accept: test -s notes.txt\n"
+    )
+    assert crew.run("accept", "R-1/T01").code == 0
+    refused = crew.run("promote", "R-1", "--yes")
+    assert refused.code == 5, refused
+    assert "tools/check starts tools/lib/common" in refused.stderr, refused
+    assert "notes.txt:" not in refused.stderr
+    done = crew.run("promote", "R-1", "--yes", "--allow-handoff", "git")
+    assert done.code == 0, done

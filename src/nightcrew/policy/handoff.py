@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import cache
 from importlib.resources import files
@@ -117,29 +117,36 @@ def check_own(classes: Sequence[tuple[HandoffClass, Place]]) -> Iterator[Problem
                 yield Problem(place, f"handoff.{each.id}: {said}: {path}")
 
 
-def find_handoffs(policy: Policy, change: Change, hooks: Collection[str] = ()) -> tuple[Handoff, ...]:
+def find_handoffs(
+    policy: Policy, change: Change, hooks: Mapping[str, str] | None = None
+) -> tuple[Handoff, ...]:
     """Return every path of a change that would land and that somebody on the host executes, in the order of the change.
 
     Args:
         policy, change: rules and change.
-        hooks: paths that git runs by the user's configuration, whatever they are called.
+        hooks: paths that git runs by the user's configuration, whatever they are called, each with the files on the way to it, in words.
     """
+    hooks = hooks or {}
     return tuple(
         found
         for path in change.promotable
-        if (found := find_handoff(policy, path, hook=path.path in hooks)) is not None
+        if (found := find_handoff(policy, path, hook=path.path in hooks, way=hooks.get(path.path, "")))
+        is not None
     )
 
 
-def find_handoff(policy: Policy, path: PathChange, *, hook: bool = False) -> Handoff | None:
+def find_handoff(policy: Policy, path: PathChange, *, hook: bool = False, way: str = "") -> Handoff | None:
     """Return who would execute one changed path; None when nobody is known to, or the policy takes it out.
 
-    With ``hook`` it is git, whatever the path is called.
+    With ``hook`` it is git, whatever the path is called; ``way`` are the files on the way to it, in words.
     """
     classes: _Classes | None = policy.compiled.get("handoff")
     if classes is None:
         classes = policy.compiled["handoff"] = _Classes(policy)
-    return classes.find_hook(path) if hook else classes.find(path)
+    if not hook:
+        return classes.find(path)
+    found = classes.find_hook(path)
+    return replace(found, reason=f"{found.reason}: {way}") if way else found
 
 
 def find_class(path: str, *, hook: bool = False) -> HandoffClass | None:

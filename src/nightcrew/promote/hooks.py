@@ -69,8 +69,11 @@ def find_promoted(site: Site, configured: Configured, paths: Iterable[str]) -> t
     )
 
 
-def find_run_by_git(site: Site, configured: Configured, paths: Sequence[str]) -> tuple[str, ...]:
-    """Return those of some paths that git runs or obeys by the user's own settings and hooks, whatever they are called."""
+def find_run_by_git(site: Site, configured: Configured, paths: Sequence[str]) -> dict[str, str]:
+    """Return those of some paths that git runs or obeys by the user's own settings and hooks, whatever they are called.
+
+    Beside each stand the files on the way to it, in words (``find_started``).
+    """
     repository = site.repository
     hooks = find_promoted(site, configured, paths)
     started = find_started(
@@ -81,8 +84,8 @@ def find_run_by_git(site: Site, configured: Configured, paths: Sequence[str]) ->
         find_folder(site, configured),
         paths,
     )
-    run = {*hooks, *started}
-    return tuple(path for path in paths if path in run)
+    run = {**started, **dict.fromkeys(hooks, "")}
+    return {path: run[path] for path in paths if path in run}
 
 
 def refuse_promoted(paths: Iterable[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from nightcrew.model.actions import PathChange
 from nightcrew.promote.objects import Difference
@@ -32,7 +33,8 @@ class Prepared:
         undo_of: id of the promotion that this takes back.
         undone: its transaction, where that is still known.
         hook_paths: of ``paths`` those that git runs as a hook, by the user's configuration.
-        git_paths: those, and others that git runs or obeys because the user's settings or hooks name them.
+        git_paths: those, and others that git runs or obeys because the user's settings or hooks name them; beside each
+            the files on the way to it, in words, where it is not named itself.
         base_tree: what branch and work both come from: the base with what was promoted before; empty when nothing was merged.
     """
 
@@ -56,7 +58,7 @@ class Prepared:
     untracked: tuple[tuple[str, str], ...] = ()
     hooks: bool = False
     hook_paths: tuple[str, ...] = ()
-    git_paths: tuple[str, ...] = ()
+    git_paths: Mapping[str, str] = field(default_factory=dict)
     base_tree: str = ""
 
     @property

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
+
+from nightcrew.promote.calls import follow_calls
 
 _STARTS: Final = re.compile(
     r"core\.(fsmonitor|sshcommand|editor|pager|askpass|gitproxy|attributesfile|alternaterefscommand)|sequence\.editor|"
@@ -40,9 +42,11 @@ def read_commands(settings: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def find_started(
-    root: str, git_dir: str, home: str, commands: Iterable[str], hooks: Path, paths: Iterable[str]
-) -> tuple[str, ...]:
-    """Return those of some paths that a command or a hook of the user's names as a file of the working tree.
+    root: str, git_dir: str, home: str, commands: Iterable[str], hooks: Path, paths: Collection[str]
+) -> dict[str, str]:
+    """Return those of some paths that a command or a hook of the user's names as a file of the working tree, or leads to.
+
+    Beside each stand the files on the way to it, in words; nothing where it is named itself.
 
     Args:
         root: of the working tree. git_dir: the common one, which settings are relative to. home: the user's.
@@ -60,9 +64,15 @@ def find_started(
     # A hook that changes the directory first names what it starts from there.
     inner = [f"{root}/{each}" for each in sorted(named) if Path(root, each).is_dir()][:_FOLDERS]
     named |= _name(root, (place for word in words for place in _resolve(word, inner, home)))
+
+    def resolve(word: str, folders: Iterable[str]) -> Iterator[str]:
+        return iter(_name(root, _resolve(word, folders, home)))
+
+    reached = follow_calls(root, named, texts, paths, resolve)
+    named |= set(reached)
     # What lies above one may become a link, or a file.
     named |= {above for each in named for above in _list_above(each)}
-    return tuple(path for path in paths if path in named)
+    return {path: reached.get(path, "") for path in paths if path in named}
 
 
 def _list_above(path: str) -> Iterator[str]:

@@ -77,10 +77,10 @@ class Promoter:
         self._known: Known | None = None
         self._configured: Configured | None = None
 
-    def run_by_git(self, paths: Sequence[str]) -> tuple[str, ...]:
+    def run_by_git(self, paths: Sequence[str]) -> dict[str, str]:
         """Return those of some paths that the user's git runs or obeys, by the user's own settings and hooks."""
         if not paths:
-            return ()
+            return {}
         self._configured = self._configured or self._site.configured()
         return find_run_by_git(self._site, self._configured, paths)
 

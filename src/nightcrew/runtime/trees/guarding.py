@@ -7,7 +7,7 @@ stand in the working tree now: a person has just been told, and has just changed
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -188,7 +188,7 @@ def guard_tree(
     run: str,
     old_commit: str,
     tree: str,
-    hooks: Collection[str] = (),
+    hooks: Mapping[str, str] | None = None,
 ) -> Guard:
     """Look at the tree that would land on a commit.
 
@@ -196,7 +196,7 @@ def guard_tree(
         run: id of the run.
         old_commit: what the branch is at, or a new one starts from.
         tree: the tree that would land.
-        hooks: paths in it that git runs by the user's configuration.
+        hooks: paths in it that git runs by the user's configuration, each with the files on the way to it, in words.
     """
     from nightcrew.runtime.trees.scanners import scan_strongly
 
