@@ -43,6 +43,7 @@ PIECE_BYTES: Final = 1 << 20
 COMPRESSION: Final = 1
 # The longest piece of a stored (uncompressed) block of a zlib stream.
 _STORED_BYTES: Final = 0xFFFF
+_CHECKSUM: Final = struct.Struct(">I")
 
 Rows = dict[bytes, bytes]
 """Name → encoded row of a tree object."""
@@ -184,7 +185,7 @@ def store_plain_each(contents: Sequence[bytes]) -> list[bytes]:
     """Return what ``store_plain`` makes of each; the loop stays in C, as nearly all fit into one block."""
     if any(len(data) > _STORED_BYTES for data in contents):
         return list(map(store_plain, contents))
-    ends = map(int.to_bytes, map(squeezing.adler32, contents), repeat(4), repeat("big"))
+    ends = map(_CHECKSUM.pack, map(squeezing.adler32, contents))
     return list(map(b"".join, zip(map(_stored_head, map(len, contents)), contents, ends, strict=True)))
 
 
