@@ -301,6 +301,8 @@ class Shadows:
         upper.chmod(0o755)
         if self._mode != "overlay":
             self._copy(upper, base, layer, aside)
+        # Git does not trust what it knows of a directory that is as young as its index, and writes that again.
+        os.utime(upper, (base.modified_s, base.modified_s))
         return {
             "version": _VERSION,
             "mode": self._mode,
