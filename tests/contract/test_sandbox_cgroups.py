@@ -24,6 +24,8 @@ from sandbox_world import LIMITS, PYTHON, Ran, Recorder, World, processes_with, 
 
 MIB = 1 << 20
 
+BACKENDS = ("nightcrew", "bwrap", "landlock", "podman", "docker", "none")
+
 
 @pytest.fixture
 def world() -> Iterator[World]:
@@ -207,6 +209,11 @@ def test_no_limit_is_promised_where_there_is_none(session: Path) -> None:
     assert told["processes"] == "exact (kernel, RLIMIT_NPROC)"
     assert told["memory"].startswith("watched")
     assert told["cpus"].startswith("not kept")
+    unbounded = "how many files lie there is not bounded"
+    kept = {
+        each: cgroups.describe_limits(homes, each, processes_bounded=True)["scratch"] for each in BACKENDS
+    }
+    assert {each for each, words in kept.items() if unbounded in words} == {"bwrap", "podman", "docker"}
 
 
 def test_a_switch_that_is_missing_is_not_a_limit(session: Path) -> None:

@@ -22,9 +22,9 @@ _LIMITING: Final = (MEMORY, PROCESSES, CPUS)
 PREFIX: Final = "nightcrew-"
 _COUNTERS: Final = {1: "memory.oom_control", 2: "memory.events"}
 _WATCHED: Final = "watched (looked at every 20 to 100 ms, so it can be passed for that long)"
-_EACH: Final = "exact (kernel: 64 MiB for each of /tmp, /var/tmp, /dev/shm and home)"
+_EACH: Final = "exact (kernel: 64 MiB for each of /tmp, /var/tmp, /dev/shm and home); how many files lie there is not bounded"
 _SCRATCH: Final = {
-    "bwrap": "exact (kernel: /tmp, /var/tmp, /dev/shm and home have a part each)",
+    "bwrap": "exact (kernel: /tmp, /var/tmp, /dev/shm and home have a part each); how many files lie there is not bounded",
     "landlock": "watched (home and temporary files lie on the disk, and count as disk)",
     "podman": _EACH,
     "docker": _EACH,
