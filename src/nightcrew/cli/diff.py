@@ -39,7 +39,8 @@ def command(
     """Show what a task (or the results of a run together, without rejected ones) changed: tree against tree, base to result.
 
     Paths limit it to these files and what is below these directories. Secrets in it are blotted out, which is said; a patch
-    to apply elsewhere is `--exact`, or better `nightcrew promote --patch`.
+    to apply elsewhere is `--exact`, or better `nightcrew promote --patch`. On a terminal control characters are shown by
+    name; into a pipe or file they go as they are, as with git, so that `git apply` can read them.
     """
     found = runtime.resolve(name, kinds="RT")
     show_patch(screen, runtime.diff(found, stat=stat, hunks=hunks, exact=exact, paths=paths), paths)
