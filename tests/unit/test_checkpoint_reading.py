@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -19,8 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from nightcrew.checkpoint import packrows, reading
 from nightcrew.checkpoint.memory import CaptureMemory
 from nightcrew.checkpoint.objects import identify, identify_each, store_plain, store_plain_each
+from nightcrew.host import renames
 from nightcrew.model.errors import StaleError
 from nightcrew.model.trees import Entry
+from nightcrew.shadow import scan
+from nightcrew.shadow.layers import Stack
 from shadow_world import World, write_files
 
 
@@ -78,6 +82,113 @@ def test_what_took_the_place_of_a_file_is_not_read_and_nothing_is_stored(world, 
     with pytest.raises(StaleError, match="d/x vanished"):
         capture(world, tmp_path / "up", ["a", "d/x"])
     assert list((world.store.path / "objects/pack").iterdir()) == []
+
+
+def replace_by_link(place, target):
+    place.rename(f"{place}-aside")
+    place.symlink_to(target)
+
+
+@pytest.mark.parametrize("kernel_has_the_call", [True, False])
+@pytest.mark.parametrize("moved", ["d", "d/e"])
+@pytest.mark.parametrize("kind", ["file", "symlink"])
+def test_a_link_in_the_place_of_a_directory_leads_nowhere(
+    world, tmp_path, monkeypatch, kind, moved, kernel_has_the_call
+):
+    """An agent that goes on while it is read may not have the user's own files put into a checkpoint."""
+    if not kernel_has_the_call:
+
+        def lacks(directory, path, flags):
+            raise renames.HostLacks("no openat2")
+
+        monkeypatch.setattr(renames, "open_beneath", lacks)
+    write_files(tmp_path / "hidden", {"e/key": b"of the user\n", "key": b"of the user\n"})
+    write_files(tmp_path / "up", {"a": b"other\n", "d/a": b"mine\n", "d/e/key": b"mine\n"})
+    if kind == "symlink":
+        for place in ("hidden/e/key", "hidden/key", "up/d/e/key"):
+            (tmp_path / place).unlink()
+            (tmp_path / place).symlink_to("anywhere")
+
+    def listed():
+        yield from entries(tmp_path / "up", ["a", "d/a"])
+        yield Entry("d/e/key", kind, str(tmp_path / "up/d/e/key"), 0o100644)
+        replace_by_link(tmp_path / "up" / moved, tmp_path / "hidden")
+
+    base = world.store.tree_of(world.repository.head)
+    with pytest.raises(StaleError, match="vanished"):
+        world.store.capture(base, listed())
+    assert list((world.store.path / "objects/pack").iterdir()) == []
+
+
+@pytest.mark.parametrize("kernel_has_the_call", [True, False])
+def test_directories_are_found_one_after_the_other_and_let_go(
+    world, tmp_path, monkeypatch, kernel_has_the_call
+):
+    if not kernel_has_the_call:
+
+        def forbidden(directory, path, flags, resolve):
+            raise PermissionError(errno.EPERM, "a filter forbids it")
+
+        monkeypatch.setattr(renames.kernel, "open_beneath", forbidden)
+    wanted = {"a": b"1", "d/a": b"2", "d/e/a": b"3", "d/e/b": b"4", "d/f/a": b"5", "d/z": b"6", "z": b"7"}
+    write_files(tmp_path / "up", wanted)
+    before = len(os.listdir("/proc/self/fd"))
+    tree = capture(world, tmp_path / "up", [*sorted(wanted), "a"])
+    assert {path: world.store.read(tree, path) for path in wanted} == wanted
+    place = reading.Place()
+    for entry in entries(tmp_path / "up", ["d/e/a", "d/f/a", "d/f/none"]):
+        with contextlib.suppress(FileNotFoundError):
+            os.close(place.open(entry))
+    place.close()
+    world.store.close()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_file_that_grows_while_it_is_read_takes_no_more_than_its_size(tmp_path):
+    (tmp_path / "x").write_bytes(b"0123456789")
+    fd = os.open(tmp_path / "x", os.O_RDONLY)
+    try:
+        os.truncate(tmp_path / "x", 1 << 40)
+        assert reading.read_all(fd, 10) == b"0123456789"
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.truncate(tmp_path / "x", 4)
+        assert reading.read_all(fd, 10) == b"0123"
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("top", [True, False])
+def test_a_scan_follows_no_link_that_took_the_place_of_a_directory(tmp_path, monkeypatch, top):
+    write_files(tmp_path / "hidden", {"key": b"of the user\n", "e/key": b"of the user\n"})
+    write_files(tmp_path / "up", {"d/e/key": b"of the agent"})
+    (tmp_path / "clock").touch()
+    moved, real = tmp_path / ("up/d" if top else "up/d/e"), scan.list_directory
+
+    def late(fd, directory):
+        if not moved.is_symlink() and tmp_path / "up" / directory == moved:
+            replace_by_link(moved, tmp_path / "hidden")
+        return real(fd, directory)
+
+    monkeypatch.setattr(scan, "list_directory", late)
+    memory = scan.ScanMemory(Stack([]), tmp_path / "clock")
+    with pytest.raises(FileNotFoundError):
+        list(scan.scan_layer(str(tmp_path / "up"), memory))
+
+
+@pytest.mark.parametrize("take", [make_link, os.mkfifo])
+def test_what_took_the_place_of_a_touched_file_is_not_compared(tmp_path, take):
+    write_files(tmp_path / "up", {"d/x": b"same"})
+    write_files(tmp_path / "under", {"x": b"same"})
+    (tmp_path / "up/d/x").unlink()
+    take(tmp_path / "up/d/x")
+    fd = os.open(tmp_path / "up", os.O_PATH)
+    try:
+        same = scan.same_content(fd, "d/x", str(tmp_path / "under/x"))
+    except FileNotFoundError:
+        same = False
+    finally:
+        os.close(fd)
+    assert not same
 
 
 def test_files_from_several_places_are_found(world, tmp_path):

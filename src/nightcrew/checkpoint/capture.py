@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from nightcrew.checkpoint.objects import (
     write_loose,
 )
 from nightcrew.checkpoint.packs import LocalObjects, PackWriter
-from nightcrew.checkpoint.reading import Batch, Place, Taken, check_regular, open_place, read_all
+from nightcrew.checkpoint.reading import Batch, Place, Taken, check_regular, read_all
 from nightcrew.checkpoint.trees import Made, TreeEdit, TreeReader
 from nightcrew.host.leases import is_at_rest
 from nightcrew.model.errors import StaleError
@@ -185,11 +186,11 @@ class Capture:
         paths = [path for _, path in waiting]
         self._reader.prepare(self._base_tree, paths)
         self._conversions.learn([path for entry, path in waiting if entry.kind == "file"])
-        with open_place([entry for entry, _ in waiting if entry.source][:1]) as place:
+        with closing(Place()) as place:
             for entry, path in waiting:
                 try:
                     if entry.kind == "symlink":
-                        self._keep(entry, path, self._take_link(entry, path), fresh=True)
+                        self._keep(entry, path, self._take_link(place, entry, path), fresh=True)
                     else:
                         self._take_file(place, entry, path)
                 except PermissionError:
@@ -215,9 +216,9 @@ class Capture:
     def _refuse(self, entry: Entry, why: str) -> None:
         self._refused.append(f"{entry.path}: {why}")
 
-    def _take_link(self, entry: Entry, path: bytes) -> Seen:
-        signature = sign(os.lstat(entry.source))
-        target = os.fsencode(os.readlink(entry.source))  # noqa: PTH115
+    def _take_link(self, place: Place, entry: Entry, path: bytes) -> Seen:
+        found, target = place.read_link(entry)
+        signature = sign(found)
         new = TreeEntry(MODE_LINK, self._store(target, self._reader.find_row(self._base_tree, path)))
         return Seen(signature, new, "", certain=self._is_old(signature))
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from nightcrew.checkpoint.memory import Signature
 from nightcrew.checkpoint.objects import LARGE_BYTES
+from nightcrew.host.renames import IN_THE_WAY, open_within
 from nightcrew.model.trees import Entry
 
 # Without following a link, and without waiting on a FIFO that took a file's place.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _BATCH_FILES: Final = 512
 
 
@@ -54,53 +54,83 @@ class Batch:
 
 
 class Place:
-    """Where the files of a shadow are: opened from there, the way to each is short.
+    """Where the files of a shadow are. No link is followed on the way to any of them, whatever is moved meanwhile.
 
-    Args:
-        prefix: of their places on disk; fd: that directory, -1 for none.
+    What an agent puts in a directory's place while it runs may lead to files that only the user can read. The directory
+    of the last file is held open: those of one directory come one after the other.
     """
 
-    def __init__(self, prefix: str, fd: int) -> None:
-        self._prefix = prefix
-        self._fd = fd
+    def __init__(self) -> None:
+        self._prefix = self._above = ""
+        self._top = self._fd = -1
         # Reading is no use of the file that anybody should see, and noting it would be a write for each.
         self._flags = _READ | os.O_NOATIME
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        self._leave()
+        if self._top >= 0:
+            os.close(self._top)
+            self._top = -1
 
     def open(self, entry: Entry) -> int:
         """Open the file of an entry.
 
         Raises:
-            FileNotFoundError: it is gone, or something else took its place.
+            FileNotFoundError: it is gone, or something else took its place, or that of a directory above it.
         """
-        source = entry.source
+        name = self._enter(entry)
         try:
-            if source == self._prefix + entry.path:
-                return os.open(entry.path, self._flags, dir_fd=self._fd)
-            return os.open(source, self._flags)
+            return os.open(name, self._flags, dir_fd=self._fd)
         except OSError as error:
             if error.errno == errno.EPERM and self._flags != _READ:
                 # Only the owner may ask for that.
                 self._flags = _READ
                 return self.open(entry)
-            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-                # A link, a socket, or a file where a directory was.
-                raise FileNotFoundError(errno.ENOENT, "something else took its place", source) from error
+            if error.errno in IN_THE_WAY:
+                raise _taken(entry) from error
             raise
 
+    def read_link(self, entry: Entry) -> tuple[os.stat_result, bytes]:
+        """Return the status of a symbolic link and where it leads to.
 
-@contextmanager
-def open_place(entries: Sequence[Entry]) -> Iterator[Place]:
-    """Open the directory that the paths of entries start in, as the first of them tells it."""
-    source, path = (entries[0].source, entries[0].path) if entries else ("", "")
-    if not source.endswith(f"/{path}"):
-        yield Place("", -1)
-        return
-    prefix = source[: -len(path)]
-    fd = os.open(prefix, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield Place(prefix, fd)
-    finally:
-        os.close(fd)
+        Raises:
+            FileNotFoundError: it is gone, or something else took its place, or that of a directory above it.
+        """
+        name = self._enter(entry)
+        found = os.lstat(name, dir_fd=self._fd)
+        try:
+            return found, os.fsencode(os.readlink(name, dir_fd=self._fd))
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise _taken(entry) from error
+            raise
+
+    def _enter(self, entry: Entry) -> str:
+        """Hold the directory that an entry lies in; return its name there."""
+        above, _, name = entry.source.rpartition("/")
+        if above != self._above or self._fd < 0:
+            self._leave()
+            prefix = (
+                entry.source[: -len(entry.path)] if entry.source.endswith(f"/{entry.path}") else f"{above}/"
+            )
+            if prefix != self._prefix or self._top < 0:
+                self.close()
+                self._top = os.open(prefix, _DIRECTORY)
+                self._prefix = prefix
+            inside = above[len(prefix) :]
+            self._fd = open_within(self._top, inside, _DIRECTORY) if inside else os.dup(self._top)
+            self._above = above
+        return name
+
+    def _leave(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _taken(entry: Entry) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "something else took its place", entry.source)
 
 
 def check_regular(found: os.stat_result, entry: Entry) -> None:
@@ -110,15 +140,19 @@ def check_regular(found: os.stat_result, entry: Entry) -> None:
         FileNotFoundError: something else took the place of the file that was found.
     """
     if not stat.S_ISREG(found.st_mode):
-        raise FileNotFoundError(errno.ENOENT, "something else took its place", entry.source)
+        raise _taken(entry)
 
 
 def read_all(fd: int, size: int) -> bytes:
-    """Return what is in an open file; one byte more is asked for, so that most files take one call."""
+    """Return what is in an open file; one byte more is asked for, so that most files take one call.
+
+    Of a file that grows meanwhile no more than its size: an agent that goes on could make it larger than memory.
+    """
     data = os.read(fd, size + 1)
     if len(data) == size:
         return data
-    pieces = [data]
-    while piece := os.read(fd, LARGE_BYTES):
+    pieces, missing = [data], size - len(data)
+    while missing > 0 and (piece := os.read(fd, missing)):
         pieces.append(piece)
-    return b"".join(pieces)
+        missing -= len(piece)
+    return b"".join(pieces)[:size]

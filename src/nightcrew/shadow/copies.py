@@ -14,7 +14,7 @@ from typing import Final
 from nightcrew.model.trees import Entry
 from nightcrew.shadow.layers import Stack
 from nightcrew.shadow.names import GIT
-from nightcrew.shadow.scan import describe, join, list_directory, same_content, sort_out, vanished
+from nightcrew.shadow.scan import describe, join, list_directory, name_items, same_content, vanished
 
 # _IOW(0x94, 9, int) of linux/fs.h: share the blocks of another file (btrfs, xfs).
 _FICLONE: Final = 0x40049409
@@ -72,49 +72,61 @@ def scan_copy(
         apart: directories that are not part of the repository (environment folders).
         empty: gets the directories that are new and that nothing is in: no entry stands for them.
     """
-    waiting = [""]
-    while waiting:
-        directory = waiting.pop()
-        listed = list_directory(f"{copy}/{directory}" if directory else copy, directory)
-        if isinstance(listed, Entry):
-            yield listed
-            continue
-        yield from vanished(directory, {item.name for item in listed}, under)
-        before = under.list(directory)
-        if empty is not None and directory and not listed and under.find(directory) is None:
-            empty.append(directory)
-        for path, item in sort_out(directory, listed):
-            if isinstance(item, Entry):
-                yield item
-            elif path not in apart:
-                if item.is_dir(follow_symlinks=False):
-                    waiting.append(path)
-                yield from _compare(path, item, before.get(item.name), copied_ns)
+    fd = os.open(copy, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        waiting = [""]
+        while waiting:
+            directory = waiting.pop()
+            listed = list_directory(fd, directory)
+            if isinstance(listed, Entry):
+                yield listed
+                continue
+            names, _ = listed
+            yield from vanished(directory, frozenset(names), under)
+            before = under.list(directory)
+            if empty is not None and directory and not names and under.find(directory) is None:
+                empty.append(directory)
+            for path, name, refused in name_items(directory, names):
+                if refused is not None:
+                    yield refused
+                elif path not in apart:
+                    found = os.lstat(path, dir_fd=fd)
+                    if stat.S_ISDIR(found.st_mode):
+                        waiting.append(path)
+                    yield from _compare(fd, path, f"{copy}/{path}", found, before.get(name), copied_ns)
+    finally:
+        os.close(fd)
 
 
 def _compare(
-    path: str, item: os.DirEntry[str], old: tuple[str, os.stat_result] | None, copied_ns: int
+    fd: int,
+    path: str,
+    place: str,
+    found: os.stat_result,
+    old: tuple[str, os.stat_result] | None,
+    copied_ns: int,
 ) -> Iterator[Entry]:
-    found = item.stat(follow_symlinks=False)
     if stat.S_ISDIR(found.st_mode):
         if old is not None and not stat.S_ISDIR(old[1].st_mode):
             yield Entry(path, "opaque")
-    elif old is None or not _is_unchanged(item.path, found, old, copied_ns):
-        yield describe(path, item.path, found)
+    elif old is None or not _is_unchanged(fd, path, found, old, copied_ns):
+        yield describe(path, place, found)
 
 
-def _is_unchanged(place: str, found: os.stat_result, old: tuple[str, os.stat_result], copied_ns: int) -> bool:
+def _is_unchanged(
+    fd: int, path: str, found: os.stat_result, old: tuple[str, os.stat_result], copied_ns: int
+) -> bool:
     original, before = old
     if stat.S_IFMT(found.st_mode) != stat.S_IFMT(before.st_mode) or found.st_size != before.st_size:
         return False
     if stat.S_ISLNK(found.st_mode):
-        return os.readlink(place) == os.readlink(original)  # noqa: PTH115
+        return os.readlink(path, dir_fd=fd) == os.readlink(original)  # noqa: PTH115
     if found.st_mode & stat.S_IXUSR != before.st_mode & stat.S_IXUSR:
         return False
     if found.st_mtime_ns == before.st_mtime_ns and found.st_ctime_ns < copied_ns:
         return True
     try:
-        return same_content(place, original)
+        return same_content(fd, path, original)
     except PermissionError:
         return False
 

@@ -39,10 +39,10 @@ def _hides(found: os.stat_result) -> bool:
     return is_whiteout(found) or stat.S_ISFIFO(found.st_mode)
 
 
-def is_opaque(directory: str) -> bool:
-    """Tell whether a directory of a layer hides everything that the layers under it have there."""
+def is_opaque(directory: str | int) -> bool:
+    """Tell whether a directory of a layer, by its place or open, hides everything that the layers under it have there."""
     try:
-        return os.getxattr(directory, OPAQUE, follow_symlinks=False) == b"y"
+        return os.getxattr(directory, OPAQUE, follow_symlinks=isinstance(directory, int)) == b"y"
     except OSError:
         # ENODATA: it does not; ENOTSUP: a file system without user attributes, where overlayfs marks nothing.
         return False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from nightcrew.host.renames import open_within
 from nightcrew.model.trees import Entry
 from nightcrew.shadow.layers import Stack, is_opaque, is_whiteout
 from nightcrew.shadow.names import GIT, is_git_name
@@ -74,12 +75,18 @@ class ScanMemory:
         os.utime(self._clock)
         self._now_ns = self._clock.stat().st_ctime_ns
 
-    def begin(self, upper: str) -> _Found:
-        """Return what is in the layer."""
+    def begin(self, fd: int, upper: str) -> _Found:
+        """Return what is in the layer.
+
+        Args:
+            fd: the layer; upper: where it is.
+        """
         status = os.lstat(upper)
         known = self._known.get("")
         return (
-            known[1] if known is not None and known[0] == _sign(status) else self._look_at("", upper, status)
+            known[1]
+            if known is not None and known[0] == _sign(status)
+            else self._look_at(fd, "", upper, status)
         )
 
     def look_through(
@@ -107,7 +114,7 @@ class ScanMemory:
             if known is not None and status.st_ctime_ns == known[0][3] and _sign(status) == known[0]:
                 found = known[1]
             else:
-                found = self._look_at(path, place, status)
+                found = self._look_at(fd, path, place, status)
             if isinstance(found, Entry):
                 entries.append(found)
             elif isinstance(found, Listing):
@@ -117,14 +124,14 @@ class ScanMemory:
             else:
                 entries += found
 
-    def _look_at(self, path: str, place: str, status: os.stat_result) -> _Found:
+    def _look_at(self, fd: int, path: str, place: str, status: os.stat_result) -> _Found:
         found: _Found
         if stat.S_ISDIR(status.st_mode):
             # Whatever comes into it, leaves it or is renamed in it changes its times, as a change of its marks does.
-            found = self._look_into(path, place)
+            found = self._look_into(fd, path, place)
         elif is_whiteout(status):
             found = tuple(Entry(leaf, "deleted") for leaf in self.under.leaves(path))
-        elif self._is_untouched(path, place, status):
+        elif self._is_untouched(fd, path, status):
             return ()
         else:
             found = describe(path, place, status)
@@ -132,25 +139,26 @@ class ScanMemory:
             self._known[path] = _sign(status), found
         return found
 
-    def _look_into(self, path: str, place: str) -> Listing | Entry:
+    def _look_into(self, fd: int, path: str, place: str) -> Listing | Entry:
         """Return what is in a directory, or a refusal when it cannot be read."""
-        listed = list_directory(place, path)
+        listed = list_directory(fd, path)
         if isinstance(listed, Entry):
             return listed
+        names, opaque = listed
         before = self.under.find(path) if path else None
         replaces = before is not None and not stat.S_ISDIR(before[1].st_mode)
         return Listing(
-            tuple((name, item.path, each) for name, item, each in _name_items(path, listed)),
-            frozenset(item.name for item in listed),
-            bool(path) and is_opaque(place),
+            tuple((below, f"{place}/{name}", each) for below, name, each in name_items(path, names)),
+            frozenset(names),
+            bool(path) and opaque,
             Entry(path, "opaque") if replaces else None,
         )
 
-    def _is_untouched(self, path: str, place: str, status: os.stat_result) -> bool:
+    def _is_untouched(self, fd: int, path: str, status: os.stat_result) -> bool:
         """Tell whether a file of the layer is as the one under it: same kind, content and executable bit."""
         if path not in self._covered:
             self._covered[path] = self.under.find(path)
-        return _is_untouched(place, status, self._covered[path])
+        return _is_untouched(fd, path, status, self._covered[path])
 
 
 def scan_layer(upper: str, memory: ScanMemory, empty: list[str] | None = None) -> Iterator[Entry]:
@@ -167,7 +175,7 @@ def scan_layer(upper: str, memory: ScanMemory, empty: list[str] | None = None) -
     # From here the way to a file is short: that is a third of what it costs to ask for its status.
     fd = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return iter(_scan(fd, memory.begin(upper), memory, empty))
+        return iter(_scan(fd, memory.begin(fd, upper), memory, empty))
     finally:
         os.close(fd)
 
@@ -220,55 +228,60 @@ def _sign(found: os.stat_result) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode
 
 
-def list_directory(place: str, directory: str) -> list[os.DirEntry[str]] | Entry:
-    """Return what is in a directory of a shadow, sorted by name, or a refusal when it cannot be read.
+def list_directory(fd: int, directory: str) -> tuple[list[str], bool] | Entry:
+    """Return the names in a directory of a shadow, sorted, and whether it is opaque; a refusal when it cannot be read.
+
+    No link is followed on the way there: an agent that runs may put one where a directory was.
 
     Args:
-        place: where it is; directory: its path in the repository.
+        fd: the top directory of the shadow; directory: its path in the repository.
+
+    Raises:
+        FileNotFoundError: it is gone, or something else took its place.
     """
     try:
-        with os.scandir(place) as found:
-            return sorted(found, key=lambda item: item.name)
+        opened = open_within(fd, directory or ".", os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:
         return Entry(directory, "refused", detail="a directory whose mode forbids reading it")
+    try:
+        return sorted(os.listdir(opened)), is_opaque(opened)  # noqa: PTH208
+    finally:
+        os.close(opened)
 
 
-def sort_out(
-    directory: str, listed: Sequence[os.DirEntry[str]]
-) -> Iterator[tuple[str, os.DirEntry[str] | Entry]]:
-    """Yield path and item of what is to be looked at; git directories are passed over (ours) or refused."""
-    for path, item, refused in _name_items(directory, listed):
-        yield path, refused or item
-
-
-def _name_items(
-    directory: str, listed: Sequence[os.DirEntry[str]]
-) -> Iterator[tuple[str, os.DirEntry[str], Entry | None]]:
-    for item in listed:
-        path = join(directory, item.name)
-        if is_git_name(item.name):
+def name_items(directory: str, names: Sequence[str]) -> Iterator[tuple[str, str, Entry | None]]:
+    """Yield path and name of what is in a directory, with a refusal of what is not to be looked at; our git directory is passed over."""
+    for name in names:
+        path = join(directory, name)
+        if is_git_name(name):
             if path != GIT:
-                yield path, item, Entry(path, "refused", detail="a nested git directory")
+                yield path, name, Entry(path, "refused", detail="a nested git directory")
         elif len(os.fsencode(path)) > MAX_PATH_BYTES:
-            yield path, item, Entry(path, "refused", detail=f"a path longer than {MAX_PATH_BYTES} bytes")
+            yield path, name, Entry(path, "refused", detail=f"a path longer than {MAX_PATH_BYTES} bytes")
         else:
-            yield path, item, None
+            yield path, name, None
 
 
-def same_content(first: str, second: str) -> bool:
-    """Compare two files of the same size byte by byte."""
-    with open(first, "rb") as one, open(second, "rb") as two:  # noqa: PTH123
+def same_content(fd: int, path: str, other: str) -> bool:
+    """Compare a file of a shadow, whose top directory is given, with another of the same size byte by byte."""
+    opened = open_within(fd, path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(opened, "rb") as one, open(other, "rb") as two:  # noqa: PTH123
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            # A FIFO or a device took its place.
+            return False
         while piece := one.read(_PIECE_BYTES):
             if piece != two.read(_PIECE_BYTES):
                 return False
     return True
 
 
-def _is_untouched(place: str, found: os.stat_result, under: tuple[str, os.stat_result] | None) -> bool:
+def _is_untouched(
+    fd: int, path: str, found: os.stat_result, under: tuple[str, os.stat_result] | None
+) -> bool:
     if under is None or not stat.S_ISREG(found.st_mode) or not stat.S_ISREG(under[1].st_mode):
         return False
     same_mode = found.st_mode & stat.S_IXUSR == under[1].st_mode & stat.S_IXUSR
     try:
-        return same_mode and found.st_size == under[1].st_size and same_content(place, under[0])
+        return same_mode and found.st_size == under[1].st_size and same_content(fd, path, under[0])
     except PermissionError:
         return False
