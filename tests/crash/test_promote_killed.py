@@ -175,6 +175,28 @@ def test_recovery_is_killed_too(tmp_path: Path) -> None:
         assert check(world, old, new) == "old"
 
 
+LAST_CHILD = """
+import os, subprocess, sys
+from nightcrew.host.locks import FileLock
+lock = FileLock(sys.argv[1])
+assert lock.acquire()
+subprocess.Popen(["sleep", "1"], pass_fds=[lock._fd])
+os._exit(0)
+"""
+"""Dies with the lock, which a child of it that has not quite started still holds."""
+
+
+def test_the_last_child_of_a_killed_process_is_waited_for(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "w")
+    prepared = world.prepare(CHANGE)
+    old = world.snapshot()
+    assert world.run_killed("publish", prepared, "promote.index").wait(60) == -signal.SIGKILL
+    lock = world.repo / ".git/nightcrew/lock"
+    subprocess.run([sys.executable, "-c", LAST_CHILD, lock], check=True)
+    assert world.promoter().recover()
+    assert world.snapshot() == old
+
+
 def test_recovery_killed_while_it_cleans_up(tmp_path: Path) -> None:
     """Everything is back, the marker is gone, and the rest of the transaction lies there in any state of removal."""
     world = make_world(tmp_path / "w")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from pathlib import Path
@@ -88,6 +89,19 @@ def test_what_a_kill_left_half_there_is_made_whole(world: World, late: list[str]
     promoter.publish(prepared)
     assert not late
     assert not world.git("fsck", "--strict", "--full")
+
+
+def test_what_a_killed_check_left_goes_with_the_next_one(world: World) -> None:
+    state = world.promoter().state_dir
+    for name in ("promote.old", "promote.young"):
+        (state / name).mkdir(parents=True)
+        (state / name / "it.idx").write_bytes(b"half")
+        (state / name / "it.pack").symlink_to("/proc/self/fd/0")
+    (state / "promote.old.index").write_bytes(b"half")
+    for name in ("promote.old", "promote.old.index"):
+        os.utime(state / name, (0, 0))
+    world.promote(CHANGE)
+    assert [each.name for each in state.glob("promote.*")] == ["promote.young"]
 
 
 def test_on_a_full_disk_nothing_is_left_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -397,6 +397,29 @@ os.chmod(place, 0o755)
         ], done.stderr.decode()
 
 
+def test_packs_of_another_user(open_place: Path) -> None:
+    """Root's git has made that directory: said before anything begins, and a run's commit is kept all the same."""
+    world = World.make(open_place / "w", FILES)
+    place = world.repo / ".git/objects/pack"
+    done = run_as_ordinary(
+        world,
+        f"""
+tree = world.tree({CHANGE!r})
+os.chmod({str(place)!r}, 0o555)
+try:
+    world.promoter().prepare("M-1", base_commit=world.git("rev-parse", "HEAD"), tree=tree, message="m")
+except Exception as error:
+    print(type(error).__name__, error)
+print("pinned", world.promoter().pin("R-1", world.git("rev-parse", "HEAD")))
+os.chmod({str(place)!r}, 0o755)
+""",
+    )
+    assert done.stdout.decode().splitlines() == [
+        f"UsageError {place} cannot be written to; nothing was changed",
+        "pinned True",
+    ], done.stderr.decode()
+
+
 def test_read_only_directory_inside(open_place: Path) -> None:
     """Found only when moving: everything that was moved returns."""
     world = World.make(open_place / "w", FILES)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nightcrew.host import crash
-from nightcrew.host.files import sync_directory, sync_together
+from nightcrew.host.files import remove_tree, sync_directory, sync_together
 from nightcrew.host.git import GitError
 from nightcrew.host.tokens import nonce
 from nightcrew.promote.objects import pack_up, take_in
@@ -26,6 +26,8 @@ _AT_ONCE: Final = 2
 _REFUSED: Final = "fsck error"
 """What git says of an object that must not be; anything else may be for want of room in our own directory."""
 _OWN_INPUT: Final = "/proc/self/fd/0"
+_LEFT_S: Final = 3600.0
+"""What is so old belongs to a process that was killed: a check takes seconds at most."""
 
 
 class Parcel:
@@ -77,8 +79,8 @@ class Parcel:
     def hand_over(self, *, shared: bool) -> None:
         """Put it into the user's object database, flushed.
 
-        Nothing refers to it yet; if we die, the user's next garbage collection removes it. Git has checked each object (``.git``
-        inside trees and the like), or does so on the way in.
+        Nothing refers to it yet; if we die, the user's next garbage collection removes it (a pack without its index, which is
+        one killed between two renames, only up to git 2.41). Git has checked each object (``.git`` inside trees and the like), or does so on the way in.
 
         Args:
             shared: by the user's configuration others may use the repository too: git knows who may read what is new.
@@ -109,6 +111,7 @@ class Parcel:
             return b""
         try:
             self._site.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sweep(self._site.scratch, self._site.clock.now().timestamp() - _LEFT_S)
             with tempfile.TemporaryDirectory(prefix="promote.", dir=self._site.scratch) as place:
                 return self._check_in(Path(place), pack)
         except GitError as error:
@@ -130,6 +133,22 @@ class Parcel:
         name = pack.checksum(self._width)
         fits = index[: -self._width].endswith(name) and done.stdout.split() == [name.hex().encode()]
         return index if fits else b""
+
+
+def _sweep(scratch: Path, before: float) -> None:
+    """Remove what processes left that were killed while they prepared a promotion.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    for left in scratch.glob("promote.*"):
+        with contextlib.suppress(FileNotFoundError):  # another process sweeps, too
+            if left.lstat().st_mtime > before:
+                continue
+            if left.is_dir() and not left.is_symlink():
+                remove_tree(left, inside=scratch)
+            else:
+                left.unlink()
 
 
 def _put_in(place: Path, pack: Pack, index: bytes, width: int) -> bool:

@@ -37,8 +37,9 @@ from nightcrew.promote.undo import plan_undo
 
 _LOCK_WAIT_S: Final = 30.0
 """Another promotion into the same working tree takes well under a second; longer than this it is stuck."""
-_LAST_CHILD_S: Final = 0.1
-"""A git that a killed process was about to start holds the lock until it has started: this long under load."""
+_ASK_AGAIN_S: Final = 0.1
+_LAST_CHILD: Final = 100
+"""A git that a killed process was about to start holds the lock until it has started: so often it is asked for."""
 
 
 class Promoter:
@@ -265,7 +266,7 @@ class Promoter:
         if not is_unsettled(self._site):
             return ()
         try:
-            if not self._lock.acquire(wait_s=_LAST_CHILD_S):
+            if not self._take_from_the_dead():
                 return ()
             try:
                 return tuple(recover_all(self._site))
@@ -344,6 +345,15 @@ class Promoter:
         if is_unsettled(self._site):
             with self._locked():
                 recover_all(self._site)
+
+    def _take_from_the_dead(self) -> bool:
+        """Take the lock, unless a process that lives has it: waiting only for the last child of one that was killed."""
+        for _ in range(_LAST_CHILD):
+            if self._lock.acquire(wait_s=_ASK_AGAIN_S):
+                return True
+            if self._lock.holder():
+                return False
+        return False
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

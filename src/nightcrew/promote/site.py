@@ -239,6 +239,10 @@ def index_locked(git_dir: Path) -> DriftError:
 def refuse_unless_writable(site: Site) -> None:
     """Raise UsageError when the repository cannot be written to."""
     place = find_read_only(site)
+    packs = Path(site.repository.common_dir) / "objects" / "pack"
+    if place is None and packs.is_dir() and not os.access(packs, os.W_OK | os.X_OK):
+        # Made by another user's git, for one; keeping a commit by a ref needs none of it.
+        place = packs
     if place is not None:
         raise UsageError(
             f"{place} cannot be written to; nothing was changed",
