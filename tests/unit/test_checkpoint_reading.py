@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from nightcrew.checkpoint import packrows, reading
 from nightcrew.checkpoint.memory import CaptureMemory
 from nightcrew.checkpoint.objects import identify, identify_each, store_plain, store_plain_each
-from nightcrew.host import renames
+from nightcrew.host.descent import Descent
 from nightcrew.model.errors import StaleError
 from nightcrew.model.trees import Entry
 from nightcrew.shadow import scan
@@ -89,19 +90,10 @@ def replace_by_link(place, target):
     place.symlink_to(target)
 
 
-@pytest.mark.parametrize("kernel_has_the_call", [True, False])
 @pytest.mark.parametrize("moved", ["d", "d/e"])
 @pytest.mark.parametrize("kind", ["file", "symlink"])
-def test_a_link_in_the_place_of_a_directory_leads_nowhere(
-    world, tmp_path, monkeypatch, kind, moved, kernel_has_the_call
-):
+def test_a_link_in_the_place_of_a_directory_leads_nowhere(world, tmp_path, kind, moved):
     """An agent that goes on while it is read may not have the user's own files put into a checkpoint."""
-    if not kernel_has_the_call:
-
-        def lacks(directory, path, flags):
-            raise renames.HostLacks("no openat2")
-
-        monkeypatch.setattr(renames, "open_beneath", lacks)
     write_files(tmp_path / "hidden", {"e/key": b"of the user\n", "key": b"of the user\n"})
     write_files(tmp_path / "up", {"a": b"other\n", "d/a": b"mine\n", "d/e/key": b"mine\n"})
     if kind == "symlink":
@@ -120,23 +112,27 @@ def test_a_link_in_the_place_of_a_directory_leads_nowhere(
     assert list((world.store.path / "objects/pack").iterdir()) == []
 
 
-@pytest.mark.parametrize("kernel_has_the_call", [True, False])
-def test_directories_are_found_one_after_the_other_and_let_go(
-    world, tmp_path, monkeypatch, kernel_has_the_call
-):
-    if not kernel_has_the_call:
-
-        def forbidden(directory, path, flags, resolve):
-            raise PermissionError(errno.EPERM, "a filter forbids it")
-
-        monkeypatch.setattr(renames.kernel, "open_beneath", forbidden)
+def test_directories_are_found_one_after_the_other_and_let_go(world, tmp_path):
+    deep = "d/" * 300
     wanted = {"a": b"1", "d/a": b"2", "d/e/a": b"3", "d/e/b": b"4", "d/f/a": b"5", "d/z": b"6", "z": b"7"}
+    wanted |= {f"{deep}a": b"8", f"{deep}b": b"9", f"{deep}d/a": b"10", f"{deep[:100]}a": b"11"}
     write_files(tmp_path / "up", wanted)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = len(os.listdir("/proc/self/fd"))
-    tree = capture(world, tmp_path / "up", [*sorted(wanted), "a"])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 100, hard))
+    try:
+        tree = capture(world, tmp_path / "up", [*sorted(wanted), "a"])
+        (tmp_path / "clock").touch()
+        memory = scan.ScanMemory(Stack([]), tmp_path / "clock")
+        found = {entry.path for entry in scan.scan_layer(str(tmp_path / "up"), memory)}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found == wanted.keys()
     assert {path: world.store.read(tree, path) for path in wanted} == wanted
     place = reading.Place()
-    for entry in entries(tmp_path / "up", ["d/e/a", "d/f/a", "d/f/none"]):
+    for entry in entries(
+        tmp_path / "up", [f"{deep}a", "d/e/a", f"{deep}d/a", "d/f/a", "d/f/none", "d/none/a"]
+    ):
         with contextlib.suppress(FileNotFoundError):
             os.close(place.open(entry))
     place.close()
@@ -164,10 +160,10 @@ def test_a_scan_follows_no_link_that_took_the_place_of_a_directory(tmp_path, mon
     (tmp_path / "clock").touch()
     moved, real = tmp_path / ("up/d" if top else "up/d/e"), scan.list_directory
 
-    def late(fd, directory):
+    def late(descent, directory):
         if not moved.is_symlink() and tmp_path / "up" / directory == moved:
             replace_by_link(moved, tmp_path / "hidden")
-        return real(fd, directory)
+        return real(descent, directory)
 
     monkeypatch.setattr(scan, "list_directory", late)
     memory = scan.ScanMemory(Stack([]), tmp_path / "clock")
@@ -183,7 +179,7 @@ def test_what_took_the_place_of_a_touched_file_is_not_compared(tmp_path, take):
     take(tmp_path / "up/d/x")
     fd = os.open(tmp_path / "up", os.O_PATH)
     try:
-        same = scan.same_content(fd, "d/x", str(tmp_path / "under/x"))
+        same = scan.same_content(Descent(fd), "d/x", str(tmp_path / "under/x"))
     except FileNotFoundError:
         same = False
     finally:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from nightcrew.checkpoint.memory import Signature
 from nightcrew.checkpoint.objects import LARGE_BYTES
-from nightcrew.host.renames import IN_THE_WAY, open_within
+from nightcrew.host.descent import Descent, lost
 from nightcrew.model.trees import Entry
 
 # Without following a link, and without waiting on a FIFO that took a file's place.
@@ -61,14 +61,15 @@ class Place:
     """
 
     def __init__(self) -> None:
-        self._prefix = self._above = ""
-        self._top = self._fd = -1
+        self._prefix = ""
+        self._top = -1
+        self._descent = Descent(-1)
         # Reading is no use of the file that anybody should see, and noting it would be a write for each.
         self._flags = _READ | os.O_NOATIME
 
     def close(self) -> None:
         """Let go of the directories."""
-        self._leave()
+        self._descent.close()
         if self._top >= 0:
             os.close(self._top)
             self._top = -1
@@ -79,17 +80,15 @@ class Place:
         Raises:
             FileNotFoundError: it is gone, or something else took its place, or that of a directory above it.
         """
-        name = self._enter(entry)
+        fd, name = self._enter(entry)
         try:
-            return os.open(name, self._flags, dir_fd=self._fd)
+            return os.open(name, self._flags, dir_fd=fd)
         except OSError as error:
             if error.errno == errno.EPERM and self._flags != _READ:
                 # Only the owner may ask for that.
                 self._flags = _READ
                 return self.open(entry)
-            if error.errno in IN_THE_WAY:
-                raise _taken(entry) from error
-            raise
+            raise lost(error, entry.source) from error
 
     def read_link(self, entry: Entry) -> tuple[os.stat_result, bytes]:
         """Return the status of a symbolic link and where it leads to.
@@ -97,36 +96,32 @@ class Place:
         Raises:
             FileNotFoundError: it is gone, or something else took its place, or that of a directory above it.
         """
-        name = self._enter(entry)
-        found = os.lstat(name, dir_fd=self._fd)
+        fd, name = self._enter(entry)
+        found = os.lstat(name, dir_fd=fd)
         try:
-            return found, os.fsencode(os.readlink(name, dir_fd=self._fd))
+            return found, os.fsencode(os.readlink(name, dir_fd=fd))
         except OSError as error:
             if error.errno == errno.EINVAL:
                 raise _taken(entry) from error
             raise
 
-    def _enter(self, entry: Entry) -> str:
-        """Hold the directory that an entry lies in; return its name there."""
-        above, _, name = entry.source.rpartition("/")
-        if above != self._above or self._fd < 0:
-            self._leave()
-            prefix = (
-                entry.source[: -len(entry.path)] if entry.source.endswith(f"/{entry.path}") else f"{above}/"
-            )
-            if prefix != self._prefix or self._top < 0:
-                self.close()
-                self._top = os.open(prefix, _DIRECTORY)
-                self._prefix = prefix
-            inside = above[len(prefix) :]
-            self._fd = open_within(self._top, inside, _DIRECTORY) if inside else os.dup(self._top)
-            self._above = above
-        return name
+    def _enter(self, entry: Entry) -> tuple[int, str]:
+        """Return the directory that an entry lies in, held, and its name there."""
+        source, path = entry.source, entry.path
+        if source != self._prefix + path or self._top < 0:
+            return self._start(source, path)
+        above, _, name = path.rpartition("/")
+        return self._descent.enter(above), name
 
-    def _leave(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def _start(self, source: str, path: str) -> tuple[int, str]:
+        """Go down from another directory than before."""
+        self.close()
+        above, _, name = source.rpartition("/")
+        within = source.endswith(f"/{path}")
+        self._prefix = source[: -len(path)] if within else f"{above}/"
+        self._top = os.open(self._prefix, _DIRECTORY)
+        self._descent = Descent(self._top)
+        return self._descent.enter(path.rpartition("/")[0] if within else ""), name
 
 
 def _taken(entry: Entry) -> FileNotFoundError:

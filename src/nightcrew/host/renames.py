@@ -24,9 +24,6 @@ _BENEATH: Final = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_SYMLINKS | kernel.R
 _TRIES: Final = 128
 """The kernel answers EAGAIN when a directory was renamed during the look-up; each try takes microseconds."""
 
-IN_THE_WAY: Final = frozenset((errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EXDEV))
-"""What the kernel answers when a link, a file where a directory was, a socket or a mount is met instead of what was looked for."""
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -81,40 +78,6 @@ def open_beneath(directory: int, path: str, flags: int) -> int:
             if error.errno != errno.EAGAIN:
                 raise
     raise OSError(errno.EAGAIN, "the directories on this path are being renamed all the time", path)
-
-
-def open_within(directory: int, path: str, flags: int) -> int:
-    """As ``open_beneath``, also where the kernel has no such call: then one directory after the other is opened.
-
-    Raises:
-        FileNotFoundError: nothing is there, or there is a link on the way, a file where a directory was, a socket.
-        OSError: EACCES, ...
-    """
-    try:
-        try:
-            return open_beneath(directory, path, flags)
-        except (HostLacks, PermissionError) as refusal:
-            # A seccomp filter that does not know the call may forbid it, too.
-            if isinstance(refusal, PermissionError) and refusal.errno != errno.EPERM:
-                raise
-            return _walk(directory, path, flags)
-    except OSError as error:
-        if error.errno in IN_THE_WAY:
-            raise FileNotFoundError(errno.ENOENT, "something else took its place", path) from error
-        raise
-
-
-def _walk(directory: int, path: str, flags: int) -> int:
-    above, _, name = path.rpartition("/")
-    here = os.dup(directory)
-    try:
-        for part in above.split("/") if above else ():
-            further = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
-            os.close(here)
-            here = further
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
-    finally:
-        os.close(here)
 
 
 def sync_file_system(directory: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from nightcrew.host.descent import Descent
 from nightcrew.model.trees import Entry
 from nightcrew.shadow.layers import Stack
 from nightcrew.shadow.names import GIT
@@ -73,11 +74,12 @@ def scan_copy(
         empty: gets the directories that are new and that nothing is in: no entry stands for them.
     """
     fd = os.open(copy, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    descent = Descent(fd)
     try:
         waiting = [""]
         while waiting:
             directory = waiting.pop()
-            listed = list_directory(fd, directory)
+            listed = list_directory(descent, directory)
             if isinstance(listed, Entry):
                 yield listed
                 continue
@@ -93,13 +95,14 @@ def scan_copy(
                     found = os.lstat(path, dir_fd=fd)
                     if stat.S_ISDIR(found.st_mode):
                         waiting.append(path)
-                    yield from _compare(fd, path, f"{copy}/{path}", found, before.get(name), copied_ns)
+                    yield from _compare(descent, path, f"{copy}/{path}", found, before.get(name), copied_ns)
     finally:
+        descent.close()
         os.close(fd)
 
 
 def _compare(
-    fd: int,
+    descent: Descent,
     path: str,
     place: str,
     found: os.stat_result,
@@ -109,24 +112,26 @@ def _compare(
     if stat.S_ISDIR(found.st_mode):
         if old is not None and not stat.S_ISDIR(old[1].st_mode):
             yield Entry(path, "opaque")
-    elif old is None or not _is_unchanged(fd, path, found, old, copied_ns):
+    elif old is None or not _is_unchanged(descent, path, found, old, copied_ns):
         yield describe(path, place, found)
 
 
 def _is_unchanged(
-    fd: int, path: str, found: os.stat_result, old: tuple[str, os.stat_result], copied_ns: int
+    descent: Descent, path: str, found: os.stat_result, old: tuple[str, os.stat_result], copied_ns: int
 ) -> bool:
     original, before = old
     if stat.S_IFMT(found.st_mode) != stat.S_IFMT(before.st_mode) or found.st_size != before.st_size:
         return False
     if stat.S_ISLNK(found.st_mode):
-        return os.readlink(path, dir_fd=fd) == os.readlink(original)  # noqa: PTH115
+        return os.readlink(
+            path.rpartition("/")[2], dir_fd=descent.enter(path.rpartition("/")[0])
+        ) == os.readlink(original)  # noqa: PTH115
     if found.st_mode & stat.S_IXUSR != before.st_mode & stat.S_IXUSR:
         return False
     if found.st_mtime_ns == before.st_mtime_ns and found.st_ctime_ns < copied_ns:
         return True
     try:
-        return same_content(fd, path, original)
+        return same_content(descent, path, original)
     except PermissionError:
         return False
 

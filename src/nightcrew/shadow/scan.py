@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nightcrew.host.renames import open_within
+from nightcrew.host.descent import Descent
 from nightcrew.model.trees import Entry
 from nightcrew.shadow.layers import Stack, is_opaque, is_whiteout
 from nightcrew.shadow.names import GIT, is_git_name
@@ -75,23 +75,23 @@ class ScanMemory:
         os.utime(self._clock)
         self._now_ns = self._clock.stat().st_ctime_ns
 
-    def begin(self, fd: int, upper: str) -> _Found:
+    def begin(self, descent: Descent, upper: str) -> _Found:
         """Return what is in the layer.
 
         Args:
-            fd: the layer; upper: where it is.
+            descent: into the layer; upper: where it is.
         """
         status = os.lstat(upper)
         known = self._known.get("")
         return (
             known[1]
             if known is not None and known[0] == _sign(status)
-            else self._look_at(fd, "", upper, status)
+            else self._look_at(descent, "", upper, status)
         )
 
     def look_through(
         self,
-        fd: int,
+        descent: Descent,
         listed: Listing,
         hidden: bool,
         entries: list[Entry],
@@ -100,11 +100,11 @@ class ScanMemory:
         """Find what is changed in a directory of the layer, and what is in those below it.
 
         Args:
-            fd: the layer; hidden: what lies under the directory is hidden.
+            descent: into the layer; hidden: what lies under the directory is hidden.
             entries, waiting: get what was found. This is done for every changed file of a task: a list for each
                 directory would cost as much as asking for its status.
         """
-        look, recall = os.lstat, self._known.get
+        look, recall, fd = os.lstat, self._known.get, descent.top
         for path, place, refused in listed.items:
             if refused is not None:
                 entries.append(refused)
@@ -114,7 +114,7 @@ class ScanMemory:
             if known is not None and status.st_ctime_ns == known[0][3] and _sign(status) == known[0]:
                 found = known[1]
             else:
-                found = self._look_at(fd, path, place, status)
+                found = self._look_at(descent, path, place, status)
             if isinstance(found, Entry):
                 entries.append(found)
             elif isinstance(found, Listing):
@@ -124,14 +124,14 @@ class ScanMemory:
             else:
                 entries += found
 
-    def _look_at(self, fd: int, path: str, place: str, status: os.stat_result) -> _Found:
+    def _look_at(self, descent: Descent, path: str, place: str, status: os.stat_result) -> _Found:
         found: _Found
         if stat.S_ISDIR(status.st_mode):
             # Whatever comes into it, leaves it or is renamed in it changes its times, as a change of its marks does.
-            found = self._look_into(fd, path, place)
+            found = self._look_into(descent, path, place)
         elif is_whiteout(status):
             found = tuple(Entry(leaf, "deleted") for leaf in self.under.leaves(path))
-        elif self._is_untouched(fd, path, status):
+        elif self._is_untouched(descent, path, status):
             return ()
         else:
             found = describe(path, place, status)
@@ -139,9 +139,9 @@ class ScanMemory:
             self._known[path] = _sign(status), found
         return found
 
-    def _look_into(self, fd: int, path: str, place: str) -> Listing | Entry:
+    def _look_into(self, descent: Descent, path: str, place: str) -> Listing | Entry:
         """Return what is in a directory, or a refusal when it cannot be read."""
-        listed = list_directory(fd, path)
+        listed = list_directory(descent, path)
         if isinstance(listed, Entry):
             return listed
         names, opaque = listed
@@ -154,11 +154,11 @@ class ScanMemory:
             Entry(path, "opaque") if replaces else None,
         )
 
-    def _is_untouched(self, fd: int, path: str, status: os.stat_result) -> bool:
+    def _is_untouched(self, descent: Descent, path: str, status: os.stat_result) -> bool:
         """Tell whether a file of the layer is as the one under it: same kind, content and executable bit."""
         if path not in self._covered:
             self._covered[path] = self.under.find(path)
-        return _is_untouched(fd, path, status, self._covered[path])
+        return _is_untouched(descent, path, status, self._covered[path])
 
 
 def scan_layer(upper: str, memory: ScanMemory, empty: list[str] | None = None) -> Iterator[Entry]:
@@ -174,13 +174,15 @@ def scan_layer(upper: str, memory: ScanMemory, empty: list[str] | None = None) -
     memory.start()
     # From here the way to a file is short: that is a third of what it costs to ask for its status.
     fd = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    descent = Descent(fd)
     try:
-        return iter(_scan(fd, memory.begin(fd, upper), memory, empty))
+        return iter(_scan(descent, memory.begin(descent, upper), memory, empty))
     finally:
+        descent.close()
         os.close(fd)
 
 
-def _scan(fd: int, top: _Found, memory: ScanMemory, empty: list[str] | None) -> list[Entry]:
+def _scan(descent: Descent, top: _Found, memory: ScanMemory, empty: list[str] | None) -> list[Entry]:
     if not isinstance(top, Listing):
         return [top] if isinstance(top, Entry) else [*top]
     entries: list[Entry] = []
@@ -197,7 +199,7 @@ def _scan(fd: int, top: _Found, memory: ScanMemory, empty: list[str] | None) -> 
             and (hidden or memory.under.find(directory) is None)
         ):
             empty.append(directory)
-        memory.look_through(fd, listed, hidden, entries, waiting)
+        memory.look_through(descent, listed, hidden, entries, waiting)
     return entries
 
 
@@ -228,19 +230,19 @@ def _sign(found: os.stat_result) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode
 
 
-def list_directory(fd: int, directory: str) -> tuple[list[str], bool] | Entry:
+def list_directory(descent: Descent, directory: str) -> tuple[list[str], bool] | Entry:
     """Return the names in a directory of a shadow, sorted, and whether it is opaque; a refusal when it cannot be read.
 
     No link is followed on the way there: an agent that runs may put one where a directory was.
 
     Args:
-        fd: the top directory of the shadow; directory: its path in the repository.
+        descent: into the shadow; directory: its path in the repository.
 
     Raises:
         FileNotFoundError: it is gone, or something else took its place.
     """
     try:
-        opened = open_within(fd, directory or ".", os.O_RDONLY | os.O_DIRECTORY)
+        opened = descent.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:
         return Entry(directory, "refused", detail="a directory whose mode forbids reading it")
     try:
@@ -262,9 +264,9 @@ def name_items(directory: str, names: Sequence[str]) -> Iterator[tuple[str, str,
             yield path, name, None
 
 
-def same_content(fd: int, path: str, other: str) -> bool:
-    """Compare a file of a shadow, whose top directory is given, with another of the same size byte by byte."""
-    opened = open_within(fd, path, os.O_RDONLY | os.O_NONBLOCK)
+def same_content(descent: Descent, path: str, other: str) -> bool:
+    """Compare a file of a shadow with another of the same size byte by byte."""
+    opened = descent.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(opened, "rb") as one, open(other, "rb") as two:  # noqa: PTH123
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             # A FIFO or a device took its place.
@@ -276,12 +278,12 @@ def same_content(fd: int, path: str, other: str) -> bool:
 
 
 def _is_untouched(
-    fd: int, path: str, found: os.stat_result, under: tuple[str, os.stat_result] | None
+    descent: Descent, path: str, found: os.stat_result, under: tuple[str, os.stat_result] | None
 ) -> bool:
     if under is None or not stat.S_ISREG(found.st_mode) or not stat.S_ISREG(under[1].st_mode):
         return False
     same_mode = found.st_mode & stat.S_IXUSR == under[1].st_mode & stat.S_IXUSR
     try:
-        return same_mode and found.st_size == under[1].st_size and same_content(fd, path, under[0])
+        return same_mode and found.st_size == under[1].st_size and same_content(descent, path, under[0])
     except PermissionError:
         return False
