@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from nightcrew.checkpoint import packrows, reading
 from nightcrew.checkpoint.memory import CaptureMemory
 from nightcrew.checkpoint.objects import identify, identify_each, store_plain, store_plain_each
+from nightcrew.host import files
 from nightcrew.host.descent import Descent
 from nightcrew.model.errors import StaleError
 from nightcrew.model.trees import Entry
@@ -278,6 +279,24 @@ def test_rows_are_in_order_with_two_threads_and_with_none_to_be_had(monkeypatch)
 
     monkeypatch.setattr(threading.Thread, "start", none_left)
     assert packrows.encode_rows("blob", contents) == together
+
+
+def test_a_checkpoint_is_stored_though_no_thread_is_to_be_had(world, tmp_path, monkeypatch):
+    wanted = {f"new/{each}": os.urandom(3000) for each in range(300)}
+    write_files(tmp_path / "up", wanted)
+
+    def none_left(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    tree = capture(world, tmp_path / "up", sorted(wanted))
+    monkeypatch.undo()
+    assert {path: world.store.read(tree, path) for path in wanted} == wanted
+    with open("/dev/full", "wb", buffering=0) as full, (tmp_path / "x").open("wb") as other:
+        monkeypatch.setattr(threading.Thread, "start", none_left)
+        monkeypatch.setattr(files.os, "fsync", lambda fd: os.write(fd, b"x"))
+        with pytest.raises(OSError, match="No space left"):
+            files.sync_together(other.fileno(), full.fileno())
 
 
 def test_a_full_disk_is_told_whoever_writes(tmp_path):

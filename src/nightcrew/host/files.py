@@ -37,10 +37,17 @@ def sync_together(*fds: int) -> None:
         except OSError as error:
             problems.append(error)
 
-    others = [threading.Thread(target=sync, args=(fd,)) for fd in fds[1:]]
-    for thread in others:
-        thread.start()
-    for fd in fds[:1]:
+    others: list[threading.Thread] = []
+    alone = list(fds[:1])
+    for fd in fds[1:]:
+        thread = threading.Thread(target=sync, args=(fd,))
+        try:
+            thread.start()
+            others.append(thread)
+        except RuntimeError:
+            # No thread is to be had: one after the other will do.
+            alone.append(fd)
+    for fd in alone:
         sync(fd)
     for thread in others:
         thread.join()
