@@ -11,7 +11,7 @@ import nightcrew
 from nightcrew.policy.scanning.contents import scan_content
 from nightcrew.policy.scanning.forms import FORMS
 from nightcrew.policy.scanning.marks import find_marks
-from nightcrew.policy.scanning.placed import COMMAND_FRONTS
+from nightcrew.policy.scanning.placed import COMMAND_FRONTS, find_commands
 from nightcrew.policy.secrets import redact
 
 HELD = ("Tr0ub4dor&3x", "correcthorse", "p%C3ss")
@@ -150,3 +150,22 @@ def test_the_product_itself_holds_none() -> None:
 def test_a_text_of_such_words_is_searched_to_its_end(text: str) -> None:
     scan_content(text.encode(), "x.sh")
     redact(text[:65_536])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "find /var/lib/mysql -print",
+        "g++ -I/usr/include/mysql -pthread -c a.cc",
+        "docker run --name mysql -p127.0.0.1:3306:3306 db",
+    ],
+)
+def test_options_of_other_programs_beside_mysql_are_no_passwords(line: str) -> None:
+    assert not list(find_commands(line, COMMAND_FRONTS))
+
+
+def test_a_stretch_is_searched_once_however_many_programs_stand_before_an_option() -> None:
+    text = "curl " * 100_000 + "-u ada:l0velace"
+    assert [text[start:end] for start, end in find_commands(text, COMMAND_FRONTS)] == ["l0velace"]
+    text = "curl -u ada:l0velace; curl x; curl -s -u eve:m0riarty \\\n -u bob:n0body99\n"
+    assert [text[start:end] for start, end in find_commands(text, COMMAND_FRONTS)] == ["l0velace", "m0riarty"]

@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from nightcrew.policy.scanning import noise
 
 Span = tuple[int, int]
 
 _SPACE: Final = r"(?:[ \t]|\\\r?\n)"
-_GAP: Final = rf"{_SPACE}(?:[^\n|;&\\]|\\\r?\n){{0,400}}?(?<=[ \t\n\"'])"
-"""What stands between a program and an option, on one line or on several that backslashes join."""
+_GAP: Final = r"[^\n|;&\\]{0,400}(?:\\\r?\n[^\n|;&\\]{0,400}){0,9}"
+"""What may stand between a program and an option, on one line or on several that backslashes join."""
+_LONGEST: Final = 1024
+"""No option with its value is longer."""
+_AHEAD: Final = 4096
 _VALUE: Final = (
     r"""["']?(?P<held>(?<=")[^"\n]{1,512}(?=")|(?<=')[^'\n]{1,512}(?=')|[^\s"'`|;&<>(){},\\]{1,512})"""
 )
@@ -25,11 +28,25 @@ _PAIR: Final = r"""["']?[^\s:"'$<>|;&/{}]{1,128}:(?P<held>(?!/)(?:\$\{\w{1,99}\}
 _LDAP: Final = r"ldap(?:search|add|modify|delete|passwd|whoami|compare)"
 
 
-def _option(programs: str, options: str, value: str = _VALUE) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w.-])(?:{programs}){_GAP}(?:{options}){value}")
+class _Command(NamedTuple):
+    """``program``: with what may stand behind it, a group; ``option``: with its value."""
+
+    program: re.Pattern[str]
+    option: re.Pattern[str]
 
 
-_MYSQL: Final = _option("(?:mysql|mariadb)[a-z-]{0,20}", "-p")
+def _option(programs: str, options: str, value: str = _VALUE) -> _Command:
+    return _Command(
+        re.compile(rf"(?<![\w.-])(?:{programs}){_SPACE}(?P<gap>{_GAP})"),
+        re.compile(rf"(?<=[ \t\n\"'])(?:{options}){value}"),
+    )
+
+
+# `-pthread`, `-print`, `-pedantic`: of a compiler or `find` on the same line; `-p127.0.0.1:3306:3306`: of docker.
+_MYSQL: Final = _option(
+    "(?:mysql|mariadb)[a-z-]{0,20}",
+    r"-p(?!(?:thread|rint0?|rintf|edantic|refix|rune)s?(?![^\s\"')])|[\d.]+:[\d.:]+)",
+)
 _COMMANDS: Final = (
     (
         "curl",
@@ -92,7 +109,12 @@ def find_commands(text: str, fronts: Collection[str]) -> Iterator[Span]:
     """
     for begins, pattern in _COMMANDS:
         if begins in fronts:
-            yield from _spans(_match_each(text, begins, pattern), _is_password)
+            matches = (
+                _match_options(text, begins, pattern)
+                if isinstance(pattern, _Command)
+                else _match_each(text, begins, pattern)
+            )
+            yield from _spans(matches, _is_password)
     if "auth" in fronts:
         yield from _spans(_match_each(text, "auth", _DOCKER), _is_pair)
 
@@ -104,6 +126,25 @@ def _match_each(text: str, begins: str, pattern: re.Pattern[str]) -> Iterator[re
         if match is not None:
             yield match
         place = text.find(begins, place + 1)
+
+
+def _match_options(text: str, begins: str, command: _Command) -> Iterator[re.Match[str]]:
+    """Yield the first option behind each program. A stretch is searched once, however many programs stand before it."""
+    option: re.Match[str] | None = None
+    told = -1
+    searched = 0
+    for program in _match_each(text, begins, command.program):
+        start, end = program.span("gap")
+        if option is not None and option.start() < start:
+            option = None
+        while option is None and searched <= end:
+            searched = max(searched, start)
+            until = max(end, searched) + _AHEAD
+            option = command.option.search(text, searched, until + _LONGEST)
+            searched = until if option is None else option.start() + 1
+        if option is not None and option.start() <= end and option.start() > told:
+            told = option.start()
+            yield option
 
 
 def find_placed(text: str, path: str) -> Iterator[Span]:
