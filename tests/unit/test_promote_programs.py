@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nightcrew.promote.calls import WORDS
 from nightcrew.promote.programs import find_started, read_commands
 
 PATHS = ["a.txt", "tools/run.sh", "tools", "other/run.sh", "shared.gitconfig", "run.sh", "store", "status"]
@@ -171,3 +172,12 @@ def test_links_in_a_circle_and_what_is_no_text_end_it(tmp_path: Path) -> None:
     (root / "loop").symlink_to("loop")
     (root / "two.sh").write_bytes(b"\0./three.sh\n")
     assert lead(tmp_path, {"one.sh": ". ./loop; ./two.sh\n"}, "./one.sh\n", ["three.sh"]) == {}
+
+
+def test_of_a_script_that_is_nothing_but_names_so_many_are_looked_up_and_what_it_starts_first(
+    tmp_path: Path,
+) -> None:
+    names = "".join(f"a/{number}.sh\n" for number in range(WORDS))
+    files = {"one.sh": f"{names}b/last.sh\n", "two.sh": f"{names}. b/first.sh\n"}
+    found = lead(tmp_path, files, "./one.sh; ./two.sh\n", ["b/last.sh", "b/first.sh"])
+    assert found == {"b/first.sh": "two.sh starts b/first.sh"}

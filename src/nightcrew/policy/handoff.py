@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from nightcrew.model.actions import Change, PathChange, Verdict
 from nightcrew.model.errors import Place, Problem
+from nightcrew.model.text import shown
 from nightcrew.policy.globs import Globs
 from nightcrew.policy.judge import leaves_tree
 from nightcrew.policy.rules import HandoffClass, Policy
@@ -146,7 +147,7 @@ def find_handoff(policy: Policy, path: PathChange, *, hook: bool = False, way: s
     if not hook:
         return classes.find(path)
     found = classes.find_hook(path)
-    return replace(found, reason=f"{found.reason}: {way}") if way else found
+    return replace(found, reason=f"{found.reason}: {shown(way)}") if way else found
 
 
 def find_class(path: str, *, hook: bool = False) -> HandoffClass | None:

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,8 @@ FILES: Final = 100
 """So many are read."""
 BYTES: Final = 1 << 16
 """Of each as much is read; one that is larger is no script."""
+WORDS: Final = 1000
+"""Of each so many words are looked up, those that are said to be started first; a file of names would take minutes."""
 
 _WORD: Final = r"(?P<word>[^\s\"';&|()<>`]{1,512})"
 _STARTED: Final = re.compile(
@@ -62,10 +65,10 @@ def follow_calls(
             text = _read(Path(root, path)) if read < FILES else ""
             read += bool(text)
             folder = str(Path(root, path).parent)
-            for word, started in _words(text):
+            for word, started in islice(_words(text), WORDS):
                 for place in resolve(word, (root, folder)):
                     known = place in named or place in reached or place in found or place == path
-                    if not known and _counts(Path(root, place), word, started, place in changed):
+                    if not known and _counts(f"{root}/{place}", word, started, place in changed):
                         found[place] = (
                             f"{chain} starts {place}" if chain == path else f"{chain}, which starts {place}"
                         )
@@ -94,10 +97,10 @@ def _builds(text: str) -> Iterator[str]:
             yield from names
 
 
-def _counts(place: Path, word: str, started: bool, changed: bool) -> bool:
+def _counts(place: str, word: str, started: bool, changed: bool) -> bool:
     """Tell whether a word that may mean this file is a call of it."""
     try:
-        mode = place.stat().st_mode
+        mode = os.stat(place).st_mode  # noqa: PTH116 - tens of thousands of them
     except (OSError, ValueError):
         return changed and (started or _SCRIPT.match(word) is not None or "/" in word)
     if not stat.S_ISREG(mode):

@@ -93,8 +93,8 @@ def _resolve(word: str, bases: Iterable[str], home: str) -> Iterator[str]:
     """
     if "\0" in word:
         return
-    places = [Path(f"{home}{word[1:]}" if word.startswith("~/") else word)] if word[0] in "/~" else []
-    places += [Path(base, word.lstrip("/")) for base in bases]
+    places = [f"{home}{word[1:]}" if word.startswith("~/") else word] if word[0] in "/~" else []
+    places += [os.path.join(base, word.lstrip("/")) for base in bases]  # noqa: PTH118 - tens of thousands of them
     for place in places:
         yield os.path.normpath(place)
         if os.path.lexists(place):
