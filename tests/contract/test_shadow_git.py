@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nightcrew.shadow.layering import Layering
+from nightcrew.shadow.skeleton import IDENTITY, IDENTITY_BESIDE
 from shadow_world import World, needs_overlay, snapshot
 
 FILES = {
@@ -174,3 +175,13 @@ def test_an_index_that_lies_hides_nothing_from_us(world):
         "README.md": "modified",
         "link": "modified",
     }
+
+
+def test_there_is_a_name_to_commit_as_alone_and_beside_what_an_image_sets(world):
+    """A container's own `/etc/gitconfig` goes before it, so that a name which stands there is not the user's."""
+    shadows = world.shadows()
+    place = Path(open_one(world, shadows).base.skeleton) / ".git"
+    alone, beside = (place / IDENTITY).read_text(), (place / IDENTITY_BESIDE).read_text()
+    assert "name = " in alone
+    assert "include" not in alone
+    assert beside == '[include]\n\tpath = "/etc/gitconfig"\n' + alone

@@ -31,6 +31,9 @@ _OURS: Final = (
 IDENTITY: Final = "nightcrew-identity"
 """File in the private ``.git`` that names who commits, and nothing else: what git in a sandbox reads as the settings of the
 system, so that a repository which an agent makes inside the shadow has somebody to commit as, too."""
+IDENTITY_BESIDE: Final = "nightcrew-identity-beside"
+"""The same beside what a container's image sets (`git lfs install --system`): it would be hidden otherwise."""
+_SYSTEM: Final = ("include.path", "/etc/gitconfig")
 # Git then lists a directory again only when its status has changed. With the checks below left out, setting back the
 # time of a directory (`cp -a`, `rsync -a`) would hide from `git status` what came into it meanwhile.
 _CACHE: Final = "core.untrackedcache"
@@ -51,7 +54,9 @@ def write_skeleton(
         (place / name).mkdir(parents=True)
     own = list(_own_settings(settings, commit))
     (place / "config").write_bytes(_format_settings(own))
-    (place / IDENTITY).write_bytes(_format_settings(pair for pair in own if pair[0].startswith("user.")))
+    who = [pair for pair in own if pair[0].startswith("user.")]
+    (place / IDENTITY).write_bytes(_format_settings(who))
+    (place / IDENTITY_BESIDE).write_bytes(_format_settings([_SYSTEM, *who]))
     (place / "packed-refs").write_bytes(_refs(repository, commit, git))
     (place / "objects/info/alternates").write_text(f"{OBJECTS_INSIDE}/0\n")
     _copy_rules(place / "info/exclude", repository, settings, "core.excludesfile", "exclude")

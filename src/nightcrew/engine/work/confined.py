@@ -14,7 +14,7 @@ from nightcrew.engine.workspace import Workspace
 from nightcrew.host.files import ensure_private_directory, write_atomic
 from nightcrew.model.isolation import Bind, Level, Limits, Process, SandboxSpec
 from nightcrew.model.records import AttemptRecord
-from nightcrew.shadow.skeleton import IDENTITY
+from nightcrew.shadow.skeleton import IDENTITY, IDENTITY_BESIDE
 
 if TYPE_CHECKING:
     from nightcrew.shadow.shadows import Shadow
@@ -122,7 +122,8 @@ def make_spec(
 ) -> SandboxSpec:
     """Return what to confine: the shadow over the repository's own path, with nothing inherited."""
     # The weakest settings there are: the agent's own, and those of a repository, go before them.
-    identity = {"GIT_CONFIG_SYSTEM": f"{place_of(workspace, shadow, level)}/.git/{IDENTITY}"}
+    file = IDENTITY_BESIDE if level is Level.SX else IDENTITY
+    identity = {"GIT_CONFIG_SYSTEM": f"{place_of(workspace, shadow, level)}/.git/{file}"}
     variables = {"PATH": PATH, "HOME": HOME, **identity, **workspace.env, **env, **launch.env}
     if launch.search:
         variables["PATH"] = ":".join((*launch.search, variables["PATH"]))
