@@ -101,12 +101,17 @@ _FILES: Final[Mapping[str, re.Pattern[str]]] = {
 }
 
 
-def find_commands(text: str, fronts: Collection[str]) -> Iterator[Span]:
-    """Yield where passwords stand behind options of commands, in lines of a netrc, in settings of registries.
+def find_commands(text: str, fronts: Collection[str]) -> Iterable[Span]:
+    """Return where passwords stand behind options of commands, in lines of a netrc, in settings of registries.
 
     Args:
         fronts: those of ``COMMAND_FRONTS`` that stand in the text.
     """
+    # Nearly every text holds none, and is not to pay for a generator.
+    return _find_commands(text, fronts) if fronts else ()
+
+
+def _find_commands(text: str, fronts: Collection[str]) -> Iterator[Span]:
     for begins, pattern in _COMMANDS:
         if begins in fronts:
             matches = (
@@ -147,11 +152,10 @@ def _match_options(text: str, begins: str, command: _Command) -> Iterator[re.Mat
             yield option
 
 
-def find_placed(text: str, path: str) -> Iterator[Span]:
-    """Yield where passwords stand in a file whose name says so."""
+def find_placed(text: str, path: str) -> Iterable[Span]:
+    """Return where passwords stand in a file whose name says so."""
     pattern = _FILES.get(path.rpartition("/")[2].lower())
-    if pattern is not None:
-        yield from _spans(pattern.finditer(text), _is_password)
+    return _spans(pattern.finditer(text), _is_password) if pattern is not None else ()
 
 
 def _spans(matches: Iterable[re.Match[str]], holds: Callable[[str], bool]) -> Iterator[Span]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple
@@ -147,18 +147,30 @@ def _find_all(text: str, data: bytes, path: str, seen: Seen) -> Iterator[Hit]:
     yield from found
     if noise.is_locked(path):
         return
-    found.sort(key=lambda hit: hit.start)
-    starts, reached = [hit.start for hit in found], list(accumulate((hit.end for hit in found), max))
+    is_free = _find_gaps(found)
     for hit in (*_find_assigned(text, seen.marks.ends, path), *_find_random(text, data, seen.runs)):
         # A form names a secret better than the name of its variable does.
-        before = bisect_left(starts, hit.end)
-        if not before or reached[before - 1] <= hit.start:
+        if is_free(hit.start, hit.end):
             found.append(hit)
             yield hit
-    # What has a form or a telling name keeps the fingerprint that it has by these.
-    for start, end in (*find_commands(text, seen.marks.command), *find_placed(text, path)):
-        if all(hit.end <= start or end <= hit.start for hit in found):
-            yield Hit(start, end, "placed", "password by its place", "medium")
+    if placed := (*find_commands(text, seen.marks.command), *find_placed(text, path)):
+        # What has a form or a telling name keeps the fingerprint that it has by these.
+        is_free = _find_gaps(found)
+        for start, end in placed:
+            if is_free(start, end):
+                yield Hit(start, end, "placed", "password by its place", "medium")
+
+
+def _find_gaps(found: list[Hit]) -> Callable[[int, int], bool]:
+    """Put hits in order, and return what tells whether none of them overlaps a stretch of the text."""
+    found.sort(key=lambda hit: hit.start)
+    starts, reached = [hit.start for hit in found], list(accumulate((hit.end for hit in found), max))
+
+    def is_free(start: int, end: int) -> bool:
+        before = bisect_left(starts, end)
+        return not before or reached[before - 1] <= start
+
+    return is_free
 
 
 def _find_formed(text: str, data: bytes, runs: Sequence[Run]) -> Iterator[Hit]:
