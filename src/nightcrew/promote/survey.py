@@ -114,15 +114,19 @@ def survey(
     moved += returning + _merge_edits(site, tree, edits, configured, kept, problems)
     # What is left of a directory in a sparse checkout is often nothing, although the new tree has it: then it goes, as with git.
     keeps = (lambda _: ()) if configured.sparse else _directories_of(site, new_commit)
-    layout = Layout(tree, {w.path for w in moved if not w.entry}, keeps, problems)
-    wants = layout.order(moved)
-    if layout.problems:
-        raise _drift(layout.problems)
+    wants = _put_in_order(Layout(tree, {w.path for w in moved if not w.entry}, keeps, problems), moved)
     index = tuple(_index_change(each, listing, skipped, earlier) for each in differences)
     edited = tuple(sorted(want.path for want in moved if want.own or want.path in assumed))
     return Survey(
         tuple(wants), index, tuple(kept), tuple(sorted(skipped)), listing.count, listing.reading, edited
     )
+
+
+def _put_in_order(layout: Layout, moved: Sequence[Want]) -> Sequence[Want]:
+    wants = layout.order(moved)
+    if layout.problems:
+        raise _drift(layout.problems)
+    return wants
 
 
 def _merge_edits(
