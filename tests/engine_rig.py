@@ -6,6 +6,7 @@ continue after a crash.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import subprocess
@@ -223,7 +224,14 @@ class Rig:
         return sorted(path.name for path in place.glob("*"))
 
     def sweep_half_removed(self) -> None:
-        """Remove what a killed host was just removing: the next opening of the repository does so."""
+        """Remove what a killed host was just removing: the next opening of the repository does so.
+
+        What has lost its lock already may be another's, who is just about to be done: it is left for a minute, which is over here.
+        """
+        for left in (self.state / self.repository.key / "shadows").glob(".gone-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if not (left / "lock").exists():
+                    os.utime(left, (time.time() - 120,) * 2)
         with self.journal.read() as tx:
             run = tx.find(RunRecord)[-1]
         self.open_workspace(run).shadows.sweep()
