@@ -71,18 +71,12 @@ def _land(ground: Ground, rounds: int, number: int) -> Iterator[Row]:
     promoted, applied, undone, taken_back, committed, anew = interleave([*acts, *others], rounds)
     _see_that_it_is_back(ground)
     goal = 1.5 if ground.number >= 100_000 and number == 1000 else None
-    yield Row(
-        f"promotion of {number} paths",
-        ground.number,
-        promoted,
-        "git apply (no fsync, not atomic)",
-        applied,
-        goal,
-    )
-    yield Row(
-        f"promotion of {number} paths", ground.number, promoted, "git apply --index; git commit", committed
-    )
-    yield Row(f"promotion of {number} paths", ground.number, promoted, "write, syncfs, rename; no more", anew)
+    for against, took, most in (
+        ("git apply (no fsync, not atomic)", applied, goal),
+        ("git apply --index; git commit", committed, None),
+        ("write, syncfs, rename; no more", anew, None),
+    ):
+        yield Row(f"promotion of {number} paths", ground.number, promoted, against, took, most)
     yield Row(f"undo of {number} paths", ground.number, undone, "git apply -R", taken_back, goal)
 
 
